@@ -1,0 +1,38 @@
+"""What all tests share: caches of their own, a fixed seed, the real data if it is there."""
+
+import os
+import random
+import tempfile
+from pathlib import Path
+
+# Before any Hugging Face library is imported: no cache of the user's, no call home.
+_CACHE = tempfile.mkdtemp(prefix="dusha-tests-")
+os.environ.update(
+    HF_HOME=_CACHE,
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_XET="1",
+    HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+    XDG_CACHE_HOME=_CACHE,
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """Each test starts from the same random state."""
+    random.seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real speech, real answers and released weights, which is not ours to ship."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"real speech and released weights are not here: no folder {SHARED / 'data'}")
+    return SHARED
