@@ -1,0 +1,91 @@
+"""What the integration tests share: servers on the loopback address, programs run from a shell."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from file_server import FileServer
+from hub_server import HubServer
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SHOWN_LINES = 60
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """An empty Hub of one test's own."""
+    with HubServer(tmp_path / "hub") as server:
+        yield server
+
+
+@pytest.fixture
+def file_server(tmp_path):
+    """A server of the files of tmp_path/served."""
+    (tmp_path / "served").mkdir()
+    with FileServer(tmp_path / "served") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """Run Python from a shell and check the exit status."""
+    return run_python
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """The folder of the project."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def ravdess_archives(shared, tmp_path_factory):
+    """Real speech written as the four archives that Dusha is published in."""
+    folder = tmp_path_factory.mktemp("ravdess")
+    run_python(shared / "tools" / "ravdess_as_dusha.py", folder, cwd=folder)
+    return folder
+
+
+def run_python(
+    *arguments: object,
+    code: str | None = None,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    status: int = 0,
+    timeout: float = 280,
+) -> subprocess.CompletedProcess:
+    """Run this Python with arguments, as a user would from the shell.
+
+    Args:
+        *arguments: what stands after `python`.
+        code: a program, given by -c before the arguments; it may be indented.
+        cwd: the folder to stand in.
+        env: the environment; this process's own if missing.
+        status: the exit status to expect.
+        timeout: limit in seconds.
+
+    Returns:
+        The finished process, with its output as text.
+    """
+    __tracebackhide__ = True
+    if code is not None:
+        arguments = ("-c", textwrap.dedent(code), *arguments)
+    process = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ if env is None else env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if process.returncode != status:
+        shown = f"{process.stdout}\n--- standard error\n{process.stderr}".splitlines()
+        pytest.fail(
+            f"exit status {process.returncode}, not {status}, of python {arguments}\n"
+            + "\n".join(shown[-SHOWN_LINES:])
+        )
+    return process
