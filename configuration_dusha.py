@@ -1,0 +1,104 @@
+"""Configuration of the Dusha network, MobileNetV2 blocks and self-attention."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+EMOTIONS = ("angry", "sad", "neutral", "positive")
+
+
+@strict
+class DushaConfig(PreTrainedConfig):
+    """Every dimension of the network; the default is the published one of 514,909 parameters.
+
+    Args:
+        num_mel_bins: Mel bands of one frame, the last dimension of the input.
+        stem_channels: channels of the first 3x3 convolution.
+        expansion_ratios: for each stage, how many times its blocks widen their input before the
+            depthwise convolution; 1 leaves the widening out.
+        stage_channels: for each stage, channels at the output of its blocks.
+        stage_depths: for each stage, its number of blocks.
+        stage_strides: for each stage, the stride of its first block along both Mel and time; the
+            other blocks have stride 1.
+        hidden_size: channels of the last 1x1 convolution, so the length of a clip's embedding.
+        attention_size: channels of the queries and keys of the self-attention.
+        hidden_act: name of the activation after each convolution that has one.
+        batch_norm_eps: what batch normalisation adds to the variance.
+        batch_norm_momentum: weight of a new batch in the running mean and variance, 0 to 1.
+        use_attention_mask: whether frames that attention_mask marks as padding are hidden from
+            the network; False is the published network, for which padding is sound.
+        id2label: name of each class, by its number.
+        label2id: number of each class, by its name; follows id2label where it is not given.
+
+    Raises:
+        ValueError: if a dimension is not positive or the four lists differ in length.
+
+    Example:
+        >>> config = DushaConfig()
+        >>> config.id2label
+        {0: 'angry', 1: 'sad', 2: 'neutral', 3: 'positive'}
+        >>> DushaConfig(num_labels=2).id2label
+        {0: 'LABEL_0', 1: 'LABEL_1'}
+    """
+
+    model_type = "dusha"
+    attribute_map = {"num_channels": "hidden_size"}
+
+    num_mel_bins: int = 64
+    stem_channels: int = 4
+    expansion_ratios: list[int] | tuple[int, ...] = (1, 2, 2, 2)
+    stage_channels: list[int] | tuple[int, ...] = (16, 32, 64, 128)
+    stage_depths: list[int] | tuple[int, ...] = (1, 2, 6, 6)
+    stage_strides: list[int] | tuple[int, ...] = (1, 2, 2, 2)
+    hidden_size: int = 128
+    attention_size: int = 16
+    hidden_act: str = "relu6"
+    batch_norm_eps: float = 1e-5
+    batch_norm_momentum: float = 0.1
+    use_attention_mask: bool = True
+    id2label: dict[int, str] | dict[str, str] | None = None
+    label2id: dict[str, int] | dict[str, str] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.id2label is None and kwargs.get("num_labels") in (None, len(EMOTIONS)):
+            self.id2label = dict(enumerate(EMOTIONS))
+        if self.id2label is not None and self.label2id is None:
+            self.label2id = {name: int(number) for number, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Number of inverted residual blocks; output_hidden_states gives one more."""
+        return sum(self.stage_depths)
+
+    def validate_architecture(self):
+        """Refuse dimensions that no network can have; `@strict` calls it."""
+        stages = {
+            name: getattr(self, name)
+            for name in ("expansion_ratios", "stage_channels", "stage_depths", "stage_strides")
+        }
+        if len({len(values) for values in stages.values()}) > 1 or not self.stage_channels:
+            raise ValueError(
+                "the lists of stages must be of one length, at least 1; got "
+                + ", ".join(f"{name} of {len(values)}" for name, values in stages.items())
+            )
+        sizes = {
+            name: getattr(self, name)
+            for name in ("num_mel_bins", "stem_channels", "hidden_size", "attention_size")
+        }
+        for name, values in {**sizes, **stages}.items():
+            if min(values if isinstance(values, (list, tuple)) else [values]) < 1:
+                raise ValueError(f"{name} must be positive, got {values}")
+        if not (self.batch_norm_eps > 0 and 0 <= self.batch_norm_momentum <= 1):
+            raise ValueError(
+                "batch_norm_eps must be positive and batch_norm_momentum within 0 to 1, got "
+                f"{self.batch_norm_eps} and {self.batch_norm_momentum}"
+            )
+
+
+# A saved model carries this file, so that it loads where the project is not installed. There the
+# module is part of a package, and Transformers does what follows itself.
+DushaConfig.register_for_auto_class()
+if "." not in __name__:
+    AutoConfig.register(DushaConfig.model_type, DushaConfig)
+
+__all__ = ["DushaConfig"]

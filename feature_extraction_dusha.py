@@ -1,0 +1,297 @@
+"""From a waveform to the log-Mel picture that the Dusha network reads.
+
+PyTorch alone: no librosa, no torchaudio. All of it is computed in double precision, because in
+single precision the error of the Fourier transform, relative to the clip's loudest point, reaches
+1e-3 dB in the quiet bands.
+"""
+
+import functools
+import math
+
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, BatchFeature, SequenceFeatureExtractor
+from transformers.audio_utils import mel_filter_bank
+from transformers.utils import PaddingStrategy, TensorType, logging
+
+try:
+    from .configuration_dusha import DushaConfig
+except ImportError:  # In a flat checkout or installation the module has no package.
+    from configuration_dusha import DushaConfig
+
+logger = logging.get_logger(__name__)
+
+# Frames whose spectra are held at a time: an hour of sound must not need gigabytes.
+FRAMES_AT_ONCE = 4096
+# Full scale of whole-number samples, by type.
+FULL_SCALE = {torch.int16: 2.0**15, torch.int32: 2.0**31}
+
+
+class DushaFeatureExtractor(SequenceFeatureExtractor):
+    """Log-Mel features in dB relative to the clip's loudest point, as published.
+
+    The recipe is librosa's `power_to_db(melspectrogram(..., pad_mode="reflect"), ref=np.max)`.
+    A silent clip is as loud as its loudest point everywhere, so it gives 0 dB everywhere.
+
+    Args:
+        feature_size: Mel bands.
+        sampling_rate: of the waveforms, in Hz.
+        n_fft: length of a window, in samples.
+        hop_length: distance of two windows, in samples.
+        min_frequency: lower edge of the lowest band, in Hz.
+        max_frequency: upper edge of the highest band, in Hz.
+        power_floor: power that counts as silence.
+        dynamic_range: how far below the loudest point values are cut off, in dB.
+        padding_value: what stands in frames of padding, in dB; the default is silence, and the
+            published training code had 0.
+        **kwargs: return_attention_mask (True), padding_side ("right") and whatever else
+            SequenceFeatureExtractor takes.
+
+    Example:
+        >>> extractor = DushaFeatureExtractor()
+        >>> batch = extractor([np.ones(16000), np.ones(800)], 16000, return_tensors="pt")
+        >>> batch["input_features"].shape, batch["attention_mask"].sum(1).tolist()
+        (torch.Size([2, 101, 64]), [101, 6])
+    """
+
+    model_input_names = ["input_features", "attention_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = 64,
+        sampling_rate: int = 16000,
+        n_fft: int = 320,
+        hop_length: int = 160,
+        min_frequency: float = 0.0,
+        max_frequency: float = 8000.0,
+        power_floor: float = 1e-10,
+        dynamic_range: float = 80.0,
+        padding_value: float = -80.0,
+        **kwargs,
+    ):
+        super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.min_frequency = min_frequency
+        self.max_frequency = max_frequency
+        self.power_floor = power_floor
+        self.dynamic_range = dynamic_range
+
+    def __call__(
+        self,
+        raw_speech,
+        sampling_rate: int | None = None,
+        *,
+        resample: bool = False,
+        padding: bool | str | PaddingStrategy | None = None,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | TensorType | None = None,
+    ) -> BatchFeature:
+        """Compute the features of one mono waveform or of several.
+
+        Args:
+            raw_speech: a waveform (a one-dimensional array, tensor or list of numbers), or a list
+                of waveforms. Floating-point samples are taken as they are, int16 and int32 ones
+                as parts of full scale.
+            sampling_rate: of raw_speech, in Hz; taken to be right where it is None.
+            resample: whether to convert another sampling rate than the extractor's own, which is
+                an error otherwise.
+            padding: as for SequenceFeatureExtractor.pad; by default to the longest clip where
+                tensors are asked for, and none where they are not.
+            max_length: length to pad or cut to, in frames.
+            truncation: whether to cut clips longer than max_length.
+            pad_to_multiple_of: pad to a multiple of so many frames.
+            return_attention_mask: whether to mark real frames; the extractor decides where None.
+            return_tensors: "pt", "np" or None for lists of arrays, one a clip.
+
+        Returns:
+            input_features (batch, frames, feature_size) float32, within -dynamic_range to 0 dB,
+            of 1 + samples // hop_length frames each, and attention_mask (batch, frames) int32,
+            1 for a real frame.
+
+        Raises:
+            ValueError: if a waveform is empty, not mono, not finite or not of a known type, or
+                the sampling rate is another one.
+        """
+        waveforms = [
+            self._as_waveform(waveform, number)
+            for number, waveform in enumerate(_split_clips(raw_speech))
+        ]
+        rate = self._check_sampling_rate(sampling_rate, resample)
+        if rate != self.sampling_rate:
+            waveforms = [
+                resample_waveform(waveform, rate, self.sampling_rate) for waveform in waveforms
+            ]
+        features = [self._log_mel(waveform).to(torch.float32).numpy() for waveform in waveforms]
+        if padding is None:
+            padding = return_tensors is not None
+        padded = self.pad(
+            BatchFeature({self.model_input_names[0]: features}),
+            padding=padding,
+            max_length=max_length,
+            truncation=truncation,
+            pad_to_multiple_of=pad_to_multiple_of,
+            return_attention_mask=return_attention_mask,
+            return_tensors=return_tensors,
+        )
+        if return_tensors is None:
+            return BatchFeature({name: list(values) for name, values in padded.items()})
+        return padded
+
+    def _check_sampling_rate(self, sampling_rate: int | None, resample: bool) -> int:
+        if sampling_rate is None:
+            logger.warning_once(
+                f"sampling_rate was not given, {self.sampling_rate} Hz is assumed; pass it, "
+                "because a wrong one goes unnoticed"
+            )
+            return self.sampling_rate
+        if sampling_rate == self.sampling_rate or (resample and sampling_rate > 0):
+            return sampling_rate
+        raise ValueError(
+            f"the waveform has {sampling_rate} Hz, the model was trained on {self.sampling_rate} "
+            "Hz; convert it, or pass resample=True"
+        )
+
+    def _as_waveform(self, waveform, number: int) -> torch.Tensor:
+        """Check one waveform and turn it into doubles of full scale 1."""
+        if not isinstance(waveform, torch.Tensor):
+            is_list = isinstance(waveform, (list, tuple))
+            try:
+                waveform = np.asarray(waveform, dtype=np.float64 if is_list else None)
+                waveform = torch.from_numpy(np.ascontiguousarray(waveform))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"clip {number} is no waveform: got {type(waveform).__name__}, need a "
+                    f"one-dimensional array, tensor or list of numbers ({error})"
+                ) from error
+        if waveform.ndim == 2 and waveform.shape[0] == 1:
+            waveform = waveform[0]
+        if waveform.ndim != 1:
+            raise ValueError(
+                f"clip {number} has shape {tuple(waveform.shape)}, need one channel (samples,): "
+                "average the channels of stereo sound, and give several clips as a list"
+            )
+        if not len(waveform):
+            raise ValueError(f"clip {number} is empty, need at least one sample")
+        if not (waveform.is_floating_point() or waveform.dtype in FULL_SCALE):
+            raise ValueError(
+                f"clip {number} has samples of {waveform.dtype}, whose full scale is not known; "
+                "allowed are floating-point numbers of full scale 1, int16 and int32"
+            )
+        scale = FULL_SCALE.get(waveform.dtype, 1.0)
+        waveform = waveform.detach().to("cpu", torch.float64) / scale
+        if not waveform.isfinite().all():
+            raise ValueError(f"clip {number} holds NaN or infinity, need finite samples")
+        return waveform
+
+    def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Turn (samples,) into (frames, feature_size) in dB."""
+        window, filters = _window_and_filters(
+            self.n_fft,
+            self.feature_size,
+            self.min_frequency,
+            self.max_frequency,
+            self.sampling_rate,
+        )
+        frames = _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
+        power = []
+        for some in frames.split(FRAMES_AT_ONCE):
+            spectrum = torch.fft.rfft(some * window)
+            power.append((spectrum.real.square() + spectrum.imag.square()) @ filters)
+        decibel = 10 * torch.cat(power).clamp_min(self.power_floor).log10()
+        return (decibel - decibel.max()).clamp_min(-self.dynamic_range)
+
+
+def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> torch.Tensor:
+    """Change the sampling rate by a sinc filter under a Kaiser window.
+
+    Each new sample is a weighted sum of the old ones around it; the weights depend only on where
+    it falls between two old samples, and few such places exist (J. O. Smith, "Digital Audio
+    Resampling Home Page").
+
+    Args:
+        waveform: (samples,), floating point.
+        old_rate: its rate, in Hz.
+        new_rate: the wanted rate, in Hz.
+
+    Returns:
+        (ceil(samples * new_rate / old_rate),), of the same type.
+
+    Example:
+        >>> resample_waveform(torch.ones(441, dtype=torch.float64), 44100, 16000).shape
+        torch.Size([160])
+    """
+    divisor = math.gcd(old_rate, new_rate)
+    old_rate, new_rate = old_rate // divisor, new_rate // divisor
+    # 64 zero crossings and this window put aliases 140 dB down; the last 5 % below the new
+    # Nyquist frequency are the filter's slope.
+    crossings, beta, rolloff = 64, 14.77, 0.95
+    cutoff = rolloff * min(1.0, new_rate / old_rate)
+    reach = math.ceil(crossings / cutoff)
+
+    count = -(-len(waveform) * new_rate // old_rate)
+    place = torch.arange(min(new_rate, count)) * old_rate
+    taps = torch.arange(-reach, reach + 1, dtype=waveform.dtype)
+    distance = taps - (place % new_rate).to(waveform.dtype).unsqueeze(1) / new_rate
+    inside = (1 - (distance / (reach + 1)).square()).clamp_min(0)
+    weights = cutoff * torch.sinc(cutoff * distance)
+    weights = weights * torch.i0(beta * inside.sqrt()) / torch.i0(torch.tensor(beta).double())
+
+    padded = torch.nn.functional.pad(waveform, (reach, reach))
+    first = place // new_rate
+    rounds = -(-count // new_rate)
+    at_once = max(1, 2**20 // weights.numel())
+    resampled = []
+    for start in range(0, rounds, at_once):
+        rows = torch.arange(start, min(start + at_once, rounds)).view(-1, 1) * old_rate + first
+        windows = padded.unfold(0, 2 * reach + 1, 1)
+        rows = rows.clamp_max(len(windows) - 1)
+        resampled.append((windows[rows] * weights).sum(-1).flatten())
+    return torch.cat(resampled)[:count]
+
+
+def _split_clips(raw_speech) -> list:
+    """Tell one waveform from a list of them."""
+    if isinstance(raw_speech, (list, tuple)):
+        if not len(raw_speech):
+            raise ValueError("got an empty list, need a waveform or a list of waveforms")
+        if np.ndim(raw_speech[0]) > 0:
+            return list(raw_speech)
+    return [raw_speech]
+
+
+def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
+    """Mirror (samples,) at both ends, again and again where it is shorter than the reach."""
+    count = len(waveform)
+    period = max(2 * (count - 1), 1)
+    around = torch.cat([torch.arange(-reach, 0), torch.arange(count, count + reach)]) % period
+    mirrored = waveform[torch.where(around < count, around, period - around)]
+    return torch.cat([mirrored[:reach], waveform, mirrored[reach:]])
+
+
+@functools.lru_cache(maxsize=8)
+def _window_and_filters(
+    n_fft: int, bands: int, min_frequency: float, max_frequency: float, sampling_rate: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the periodic Hann window (n_fft,) and the Mel filters (n_fft // 2 + 1, bands)."""
+    filters = mel_filter_bank(
+        n_fft // 2 + 1,
+        bands,
+        min_frequency,
+        max_frequency,
+        sampling_rate,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.hann_window(n_fft, dtype=torch.float64), torch.from_numpy(filters)
+
+
+# As in configuration_dusha: for extractors that are saved, and for those that import this module.
+DushaFeatureExtractor.register_for_auto_class()
+if "." not in __name__:
+    AutoFeatureExtractor.register(DushaConfig, DushaFeatureExtractor)
+
+__all__ = ["DushaFeatureExtractor"]

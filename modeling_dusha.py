@@ -1,0 +1,451 @@
+"""The Dusha network (Kondratenko et al., 2022) as a Transformers model.
+
+MobileNetV2 blocks (Sandler et al., 2018) and SAGAN's self-attention (Zhang et al., 2018) on the
+log-Mel picture of a clip. Shapes are (batch, channels, mels, frames).
+
+The answer for a clip does not depend on the batch that it stands in: a clip's frames are moved to
+the front, so that strides fall on the same frames as for the clip alone; whatever lies behind them
+is set to 0 before each 3x3 convolution, as the convolution's own padding is; attention and the
+mean do not see it.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForAudioClassification, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.utils import can_return_tuple
+
+try:
+    from .configuration_dusha import DushaConfig
+except ImportError:  # In a flat checkout or installation the module has no package.
+    from configuration_dusha import DushaConfig
+
+
+class DushaConvLayer(nn.Module):
+    """A convolution without bias, batch normalisation and, unless linear, the activation."""
+
+    def __init__(
+        self,
+        config: DushaConfig,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        linear: bool = False,
+    ):
+        super().__init__()
+        self.stride = stride
+        self.sees_neighbours = kernel_size > 1
+        self.convolution = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias=False,
+        )
+        self.normalization = nn.BatchNorm2d(
+            out_channels, eps=config.batch_norm_eps, momentum=config.batch_norm_momentum
+        )
+        self.activation = nn.Identity() if linear else ACT2FN[config.hidden_act]
+
+    def forward(
+        self, hidden_states: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Convolve as if each clip ended at its length, in frames."""
+        if lengths is not None and self.sees_neighbours:
+            hidden_states = hidden_states * frame_mask(hidden_states, lengths)
+        return self.activation(self.normalization(self.convolution(hidden_states)))
+
+    def output_lengths(self, lengths: torch.Tensor | None) -> torch.Tensor | None:
+        """Turn lengths at the input into lengths at the output, in frames."""
+        return None if lengths is None else (lengths + self.stride - 1) // self.stride
+
+
+class DushaInvertedResidual(nn.Module):
+    """Widen by 1x1, look around by a depthwise 3x3, project back; add the input where it fits."""
+
+    def __init__(
+        self,
+        config: DushaConfig,
+        in_channels: int,
+        out_channels: int,
+        expansion_ratio: int,
+        stride: int,
+    ):
+        super().__init__()
+        channels = in_channels * expansion_ratio
+        self.use_residual = stride == 1 and in_channels == out_channels
+        self.expand_1x1 = (
+            nn.Identity()
+            if expansion_ratio == 1
+            else DushaConvLayer(config, in_channels, channels, kernel_size=1)
+        )
+        self.depthwise_3x3 = DushaConvLayer(
+            config, channels, channels, kernel_size=3, stride=stride, groups=channels
+        )
+        self.project_1x1 = DushaConvLayer(
+            config, channels, out_channels, kernel_size=1, linear=True
+        )
+
+    def forward(
+        self, hidden_states: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Apply the block to (batch, channels, mels, frames)."""
+        residual = hidden_states
+        hidden_states = self.expand_1x1(hidden_states)
+        hidden_states = self.depthwise_3x3(hidden_states, lengths)
+        hidden_states = self.project_1x1(hidden_states)
+        return residual + hidden_states if self.use_residual else hidden_states
+
+
+class DushaAttention(nn.Module):
+    """Self-attention over all positions (mel x time), added to its input in proportion to gamma.
+
+    SAGAN's f and g are here the key and the query: position j asks, and the softmax runs over the
+    positions i that answer. Scores are not scaled.
+    """
+
+    def __init__(self, config: DushaConfig):
+        super().__init__()
+        self.query = nn.Linear(config.hidden_size, config.attention_size, bias=False)
+        self.key = nn.Linear(config.hidden_size, config.attention_size, bias=False)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        return_weights: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the output, and (batch, 1, positions, positions) weights where asked for."""
+        batch, channels, mels, frames = hidden_states.shape
+        positions = hidden_states.flatten(2).transpose(1, 2)  # (batch, mels * frames, channels)
+        query = self.query(positions).unsqueeze(1)
+        key = self.key(positions).unsqueeze(1)
+        value = self.value(positions).unsqueeze(1)
+        mask = None
+        if lengths is not None:
+            mask = frame_mask(hidden_states, lengths, torch.bool)
+            mask = mask.expand(batch, 1, mels, frames).flatten(2).unsqueeze(2)
+
+        weights = None
+        if return_weights:
+            scores = query @ key.transpose(2, 3)
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -math.inf)
+            weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+            attended = weights @ value
+        else:
+            # Fused kernels want queries, keys and values of one width; zeros change no product.
+            missing = (0, value.shape[-1] - query.shape[-1])
+            attended = nn.functional.scaled_dot_product_attention(
+                nn.functional.pad(query, missing),
+                nn.functional.pad(key, missing),
+                value,
+                attn_mask=mask,
+                scale=1.0,
+            )
+        attended = attended.squeeze(1).transpose(1, 2).unflatten(2, (mels, frames))
+        return hidden_states + self.gamma * attended, weights
+
+
+class DushaPreTrainedModel(PreTrainedModel):
+    """What the two models share: configuration, names and initial weights."""
+
+    config: DushaConfig
+    config_class = DushaConfig
+    base_model_prefix = "dusha"
+    main_input_name = "input_features"
+    input_modalities = ("audio",)
+    # Running a block twice would move the running means of batch normalisation twice.
+    supports_gradient_checkpointing = False
+    _no_split_modules = ["DushaInvertedResidual", "DushaAttention"]
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Draw initial weights as PyTorch's own layers do."""
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.zeros_(module.running_mean)
+            init.ones_(module.running_var)
+            init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, DushaAttention):
+            init.zeros_(module.gamma)
+
+
+class DushaModel(DushaPreTrainedModel):
+    """The network without its head: from features to one embedding a clip."""
+
+    def __init__(self, config: DushaConfig):
+        super().__init__(config)
+        self.stem = DushaConvLayer(config, 1, config.stem_channels, kernel_size=3)
+        self.blocks = nn.ModuleList()
+        in_channels = config.stem_channels
+        for expansion_ratio, out_channels, depth, stride in zip(
+            config.expansion_ratios,
+            config.stage_channels,
+            config.stage_depths,
+            config.stage_strides,
+            strict=True,
+        ):
+            for number in range(depth):
+                self.blocks.append(
+                    DushaInvertedResidual(
+                        config,
+                        in_channels,
+                        out_channels,
+                        expansion_ratio,
+                        stride if number == 0 else 1,
+                    )
+                )
+                in_channels = out_channels
+        self.last_1x1 = DushaConvLayer(config, in_channels, config.hidden_size, kernel_size=1)
+        self.attention = DushaAttention(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Compute the embedding of each clip.
+
+        Args:
+            input_features: (batch, frames, mels) log-Mel features in dB, as DushaFeatureExtractor
+                makes them.
+            attention_mask: (batch, frames), 1 for a real frame, 0 for padding, which may stand on
+                either side; None where all frames are real. A clip without any real frame counts
+                as one frame of what its features hold.
+            output_hidden_states: whether to return what goes into the blocks and what each of
+                them gives, (batch, channels, mels, frames) each, a clip's frames at the front and
+                meaningless values behind them; the configuration decides where it is None.
+            output_attentions: whether to return the attention weights, (batch, 1, positions,
+                positions), of which each row sums to 1; needs the square of a clip's length in
+                memory; the configuration decides where it is None.
+
+        Returns:
+            last_hidden_state (batch, hidden_size, mels, frames), 0 behind a clip's frames, and
+            pooler_output (batch, hidden_size), its mean over a clip's positions.
+
+        Raises:
+            ValueError: if input_features or attention_mask has another shape.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        self._check_shapes(input_features, attention_mask)
+
+        lengths = None
+        if attention_mask is not None and self.config.use_attention_mask:
+            input_features, lengths = move_to_front(input_features, attention_mask)
+        hidden_states = input_features.to(self.dtype).transpose(1, 2).unsqueeze(1)
+
+        hidden_states = self.stem(hidden_states, lengths)
+        all_hidden_states = [hidden_states]
+        for block in self.blocks:
+            hidden_states = block(hidden_states, lengths)
+            lengths = block.depthwise_3x3.output_lengths(lengths)
+            if output_hidden_states:
+                all_hidden_states.append(hidden_states)
+        hidden_states = self.last_1x1(hidden_states)
+        hidden_states, weights = self.attention(
+            hidden_states,
+            lengths,
+            return_weights=output_attentions or self.config._attn_implementation == "eager",
+        )
+
+        if lengths is None:
+            pooled = hidden_states.mean((2, 3), dtype=torch.float32)
+        else:
+            hidden_states = hidden_states * frame_mask(hidden_states, lengths)
+            total = hidden_states.sum((2, 3), dtype=torch.float32)
+            pooled = total / (lengths * hidden_states.shape[2]).unsqueeze(1)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_states,
+            pooler_output=pooled.to(hidden_states.dtype),
+            hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
+            attentions=(weights,) if output_attentions else None,
+        )
+
+    def _check_shapes(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None):
+        mels = self.config.num_mel_bins
+        if input_features.ndim != 3 or input_features.shape[2] != mels:
+            raise ValueError(
+                f"input_features must be (batch, frames, {mels}), got "
+                f"{tuple(input_features.shape)}; the published feature files hold "
+                f"(1, {mels}, frames): transpose them"
+            )
+        if attention_mask is not None and attention_mask.shape != input_features.shape[:2]:
+            raise ValueError(
+                f"attention_mask must be {tuple(input_features.shape[:2])} as input_features is, "
+                f"got {tuple(attention_mask.shape)}"
+            )
+
+
+class DushaForAudioClassification(DushaPreTrainedModel):
+    """The network with its head: from features to one logit a class."""
+
+    def __init__(self, config: DushaConfig):
+        super().__init__(config)
+        self.dusha = DushaModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+    ) -> SequenceClassifierOutput:
+        """Classify clips, and compute the loss where labels are given.
+
+        Args:
+            input_features: (batch, frames, mels) log-Mel features in dB.
+            attention_mask: (batch, frames), 1 for a real frame, 0 for padding.
+            labels: see classification_loss.
+            output_hidden_states: as for DushaModel.
+            output_attentions: as for DushaModel.
+
+        Returns:
+            loss (a scalar, or None), logits (batch, labels), and what was asked for besides.
+        """
+        outputs = self.dusha(
+            input_features,
+            attention_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        logits = self.classifier(outputs.pooler_output)
+        loss = None
+        if labels is not None:
+            loss = classification_loss(logits, labels, self.config.problem_type)
+        return SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def move_to_front(
+    input_features: torch.Tensor, attention_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move each clip's real frames, in their order, before its padding, which becomes 0.
+
+    Args:
+        input_features: (batch, frames, mels).
+        attention_mask: (batch, frames), 1 for a real frame.
+
+    Returns:
+        The features so ordered, and the clips' lengths in frames, (batch,), at least 1.
+
+    Example:
+        >>> frames = torch.tensor([[[7.0], [1.0], [2.0], [7.0]]])
+        >>> features, lengths = move_to_front(frames, torch.tensor([[0, 1, 1, 0]]))
+        >>> features.flatten().tolist(), lengths.tolist()
+        ([1.0, 2.0, 0.0, 0.0], [2])
+    """
+    padding = attention_mask == 0
+    order = padding.to(torch.int8).argsort(dim=1, stable=True)
+    ordered = input_features.gather(1, order.unsqueeze(2).expand_as(input_features))
+    lengths = (~padding).sum(1).clamp(min=1)
+    behind = torch.arange(input_features.shape[1], device=lengths.device) >= lengths.unsqueeze(1)
+    # Not a product: 0 times an infinite padding value would not be 0.
+    return ordered.masked_fill(behind.unsqueeze(2), 0), lengths
+
+
+def frame_mask(
+    hidden_states: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Mark the frames of each clip.
+
+    Args:
+        hidden_states: (batch, channels, mels, frames), of which only the frames count.
+        lengths: (batch,), in frames.
+        dtype: type of the result; that of hidden_states where it is None.
+
+    Returns:
+        (batch, 1, 1, frames), 1 or True within a clip.
+    """
+    frames = torch.arange(hidden_states.shape[3], device=lengths.device)
+    return (frames < lengths.view(-1, 1, 1, 1)).to(dtype or hidden_states.dtype)
+
+
+def classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None
+) -> torch.Tensor:
+    """Compute the loss that the configuration's problem_type and the shape of the labels ask for.
+
+    Unlike Transformers' own, it never guesses several labels a clip from floating-point labels:
+    without a problem_type they are probabilities, as crowd answers give them.
+
+    Args:
+        logits: (batch, labels).
+        labels: under "single_label_classification" or None, (batch,) class numbers, of which -100
+            counts for nothing, or (batch, labels) probabilities of each class, whose rows sum to
+            1; under "multi_label_classification", (batch, labels) of 0 to 1 each.
+        problem_type: of the configuration.
+
+    Returns:
+        The mean over the batch: cross-entropy for one label a clip, given as a number or as
+        probabilities; for several labels, binary cross-entropy.
+
+    Raises:
+        ValueError: if the labels have another shape or type, or problem_type is "regression".
+    """
+    if problem_type == "regression":
+        raise ValueError(
+            'problem_type "regression" is not a classification; allowed are '
+            '"single_label_classification" and "multi_label_classification"'
+        )
+    numbers = labels.ndim == 1 and not labels.is_floating_point()
+    if problem_type == "multi_label_classification" and labels.shape == logits.shape:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    if problem_type != "multi_label_classification":
+        if numbers and labels.shape[0] == logits.shape[0]:
+            return nn.functional.cross_entropy(logits, labels.long())
+        if labels.is_floating_point() and labels.shape == logits.shape:
+            return nn.functional.cross_entropy(logits, labels.to(logits.dtype))
+    allowed = (
+        "0 to 1 for each class"
+        if problem_type == "multi_label_classification"
+        else f"class numbers ({logits.shape[0]},) or floating-point probabilities"
+    )
+    raise ValueError(
+        f"labels of shape {tuple(labels.shape)} and {labels.dtype} do not fit problem_type "
+        f"{problem_type!r}, which allows {allowed} {tuple(logits.shape)}"
+    )
+
+
+# As in configuration_dusha: for models that are saved, and for those that import this module.
+DushaModel.register_for_auto_class("AutoModel")
+DushaForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+if "." not in __name__:
+    AutoModel.register(DushaConfig, DushaModel)
+    AutoModelForAudioClassification.register(DushaConfig, DushaForAudioClassification)
+
+__all__ = ["DushaForAudioClassification", "DushaModel", "DushaPreTrainedModel"]
