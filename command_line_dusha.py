@@ -1,8 +1,10 @@
 """The manners that all programs of this project share: exit statuses and one-line errors."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 DONE = 0
 WORK_FAILED = 1
@@ -68,3 +70,26 @@ def complain(program: str, message: object, status: int) -> int:
     """
     print(f"{program}: {' '.join(str(message).split())}", file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name that takes the place of a file once the block ends well.
+
+    Whoever reads the file meets the old one or the new one, never half of one. The suffix stays,
+    because writers go by it.
+
+    Args:
+        path: of the file; its folder is made.
+
+    Yields:
+        a name in the same folder; whatever is left of it is removed if the block fails.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
