@@ -10,7 +10,9 @@ from typing import BinaryIO
 import numpy as np
 from huggingface_hub.constants import HF_HOME
 
+from checksums_dusha import check_file, parse_checksum
 from command_line_dusha import MissingInputError, WorkFailedError
+from download_dusha import Mirror, fetch_archives
 from index_dusha import FOLDERS, GZIP_SUFFIXES, TAR_SUFFIX, Index, corpus_name, index_archive
 
 BASE_URL = "https://cdn.chatwm.opensmodel.sberdevices.ru/dusha/"
@@ -148,6 +150,11 @@ class Members(Mapping[str, Member]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} files)"
 
+    @property
+    def archives(self) -> list[Path]:
+        """The archive files among the sources."""
+        return [index.archive for index in self._indexes if index.archive is not None]
+
     def wav(self, hash_id: str) -> Member | None:
         """Find a recording by its clip's hash, in whatever folder or archive it lies.
 
@@ -257,35 +264,70 @@ def _raise(error: OSError):
 def find_archives(
     names: Sequence[str] = ARCHIVES,
     data_dir: str | os.PathLike | None = None,
+    base_urls: str | Sequence[str] | None = None,
     cache_dir: str | os.PathLike | None = None,
+    checksums: Mapping[str, str] | None = None,
     required: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Members:
-    """Find the archives that a piece of work needs, packed or unpacked, in a user's folder.
+    """Find the archives that a piece of work needs, in a user's folder or at an address.
+
+    What data_dir holds, packed or unpacked, is not fetched. Without data_dir and base_urls,
+    archives are fetched from BASE_URL.
 
     Args:
         names: archives that are wanted, of ARCHIVES.
         data_dir: folder of archives, of their unpacked files, or of any mix.
-        cache_dir: folder of indexes; None: `dusha` in the Hugging Face cache.
+        base_urls: addresses of folders of archives, tried in turn.
+        cache_dir: folder of downloads and indexes; None: `dusha` in the Hugging Face cache.
+        checksums: "sha256:HEX" or "md5:HEX" for names whose content the user knows.
         required: archives that must be there; None: all of names.
         quiet: no bars.
 
     Returns:
-        the members of all that was found.
+        the members of all that was found, those of data_dir before fetched ones.
 
     Raises:
         MissingInputError: data_dir or a required archive is not there.
-        WorkFailedError: an archive is damaged or holds what no honest one does.
+        WrongUseError: what was given as address or checksum cannot be one.
+        WorkFailedError: an archive cannot be fetched, is damaged, or holds what no honest one
+            does.
     """
-    members = open_members([data_dir] if data_dir is not None else [], cache_dir, quiet)
-    missing = [name for name in required or names if not holds_archive(members, name)]
+    required = tuple(names if required is None else required)
+    cache_dir = cache_folder(cache_dir)
+    paths = [] if data_dir is None else [data_dir]
+    members = open_members(paths, cache_dir, quiet)
+    for archive in members.archives:
+        if text := (checksums or {}).get(archive.name):
+            check_file(archive, parse_checksum(archive.name, text), quiet)
+    missing = [name for name in names if not holds_archive(members, name)]
+    if data_dir is None and not base_urls:
+        base_urls = [BASE_URL]
+    base_urls = [base_urls] if isinstance(base_urls, str) else base_urls
+    if missing and base_urls:
+        optional = [name for name in missing if name not in required]
+        fetched = fetch_archives(missing, base_urls, cache_dir, checksums, optional, quiet)
+        members = open_members([*paths, *fetched.values()], cache_dir, quiet)
+        missing = [name for name in missing if not holds_archive(members, name)]
+    missing = [name for name in missing if name in required]
     if missing:
-        raise MissingInputError(
-            f"{data_dir} holds {len(members)} files, but nothing of {' and '.join(missing)} "
-            f"(members {', '.join(CONTENTS[missing[0]])}...); put the archive, or its unpacked "
-            "folders, there and name the folder with --data_dir"
-        )
+        places = [data_dir] if data_dir else [Mirror(url, cache_dir).shown("") for url in base_urls]
+        raise MissingInputError(_describe_missing(missing, members, places))
     return members
+
+
+def _describe_missing(missing: Sequence[str], members: Members, places: Sequence) -> str:
+    """Say which archives are missing where, what came instead and what to do."""
+    came = ", ".join(map(str, members.archives)) or f"no archive, and {len(members)} loose files"
+    wanted = "; ".join(
+        f"{name} has files such as {' or '.join(f'{start}...' for start in CONTENTS[name])}"
+        for name in missing
+    )
+    return (
+        f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has {came}); "
+        f"{wanted}. Put these archives, or what is unpacked from them, into one folder and name "
+        "it with --data_dir FOLDER, or name an address that has them with --base_url ADDRESS"
+    )
 
 
 def holds_archive(members: Members, name: str) -> bool:

@@ -48,12 +48,14 @@ class Index(NamedTuple):
         paths: the archive alone, or a path for each name.
         offsets: first bytes, int64.
         sizes: lengths in bytes, int64.
+        archive: the archive as the user knows it; None for loose files.
     """
 
     names: list[str]
     paths: list[str]
     offsets: np.ndarray
     sizes: np.ndarray
+    archive: Path | None = None
 
 
 def corpus_name(name: str, outside: str = "") -> str:
@@ -105,10 +107,10 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
     compressed = archive.name.endswith(GZIP_SUFFIXES) and _is_gzip(archive)
     plain = kept.with_suffix(TAR_SUFFIX) if compressed else archive
     if (index := _load_index(kept, plain)) is not None:
-        return index
+        return index._replace(archive=archive)
     with _lock(folder / f"{place}.lock") as writable:
         if (index := _load_index(kept, plain)) is not None:
-            return index  # another program has made it while this one waited
+            return index._replace(archive=archive)  # made while this program waited
         for stale in folder.glob(f"{place}-*"):
             stale.unlink(missing_ok=True)
         if compressed:
@@ -131,6 +133,7 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
             [str(plain)],
             np.array(offsets, np.int64),
             np.array(sizes, np.int64),
+            archive,
         )
         if writable:
             _keep_index(kept, index, plain.stat().st_size)

@@ -57,7 +57,9 @@ def test_open_members_when_an_outer_folder_stands_before_the_names(tmp_path, out
 
 def test_find_archives_when_an_archive_is_missing(tmp_path):
     write_tar(tmp_path / "crowd.tar", {RAW: b"{}"})
-    assert isinstance(find_archives(["crowd.tar"], tmp_path, tmp_path / "cache")[RAW], Member)
+    assert isinstance(
+        find_archives(["crowd.tar"], tmp_path, cache_dir=tmp_path / "cache")[RAW], Member
+    )
     with pytest.raises(MissingInputError, match="nothing of podcast.tar.*--data_dir"):
-        find_archives(["crowd.tar", "podcast.tar"], tmp_path, tmp_path / "cache")
+        find_archives(["crowd.tar", "podcast.tar"], tmp_path, cache_dir=tmp_path / "cache")
     assert set(archives_dusha.CONTENTS) == set(archives_dusha.ARCHIVES)
