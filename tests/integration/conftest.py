@@ -13,6 +13,16 @@ from hub_server import HubServer
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SHOWN_LINES = 60
 
+# The first lines of a program that is to run as if the project were not installed.
+WITHOUT_PROJECT = """
+import importlib.util, os, sys
+
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in finder.__module__]
+sys.path = [path for path in sys.path if not os.path.exists(os.path.join(path, "setup.cfg"))]
+for name in ("modeling_dusha", "configuration_dusha", "feature_extraction_dusha"):
+    assert importlib.util.find_spec(name) is None, f"{name} of the project can be imported"
+"""
+
 
 @pytest.fixture
 def hub(tmp_path):
@@ -52,6 +62,7 @@ def ravdess_archives(shared, tmp_path_factory):
 def run_python(
     *arguments: object,
     code: str | None = None,
+    without_project: bool = False,
     cwd: Path,
     env: dict[str, str] | None = None,
     status: int = 0,
@@ -62,6 +73,7 @@ def run_python(
     Args:
         *arguments: what stands after `python`.
         code: a program, given by -c before the arguments; it may be indented.
+        without_project: whether code is to find the project's modules not importable.
         cwd: the folder to stand in.
         env: the environment; this process's own if missing.
         status: the exit status to expect.
@@ -72,7 +84,8 @@ def run_python(
     """
     __tracebackhide__ = True
     if code is not None:
-        arguments = ("-c", textwrap.dedent(code), *arguments)
+        prelude = WITHOUT_PROJECT if without_project else ""
+        arguments = ("-c", prelude + textwrap.dedent(code), *arguments)
     process = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
