@@ -189,7 +189,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
 
     def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         """Turn (samples,) into (frames, feature_size) in dB."""
-        window, filters = _window_and_filters(
+        window, filters = window_and_filters(
             self.n_fft,
             self.feature_size,
             self.min_frequency,
@@ -273,7 +273,7 @@ def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _window_and_filters(
+def window_and_filters(
     n_fft: int, bands: int, min_frequency: float, max_frequency: float, sampling_rate: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the periodic Hann window (n_fft,) and the Mel filters (n_fft // 2 + 1, bands)."""

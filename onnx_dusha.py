@@ -1,0 +1,270 @@
+"""The model outside PyTorch: one ONNX graph that needs nothing but ONNX Runtime.
+
+A graph reads either features, as DushaFeatureExtractor makes them, or waveforms, with the feature
+recipe inside. Its metadata hold all that a program needs to use it: labels, sampling rate, input.
+"""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from command_line_dusha import MissingInputError, WrongUseError
+from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
+from modeling_dusha import DushaForAudioClassification
+
+# The newest that both torch's exporter is tested with and the oldest supported runtime reads.
+OPSET = 18
+OUTPUTS = ["logits", "probabilities"]
+
+
+class FeaturesToProbabilities(nn.Module):
+    """The network from features to logits and probabilities."""
+
+    input_names = ("input_features", "attention_mask")
+    dynamic_shapes = {  # noqa: RUF012 - read only
+        "input_features": {0: "batch", 1: "frames"},
+        "attention_mask": {0: "batch", 1: "frames"},
+    }
+
+    def __init__(self, model: DushaForAudioClassification):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor):
+        """Classify (batch, frames, mels) in dB, masked by (batch, frames)."""
+        logits = self.model(input_features, attention_mask).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        frames = torch.full((2, 300, self.model.config.num_mel_bins), -40.0)
+        return frames, torch.ones(2, 300, dtype=torch.int64)
+
+
+class WaveformToProbabilities(nn.Module):
+    """The feature recipe and the network, from waveforms to logits and probabilities.
+
+    The recipe is DushaFeatureExtractor's, written with what ONNX has for all lengths at once: the
+    Fourier transform is a product with its matrix, mirrored ends are computed indices. It is in
+    double precision for the reason given there.
+    """
+
+    input_names = ("waveform", "lengths")
+    dynamic_shapes = {  # noqa: RUF012 - read only
+        "waveform": {0: "batch", 1: "samples"},
+        "lengths": {0: "batch"},
+    }
+
+    def __init__(self, model: DushaForAudioClassification, extractor: DushaFeatureExtractor):
+        super().__init__()
+        self.model = model
+        self.n_fft = extractor.n_fft
+        self.hop_length = extractor.hop_length
+        self.power_floor = extractor.power_floor
+        self.dynamic_range = extractor.dynamic_range
+        window, filters = window_and_filters(
+            extractor.n_fft,
+            extractor.feature_size,
+            extractor.min_frequency,
+            extractor.max_frequency,
+            extractor.sampling_rate,
+        )
+        # (n_fft, bins) each: rfft of the unit samples, under the window.
+        transform = torch.fft.rfft(torch.eye(self.n_fft, dtype=torch.float64) * window)
+        self.register_buffer("real", transform.real.contiguous())
+        self.register_buffer("imaginary", transform.imag.contiguous())
+        self.register_buffer("filters", filters)
+
+    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor):
+        """Classify (batch, samples), of which the first `lengths` (batch,) are each clip's own."""
+        batch, samples = waveform.shape
+        frames = 1 + samples // self.hop_length
+        starts = torch.arange(frames) * self.hop_length - self.n_fft // 2
+        index = starts.unsqueeze(1) + torch.arange(self.n_fft)  # (frames, n_fft)
+        own = lengths.view(-1, 1, 1)
+        period = (2 * (own - 1)).clamp(min=1)
+        around = torch.remainder(index.unsqueeze(0), period)
+        around = torch.where(around < own, around, period - around)
+        pieces = waveform.gather(1, around.flatten(1)).view(batch, frames, self.n_fft)
+
+        pieces = pieces.to(torch.float64)
+        power = (pieces @ self.real).square() + (pieces @ self.imaginary).square()
+        decibel = 10 * (power @ self.filters).clamp(min=self.power_floor).log10()
+        mask = torch.arange(frames) < 1 + lengths.unsqueeze(1) // self.hop_length
+        # No frame of padding may be the loudest: all of them count as the floor.
+        floor = 10 * float(np.log10(self.power_floor))
+        loudest = decibel.masked_fill(~mask.unsqueeze(2), floor).amax((1, 2), keepdim=True)
+        features = (decibel - loudest).clamp(min=-self.dynamic_range).to(torch.float32)
+        logits = self.model(features, mask.to(torch.int64)).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        return torch.full((2, 48000), 0.1), torch.tensor([48000, 31000])
+
+
+def export(
+    model: DushaForAudioClassification,
+    extractor: DushaFeatureExtractor,
+    path: str | Path,
+    waveform: bool = False,
+) -> None:
+    """Write a model as one ONNX file of dynamic batch and length.
+
+    Args:
+        model: the network.
+        extractor: the feature extractor that was saved with it.
+        path: file to write.
+        waveform: whether the graph reads waveforms, with the feature recipe inside, instead of
+            features.
+    """
+    graph = (
+        WaveformToProbabilities(model, extractor) if waveform else FeaturesToProbabilities(model)
+    ).eval()
+    # The exporter says at length that two inputs share a dimension, which is what we want, and
+    # that a library for pictures is not installed.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            graph.example_inputs(),
+            input_names=list(graph.input_names),
+            output_names=OUTPUTS,
+            dynamic_shapes=graph.dynamic_shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    metadata = {
+        "labels": labels,
+        "sampling_rate": extractor.sampling_rate,
+        "input": graph.input_names[0],
+        "feature_extractor": extractor.to_dict(),
+    }
+    for name, value in metadata.items():
+        program.model.metadata_props[name] = json.dumps(value)
+    program.save(path)
+
+
+class OnnxClassifier:
+    """An exported model in ONNX Runtime, called as timeline_dusha's Classify is.
+
+    Args:
+        path: file that `export` or `quantise` wrote.
+        threads: processors to use; all where it is None.
+
+    Attributes:
+        labels: names of the classes, in the order of the probabilities.
+        sampling_rate: of the waveforms to give, in Hz.
+
+    Raises:
+        MissingInputError: if there is no such file.
+        WrongUseError: if the file is not a model that this project exported.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None):
+        import onnxruntime
+
+        if not Path(path).is_file():
+            raise MissingInputError(f"no such file: {path}; tools/export_onnx.py writes one")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's own errors have no common base class
+            raise WrongUseError(f"{path} is no ONNX model: {error}") from error
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if "labels" not in metadata:
+            raise WrongUseError(
+                f"{path} does not say its labels; give a file that tools/export_onnx.py wrote"
+            )
+        self.labels = json.loads(metadata["labels"])
+        self.sampling_rate = json.loads(metadata["sampling_rate"])
+        self.reads_waveforms = json.loads(metadata["input"]) == "waveform"
+        self.extractor = DushaFeatureExtractor.from_dict(json.loads(metadata["feature_extractor"]))
+
+    def inputs(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Turn clips, each (samples,) in [-1, 1], into the inputs of the graph, by name."""
+        if not self.reads_waveforms:
+            batch = self.extractor(clips, self.sampling_rate, return_tensors="np")
+            mask = batch["attention_mask"].astype(np.int64)
+            return {"input_features": batch["input_features"], "attention_mask": mask}
+        lengths = np.array([len(clip) for clip in clips], dtype=np.int64)
+        waveform = np.zeros((len(clips), lengths.max()), dtype=np.float32)
+        for row, clip in zip(waveform, clips, strict=True):
+            row[: len(clip)] = clip
+        return {"waveform": waveform, "lengths": lengths}
+
+    def __call__(self, clips: list[np.ndarray]) -> np.ndarray:
+        """Give the probabilities of clips.
+
+        Args:
+            clips: each (samples,) in [-1, 1], at sampling_rate.
+
+        Returns:
+            (clips, labels), each row in [0, 1] and summing to 1.
+        """
+        return self.session.run(["probabilities"], self.inputs(clips))[0]
+
+
+def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.ndarray]) -> None:
+    """Turn the convolutions of an exported model into 8-bit ones (static quantisation).
+
+    Weights get a scale for each channel; the ranges of activations are those that the calibration
+    clips give. Attention, head and feature recipe stay in floating point.
+
+    Args:
+        path: file that `export` wrote.
+        quantised_path: file to write.
+        clips: some tens of typical clips, each (samples,) in [-1, 1] at the model's rate.
+    """
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    classifier = OnnxClassifier(path)
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.batches: Iterator = iter(clips)
+
+        def get_next(self):
+            clip = next(self.batches, None)
+            return None if clip is None else classifier.inputs([clip])
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(quantised_path),
+            Reader(),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+    copy_metadata(path, quantised_path)
+
+
+def copy_metadata(source: str | Path, target: str | Path) -> None:
+    """Give one ONNX file the metadata of another."""
+    import onnx
+
+    model = onnx.load(target)
+    known = {entry.key for entry in model.metadata_props}
+    for entry in onnx.load(source, load_external_data=False).metadata_props:
+        if entry.key not in known:
+            model.metadata_props.add(key=entry.key, value=entry.value)
+    onnx.save(model, target)

@@ -1,0 +1,166 @@
+"""Export a model folder to ONNX, in floating point or as an 8-bit model."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from tqdm import tqdm
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError, run_program
+from timeline_dusha import read_blocks, torch_classifier
+
+# How far an exported model's probabilities may be from PyTorch's.
+TOLERANCE = 1e-4
+SOUND_FILES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def find_clips(paths: list[Path]) -> list[Path]:
+    """List sound files.
+
+    Args:
+        paths: files and folders, which are searched through.
+
+    Returns:
+        The files, in a stable order.
+
+    Raises:
+        MissingInputError: if a path does not exist or there are no sound files at all.
+    """
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise MissingInputError(f"no such file or folder: {path}")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found += [file for file in inside if file.suffix.lower() in SOUND_FILES]
+    if not found:
+        raise MissingInputError(
+            f"no sound files in {', '.join(map(str, paths))}; they end in {', '.join(SOUND_FILES)}"
+        )
+    return found
+
+
+def read_clips(paths: list[Path], sampling_rate: int, quiet: bool, text: str) -> Iterator:
+    """Read sound files one by one, each as (samples,) at the given rate in Hz, under a bar."""
+    for path in tqdm(paths, desc=text, unit="clip", disable=quiet):
+        try:
+            yield np.concatenate(list(read_blocks(path, sampling_rate)))
+        except (soundfile.LibsndfileError, ValueError) as error:
+            raise WorkFailedError(f"{path} cannot be read: {error}") from error
+
+
+def compare(classify, other, clips: Iterator[np.ndarray]) -> dict[str, float]:
+    """Compare two classifiers clip by clip.
+
+    Args:
+        classify: a function from clips to probabilities, (clips, labels).
+        other: another one.
+        clips: each (samples,).
+
+    Returns:
+        The number of clips, the largest difference of a probability, and the share of clips
+        that got the same label, in [0, 1].
+    """
+    rows = [(classify([clip])[0], other([clip])[0]) for clip in clips]
+    first, second = (np.array(side) for side in zip(*rows, strict=True))
+    return {
+        "clips": len(rows),
+        "largest_difference": float(np.abs(first - second).max()),
+        "same_label": float((first.argmax(1) == second.argmax(1)).mean()),
+    }
+
+
+def noise_clips(sampling_rate: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Make clips of rising length to compare with where no real ones were given."""
+    generator = np.random.default_rng(seed)
+    for seconds in (0.05, 0.5, 1.3, 3.0, 7.1):
+        samples = generator.normal(0, 0.1, round(seconds * sampling_rate))
+        yield np.cumsum(samples - samples.mean()).astype(np.float32) / 10
+
+
+def options() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/export_onnx.py runs/sample dusha.onnx --waveform",
+    )
+    parser.add_argument("model", help="model folder, or name on the Hub")
+    parser.add_argument("output_file", type=Path, help="ONNX file to write")
+    parser.add_argument(
+        "--waveform",
+        action="store_true",
+        help="put the feature recipe into the graph, which then reads waveforms",
+    )
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="sound files and folders of them: every second clip calibrates --int8, "
+        "the others show what the export loses",
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="write 8-bit convolutions (static quantisation); needs --clips",
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no bars")
+    return parser
+
+
+def main() -> None:
+    """Export the model that the command line names, and say what the export loses."""
+    parser = options()
+    arguments = parser.parse_args()
+    if arguments.int8 and not arguments.clips:
+        raise WrongUseError("--int8 needs --clips: some tens of typical clips to calibrate with")
+    try:
+        from onnx_dusha import OnnxClassifier, export, quantise
+    except ImportError as error:
+        raise WrongUseError(f'{error}; install the extra: pip install "dusha-ser[onnx]"') from error
+    clips = find_clips(arguments.clips) if arguments.clips else []
+    try:
+        model = AutoModelForAudioClassification.from_pretrained(
+            arguments.model, trust_remote_code=True
+        ).eval()
+        extractor = AutoFeatureExtractor.from_pretrained(arguments.model, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        raise WrongUseError(f"{arguments.model} is no model folder or name: {error}") from error
+    rate = extractor.sampling_rate
+
+    arguments.output_file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.output_file.parent, prefix=".") as folder:
+        written = Path(folder) / "float.onnx"
+        export(model, extractor, written, arguments.waveform)
+        if arguments.int8:
+            exact, written = written, Path(folder) / "int8.onnx"
+            calibration = clips[::2]
+            quantise(exact, written, read_clips(calibration, rate, arguments.quiet, "calibrate"))
+        held_out = clips[1::2] or clips
+        with torch.inference_mode():
+            result = compare(
+                torch_classifier(model, extractor),
+                OnnxClassifier(written),
+                read_clips(held_out, rate, arguments.quiet, "compare")
+                if held_out
+                else noise_clips(rate),
+            )
+        if not arguments.int8 and result["largest_difference"] > TOLERANCE:
+            raise WorkFailedError(
+                f"the exported model differs from PyTorch's by {result['largest_difference']:.2g} "
+                f"in probability, more than {TOLERANCE:g}; nothing was written"
+            )
+        written.replace(arguments.output_file)
+    print(
+        f"wrote {arguments.output_file} ({arguments.output_file.stat().st_size / 1e6:.1f} MB); "
+        f"against PyTorch on {result['clips']} clips: largest difference of a probability "
+        f"{result['largest_difference']:.1e}, same label {result['same_label']:.1%}"
+    )
+
+
+if __name__ == "__main__":
+    run_program(main)
