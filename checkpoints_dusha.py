@@ -1,0 +1,96 @@
+"""Checkpoints that a killed run or a full disk cannot spoil, and the average of weights."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import sort_checkpoints
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What PyTorch and safetensors say of a failed write, without an error number.
+DISK_WORDS = ("No space left", "File too large", "file write failed", "inline_container.cc")
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint was written to its end: the Trainer's state is written last."""
+    try:
+        return "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def find_checkpoint(output_dir: str | Path) -> str | None:
+    """Find the last complete checkpoint of a run.
+
+    Args:
+        output_dir: of the run.
+
+    Returns:
+        Its folder, None if there is none.
+    """
+    checkpoints = sort_checkpoints(str(output_dir)) if Path(output_dir).is_dir() else []
+    return next((one for one in reversed(checkpoints) if is_complete(Path(one))), None)
+
+
+def remove_incomplete(output_dir: str | Path) -> None:
+    """Remove checkpoints that were not written to their end.
+
+    Args:
+        output_dir: of the run.
+    """
+    for checkpoint in sort_checkpoints(str(output_dir)) if Path(output_dir).is_dir() else []:
+        if not is_complete(Path(checkpoint)):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def is_disk_error(error: Exception) -> bool:
+    """Tell whether a write failed because the disk is full, or a quota or limit is reached."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in DISK_ERRORS
+    return isinstance(error, (OSError, RuntimeError, SafetensorError)) and any(
+        words in str(error) for words in DISK_WORDS
+    )
+
+
+class WeightAverage:
+    """A moving average of a model's weights, which can take their place and give it back.
+
+    In the beginning it forgets faster, as the first weights are not worth keeping.
+
+    Args:
+        decay: share of the old average that stays at each step, in (0, 1).
+
+    Example:
+        >>> average, model = WeightAverage(0.9), torch.nn.Linear(1, 1)
+        >>> average.update(model)
+        >>> bool(torch.equal(average.weights["weight"], model.weight))
+        True
+    """
+
+    def __init__(self, decay: float):
+        self.decay = decay
+        self.steps = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module) -> None:
+        """Take the model's weights of one more step into the average."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, value in model.state_dict().items():
+            if name not in self.weights or not value.is_floating_point():
+                self.weights[name] = value.detach().clone()
+            else:
+                self.weights[name].lerp_(value, 1 - decay)
+        self.steps += 1
+
+    @torch.no_grad()
+    def swap(self, model: torch.nn.Module) -> None:
+        """Exchange the average and the model's weights."""
+        for name, value in model.state_dict().items():
+            kept = value.clone()
+            value.copy_(self.weights[name])
+            self.weights[name] = kept

@@ -1,0 +1,191 @@
+"""Clips as batches: augmentation of log-Mel pictures, padding with silence and its mask.
+
+Each clip of a training batch brings a seed of its own, so that the batch is the same in whichever
+process, worker or second attempt it is made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import torch
+import torchaudio
+
+from sampling_dusha import Draw
+
+# The lowest value of the features: 80 dB below the clip's loudest point.
+SILENCE = -80.0
+# The published code pads and masks with 0 dB, which is the loudest point.
+PUBLISHED_FILL = 0.0
+
+
+class Clips(torch.utils.data.Dataset):
+    """The rows of a data set as items that the collators below take.
+
+    Args:
+        rows: with the model's input as a column.
+        input_name: that column: "input_features" (frames, mels) or "input_values".
+        targets: of the clips: class numbers (clips,) int64, or (clips, labels) float32.
+        weights: of the clips in the loss, (clips,); None: 1 each.
+
+    Raises:
+        ValueError: if targets or weights are of another length.
+    """
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        input_name: str,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+    ):
+        weights = np.ones(len(rows), np.float32) if weights is None else weights
+        if not len(rows) == len(targets) == len(weights):
+            raise ValueError(
+                f"{len(rows)} rows have {len(targets)} targets and {len(weights)} weights"
+            )
+        self.rows = rows.select_columns([input_name]).with_format("numpy")
+        self.input_name = input_name
+        self.targets = torch.as_tensor(targets)
+        self.weights = torch.as_tensor(weights, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: int | Draw) -> dict:
+        index, seed = key if isinstance(key, Draw) else (key, 0)
+        return {
+            "inputs": torch.from_numpy(np.array(self.rows[index][self.input_name], np.float32)),
+            "labels": self.targets[index],
+            "weight": self.weights[index],
+            "seed": seed,
+        }
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop).
+
+    Attributes:
+        frequency_mask: one mask over fewer Mel bands than this; 0: none.
+        time_mask: one mask over fewer frames than this; 0: none.
+        crop: so many frames, less one, at most are cut off, at both ends together; 0: none.
+        longest: what is longer is cut to so many frames at a random place; 0: nothing is.
+        either_side: whether padding is split at random between the two sides.
+        fill: what stands in masks and padding, in dB.
+    """
+
+    frequency_mask: int = 16
+    time_mask: int = 40
+    crop: int = 40
+    longest: int = 0
+    either_side: bool = True
+    fill: float = SILENCE
+
+    def change(self, features: torch.Tensor) -> torch.Tensor:
+        """Mask and crop one clip, by torch's random state.
+
+        Args:
+            features: (frames, mels), in dB.
+
+        Returns:
+            (frames, mels) with at most as many frames, at least one.
+        """
+        picture = features.T.unsqueeze(0)  # (1, mels, frames)
+        for size, axis in ((self.frequency_mask, 1), (self.time_mask, 2)):
+            if size:
+                # A mask that is wider than the picture would begin before it.
+                size = min(size, picture.shape[axis])
+                picture = torchaudio.functional.mask_along_axis(picture, size, self.fill, axis)
+        frames = picture.shape[2]
+        kept = frames - draw_below(min(self.crop, frames)) if self.crop else frames
+        kept = min(kept, self.longest) if self.longest else kept
+        start = draw_below(frames - kept + 1)
+        return picture[0, :, start : start + kept].T
+
+
+def draw_below(limit: int) -> int:
+    """Draw a whole number of at least 0 and below the limit by torch's random state."""
+    return int(torch.randint(limit, ()))
+
+
+@dataclass(frozen=True)
+class PictureCollator:
+    """Makes a batch of log-Mel pictures of any lengths.
+
+    Attributes:
+        augmentation: changes of training clips; None: clips stay as they are, padded behind.
+        fill: what stands in padding, in dB.
+        mask: whether the batch gets an attention_mask.
+        multiple: batches are padded to a multiple of so many frames, which spares a compiled
+            model new shapes.
+    """
+
+    augmentation: Augmentation | None = None
+    fill: float = SILENCE
+    mask: bool = True
+    multiple: int = 1
+
+    @property
+    def splits_padding(self) -> bool:
+        """Whether padding is split at random between the two sides of a clip."""
+        return self.augmentation is not None and self.augmentation.either_side
+
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """Make a batch.
+
+        Args:
+            items: of Clips.
+
+        Returns:
+            input_features (batch, frames, mels) float32 in dB, attention_mask (batch, frames)
+            int64 of 1 and 0 where wanted, labels (batch,) or (batch, labels), weights (batch,).
+        """
+        clips, sides = [], []
+        with torch.random.fork_rng(devices=[]):
+            for item in items:
+                clip = item["inputs"]
+                if self.augmentation:
+                    # Not torch.manual_seed, which keeps a note for each GPU at every call.
+                    torch.default_generator.manual_seed(item["seed"])
+                    clip = self.augmentation.change(clip)
+                clips.append(clip)
+                sides.append(torch.rand(()) if self.splits_padding else 0.0)
+        longest = -(-max(map(len, clips)) // self.multiple) * self.multiple
+        features = torch.full((len(clips), longest, clips[0].shape[1]), self.fill)
+        mask = torch.zeros((len(clips), longest), dtype=torch.long)
+        for number, (clip, side) in enumerate(zip(clips, sides, strict=True)):
+            left = int(side * (longest - len(clip) + 1))
+            features[number, left : left + len(clip)] = clip
+            mask[number, left : left + len(clip)] = 1
+        batch = {"input_features": features} | ({"attention_mask": mask} if self.mask else {})
+        return batch | stack_targets(items)
+
+
+@dataclass(frozen=True)
+class ExtractorCollator:
+    """Makes a batch as a model's own feature extractor pads it, for networks other than ours.
+
+    Attributes:
+        feature_extractor: of the model.
+    """
+
+    feature_extractor: object
+
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """Make a batch; arguments and result as for PictureCollator, with the model's inputs."""
+        name = self.feature_extractor.model_input_names[0]
+        inputs = [item["inputs"].numpy() for item in items]
+        batch = self.feature_extractor.pad(
+            {name: inputs}, padding=True, return_tensors="pt", return_attention_mask=None
+        )
+        return dict(batch) | stack_targets(items)
+
+
+def stack_targets(items: Sequence[dict]) -> dict[str, torch.Tensor]:
+    """Stack the labels and weights of a batch's items."""
+    return {
+        "labels": torch.stack([item["labels"] for item in items]),
+        "weights": torch.stack([item["weight"] for item in items]),
+    }

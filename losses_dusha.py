@@ -1,0 +1,107 @@
+"""Losses for labels that a crowd has given: one a clip, their probabilities, or several a clip."""
+
+import numpy as np
+import torch
+
+LOSSES = ("hard", "soft", "multi")
+
+
+class ClassificationLoss:
+    """The loss of each clip of a batch.
+
+    Args:
+        kind: "hard" (class numbers) or "soft" (probabilities of the classes) for cross-entropy,
+            "multi" (0 or 1 for each class) for binary cross-entropy.
+        label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
+        class_weights: factor of each class in the loss, (labels,); None: 1 each.
+
+    Example:
+        >>> logits = torch.zeros(2, 4)
+        >>> ClassificationLoss("hard")(logits, torch.tensor([0, 3])).round(decimals=3).tolist()
+        [1.3860000371932983, 1.3860000371932983]
+        >>> ClassificationLoss(class_weights=[2, 1, 1, 1]).factors(torch.tensor([0, 3])).tolist()
+        [2.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        kind: str = "hard",
+        label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
+    ):
+        self.kind = kind
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Compute the loss of each clip.
+
+        Args:
+            logits: (batch, labels).
+            labels: (batch,) class numbers, or (batch, labels) in [0, 1].
+
+        Returns:
+            (batch,) in nats, at least 0.
+        """
+        logits = logits.float()
+        targets = one_hot(labels, logits.shape[1])
+        if self.kind == "multi":
+            targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return torch.nn.functional.binary_cross_entropy_with_logits(
+                logits, targets, reduction="none"
+            ).mean(1)
+        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[1]
+        return -(targets * logits.log_softmax(1)).sum(1)
+
+    def factors(self, labels: torch.Tensor) -> torch.Tensor:
+        """Weigh clips by their classes.
+
+        Args:
+            labels: as for the call.
+
+        Returns:
+            (batch,): the weight of the class; the mean over the classes of a clip of several.
+        """
+        if self.class_weights is None:
+            return torch.ones(len(labels), device=labels.device)
+        weights = torch.as_tensor(self.class_weights, dtype=torch.float32, device=labels.device)
+        targets = one_hot(labels, len(weights))
+        # A clip of no class at all weighs as one of every class.
+        targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, torch.ones_like(targets))
+        return (targets @ weights) / targets.sum(1)
+
+
+def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Return class numbers (batch,) as float32 (batch, count); what has that shape stays."""
+    if labels.ndim == 1:
+        labels = torch.nn.functional.one_hot(labels, count)
+    return labels.float()
+
+
+def mix_clips(
+    batch: dict[str, torch.Tensor], count: int, concentration: float
+) -> dict[str, torch.Tensor]:
+    """Mix each clip of a batch, and its label, with another one (mixup, Zhang et al. 2018).
+
+    Args:
+        batch: the model's inputs, labels and weights, as a collator makes them.
+        count: number of classes.
+        concentration: both parameters of the beta distribution of the shares, above 0.
+
+    Returns:
+        The batch with labels (batch, count); a frame is real where it is in either clip.
+    """
+    size = len(batch["labels"])
+    beta = torch.distributions.Beta(concentration, concentration)
+    share = beta.sample((size,)).to(batch["labels"].device)
+    # The larger part stays in its place, so that lengths and labels belong to it.
+    share = torch.maximum(share, 1 - share)
+    other = torch.randperm(size, device=share.device)
+    mixed = dict(batch, labels=one_hot(batch["labels"], count))
+    for name, values in mixed.items():
+        if name == "attention_mask":
+            mixed[name] = torch.maximum(values, values[other])
+        else:
+            part = share.view(-1, *[1] * (values.ndim - 1))
+            mixed[name] = values * part + values[other] * (1 - part)
+    return mixed
