@@ -41,8 +41,10 @@ class Origin:
         return self.last_modified
 
     def agrees(self, other: "Origin") -> bool:
-        """Whether nothing that both know differs."""
+        """Whether nothing that both know differs; equal strong tags leave no doubt of the rest."""
         mine, theirs = asdict(self), asdict(other)
+        if self.validator and self.validator == self.etag == other.etag:
+            mine["last_modified"] = None  # set anew by a copy of the file, or another machine
         return all(mine[key] == theirs[key] for key in mine if None not in (mine[key], theirs[key]))
 
 

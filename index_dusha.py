@@ -36,7 +36,8 @@ GZIP_SUFFIXES = (".tgz", ".tar.gz")
 # The published one has 16 MB, some 200 MB uncompressed.
 LARGEST_UNCOMPRESSED = 4 * 2**30  # bytes
 
-# Part of an index's file name, so that indexes written by older code are not read.
+# Part of an index's file name, so that no index of older code is read: to be raised whenever the
+# form of indexes or the rule of corpus_name changes.
 INDEX_FORM = 1
 
 
@@ -66,8 +67,8 @@ def corpus_name(name: str, outside: str = "") -> str:
         outside: the name of that folder, or of the archive without its suffix.
 
     Returns:
-        the name without empty parts and without the folders before one of FOLDERS; if it has
-        none of these and outside is one, outside comes before it.
+        the name from its last folder that is one of FOLDERS on; if it has none of these and
+        outside is one, outside comes before it.
 
     Example:
         >>> corpus_name("./crowd/crowd_train/wavs/1f.wav")
@@ -76,8 +77,8 @@ def corpus_name(name: str, outside: str = "") -> str:
         'podcast_train/wavs/1f.wav'
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    for start, folder in enumerate(parts[:-1]):
-        if folder in FOLDERS:
+    for start in range(len(parts) - 2, -1, -1):
+        if parts[start] in FOLDERS:
             return "/".join(parts[start:])
     return "/".join([outside, *parts] if outside in FOLDERS else parts)
 

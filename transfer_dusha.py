@@ -205,27 +205,37 @@ class Transfer:
             headers["Range"] = f"bytes={self.position}-"
             if self.origin.validator:
                 headers["If-Range"] = self.origin.validator
+        with self._ask(headers) as response:
+            self.answered = True
+            self._judge(response)
+            data = self._read(response)
+            if response.status_code == HTTPStatus.OK:
+                self._begin(response, data)
+            while data:
+                self._write(data)
+                data = self._read(response)
+        if self.origin.size is None:
+            self.origin.size = self.position  # a server may tell the end and not the size
+
+    def _ask(self, headers: dict[str, str]) -> requests.Response:
         try:
-            with self.session.get(
+            return self.session.get(
                 self.url, headers=headers, stream=True, timeout=self.patience.timeout
-            ) as response:
-                self.answered = True
-                self._judge(response)
-                data = response.raw.read1(CHUNK, decode_content=False)
-                if response.status_code == HTTPStatus.OK:
-                    self._begin(response, data)
-                while data:
-                    self._write(data)
-                    data = response.raw.read1(CHUNK, decode_content=False)
+            )
         except requests.TooManyRedirects:
             raise GiveUpError(f"more than {MOST_REDIRECTS} redirects") from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             problem = describe_failure(error)
             if "CERTIFICATE_VERIFY_FAILED" in problem or isinstance(error, ValueError):
                 raise GiveUpError(problem) from error  # no trust, or redirected to no address
             raise _TryAgainError(problem) from error
-        if self.origin.size is None:
-            self.origin.size = self.position  # a server may tell the end and not the size
+
+    def _read(self, response: requests.Response) -> bytes:
+        """What has come by now, as it lies on the server; nothing at the end."""
+        try:
+            return response.raw.read1(CHUNK, decode_content=False)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _TryAgainError(describe_failure(error)) from error
 
     def _judge(self, response: requests.Response) -> None:
         """Accept only an answer that is the file, whole or from this position on."""
@@ -246,6 +256,8 @@ class Transfer:
         if status == HTTPStatus.PARTIAL_CONTENT:
             span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
             size = int(span[2]) if span and span[2] != "*" else None
+            if not self.position:
+                raise GiveUpError("a part of the file came, though the whole was asked for")
             fits = span is not None and int(span[1]) == self.position
             # Servers may ignore If-Range.
             if not fits or not self.origin.agrees(Origin.of(headers, size)):

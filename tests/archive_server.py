@@ -17,19 +17,23 @@ class ArchiveServer:
         files: contents by path, such as "/dusha/crowd.tar".
         faults: of the first GET requests, in their order.
         validators: headers ("ETag", "Last-Modified") that tell a file's state.
+        port: of the address; 0 takes a free one.
+        tls: an SSL context, or None for plain HTTP.
     """
 
-    def __init__(self, files, faults=(), validators=("ETag", "Last-Modified")):
+    def __init__(self, files, faults=(), validators=("ETag", "Last-Modified"), port=0, tls=None):
         self.files = {path if path[0] == "/" else f"/{path}": files[path] for path in files}
         self.faults = list(faults)
         self.validators = validators
         self.changed = formatdate(time.time() - 3600, usegmt=True)
+        self.announced = {}  # by path: the size that HEAD tells in place of the true one
         self.requests = []  # (method, path, Range header or None, If-Range header or None)
         self.lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", port), Handler)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.server.owner = self
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server.server_address[1]}/"
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
@@ -45,6 +49,15 @@ class ArchiveServer:
         return [ranged for method, _, ranged, _ in self.requests if method == "GET"]
 
 
+class Server(ThreadingHTTPServer):
+    """One thread a connection, none of them waited for."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Clients that hang up, or are killed, are what tests are about."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -55,7 +68,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self):  # noqa: N802 - the base class asks for this name
         self.note()
-        self.plain()
+        size = self.owner.announced.get(self.path)
+        self.plain(headers={"Content-Length": str(size)} if size else None)
 
     def do_GET(self):  # noqa: N802 - the base class asks for this name
         self.note()
@@ -99,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         start, code = 0, 200
         ranged = self.headers["Range"] if ranges else None
         condition = self.headers["If-Range"] if conditions else None
+        facts |= {key: headers[key] for key in facts if key in (headers or {})}
         if ranged and (condition is None or condition in facts.values()):
             start = int(ranged.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
