@@ -127,14 +127,15 @@ class DushaAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the output, and (batch, 1, positions, positions) weights where asked for."""
         batch, channels, mels, frames = hidden_states.shape
-        positions = hidden_states.flatten(2).transpose(1, 2)  # (batch, mels * frames, channels)
+        # (batch, mels * frames, channels). Not reshape: torch.export cannot see that a single frame
+        # flattens as many do, and would refuse to leave their number open.
+        positions = torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
         query = self.query(positions).unsqueeze(1)
         key = self.key(positions).unsqueeze(1)
         value = self.value(positions).unsqueeze(1)
         mask = None
         if lengths is not None:
-            mask = frame_mask(hidden_states, lengths, torch.bool)
-            mask = mask.expand(batch, 1, mels, frames).flatten(2).unsqueeze(2)
+            mask = frame_mask(hidden_states, lengths, torch.bool).repeat(1, 1, 1, mels)
 
         weights = None
         if return_weights:
@@ -153,7 +154,7 @@ class DushaAttention(nn.Module):
                 attn_mask=mask,
                 scale=1.0,
             )
-        attended = attended.squeeze(1).transpose(1, 2).unflatten(2, (mels, frames))
+        attended = attended.squeeze(1).reshape(batch, mels, frames, channels).permute(0, 3, 1, 2)
         return hidden_states + self.gamma * attended, weights
 
 
