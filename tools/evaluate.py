@@ -1,0 +1,277 @@
+"""Evaluate models on test sets: predictions, metrics with intervals, one table of all pairs."""
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# The modules stand one folder up. This folder goes: `import evaluate` must find the library.
+TOOLS = Path(__file__).resolve().parent
+sys.path[:] = [str(TOOLS.parent), *(path for path in sys.path if Path(path).resolve() != TOOLS)]
+
+import datasets  # noqa: E402
+import transformers  # noqa: E402
+
+from command_line_dusha import WrongUseError, run_program  # noqa: E402
+from evaluation_dusha import (  # noqa: E402
+    BATCH_SIZE,
+    load_model,
+    model_fingerprint,
+    model_names,
+    predict_rows,
+)
+from metrics.ser.ser import compare_models  # noqa: E402
+from pictures_dusha import draw_calibration, draw_confusion, save_picture  # noqa: E402
+from predictions_dusha import (  # noqa: E402
+    Predictions,
+    read_predictions,
+    score_predictions,
+    write_predictions,
+)
+from results_dusha import (  # noqa: E402
+    PREDICTIONS_DIR,
+    RESULTS_DIR,
+    all_rows,
+    comparison_table,
+    markdown_table,
+    pair_name,
+    read_json,
+    read_results,
+    results_table,
+    safe_name,
+    screen_table,
+    write_json,
+    write_text,
+)
+from test_sets_dusha import SPELLINGS, NamedRows, named_rows  # noqa: E402
+
+PAGE = """# Results
+
+The best macro F1 first; intervals are 95 % bootstrap intervals over speakers. `accuracy` is what
+the Dusha paper calls UA and most of the field WA; `balanced_accuracy` is the paper's WA and the
+field's UA. Each pair's predictions, metrics of each class and confusion matrix lie beside this
+page.
+
+{table}"""
+
+
+def evaluate_pair(
+    model: str, name: str, test_set: NamedRows, options: argparse.Namespace, loaded: dict
+) -> None:
+    """Write predictions and metrics of a model on a test set, unless they are there.
+
+    Args:
+        model: a folder, or a name on the Hub.
+        name: the model's name in tables.
+        test_set: the rows.
+        options: of the command line.
+        loaded: keeps the model for its next test set.
+    """
+    pair = pair_name(name, test_set.name)
+    metrics_path = options.output_dir / RESULTS_DIR / f"{pair}.json"
+    predictions_path = options.output_dir / PREDICTIONS_DIR / f"{pair}.{options.form}"
+    fingerprint = {
+        "model": model_fingerprint(model, options.trust_remote_code),
+        "rows": test_set.fingerprint,
+    }
+    if not options.overwrite and is_done(metrics_path, predictions_path, fingerprint):
+        tell(f"{name} on {test_set.name}: done before (--overwrite does it again)", options)
+        return
+    if model not in loaded:
+        loaded.clear()
+        loaded[model] = load_model(model, options.device, options.trust_remote_code)
+    started = time.perf_counter()
+    predictions = predict_rows(*loaded[model], test_set, options.batch_size, options.quiet)
+    seconds = time.perf_counter() - started
+    write_predictions(predictions_path, predictions)
+    # What was written is what is scored: whoever reads the file gets the same numbers.
+    scores = score_predictions(read_predictions(predictions_path))
+    write_json(
+        metrics_path,
+        {
+            "model": name,
+            "model_path": model,
+            "test_set": test_set.name,
+            "published_as": test_set.published_as,
+            "fingerprint": fingerprint,
+            "predictions": f"{PREDICTIONS_DIR}/{predictions_path.name}",
+            "seconds": round(seconds, 2),
+            "command": shlex.join(["python", "tools/evaluate.py", *sys.argv[1:]]),
+            **scores,
+        },
+    )
+
+
+def is_done(metrics_path: Path, predictions_path: Path, fingerprint: dict) -> bool:
+    """Whether this very model was evaluated on these very rows."""
+    if not metrics_path.is_file() or not predictions_path.is_file():
+        return False
+    return read_json(metrics_path).get("fingerprint") == fingerprint
+
+
+def write_pages(output_dir: Path) -> str:
+    """Write the table and the pictures of all results in a folder; returns the table for people."""
+    results = read_results(output_dir)
+    table = results_table(all_rows(results))
+    write_text(output_dir / "results.md", PAGE.format(table=markdown_table(table)))
+    by_model, by_test_set = {}, {}
+    for result in results:
+        by_model.setdefault(result["model"], {})[result["test_set"]] = result["metrics"]
+        by_test_set.setdefault(result["test_set"], {})[result["model"]] = result["reliability"]
+    for model, matrices in by_model.items():
+        path = output_dir / f"confusion_{safe_name(model)}.png"
+        save_picture(draw_confusion(matrices, model), path)
+    for test_set, bins in by_test_set.items():
+        path = output_dir / f"calibration_{safe_name(test_set)}.png"
+        save_picture(draw_calibration(bins, test_set), path)
+    return screen_table(table)
+
+
+def compare_pair(first: str, second: str, output_dir: Path, quiet: bool) -> None:
+    """Compare two evaluated models on each test set that both were evaluated on.
+
+    Args:
+        first: name of a model in the table.
+        second: name of another.
+        output_dir: where their results lie.
+        quiet: whether to print no table.
+
+    Raises:
+        WrongUseError: if they share no test set, or speakers are not known.
+    """
+    found: dict[str, dict[str, Predictions]] = {}
+    for result in read_results(output_dir):
+        names = {result["model"], result["model_path"]}
+        for wanted in {first, second} & names:
+            path = output_dir / result["predictions"]
+            found.setdefault(result["test_set"], {})[wanted] = read_predictions(path)
+    shared = {name: pair for name, pair in found.items() if len(pair) == 2}
+    if not shared:
+        models = sorted({result["model"] for result in read_results(output_dir)})
+        raise WrongUseError(
+            f"{first} and {second} were evaluated on no test set in common; {output_dir} has "
+            f"results of {', '.join(models)}"
+        )
+    for test_set, pair in shared.items():
+        comparison = compare_predictions(pair[first], pair[second], test_set)
+        path = output_dir / "comparisons" / f"{pair_name(first, second)}--{safe_name(test_set)}"
+        content = {"first": first, "second": second, "test_set": test_set, "scores": comparison}
+        write_json(path.with_name(path.name + ".json"), content)
+        if not quiet:
+            print(f"\n{first} (first) and {second} (second) on {test_set}, paired by speaker:")
+            print(screen_table(comparison_table(comparison)), end="")
+
+
+def compare_predictions(first: Predictions, second: Predictions, test_set: str) -> dict:
+    """Compare two models' predictions of the same clips; clips may be in another order."""
+    place = {name: i for i, name in enumerate(second.ids)}
+    if set(place) != set(first.ids) or first.labels != second.labels:
+        raise WrongUseError(
+            f"predictions on {test_set} are of different clips or labels; evaluate both models "
+            "again with --overwrite"
+        )
+    if first.speakers is None:
+        raise WrongUseError(
+            f"the speakers of {test_set} are not known, so models cannot be compared by speaker; "
+            "give a table with a speaker column"
+        )
+    order = [place[name] for name in first.ids]
+    return compare_models(
+        first.answers, second.answers[order], first.references, first.speakers, first.labels
+    )
+
+
+def tell(message: str, options: argparse.Namespace) -> None:
+    """Print a message, unless told to be quiet."""
+    if not options.quiet:
+        print(message, flush=True)
+
+
+def load_test_sets(options: argparse.Namespace) -> list[NamedRows]:
+    """The rows of all test sets, each under a name of its own."""
+    test_sets = [
+        named_rows(spelling, options.split, options.allow_other_counts)
+        for spelling in options.test_sets
+    ]
+    names = [test_set.name for test_set in test_sets]
+    if len(set(names)) < len(names):
+        raise WrongUseError(
+            f"test sets are called {', '.join(names)}: each needs a name of its own, rename files"
+        )
+    return test_sets
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluate each model on each test set and print the table."""
+    options = parse_options(arguments)
+    if options.quiet:
+        transformers.utils.logging.disable_progress_bar()
+        datasets.disable_progress_bars()
+    test_sets = load_test_sets(options)
+    names, loaded = model_names(options.models), {}
+    for model, name in names.items():
+        for test_set in test_sets:
+            evaluate_pair(model, name, test_set, options, loaded)
+    table = write_pages(options.output_dir)
+    tell(f"\n{table}\npredictions, metrics and pictures: {options.output_dir}", options)
+    if options.compare:
+        compare_pair(*options.compare, options.output_dir, options.quiet)
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/evaluate.py --models runs/crowd_large runs/podcast_tune "
+        "--test_sets data/dusha:crowd data/dusha:podcast --compare crowd_large podcast_tune",
+    )
+    parser.add_argument(
+        "--models", nargs="+", required=True, help="model folders, or names on the Hub"
+    )
+    parser.add_argument("--test_sets", nargs="+", required=True, help=SPELLINGS)
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        default=Path("results"),
+        help="folder for predictions, metrics, tables and pictures (default: results)",
+    )
+    parser.add_argument(
+        "--split", default="test", help="split of prepared corpora, where none is named (test)"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+        help="two evaluated models to compare by a bootstrap that draws the same speakers for both",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="evaluate pairs again that are done"
+    )
+    parser.add_argument(
+        "--form", choices=("csv", "jsonl"), default="csv", help="of predictions (csv)"
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=BATCH_SIZE,
+        help=f"clips that are classified at once ({BATCH_SIZE})",
+    )
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--allow_other_counts",
+        action="store_true",
+        help="go on where another corpus has not the published number of recordings",
+    )
+    parser.add_argument(
+        "--trust_remote_code",
+        action="store_true",
+        help="let code that came with a model run; Dusha's models need none",
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no bars and no table")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run_program(main)
