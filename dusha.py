@@ -1,0 +1,437 @@
+"""Dusha, the corpus of Russian emotional speech, as a builder of the `datasets` library.
+
+As a library: `dusha.load_dataset("crowd", data_dir="archives")` returns a DatasetDict.
+As a program: `python dusha.py crowd --output_dir dusha` writes a dataset folder, which the stock
+`datasets.load_dataset("dusha", "crowd")` reads. As a loading script: `datasets` 3.6 takes this
+file itself, with `trust_remote_code=True`.
+"""
+
+import argparse
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import datasets
+import pyarrow as pa
+
+from archives_dusha import Members, find_archives
+from card_dusha import CITATION, HOMEPAGE, LICENSE, SUMMARY, write_card
+from clips_dusha import content_key
+from columns_dusha import corpus_features, cut_rows, read_tables, row_bytes
+from command_line_dusha import WorkFailedError, WrongUseError, run_program
+from exports_dusha import FORMATS, check_formats, export_configuration
+from folder_dusha import write_configuration
+from hub_dusha import push_folder
+from lists_dusha import collect_lists, note_missing
+from options_dusha import CorpusOptions, add_corpus_options, digest, split_list
+from processes_dusha import workers_end_with_us
+from splits_dusha import (
+    CONFIGURATIONS,
+    DESCRIPTIONS,
+    Plan,
+    make_plan,
+    needed_archives,
+    needs_file,
+)
+
+VERSION = "1.0.0"
+# Work is handed to processes, and streams are shuffled, in runs of rows of about this size.
+RUN_BYTES = 64 * 10**6
+# Small corpora are cut into at least this many runs.
+LEAST_RUNS = 16
+
+
+@dataclass(eq=False)
+class DushaBuilderConfig(datasets.BuilderConfig, CorpusOptions):
+    """A configuration of the corpus; what it takes beside name and data_dir are CorpusOptions.
+
+    Args:
+        base_url: addresses to fetch the archives from, tried in order; http(s) or file.
+        checksums: "sha256:HEX" or "md5:HEX" of archives by name.
+        archive_dir: folder for fetched archives, indexes and aggregated labels; None: `dusha` in
+            the Hugging Face cache.
+    """
+
+    base_url: tuple[str, ...] = ()
+    checksums: dict[str, str] = field(default_factory=dict)
+    archive_dir: str | None = None
+
+    def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
+        """Name the configuration with its options; the archives' content is added when found."""
+        self.check_options()
+        return f"{self.name}-{digest(VERSION, self.as_dict())}"
+
+
+class Dusha(datasets.ArrowBasedBuilder):
+    """The corpus, made from its archives: answers aggregated, split, with audio as published.
+
+    Example:
+        >>> builder = Dusha(config_name="podcast", threshold=0.8)
+        >>> builder.info.features["label"].names
+        ['angry', 'sad', 'neutral', 'positive']
+    """
+
+    VERSION = datasets.Version(VERSION)
+    BUILDER_CONFIG_CLASS = DushaBuilderConfig
+    BUILDER_CONFIGS = [
+        DushaBuilderConfig(name=name, version=VERSION, description=DESCRIPTIONS[name])
+        for name in CONFIGURATIONS
+    ]
+    DEFAULT_CONFIG_NAME = "crowd"
+
+    _members: Members | None = None
+    # Where worker processes note broken files; None while streaming.
+    _lists_dir: str | None = None
+    _bad_rows: list[dict] = []
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=f"{SUMMARY} {DESCRIPTIONS[self.config.name]}",
+            features=corpus_features(self.config.name, self.config),
+            homepage=HOMEPAGE,
+            license=LICENSE,
+            citation=CITATION,
+        )
+
+    def __getstate__(self) -> dict:
+        # Workers get their rows handed; names of 300,000 files would only weigh on the pipe.
+        return {name: value for name, value in self.__dict__.items() if name != "_members"}
+
+    def find_members(self) -> Members:
+        """Find the archives, fetching them where no data_dir was given.
+
+        Returns:
+            All files of the corpus.
+
+        Raises:
+            MissingInputError: the folder or an archive is not there.
+            WorkFailedError: an archive cannot be fetched or read.
+        """
+        if self._members is None:
+            required, wanted = needed_archives(self.config.name, self.config)
+            self._members = find_archives(
+                (*required, *wanted),
+                data_dir=self.config.data_dir,
+                base_urls=self.config.base_url or None,
+                cache_dir=self.config.archive_dir,
+                checksums=self.config.checksums,
+                required=required,
+                quiet=datasets.utils.are_progress_bars_disabled(),
+            )
+        return self._members
+
+    def content_id(self) -> str:
+        """Name the configuration with its options and the content of the archives.
+
+        Returns:
+            The name, which differs wherever the result could.
+        """
+        name = self.config.name
+        found = content_key(
+            self.find_members(), lambda member: needs_file(name, self.config, member)
+        )
+        return f"{name}-{digest(VERSION, self.config.as_dict(), found)}"
+
+    def make_plan(self) -> Plan:
+        """Decide what the configuration holds, before any audio is read.
+
+        Returns:
+            The plan.
+
+        Raises:
+            WrongUseError: a split would be empty, or files are missing.
+            WorkFailedError: an archive cannot be read.
+        """
+        return make_plan(
+            self.config.name,
+            self.find_members(),
+            self.config,
+            self.config.archive_dir,
+            datasets.utils.are_progress_bars_disabled(),
+        )
+
+    def download_and_prepare(self, *args, **kwargs) -> None:
+        """Prepare the configuration in the cache, unless the same one is there already.
+
+        Args:
+            *args: as for `datasets.DatasetBuilder.download_and_prepare`.
+            **kwargs: the same.
+
+        Raises:
+            WrongUseError: a split would be empty, or files are missing.
+            WorkFailedError: an archive cannot be fetched or read.
+        """
+        # Only now: naming a configuration must not start a download of 28 GB.
+        self.config_id = self.content_id()
+        self._cache_dir = self._build_cache_dir()
+        try:
+            with workers_end_with_us():
+                super().download_and_prepare(*args, **kwargs)
+        except datasets.exceptions.DatasetGenerationError as error:
+            # Of our own errors the message is enough; the wrapping hides it.
+            if isinstance(error.__cause__, (WrongUseError, WorkFailedError)):
+                raise error.__cause__ from error
+            raise
+
+    def _download_and_prepare(self, dl_manager, verification_mode, **kwargs) -> None:
+        # What a killed run has left in the folder of the unfinished result is not a part of it.
+        shutil.rmtree(self._output_dir)
+        self._fs.makedirs(self._output_dir)
+        self._lists_dir = self._output_dir
+        super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
+        collect_lists(self._output_dir, self._bad_rows)
+
+    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
+        plan = self.make_plan()
+        note_missing(self._lists_dir, "planned", plan.missing)
+        self._bad_rows = plan.bad_rows
+        generators = []
+        for split, rows in plan.splits.items():
+            sizes = row_bytes(rows, self.config.input_features)
+            runs = cut_rows(sizes, min(RUN_BYTES, sizes.sum() / LEAST_RUNS))
+            kwargs = {"runs": runs, "rows": rows, "split": split}
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+        return generators
+
+    def _generate_tables(
+        self, runs: list[tuple[int, int]], rows: pa.Table, split: str
+    ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        for number, (start, stop) in enumerate(runs):
+            tables = read_tables(rows.slice(start, stop - start), split, self.info.features)
+            for batch, (table, missing) in enumerate(tables):
+                note_missing(self._lists_dir, f"{split}-{start}-{batch}", missing)
+                if len(table):
+                    yield (number, batch), table
+
+
+def check_name(name: str) -> None:
+    """Raise a WrongUseError unless there is a configuration of that name."""
+    if name not in CONFIGURATIONS:
+        raise WrongUseError(
+            f"there is no configuration {name!r}: take one of {', '.join(CONFIGURATIONS)}"
+        )
+
+
+def load_dataset(
+    name: str = "crowd",
+    *,
+    data_dir: str | None = None,
+    base_url: str | list[str] | None = None,
+    cache_dir: str | None = None,
+    split: str | None = None,
+    streaming: bool = False,
+    num_proc: int | None = None,
+    quiet: bool = False,
+    **options,
+) -> (
+    datasets.DatasetDict
+    | datasets.Dataset
+    | datasets.IterableDatasetDict
+    | datasets.IterableDataset
+):
+    """Load a configuration of the corpus, preparing it first where it is not in the cache.
+
+    Args:
+        name: one of `splits_dusha.CONFIGURATIONS`.
+        data_dir: folder of archives, of their unpacked files, or of any mix.
+        base_url: address or addresses to fetch the archives from where there is no data_dir;
+            None: where they were published.
+        cache_dir: folder for all that is kept; None: the Hugging Face cache.
+        split: "train", "test" or "validation"; None: all.
+        streaming: whether to read the archives as rows are asked for, preparing nothing.
+        num_proc: number of processes; None: one.
+        quiet: whether to show no progress bars.
+        **options: fields of `options_dusha.CorpusOptions`, and checksums.
+
+    Returns:
+        A DatasetDict by split, or the Dataset of the split asked for; their iterable kinds where
+        streaming.
+
+    Raises:
+        WrongUseError: no such configuration or option, an empty split, missing files.
+        WorkFailedError: an archive cannot be fetched or read.
+    """
+    check_name(name)
+    known = set(CorpusOptions.__dataclass_fields__) | {"checksums"}
+    if unknown := sorted(set(options) - known):
+        raise WrongUseError(
+            f"there is no option {unknown[0]!r}: take those of {', '.join(sorted(known))}"
+        )
+    with no_bars(quiet):
+        builder = Dusha(
+            cache_dir=cache_dir,
+            config_name=name,
+            data_dir=data_dir,
+            base_url=split_list(base_url or ()),
+            archive_dir=cache_dir,
+            **options,
+        )
+        if streaming:
+            return builder.as_streaming_dataset(split)
+        builder.download_and_prepare(num_proc=num_proc)
+        return builder.as_dataset(split)
+
+
+@contextlib.contextmanager
+def no_bars(quiet: bool) -> Iterator[None]:
+    """Turn the progress bars of `datasets` off inside this context, if quiet."""
+    if not quiet or datasets.utils.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
+def write_folder(
+    names: list[str],
+    output_dir: str,
+    *,
+    num_proc: int | None = None,
+    quiet: bool = False,
+    **source_and_options,
+) -> list[str]:
+    """Write configurations into a dataset folder that the stock `load_dataset` reads.
+
+    Args:
+        names: of the configurations; what the folder holds of others stays.
+        output_dir: the folder.
+        num_proc: number of processes; None: one.
+        quiet: whether to show no progress bars.
+        **source_and_options: fields of `DushaBuilderConfig`.
+
+    Returns:
+        The names of those that were not there already.
+
+    Raises:
+        WrongUseError: no such configuration or option, an empty split, missing files.
+        WorkFailedError: an archive cannot be fetched or read.
+    """
+    for name in names:
+        check_name(name)
+    written = []
+    with no_bars(quiet):
+        for name in names:
+            builder = Dusha(config_name=name, **source_and_options)
+            if write_configuration(
+                output_dir,
+                name,
+                builder.content_id(),
+                builder.make_plan,
+                builder.info.features,
+                {"options": builder.config.as_dict(), "version": VERSION},
+                num_proc,
+                quiet,
+            ):
+                written.append(name)
+    write_card(output_dir)
+    return written
+
+
+def main() -> None:
+    """Write the configurations that the command line names as a dataset folder."""
+    options = make_parser().parse_args()
+    names = options.names or ["crowd"]
+    check_formats(options.export)
+    corpus_options = {name: getattr(options, name) for name in CorpusOptions.__dataclass_fields__}
+    written = write_folder(
+        names,
+        options.output_dir,
+        num_proc=options.num_proc,
+        quiet=options.quiet,
+        data_dir=options.data_dir,
+        base_url=tuple(options.base_url),
+        checksums=dict(options.checksum),
+        archive_dir=options.cache_dir,
+        **corpus_options,
+    )
+    print(f"{options.output_dir}: {', '.join(written) or 'nothing new'} written")
+    if options.export or options.export_audio:
+        for name in names:
+            place = export_configuration(
+                options.output_dir, name, options.export, options.export_audio, options.quiet
+            )
+            print(f"{place}: {', '.join(options.export + ['wavs'] * options.export_audio)} written")
+    if options.push_to_hub:
+        with no_bars(options.quiet):
+            address = push_folder(options.output_dir, names, options.push_to_hub, options.private)
+        print(f"{address}: {', '.join(names)} pushed")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of this program's command line."""
+    parser = argparse.ArgumentParser(
+        description="Write configurations of the corpus as a dataset folder of Parquet shards, "
+        "which the stock datasets.load_dataset reads.",
+        epilog="example: python dusha.py crowd podcast --data_dir archives --output_dir dusha",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="CONFIGURATION",
+        help=f"one or more of {', '.join(CONFIGURATIONS)} (default crowd)",
+    )
+    parser.add_argument(
+        "--output_dir", default="dusha", help="dataset folder to write or add to (default dusha)"
+    )
+    parser.add_argument(
+        "--data_dir",
+        help="folder of archives that you fetched yourself, of their unpacked files, or of any "
+        "mix (default: fetch them)",
+    )
+    parser.add_argument(
+        "--base_url",
+        action="append",
+        default=[],
+        help="address, http(s) or file, to fetch the archives from; give several to try them in "
+        "order (default: where they were published)",
+    )
+    parser.add_argument(
+        "--checksum",
+        action="append",
+        default=[],
+        type=name_and_checksum,
+        metavar="ARCHIVE=KIND:HEX",
+        help="sha256 or md5 that an archive must have, such as crowd.tar=md5:9e10...",
+    )
+    parser.add_argument(
+        "--cache_dir",
+        help="folder for fetched archives, indexes and aggregated labels (default: in the Hugging "
+        "Face cache)",
+    )
+    parser.add_argument("--num_proc", type=int, help="number of processes (default 1)")
+    add_corpus_options(parser)
+    parser.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        metavar="FORMAT",
+        help=f"write OUTPUT_DIR/exports/CONFIGURATION for other toolkits, as one of "
+        f"{', '.join(FORMATS)}; give several for several",
+    )
+    parser.add_argument(
+        "--export_audio", action="store_true", help="extract the recordings there as well"
+    )
+    parser.add_argument(
+        "--push_to_hub", metavar="USER/NAME", help="push the configurations to a dataset on the Hub"
+    )
+    parser.add_argument(
+        "--private", action="store_true", default=None, help="make a new dataset there private"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+    return parser
+
+
+def name_and_checksum(text: str) -> tuple[str, str]:
+    """Split "ARCHIVE=KIND:HEX" of the command line."""
+    name, equals, checksum = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
+    return name, checksum
+
+
+if __name__ == "__main__":
+    run_program(main)
