@@ -1,11 +1,14 @@
 """What HTTP answers say: which file it is, how long to wait, why a connection failed."""
 
 import email.utils
+import http.client
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
+
+import urllib3
 
 
 @dataclass
@@ -124,4 +127,6 @@ def describe_failure(error: BaseException) -> str:
         None,
     ):
         error = inner
+    if isinstance(error, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
+        return "the connection was closed early"
     return re.sub(r"^<?HTTPS?Connection\w*\(.*?\)>?: ", "", str(error)) or type(error).__name__

@@ -285,8 +285,9 @@ class Transfer:
         if self.origin.size is not None and self.position + len(data) > self.origin.size:
             self._start_over()
             raise _TryAgainError("the server sent more than it had announced")
-        self.file.write(data)
-        self.position += len(data)
+        end = self.position + len(data)
+        while self.position < end:  # a disk that is nearly full takes less than it is given
+            self.position += self.file.write(data[self.position - end :])
         for digest in self.digests.values():
             digest.update(data)
         self.bar.update(len(data))
