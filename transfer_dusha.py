@@ -190,8 +190,9 @@ class Transfer:
             if asked > patience.longest_retry_after:
                 raise GiveUpError(f"{problem}, and asks to come back in {asked:.0f} seconds")
             own = min(patience.longest_wait, patience.first_wait * 2 ** (failures - 1))
-            # Spread, so that many clients of a server that restarts do not come back at once.
-            wait = max(asked, own * random.uniform(0.5, 1))
+            # Spread, so that not all clients of a server that restarts come back at once; not from
+            # the generator that users seed.
+            wait = max(asked, own * random.SystemRandom().uniform(0.5, 1))
             self.bar.set_postfix_str(f"{problem}; again in {wait:.0f} s")
             time.sleep(wait)
             self.bar.set_postfix_str("")
