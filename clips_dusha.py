@@ -1,6 +1,7 @@
 """Answers to clips: one row for each clip, its votes and the probability of each label."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -25,6 +26,8 @@ from options_dusha import CorpusOptions, digest
 
 # Part of the names of cached files: what older versions of this code made is never read.
 FORM = 1
+# These lie in a compressed archive; the time of their unpacked copy in the cache says nothing.
+UNPACKED = "paper_setups/"
 # Columns of a clip that come from its first row.
 FIRST_ROW_COLUMNS = (
     "id",
@@ -121,6 +124,9 @@ def content_key(members: Members, matters: Callable[[str], bool]) -> str:
     listed = []
     for name in sorted(filter(matters, members)):
         member = members[name]
+        if name.startswith(UNPACKED):
+            listed.append([name, hashlib.sha256(member.read()).hexdigest()])
+            continue
         if member.path not in states:
             state = os.stat(member.path)  # noqa: PTH116 - 300,000 Path objects take a second
             states[member.path] = [state.st_size, state.st_mtime_ns]

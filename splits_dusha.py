@@ -128,7 +128,8 @@ def needs_file(name: str, options: CorpusOptions, member: str) -> bool:
     if member.startswith("features/"):
         return options.input_features
     if member.startswith("paper_setups/"):
-        return name in MANIFESTS
+        stem = member.removeprefix("paper_setups/").split(".")[0]
+        return name in MANIFESTS and stem in (name, f"test/{MANIFESTS[name]}")
     return member.endswith((".wav", ".WAV"))
 
 
@@ -324,13 +325,9 @@ def join_clips(
     return pa.table(columns | found | {"domain": domains, "part": part, "audio_path": audio_path})
 
 
-def first_word(part) -> pa.ChunkedArray:
-    """Return the domain that the name of a part begins with."""
-    return (
-        pc.extract_regex(part, r"^(?P<domain>[a-z]+)").field("domain")
-        if isinstance(part, pa.Array)
-        else pa.chunked_array([first_word(chunk) for chunk in part.chunks], pa.string())
-    )
+def first_word(part: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the domain that the name of a part begins with, null for null."""
+    return pc.replace_substring_regex(part, "_.*", "")
 
 
 def matrix(column: pa.ChunkedArray) -> np.ndarray:

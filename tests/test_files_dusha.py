@@ -1,0 +1,153 @@
+"""The wav and feature files of clips: found, read, and refused with a reason."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from small_corpus import npy_bytes, wav_bytes
+
+from archives_dusha import Member, open_members
+from files_dusha import (
+    compute_features,
+    find_wav,
+    load_features,
+    locate_files,
+    read_wav,
+    row_member,
+)
+
+
+@pytest.fixture
+def member(tmp_path):
+    """Make a member of bytes that lie in the middle of a file."""
+
+    def member(content):
+        path = tmp_path / "archive"
+        path.write_bytes(b"before" + content + b"after")
+        return Member("name", str(path), 6, len(content))
+
+    return member
+
+
+@pytest.fixture
+def members(tmp_path):
+    folder = tmp_path / "unpacked"
+    for name, content in {
+        "crowd_train/wavs/a.wav": b"a",
+        "crowd_train/wavs/b.wav": b"",
+        "wavs/p.wav": b"p",
+        "crowd_train/wavs/odd.wav": b"o",
+        "features/a.npy": b"n",
+        "features/q.npy": b"n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return open_members([folder], tmp_path / "index", quiet=True)
+
+
+def rows(*names, domain="crowd"):
+    return pa.table(
+        {
+            "id": list(names),
+            "domain": [domain] * len(names),
+            "part": [f"{domain}_train"] * len(names),
+            "audio_path": [f"wavs/{name}.wav" for name in names],
+        }
+    )
+
+
+def test_locate_files_when_some_are_missing(members):
+    found, missing = locate_files(rows("a", "b", "c"), "train", members, False)
+    assert found["id"].to_pylist() == ["a"]
+    assert found["wav_size"].to_pylist() == [1]
+    assert found["npy_file"].to_pylist() == [None]
+    assert [(clip["id"], clip["reason"]) for clip in missing] == [
+        ("b", "empty wav"),
+        ("c", "no wav"),
+    ]
+    assert all((clip["split"], clip["domain"]) == ("train", "crowd") for clip in missing)
+
+
+def test_locate_files_when_podcasts_have_some_audio(members):
+    found, missing = locate_files(rows("p", "q", domain="podcast"), "train", members, False)
+    assert found["wav_size"].to_pylist() == [1, None]
+    assert not missing
+
+
+def test_locate_files_when_features_are_wanted(members):
+    podcasts, missing = locate_files(rows("p", "q", "r", domain="podcast"), "t", members, True)
+    assert podcasts["npy_size"].to_pylist() == [None, 1]
+    assert [(clip["id"], clip["reason"]) for clip in missing] == [("r", "neither features nor wav")]
+    crowd, missing = locate_files(rows("a", "b"), "train", members, True)
+    assert crowd["npy_size"].to_pylist() == [1]
+    assert missing[0]["reason"] == "empty wav"
+
+
+def test_locate_files_when_no_wav_of_the_domain_is_there(members):
+    found, missing = locate_files(rows("x", "y"), "train", members, False)
+    assert found["wav_file"].null_count == 2
+    assert not missing
+
+
+def test_find_wav_when_named_by_path_or_by_hash(members):
+    assert find_wav(members, "some", "crowd_train", "wavs/odd.wav").name.endswith("odd.wav")
+    assert find_wav(members, "a", None, None).name == "crowd_train/wavs/a.wav"
+    assert find_wav(members, "none", "crowd_train", "wavs/none.wav") is None
+
+
+def test_row_member_when_there_is_a_file(member):
+    row = {"id": "x", "wav_file": "path", "wav_offset": 3, "wav_size": 4, "npy_file": None}
+    assert row_member(row, "wav") == Member("x.wav", "path", 3, 4)
+    assert row_member(row, "npy") is None
+
+
+def test_read_wav_when_there_is_sound(member):
+    content = wav_bytes(np.zeros(10))
+    assert read_wav(member(content)) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"RIFF", "unreadable wav"),
+        (b"<html>not found</html>", "unreadable wav"),
+        (wav_bytes(np.zeros(0)), "empty wav"),
+    ],
+)
+def test_read_wav_when_there_is_none(content, reason, member):
+    with pytest.raises(ValueError, match=reason):
+        read_wav(member(content))
+
+
+def test_load_features_when_published(member):
+    array = np.arange(192, dtype=np.float32).reshape(1, 64, 3)
+    found = load_features(member(npy_bytes(array)))
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, array[0].T)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (npy_bytes(np.zeros((1, 64, 3))), r"features are float64 \(1, 64, 3\), not float32"),
+        (npy_bytes(np.zeros((64, 3), np.float32)), r"features are float32 \(64, 3\), not"),
+        (npy_bytes(np.zeros((1, 64, 0), np.float32)), r"features are float32 \(1, 64, 0\), not"),
+        (npy_bytes(np.zeros((1, 64, 3), np.float32))[:-1], "unreadable features"),
+        (npy_bytes(np.array([{}], dtype=object)), "unreadable features"),
+        (b"", "unreadable features"),
+    ],
+)
+def test_load_features_when_something_else(content, reason, member):
+    with pytest.raises(ValueError, match=reason):
+        load_features(member(content))
+
+
+def test_compute_features_when_stereo_or_of_another_rate():
+    rng = np.random.default_rng(0)
+    mono = 0.1 * rng.standard_normal(3200)
+    features = compute_features(wav_bytes(mono))
+    assert features.shape == (21, 64)
+    assert features.dtype == np.float32
+    assert (features.min(), features.max()) == (pytest.approx(-80, abs=60), 0)
+    stereo = compute_features(wav_bytes(np.stack([mono, mono], axis=1)))
+    np.testing.assert_allclose(stereo, features, atol=1e-3)
+    assert compute_features(wav_bytes(mono, 8000)).shape == (41, 64)

@@ -1,0 +1,90 @@
+"""Options of the corpus: the same in Python and on the command line, refused in one line."""
+
+import argparse
+import re
+from dataclasses import fields
+
+import pytest
+
+from command_line_dusha import WrongUseError
+from options_dusha import CorpusOptions, add_corpus_options, digest, split_list
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_corpus_options(parser)
+    return vars(parser.parse_args(arguments))
+
+
+def test_split_list_when_text_or_list():
+    assert split_list("a, b,c") == split_list(["a", "b", "c"]) == ("a", "b", "c")
+
+
+def test_options_when_docstring_describes_each_field():
+    described = re.findall(r"^        (\w+): ", CorpusOptions.__doc__, re.MULTILINE)
+    assert described == [option.name for option in fields(CorpusOptions)]
+    assert all(option.metadata["help"] for option in fields(CorpusOptions))
+
+
+def test_add_corpus_options_when_nothing_is_given():
+    assert CorpusOptions(**parse()) == CorpusOptions()
+
+
+def test_add_corpus_options_when_all_is_given():
+    options = CorpusOptions(
+        **parse(
+            *("--method", "majority_vote", "--iterations", "7", "--tolerance", "0"),
+            *("--threshold", "0.5", "--multi_threshold", "0.3", "--golden", "--keep_control"),
+            *("--keep_other", "--labels", "yes, no", "--parts", "crowd_test,crowd_train"),
+            *("--input_features", "--validation", "0.1", "--bad_rows", "skip"),
+        )
+    )
+    options.check_options()
+    assert options.as_dict() == {
+        "method": "majority_vote",
+        "iterations": 7,
+        "tolerance": 0.0,
+        "threshold": 0.5,
+        "multi_threshold": 0.3,
+        "golden": True,
+        "keep_control": True,
+        "keep_other": True,
+        "labels": ["yes", "no"],
+        "parts": ["crowd_train", "crowd_test"],
+        "input_features": True,
+        "validation": 0.1,
+        "bad_rows": "skip",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("method", "vote", "method is 'vote': take one of dawid_skene, majority_vote"),
+        ("iterations", -1, "iterations is -1: it must be at least 0"),
+        ("tolerance", -1e-5, "tolerance is -1e-05: it must be at least 0"),
+        ("threshold", 0, "threshold is 0: it must be above 0 and at most 1"),
+        ("threshold", float("nan"), "threshold is nan: it must be above 0 and at most 1"),
+        ("multi_threshold", 1.1, "multi_threshold is 1.1: it must be above 0 and at most 1"),
+        ("validation", 1, "validation is 1: it must be at least 0 and below 1"),
+        ("labels", "a,b,a", "labels is a,b,a: give at least two names, each once"),
+        ("labels", "a,,b", "labels is a,,b: give at least two names"),
+        ("parts", "", "parts is : take one or more of crowd_train, crowd_test"),
+        ("parts", "crowd_test,crowd_test", "each once"),
+        ("bad_rows", "drop", "bad_rows is 'drop': take one of error, skip"),
+    ],
+)
+def test_check_options_when_refused(option, value, message):
+    with pytest.raises(WrongUseError, match=re.escape(message)):
+        CorpusOptions(**{option: value}).check_options()
+
+
+def test_class_names_when_other_is_dropped_or_kept():
+    assert CorpusOptions().class_names() == ["angry", "sad", "neutral", "positive"]
+    assert CorpusOptions(keep_other=True).class_names()[-1] == "other"
+    assert CorpusOptions(labels=("calm", "other", "loud")).class_names() == ["calm", "loud"]
+
+
+def test_digest_when_values_differ():
+    assert digest("a", 1) == digest("a", 1) != digest("a", 2)
+    assert re.fullmatch("[0-9a-f]{16}", digest(CorpusOptions().as_dict()))
