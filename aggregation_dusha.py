@@ -16,6 +16,7 @@ import numpy as np
 
 from command_line_dusha import WrongUseError
 from dawid_skene_dusha import ITERATIONS, DawidSkene, dawid_skene
+from regularised_dusha import regularised_dawid_skene
 from votes_dusha import AnswerTable, count_votes, spread, tabulate_answers, vote_shares
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "count_votes",
     "dawid_skene",
     "multi_labels",
+    "regularised_dawid_skene",
     "single_labels",
 ]
 
@@ -39,7 +41,7 @@ CROWD_KIT_CLASSES = {
     "wawa": "Wawa",
     "zero_based_skill": "ZeroBasedSkill",
 }
-METHODS = ("dawid_skene", "majority_vote", *CROWD_KIT_CLASSES)
+METHODS = ("dawid_skene", "regularised_dawid_skene", "majority_vote", *CROWD_KIT_CLASSES)
 
 
 def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np.ndarray:
@@ -138,8 +140,9 @@ def aggregate(
         "label_count": label_count,
     }
     options = {"iterations": iterations, "tolerance": tolerance}
-    if method == "dawid_skene":
-        return dawid_skene(task, annotator, label, **counts, **options, truth=truth).probabilities
+    if method in ("dawid_skene", "regularised_dawid_skene"):
+        estimate = dawid_skene if method == "dawid_skene" else regularised_dawid_skene
+        return estimate(task, annotator, label, **counts, **options, truth=truth).probabilities
     table = tabulate_answers(task, annotator, label, **counts, truth=truth)
     if method == "majority_vote" or not len(table.row_task):
         probabilities = vote_shares(table)

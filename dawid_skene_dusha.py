@@ -137,36 +137,8 @@ def normalise_counts(counts: np.ndarray, pair_start: np.ndarray) -> np.ndarray:
         true label that the annotator never met is answered with any label of theirs alike.
     """
     counts = np.maximum(counts, SMALLEST)
-    return counts / repeat_by_annotator(sum_by_annotator(counts, pair_start), pair_start, counts)
-
-
-def sum_by_annotator(counts: np.ndarray, pair_start: np.ndarray) -> np.ndarray:
-    """Add up the pairs of each annotator.
-
-    Args:
-        counts: float64 (pairs, columns).
-        pair_start: int (annotators that answered,), the first pair of each.
-
-    Returns:
-        float64 (annotators that answered, columns).
-    """
-    return np.add.reduceat(counts, pair_start, axis=0)
-
-
-def repeat_by_annotator(
-    values: np.ndarray, pair_start: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    """Give each pair the values of its annotator.
-
-    Args:
-        values: float64 (annotators that answered, columns).
-        pair_start: int (annotators that answered,), the first pair of each.
-        counts: an array with one row a pair.
-
-    Returns:
-        float64 (pairs, columns).
-    """
-    return np.repeat(values, np.diff(pair_start, append=len(counts)), axis=0)
+    totals = np.add.reduceat(counts, pair_start, axis=0)
+    return counts / np.repeat(totals, np.diff(pair_start, append=len(counts)), axis=0)
 
 
 def loss_per_answer(
