@@ -170,6 +170,22 @@ def confusion_table(metrics: dict) -> list[list[str]]:
     return table
 
 
+def folds_table(result: dict) -> list[list[str]]:
+    """Cells of a table with one row a fold of a cross-validation, then mean and deviation."""
+    table = [["fold", "clips", *SCORES, "best epoch"]]
+    for name, fold in result["folds"].items():
+        metrics = fold["metrics"]
+        epoch = "last" if fold["best_epoch"] is None else f"{fold['best_epoch']:g}"
+        numbers = [number_cell(metrics[score]) for score in SCORES]
+        table.append([name, f"{metrics['count']:,}", *numbers, epoch])
+    spread = [
+        f"{result['mean'][score]:.3f} ± {result['standard_deviation'][score]:.3f}"
+        for score in SCORES
+    ]
+    table.append(["mean ± sd", "", *spread, ""])
+    return table
+
+
 def comparison_table(comparison: dict[str, dict]) -> list[list[str]]:
     """Cells of what `metrics.ser.ser.compare_models` gives."""
     table = [["score", "first", "second", "difference", "95 % interval", "p"]]

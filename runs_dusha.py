@@ -1,0 +1,144 @@
+"""Training runs on given rows, with the options of train.py, that can be taken up again."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from transformers import AutoFeatureExtractor
+
+import train
+from checkpoints_dusha import find_checkpoint
+from command_line_dusha import WrongUseError
+from configuration_dusha import DushaConfig
+from evaluation_dusha import explained_errors
+from feature_extraction_dusha import DushaFeatureExtractor
+from inputs_dusha import compute_inputs
+from results_dusha import read_json, write_json
+
+SETTINGS_FILE = "settings.json"
+# Options that decide what is trained on; the rows are given here.
+GIVEN = ("--dataset", "--train_file", "--test_file", "--validation_file", "--configuration")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run is to do.
+
+    Attributes:
+        name: of the data, for the model's card.
+        setup: a setup of train.py; None: its defaults.
+        options: of train.py, as on its command line.
+        output_dir: folder for the model.
+        quiet: no bars.
+    """
+
+    name: str
+    setup: str | None
+    options: tuple[str, ...]
+    output_dir: Path
+    quiet: bool
+
+    def arguments(self) -> list[str]:
+        """The command line of train.py.
+
+        Raises:
+            WrongUseError: if the options name other data.
+        """
+        for option in self.options:
+            if option.split("=")[0] in GIVEN:
+                raise WrongUseError(
+                    f"{option} is an option of train.py alone: here the data are named already"
+                )
+        setup = [self.setup] if self.setup else []
+        given = ["--dataset", self.name, "--output_dir", str(self.output_dir)]
+        return [*setup, *self.options, *given, *(["--quiet"] if self.quiet else [])]
+
+    def parsed(self) -> tuple:
+        """The options as train.py reads them; WrongUseError where it cannot."""
+        return train.read_options(self.arguments())
+
+
+def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
+    """What decides a run's result: setup, options, and the clips with their labels."""
+    clips = hashlib.sha256()
+    for split, rows in splits.items():
+        clips.update(f"{split}\0".encode())
+        for name, label in zip(rows["id"], rows["label"], strict=True):
+            clips.update(f"{name}\0{label}\0".encode())
+    setup = train.find_setup(run.setup).read_text(encoding="utf-8") if run.setup else None
+    return {"setup": setup, "options": list(run.options), "clips": clips.hexdigest()[:16]}
+
+
+def train_run(
+    run: Run, splits: dict[str, datasets.Dataset], overwrite: bool = False
+) -> train.TrainingResult:
+    """Train a model on given rows; a run that was stopped goes on from its last checkpoint.
+
+    Args:
+        run: what to do.
+        splits: train and, where there is one, test.
+        overwrite: whether what lies in the output folder may go.
+
+    Returns:
+        what train.py's `train` gives.
+
+    Raises:
+        WrongUseError: if options are wrong, or the folder holds a run with other ones.
+        WorkFailedError: if training fails.
+    """
+    data, recipe, arguments = run.parsed()
+    settings = json.loads(json.dumps(settings_of(run, splits)))
+    path = run.output_dir / SETTINGS_FILE
+    if run.output_dir.is_dir() and any(run.output_dir.iterdir()):
+        known = path.is_file() and read_json(path) == settings
+        if overwrite:
+            shutil.rmtree(run.output_dir)
+        elif not known:
+            raise WrongUseError(
+                f"{run.output_dir} holds something that was not made with these options and "
+                "clips; name another --output_dir, or give --overwrite to lose it"
+            )
+    write_json(path, settings)
+    if find_checkpoint(run.output_dir):
+        arguments.resume_from_checkpoint = train.LAST
+    train.set_up_logging(recipe, arguments)
+    result = train.train(data, recipe, arguments, splits)
+    # Checkpoints are for going on; the run is over, and they take three times the model's size.
+    for checkpoint in run.output_dir.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return result
+
+
+def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
+    """Rows with the features of Dusha's network, computed once for all runs; others as they are.
+
+    Args:
+        rows: with audio, or with features already.
+        run: any of the runs.
+
+    Returns:
+        the rows, with input_features and without audio where the network is Dusha's.
+    """
+    data, recipe, _ = run.parsed()
+    if train.network_type(recipe) != DushaConfig.model_type:
+        return rows
+    if recipe.model_name_or_path is None:
+        extractor = DushaFeatureExtractor()
+    else:
+        with explained_errors(recipe.model_name_or_path):
+            extractor = AutoFeatureExtractor.from_pretrained(
+                recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code
+            )
+    return compute_inputs(rows, extractor, data.cache_dir, data.num_proc)[0]
+
+
+def split_options(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Options that a program does not know itself, for train.py, whose names they must be."""
+    options = tuple(arguments)
+    if options and not options[0].startswith("-"):
+        raise WrongUseError(f"{options[0]!r} belongs to no option; see --help")
+    return options
