@@ -22,7 +22,7 @@ from columns_dusha import corpus_features, cut_rows, read_tables, row_bytes
 from command_line_dusha import WorkFailedError, WrongUseError, run_program
 from exports_dusha import FORMATS, check_formats, export_configuration
 from folder_dusha import write_configuration
-from hub_dusha import push_folder
+from hub_dusha import check_login, push_folder
 from lists_dusha import collect_lists, note_missing
 from options_dusha import CorpusOptions, add_corpus_options, digest, split_list
 from processes_dusha import workers_end_with_us
@@ -336,6 +336,8 @@ def main() -> None:
     options = make_parser().parse_args()
     names = options.names or ["crowd"]
     check_formats(options.export)
+    if options.push_to_hub:
+        check_login()
     corpus_options = {name: getattr(options, name) for name in CorpusOptions.__dataclass_fields__}
     written = write_folder(
         names,

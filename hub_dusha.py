@@ -4,17 +4,22 @@ import os
 from pathlib import Path
 
 import datasets
-from huggingface_hub import DatasetCard, HfApi
+from huggingface_hub import DatasetCard, HfApi, get_token
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
-    LocalTokenNotFoundError,
     RepositoryNotFoundError,
 )
 
 from card_dusha import card_data, card_text, default_name, find_prepared
 from command_line_dusha import WorkFailedError, WrongUseError
+
+
+def check_login() -> None:
+    """Raise a WrongUseError if nobody is logged in, before any work is done in vain."""
+    if not get_token():
+        raise WrongUseError("nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN")
 
 
 def push_folder(
@@ -34,7 +39,7 @@ def push_folder(
         The address of the dataset.
 
     Raises:
-        WrongUseError: no such name is possible, or nobody is logged in.
+        WrongUseError: no dataset can have that name.
         WorkFailedError: the Hub refused or could not be reached.
     """
     folder = Path(output_dir)
@@ -53,10 +58,6 @@ def push_folder(
     except HFValidationError as error:
         raise WrongUseError(
             f"push_to_hub is {repo_id!r}, which no dataset can be called ({error}): give USER/NAME"
-        ) from error
-    except LocalTokenNotFoundError as error:
-        raise WrongUseError(
-            "nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN"
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise WorkFailedError(

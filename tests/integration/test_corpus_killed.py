@@ -18,7 +18,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from small_corpus import make_clips, wav_bytes, write_corpus  # noqa: E402
 
-KILLS = 6
+KILLS = 4
 IN_CACHE = """
 import sys
 sys.path.insert(0, {repository!r})
