@@ -17,7 +17,15 @@ import numpy as np
 from command_line_dusha import WrongUseError
 from dawid_skene_dusha import ITERATIONS, DawidSkene, dawid_skene
 from regularised_dusha import regularised_dawid_skene
-from votes_dusha import AnswerTable, count_votes, spread, tabulate_answers, vote_shares
+from votes_dusha import (
+    AnswerTable,
+    combine_columns,
+    count_votes,
+    pair_indicator,
+    spread,
+    tabulate_answers,
+    vote_shares,
+)
 
 __all__ = [
     "METHODS",
@@ -41,6 +49,8 @@ CROWD_KIT_CLASSES = {
     "wawa": "Wawa",
     "zero_based_skill": "ZeroBasedSkill",
 }
+# Of these, the ones that weight each annotator's votes by one number.
+SKILL_METHODS = ("wawa", "zero_based_skill")
 METHODS = ("dawid_skene", "regularised_dawid_skene", "majority_vote", *CROWD_KIT_CLASSES)
 
 
@@ -78,13 +88,26 @@ def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np
         {
             "task": np.repeat(answers.row, repeats),
             "worker": np.repeat(table.pair_annotator[answers.col], repeats),
-            "label": np.repeat(table.column_label[table.pair_column][answers.col], repeats),
+            "label": np.repeat(table.pair_column[answers.col], repeats),
         }
     )
-    found = aggregator.fit_predict_proba(data)
-    return found.reindex(
-        index=range(len(table.row_task)), columns=table.column_label, fill_value=0
-    ).to_numpy(dtype=float)
+    # Crowd-kit breaks ties of votes by NumPy's shared generator, which is left as it was.
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        aggregator.fit(data)
+    finally:
+        np.random.set_state(state)
+    if method in SKILL_METHODS:
+        # Their predict_proba fails with scikit-learn from 1.7 on; it only weights votes by skill.
+        skill = aggregator.skills_.reindex(table.pair_annotator).to_numpy()
+        votes = table.matrix @ (pair_indicator(table) * skill[:, None])
+        total = combine_columns(np.add, votes)[:, None]
+        return np.divide(votes, total, out=vote_shares(table), where=total > 0)
+    found = aggregator.probas_.reindex(
+        index=range(len(table.row_task)), columns=range(len(table.column_label)), fill_value=0
+    )
+    return found.to_numpy(dtype=float)
 
 
 def aggregate(
@@ -115,7 +138,8 @@ def aggregate(
         tolerance: as in `dawid_skene`; the methods of crowd-kit keep their own.
         truth: int (tasks,), known labels, -1 where unknown; None: none is known. The methods of
             crowd-kit don't learn from them.
-        seed: start of the random numbers of mace.
+        seed: start of the random numbers of crowd-kit: starting points of mace, and ties between
+            votes in wawa and zero_based_skill.
 
     Returns:
         float64 (tasks, labels); rows sum to 1, the rules at the top of this module hold.
