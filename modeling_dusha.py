@@ -61,7 +61,13 @@ class DushaConvLayer(nn.Module):
         """Convolve as if each clip ended at its length, in frames."""
         if lengths is not None and self.sees_neighbours:
             hidden_states = hidden_states * frame_mask(hidden_states, lengths)
-        return self.activation(self.normalization(self.convolution(hidden_states)))
+        hidden_states = self.convolution(hidden_states)
+        if lengths is not None and self.normalization.training:
+            lengths = self.output_lengths(lengths)
+            hidden_states = masked_batch_norm(hidden_states, lengths, self.normalization)
+        else:
+            hidden_states = self.normalization(hidden_states)
+        return self.activation(hidden_states)
 
     def output_lengths(self, lengths: torch.Tensor | None) -> torch.Tensor | None:
         """Turn lengths at the input into lengths at the output, in frames."""
@@ -83,9 +89,9 @@ class DushaInvertedResidual(nn.Module):
         channels = in_channels * expansion_ratio
         self.use_residual = stride == 1 and in_channels == out_channels
         self.expand_1x1 = (
-            nn.Identity()
-            if expansion_ratio == 1
-            else DushaConvLayer(config, in_channels, channels, kernel_size=1)
+            DushaConvLayer(config, in_channels, channels, kernel_size=1)
+            if expansion_ratio > 1
+            else None
         )
         self.depthwise_3x3 = DushaConvLayer(
             config, channels, channels, kernel_size=3, stride=stride, groups=channels
@@ -99,10 +105,15 @@ class DushaInvertedResidual(nn.Module):
     ) -> torch.Tensor:
         """Apply the block to (batch, channels, mels, frames)."""
         residual = hidden_states
-        hidden_states = self.expand_1x1(hidden_states)
+        if self.expand_1x1 is not None:
+            hidden_states = self.expand_1x1(hidden_states, lengths)
         hidden_states = self.depthwise_3x3(hidden_states, lengths)
-        hidden_states = self.project_1x1(hidden_states)
+        hidden_states = self.project_1x1(hidden_states, self.output_lengths(lengths))
         return residual + hidden_states if self.use_residual else hidden_states
+
+    def output_lengths(self, lengths: torch.Tensor | None) -> torch.Tensor | None:
+        """Turn lengths at the input into lengths at the output, in frames."""
+        return self.depthwise_3x3.output_lengths(lengths)
 
 
 class DushaAttention(nn.Module):
@@ -171,6 +182,17 @@ class DushaPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["DushaInvertedResidual", "DushaAttention"]
     _supports_sdpa = True
     _can_compile_fullgraph = True
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Save the model; the folder offers both classes of this file, whichever is saved."""
+        self.config.auto_map = {
+            **(getattr(self.config, "auto_map", None) or {}),
+            **{
+                model_class._auto_class: f"modeling_dusha.{model_class.__name__}"
+                for model_class in (DushaModel, DushaForAudioClassification)
+            },
+        }
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -257,7 +279,7 @@ class DushaModel(DushaPreTrainedModel):
         self._check_shapes(input_features, attention_mask)
 
         lengths = None
-        if attention_mask is not None and self.config.use_attention_mask:
+        if self.config.use_attention_mask and hides_frames(attention_mask):
             input_features, lengths = move_to_front(input_features, attention_mask)
         hidden_states = input_features.to(self.dtype).transpose(1, 2).unsqueeze(1)
 
@@ -265,10 +287,10 @@ class DushaModel(DushaPreTrainedModel):
         all_hidden_states = [hidden_states]
         for block in self.blocks:
             hidden_states = block(hidden_states, lengths)
-            lengths = block.depthwise_3x3.output_lengths(lengths)
+            lengths = block.output_lengths(lengths)
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)
-        hidden_states = self.last_1x1(hidden_states)
+        hidden_states = self.last_1x1(hidden_states, lengths)
         hidden_states, weights = self.attention(
             hidden_states,
             lengths,
@@ -352,6 +374,22 @@ class DushaForAudioClassification(DushaPreTrainedModel):
         )
 
 
+def hides_frames(attention_mask: torch.Tensor | None) -> bool:
+    """Tell whether a mask may hide frames, so that a batch without padding costs no masking.
+
+    Args:
+        attention_mask: (batch, frames), 1 for a real frame, or None.
+
+    Returns:
+        False if there is nothing to hide; True, too, where looking at the values would end a
+        traced graph or make the processor wait for the accelerator.
+    """
+    if attention_mask is None:
+        return False
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return traced or attention_mask.device.type != "cpu" or not bool(attention_mask.all())
+
+
 def move_to_front(
     input_features: torch.Tensor, attention_mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -398,6 +436,43 @@ def frame_mask(
     """
     frames = torch.arange(hidden_states.shape[3], device=lengths.device)
     return (frames < lengths.view(-1, 1, 1, 1)).to(dtype or hidden_states.dtype)
+
+
+def masked_batch_norm(
+    hidden_states: torch.Tensor, lengths: torch.Tensor, normalization: nn.BatchNorm2d
+) -> torch.Tensor:
+    """Normalise by the mean and variance of real positions, and keep the running ones up to date.
+
+    With PyTorch's own layer a padded training batch would leave running statistics that no clip
+    alone has, and the model would answer worse than it was trained.
+
+    Args:
+        hidden_states: (batch, channels, mels, frames).
+        lengths: (batch,), in frames.
+        normalization: the layer, in training.
+
+    Returns:
+        The normalised hidden_states.
+    """
+    values = hidden_states.float() * frame_mask(hidden_states, lengths, torch.float32)
+    count = lengths.sum() * hidden_states.shape[2]
+    # By sums: torch.var_mean over these dimensions takes three times as long on a processor.
+    mean = values.sum((0, 2, 3)) / count
+    variance = (values.square().sum((0, 2, 3)) / count - mean.square()).clamp(min=0)
+    with torch.no_grad():
+        unbiased = variance * (count / (count - 1).clamp(min=1))
+        normalization.num_batches_tracked.add_(1)
+        normalization.running_mean.lerp_(
+            mean.to(normalization.running_mean), normalization.momentum
+        )
+        normalization.running_var.lerp_(
+            unbiased.to(normalization.running_var), normalization.momentum
+        )
+    scale = normalization.weight * (variance + normalization.eps).rsqrt()
+    shift = normalization.bias - mean * scale
+    return torch.addcmul(
+        shift.view(1, -1, 1, 1), hidden_states.float(), scale.view(1, -1, 1, 1)
+    ).to(hidden_states.dtype)
 
 
 def classification_loss(
