@@ -3,6 +3,7 @@
 import concurrent.futures
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -142,7 +143,7 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(folds)), context, torch.set_num_threads, (threads,)
+        min(jobs, len(folds)), context, start_worker, (threads,)
     ) as pool:
         running = [pool.submit(run_fold, fold) for fold in folds]
         try:
@@ -152,6 +153,18 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [ended.result() for ended in running]
+
+
+def start_worker(threads: int) -> None:
+    """Give a process its share of the cores, and an end when the program that needs it is gone."""
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def fold_line(done: dict) -> str:

@@ -1,7 +1,6 @@
 """Training runs on given rows, with the options of train.py, that can be taken up again."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from inputs_dusha import compute_inputs
 from results_dusha import read_json, write_json
 
 SETTINGS_FILE = "settings.json"
+FINISHED_FILE = "finished.json"
 # Options that decide what is trained on; the rows are given here.
 GIVEN = ("--dataset", "--train_file", "--test_file", "--validation_file", "--configuration")
 
@@ -91,7 +91,7 @@ def train_run(
         WorkFailedError: if training fails.
     """
     data, recipe, arguments = run.parsed()
-    settings = json.loads(json.dumps(settings_of(run, splits)))
+    settings = settings_of(run, splits)
     path = run.output_dir / SETTINGS_FILE
     if run.output_dir.is_dir() and any(run.output_dir.iterdir()):
         known = path.is_file() and read_json(path) == settings
@@ -110,7 +110,14 @@ def train_run(
     # Checkpoints are for going on; the run is over, and they take three times the model's size.
     for checkpoint in run.output_dir.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
+    write_json(run.output_dir / FINISHED_FILE, settings)
     return result
+
+
+def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:
+    """Whether the folder holds the model of this very run."""
+    path = run.output_dir / FINISHED_FILE
+    return path.is_file() and read_json(path) == settings_of(run, splits)
 
 
 def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:

@@ -226,6 +226,31 @@ def test_main_tells_what_it_lacks(models, table, tmp_path):
         main([*arguments, "--compare", "first", "third"])
 
 
+def test_main_trains_on_one_corpus_and_tests_on_another(table, tmp_path):
+    # The same names in another folder are other clips.
+    write_recordings(tmp_path, speakers=2).rename(tmp_path / "train.csv")
+    arguments = ["--train_on", str(tmp_path / "train.csv"), "--test_sets", table]
+    arguments += ["--output_dir", str(tmp_path / "results"), "--quiet"]
+    options = ["--max_steps", "1", "--validation", "0"]
+    main([*arguments, *options])
+    results = json.loads(
+        (tmp_path / "results" / "metrics" / "trained_on_train.csv--clips.csv.json").read_text()
+    )
+    assert results["metrics"]["count"] == 16
+    model = tmp_path / "results" / "models" / "trained_on_train.csv" / "model.safetensors"
+    os.utime(model, (0, 0))
+    main([*arguments, *options])
+    assert model.stat().st_mtime == 0
+    with pytest.raises(WrongUseError, match="not made with these options"):
+        main([*arguments, *options, "--learning_rate", "0.5"])
+    with pytest.raises(WrongUseError, match="16 clips of clips.csv are in clips.csv"):
+        main(["--train_on", table, "--test_sets", table, *options])
+    with pytest.raises(WrongUseError, match="--max_steps is unknown without --train_on"):
+        main(["--models", "none", "--test_sets", table, *options])
+    with pytest.raises(WrongUseError, match="no model to evaluate"):
+        main(["--test_sets", table])
+
+
 def test_compare_predictions_pairs_clips_by_their_ids(tmp_path):
     generator = np.random.default_rng(0)
     ids, references = [f"c{i}" for i in range(40)], generator.integers(0, 4, 40)

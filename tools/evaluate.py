@@ -45,7 +45,12 @@ from results_dusha import (  # noqa: E402
     write_json,
     write_text,
 )
-from test_sets_dusha import SPELLINGS, NamedRows, named_rows  # noqa: E402
+from test_sets_dusha import (  # noqa: E402
+    SPELLINGS,
+    NamedRows,
+    named_rows,
+    refuse_other_labels,
+)
 
 PAGE = """# Results
 
@@ -183,6 +188,37 @@ def compare_predictions(first: Predictions, second: Predictions, test_set: str) 
     )
 
 
+def train_first(options: argparse.Namespace, test_sets: Sequence[NamedRows]) -> str:
+    """Train a model on the rows of --train_on, unless it is there; returns its folder.
+
+    Raises:
+        WrongUseError: if a test set shares clips with these rows.
+    """
+    # Training is half of the libraries; whoever only evaluates need not wait for them.
+    from runs_dusha import Run, is_finished, split_options, train_run, with_inputs
+
+    rows = named_rows(options.train_on, "train", options.allow_other_counts)
+    for test_set in test_sets:
+        refuse_other_labels([rows, test_set])
+        shared = rows.clips & test_set.clips
+        if shared:
+            raise WrongUseError(
+                f"{len(shared)} clips of {test_set.name} are in {rows.name}, such as "
+                f"{min(shared)}: a model must not be tested on what it was trained on"
+            )
+    run = Run(
+        name=rows.name,
+        setup=options.setup,
+        options=split_options(options.train_options),
+        output_dir=options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}",
+        quiet=options.quiet,
+    )
+    splits = {"train": with_inputs(rows.rows, run)}
+    if options.overwrite or not is_finished(run, splits):
+        train_run(run, splits, options.overwrite)
+    return str(run.output_dir)
+
+
 def tell(message: str, options: argparse.Namespace) -> None:
     """Print a message, unless told to be quiet."""
     if not options.quiet:
@@ -210,6 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         transformers.utils.logging.disable_progress_bar()
         datasets.disable_progress_bars()
     test_sets = load_test_sets(options)
+    if options.train_on:
+        options.models.append(train_first(options, test_sets))
     names, loaded = model_names(options.models), {}
     for model, name in names.items():
         for test_set in test_sets:
@@ -225,11 +263,19 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="example: python tools/evaluate.py --models runs/crowd_large runs/podcast_tune "
-        "--test_sets data/dusha:crowd data/dusha:podcast --compare crowd_large podcast_tune",
+        "--test_sets data/dusha:crowd data/dusha:podcast --compare crowd_large podcast_tune. "
+        "Across corpora: python tools/evaluate.py --train_on crema_d=CREMA-D --test_sets "
+        "ravdess=RAVDESS --num_train_epochs 30",
+        allow_abbrev=False,
     )
+    parser.add_argument("--models", nargs="+", default=[], help="model folders, or Hub names")
     parser.add_argument(
-        "--models", nargs="+", required=True, help="model folders, or names on the Hub"
+        "--train_on",
+        metavar="DATA",
+        help="train a model on this first (spelled as a test set); any option of train.py may "
+        "follow",
     )
+    parser.add_argument("--setup", help="setup of train.py for --train_on")
     parser.add_argument("--test_sets", nargs="+", required=True, help=SPELLINGS)
     parser.add_argument(
         "--output_dir",
@@ -270,7 +316,13 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="let code that came with a model run; Dusha's models need none",
     )
     parser.add_argument("--quiet", action="store_true", help="show no bars and no table")
-    return parser.parse_args(arguments)
+    options, options.train_options = parser.parse_known_args(arguments)
+    if not options.train_on and (options.train_options or options.setup):
+        unknown = (options.train_options or ["--setup"])[0]
+        raise WrongUseError(f"{unknown} is unknown without --train_on; see --help")
+    if not options.models and not options.train_on:
+        raise WrongUseError("no model to evaluate; give --models, or --train_on to train one")
+    return options
 
 
 if __name__ == "__main__":
