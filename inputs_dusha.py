@@ -1,0 +1,124 @@
+"""A model's inputs, computed once from the audio of a data set and kept in the cache."""
+
+import hashlib
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from command_line_dusha import WrongUseError
+from feature_extraction_dusha import DushaFeatureExtractor
+from options_dusha import digest
+from recordings_dusha import decode_audio
+
+# Raise it when features of the same settings come out differently: the cache forgets the old.
+FEATURES_VERSION = 1
+ROW_COLUMNS = ("id", "label", "label_probabilities", "duration", "source_id", "domain")
+INPUT_COLUMN = "input_features"
+
+
+def compute_inputs(
+    rows: datasets.Dataset,
+    feature_extractor,
+    cache_dir: str | None = None,
+    num_proc: int | None = None,
+    split: str = "",
+) -> tuple[datasets.Dataset, str]:
+    """Give rows the input of a model, computed once and kept in the cache.
+
+    Args:
+        rows: with audio, or with input_features where the extractor is ours.
+        feature_extractor: of the model.
+        cache_dir: folder to keep the result in; None: the cache of `datasets`.
+        num_proc: processes; None: one.
+        split: for the progress bar.
+
+    Returns:
+        The rows without audio and with the input, and the name of its column.
+
+    Raises:
+        WrongUseError: if a row has no sound.
+    """
+    column = feature_extractor.model_input_names[0]
+    kept = [name for name in ROW_COLUMNS if name in rows.column_names]
+    if isinstance(feature_extractor, DushaFeatureExtractor) and INPUT_COLUMN in rows.column_names:
+        return rows.select_columns([*kept, INPUT_COLUMN]), INPUT_COLUMN
+    if "audio" not in rows.column_names:
+        raise WrongUseError("the data set has neither audio nor input_features: prepare it anew")
+    rows = rows.select_columns([*kept, "audio"])
+    fingerprint = input_fingerprint(rows, feature_extractor)
+    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    first = compute_input(rows[0], feature_extractor, column)[column]
+    computed = rows.map(
+        compute_input,
+        fn_kwargs={"feature_extractor": feature_extractor, "column": column},
+        remove_columns=["audio"],
+        features=datasets.Features(
+            {name: rows.features[name] for name in kept} | {column: array_feature(first)}
+        ),
+        cache_file_name=str(folder / f"{fingerprint}.arrow"),
+        new_fingerprint=fingerprint,
+        load_from_cache_file=True,
+        num_proc=num_proc if num_proc and num_proc < len(rows) else None,
+        # Features of a thousand clips would be held in memory.
+        writer_batch_size=100,
+        desc=f"features of {split or 'clips'}",
+    )
+    return computed, column
+
+
+def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:
+    """Compute the model's input of one row.
+
+    Args:
+        row: with id and audio.
+        feature_extractor: of the model.
+        column: name of the input.
+
+    Returns:
+        The input by its name.
+
+    Raises:
+        WrongUseError: if the row has no sound.
+    """
+    audio = row["audio"]
+    if audio is None or (audio["bytes"] is None and audio["path"] is None):
+        raise WrongUseError(
+            f"the clip {row['id']} has no audio (Dusha's podcasts are published as features "
+            "only): take another data set, or train Dusha's own network on the features"
+        )
+    rate = feature_extractor.sampling_rate
+    inputs = feature_extractor(decode_audio(audio, rate), sampling_rate=rate)
+    return {column: np.asarray(inputs[column][0], dtype=np.float32)}
+
+
+def array_feature(example: np.ndarray):
+    """Describe a column of arrays like the example; the first dimension may vary."""
+    if example.ndim == 1:
+        return datasets.List(datasets.Value("float32"))
+    return datasets.Array2D(shape=(None, example.shape[1]), dtype="float32")
+
+
+def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:
+    """Name what is computed from rows by an extractor, the same in every process.
+
+    Args:
+        rows: with id and audio.
+        feature_extractor: of the model.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    content = hashlib.sha256()
+    for name in rows["id"]:
+        content.update(f"{name}\0".encode())
+    files = {entry["filename"] for entry in rows.cache_files}
+    if not files:
+        # Own recordings: nothing is cached yet, the sound lies where it always did.
+        files = {audio["path"] for audio in rows["audio"] if audio and audio["path"]}
+    for path in sorted(files):
+        state = Path(path).stat()
+        content.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    extractor = {"class": type(feature_extractor).__name__} | feature_extractor.to_dict()
+    return digest(FEATURES_VERSION, content.hexdigest(), extractor)

@@ -1,0 +1,286 @@
+"""The splits to train and test on: the corpus, its sample, a dataset folder, own recordings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+from huggingface_hub.constants import HF_HOME
+
+import dusha
+import sample_dusha
+import speech_sample_dusha
+from aggregation_dusha import METHODS, THRESHOLD
+from command_line_dusha import MissingInputError, WrongUseError
+from evaluation_dusha import first_line
+from options_dusha import digest
+from recordings_dusha import read_recordings
+from splits_dusha import CONFIGURATIONS, MANIFESTS, RAW
+from test_sets_dusha import without_decoding
+from validation_dusha import carve_validation
+
+SAMPLE = "sample"
+
+
+@dataclass
+class DataOptions:
+    """What to train and test on.
+
+    Args:
+        dataset: "sample", a configuration of the corpus, a dataset folder or a name on the Hub.
+        configuration: of a dataset folder or Hub name.
+        data_dir: folder of the corpus' archives.
+        base_url: addresses of the corpus' archives, with commas.
+        cache_dir: folder for archives, prepared data and features.
+        train_file: own recordings to train on.
+        validation_file: own recordings to choose the best epoch on.
+        test_file: own recordings to test on.
+        path_column: of own tables.
+        label_column: of own tables.
+        speaker_column: of own tables.
+        validation: share of the training clips to choose the best epoch on, by whole speakers.
+        method: aggregator of the crowd's answers.
+        threshold: least probability of a clip's label.
+        golden: whether the known answers of control tasks count as their true labels.
+        shuffle_labels: whether to train on labels that mean nothing.
+        num_proc: processes that prepare data.
+    """
+
+    dataset: str = field(
+        default=SAMPLE,
+        metadata={
+            "help": f"{SAMPLE} (a small synthetic corpus), a configuration of the corpus "
+            f"({', '.join(name for name in CONFIGURATIONS if name != RAW)}), a dataset folder, or "
+            "a name on the Hub"
+        },
+    )
+    configuration: str | None = field(
+        default=None, metadata={"help": "configuration of a dataset folder or Hub name"}
+    )
+    data_dir: str | None = field(
+        default=None, metadata={"help": "folder of the corpus' archives, or of their files"}
+    )
+    base_url: str | None = field(
+        default=None,
+        metadata={"help": "addresses to fetch the corpus' archives from, with commas"},
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "folder for archives, prepared data and features (Hugging Face cache)"},
+    )
+    train_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "own recordings: a table with the columns path,label[,speaker], or a folder "
+            "that holds a folder for each label"
+        },
+    )
+    validation_file: str | None = field(
+        default=None, metadata={"help": "own recordings to choose the best epoch on"}
+    )
+    test_file: str | None = field(
+        default=None, metadata={"help": "own recordings to test on, once, at the end"}
+    )
+    path_column: str = field(default="path", metadata={"help": "column of an own table"})
+    label_column: str = field(default="label", metadata={"help": "column of an own table"})
+    speaker_column: str = field(default="speaker", metadata={"help": "column of an own table"})
+    validation: float = field(
+        default=0.1,
+        metadata={
+            "help": "share of the training clips to choose the best epoch on, by whole speakers; "
+            "0: all clips are trained on and the last epoch is taken"
+        },
+    )
+    method: str = field(
+        default="dawid_skene",
+        metadata={"help": "how the crowd's answers become labels", "choices": METHODS},
+    )
+    threshold: float = field(
+        default=THRESHOLD, metadata={"help": "least probability of a clip's label, 0 to 1"}
+    )
+    golden: bool = field(
+        default=False,
+        metadata={"help": "take the known answers of control tasks for their true labels"},
+    )
+    shuffle_labels: bool = field(
+        default=False,
+        metadata={"help": "train on shuffled labels: the result must be chance (a check)"},
+    )
+    num_proc: int | None = field(
+        default=None, metadata={"help": "processes that prepare data (default: one)"}
+    )
+
+
+def load_splits(
+    options: DataOptions, features_only: bool, quiet: bool = False
+) -> dict[str, datasets.Dataset]:
+    """Read the splits that the options name.
+
+    Args:
+        options: what to read.
+        features_only: whether the published features will do where the corpus has no audio.
+        quiet: no progress bars.
+
+    Returns:
+        train and, where there are any, validation and test; labels are the same class numbers.
+
+    Raises:
+        WrongUseError: unknown names, wrong tables, an empty split.
+        WorkFailedError: the corpus' archives cannot be fetched or read.
+    """
+    if not 0 <= options.validation < 1:
+        raise WrongUseError(f"validation is {options.validation}: it must be at least 0, below 1")
+    if options.train_file:
+        return load_own(options)
+    for name in ("validation_file", "test_file"):
+        if getattr(options, name):
+            raise WrongUseError(f"--{name} is for own recordings, and --train_file is missing")
+    if options.dataset in (SAMPLE, *CONFIGURATIONS):
+        return load_corpus(options, features_only, quiet)
+    return load_prepared(options.dataset, options.configuration)
+
+
+def load_own(options: DataOptions) -> dict[str, datasets.Dataset]:
+    """Read one's own recordings; arguments and result as of `load_splits`."""
+    columns = {
+        "path": options.path_column,
+        "label": options.label_column,
+        "speaker": options.speaker_column,
+    }
+    splits = {"train": read_recordings(options.train_file, columns=columns)}
+    names = splits["train"].features["label"].names
+    for split in ("validation", "test"):
+        if path := getattr(options, f"{split}_file"):
+            splits[split] = read_recordings(path, names, columns)
+            shared = set(map(sound_path, splits["train"])) & set(map(sound_path, splits[split]))
+            if shared:
+                raise WrongUseError(
+                    f"{len(shared)} recordings, such as {min(shared)}, are in both "
+                    f"{options.train_file} and {path}: leave them out of one"
+                )
+    return splits
+
+
+def sound_path(row: dict) -> str:
+    """Return where the recording of a row lies."""
+    return row["audio"]["path"]
+
+
+def load_corpus(
+    options: DataOptions, features_only: bool, quiet: bool
+) -> dict[str, datasets.Dataset]:
+    """Read the corpus, or its sample; arguments and result as of `load_splits`."""
+    name, data_dir = options.dataset, options.data_dir
+    if name == RAW:
+        raise WrongUseError(f"{RAW} has answers and no labels to train on; take another one")
+    if name == SAMPLE:
+        if options.data_dir or options.base_url:
+            raise WrongUseError(
+                f"--data_dir and --base_url are for the corpus; name its configuration by "
+                f"--dataset, one of {', '.join(n for n in CONFIGURATIONS if n != RAW)}"
+            )
+        name = options.configuration or "crowd"
+        data_dir = str(make_sample(options.cache_dir, quiet))
+    elif options.configuration:
+        raise WrongUseError(f"{name} is a configuration: leave --configuration out")
+    # Podcasts and the published experiments come as features, which save 28 GB of audio.
+    features = features_only and (name in MANIFESTS or name in ("podcast", "all"))
+    kwargs = {} if name in MANIFESTS else {"threshold": options.threshold, "method": options.method}
+    return dict(
+        dusha.load_dataset(
+            name,
+            data_dir=data_dir,
+            base_url=options.base_url,
+            cache_dir=options.cache_dir,
+            num_proc=options.num_proc,
+            quiet=quiet,
+            golden=options.golden,
+            input_features=features,
+            **kwargs,
+        )
+    )
+
+
+def make_sample(cache_dir: str | None, quiet: bool) -> Path:
+    """Write the sample's archives into the cache, unless they are there.
+
+    Args:
+        cache_dir: folder to keep them in; None: the Hugging Face cache.
+        quiet: no progress bar.
+
+    Returns:
+        Their folder.
+    """
+    sources = [Path(module.__file__).read_text() for module in (sample_dusha, speech_sample_dusha)]
+    folder = Path(cache_dir or Path(HF_HOME, "dusha")) / f"sample-{digest(sources)}"
+    if not folder.is_dir():
+        sample_dusha.write_sample(folder, quiet=quiet)
+    return folder
+
+
+def load_prepared(name: str, configuration: str | None) -> dict[str, datasets.Dataset]:
+    """Read a dataset folder or Hub data set that has the corpus' columns.
+
+    Args:
+        name: folder or name on the Hub.
+        configuration: of it; None: its default.
+
+    Returns:
+        train and, where they are there, validation and test.
+
+    Raises:
+        MissingInputError: if there is no such data set.
+        WrongUseError: if it lacks a column or a train split.
+    """
+    try:
+        loaded = datasets.load_dataset(name, configuration)
+    except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
+        raise MissingInputError(
+            f"no data set {name!r}; give {SAMPLE}, a configuration of the corpus "
+            f"({', '.join(CONFIGURATIONS)}), a dataset folder or a name on the Hub"
+        ) from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:
+        raise WrongUseError(f"{name} cannot be read: {first_line(error)}") from error
+    if "train" not in loaded:
+        raise WrongUseError(f"{name} has the splits {', '.join(loaded)}; training needs train")
+    for split, rows in loaded.items():
+        if not isinstance(rows.features.get("label"), datasets.ClassLabel):
+            raise WrongUseError(f"split {split} of {name} has no column label of class labels")
+    wanted = ("train", "validation", "test")
+    return {split: without_decoding(loaded[split]) for split in wanted if split in loaded}
+
+
+def hold_out_validation(
+    splits: dict[str, datasets.Dataset], share: float
+) -> dict[str, datasets.Dataset]:
+    """Move whole speakers from train to a validation split, unless there is one.
+
+    Where no speaker is known, each clip counts as a speaker of its own.
+
+    Args:
+        splits: with train.
+        share: of train's clips; 0: no validation.
+
+    Returns:
+        The splits, with validation.
+
+    Raises:
+        WrongUseError: if train cannot be divided.
+    """
+    if "validation" in splits or not share:
+        return splits
+    rows = splits["train"]
+    sources = list(rows["source_id"]) if "source_id" in rows.column_names else [None] * len(rows)
+    if all(source in (None, "") for source in sources):
+        sources = [str(number) for number in range(len(rows))]
+    table = pa.table(
+        {
+            "number": range(len(rows)),
+            "domain": rows["domain"] if "domain" in rows.column_names else [""] * len(rows),
+            "label": rows["label"],
+            "source_id": pa.array(sources, pa.string()),
+        }
+    )
+    carved = carve_validation({"train": table}, share)
+    chosen = {split: rows.select(part["number"].to_pylist()) for split, part in carved.items()}
+    return splits | chosen

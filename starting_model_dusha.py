@@ -1,0 +1,67 @@
+"""The model that training starts from: random weights, a folder, or a name on the Hub."""
+
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+from command_line_dusha import MissingInputError, WrongUseError
+from configuration_dusha import DushaConfig
+from evaluation_dusha import first_line
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
+
+
+def load_starting_model(
+    name: str | None,
+    labels: list[str],
+    published_quirks: bool = False,
+    multi_label: bool = False,
+    trust_remote_code: bool = False,
+):
+    """Load the model that training starts from, and its feature extractor.
+
+    Args:
+        name: a model folder or a name on the Hub; None: Dusha's network with random weights.
+        labels: of the data, in the order of their numbers.
+        published_quirks: whether padding is 0 dB and seen by the network, as published.
+        multi_label: whether a clip may have several labels.
+        trust_remote_code: whether code that came with the model may run.
+
+    Returns:
+        The model, whose labels are those of the data (a classifier that knows other ones is
+        replaced; one that knows them in another order keeps its own), and the extractor.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it is no audio classification model.
+    """
+    problem = "multi_label_classification" if multi_label else "single_label_classification"
+    quirks = {"padding_value": 0.0} if published_quirks else {}
+    numbered = dict(enumerate(labels))
+    if name is None:
+        config = DushaConfig(
+            id2label=numbered, problem_type=problem, use_attention_mask=not published_quirks
+        )
+        return DushaForAudioClassification(config), DushaFeatureExtractor(**quirks)
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        known = {int(number): label for number, label in config.id2label.items()}
+        if set(known.values()) != set(labels):
+            config.id2label = numbered
+            config.label2id = {label: number for number, label in numbered.items()}
+        config.problem_type = problem
+        if config.model_type == DushaConfig.model_type:
+            config.use_attention_mask = not published_quirks
+        model = AutoModelForAudioClassification.from_pretrained(
+            name, config=config, ignore_mismatched_sizes=True, **options
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(name, **options, **quirks)
+    except OSError as error:
+        raise MissingInputError(
+            f"no model {name!r}: {first_line(error)}; give a model folder (what train.py or "
+            "tools/convert_checkpoint.py writes) or a name on the Hub"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise WrongUseError(
+            f"{name} is no audio classification model: {first_line(error)}"
+        ) from error
+    return model, extractor

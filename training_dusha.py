@@ -1,0 +1,399 @@
+"""Training on the HF Trainer: the published optimizer and batches, losses of crowd labels, safety.
+
+The Trainer below differs from the stock one in what design and paper ask for: Adam with L2 weight
+decay, batches of like length whose order survives a restart, one loss for hard, soft and several
+labels, and ends that tell what happened and leave the last good checkpoint behind.
+"""
+
+import contextlib
+import ctypes
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate.data_loader import prepare_data_loader
+from safetensors import SafetensorError
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
+
+from checkpoints_dusha import WeightAverage, find_checkpoint, is_disk_error, remove_incomplete
+from command_line_dusha import WorkFailedError
+from losses_dusha import ClassificationLoss, mix_clips
+from metrics.ser.ser import count_confusions, scores
+from sampling_dusha import LengthBatchSampler
+
+OPTIMIZERS = ("adam", "trainer")
+TRAINED_WEIGHTS = "trained_weights.pt"
+
+
+@dataclass
+class DushaTrainingArguments(TrainingArguments):
+    """The Trainer's arguments with the published values as defaults, and what it lacks.
+
+    Args:
+        output_dir: where the model and all about it is written.
+        optimizer: "adam" adds weight decay to the gradient, as published; "trainer" is what
+            --optim names (AdamW decouples the two).
+        head_learning_rate: of the classifier; None: learning_rate.
+        mixup: parameter of the beta distribution of mixup (Zhang et al. 2018); 0: none.
+        average_decay: decay a step of the moving average of the weights that is evaluated and
+            saved; 0: the weights themselves.
+        channels_last: whether convolutions keep channels innermost in memory.
+        keep_memory: whether freed memory stays with the program for the next step (Linux).
+        patience: epochs without a better score after which training stops; 0: never.
+    """
+
+    output_dir: str = field(default="model", metadata={"help": "folder for the model"})
+    per_device_train_batch_size: int = field(
+        default=64, metadata={"help": "clips of a step on each device"}
+    )
+    per_device_eval_batch_size: int = field(
+        default=1, metadata={"help": "clips classified at once; one by one as published"}
+    )
+    num_train_epochs: float = field(default=100, metadata={"help": "times that the clips are seen"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "learning rate of Adam"})
+    weight_decay: float = field(default=1e-6, metadata={"help": "L2 weight decay"})
+    lr_scheduler_type: str = field(
+        default="constant", metadata={"help": "course of the learning rate, such as cosine"}
+    )
+    max_grad_norm: float = field(
+        default=0.0, metadata={"help": "longest gradient, above which it is clipped; 0: none"}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when to keep a checkpoint"})
+    logging_strategy: str = field(default="epoch", metadata={"help": "when to log the loss"})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "checkpoints that are kept; the best one is always"}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "take the best epoch, not the last"}
+    )
+    metric_for_best_model: str | None = field(
+        default="f1_macro", metadata={"help": "score by which the best epoch is chosen"}
+    )
+    report_to: str | None = field(
+        default="none", metadata={"help": "trackers, such as tensorboard or trackio"}
+    )
+    optimizer: str = field(
+        default="adam",
+        metadata={
+            "help": "adam: weight decay is added to the gradient, as published; trainer: --optim",
+            "choices": OPTIMIZERS,
+        },
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "learning rate of the classifier, if another"}
+    )
+    mixup: float = field(
+        default=0.0, metadata={"help": "parameter of mixup's beta distribution; 0: no mixup"}
+    )
+    average_decay: float = field(
+        default=0.0,
+        metadata={"help": "decay a step of a moving average of the weights; 0: no average"},
+    )
+    channels_last: bool = field(
+        default=True, metadata={"help": "keep channels innermost in memory, which is faster"}
+    )
+    keep_memory: bool = field(
+        default=True, metadata={"help": "reuse freed memory instead of giving it back (Linux, CPU)"}
+    )
+    hub_strategy: str = field(
+        default="end", metadata={"help": "when to push to the Hub, with --push_to_hub"}
+    )
+    patience: int = field(
+        default=0, metadata={"help": "stop after so many epochs without a better score; 0: never"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        # Clips brings the columns that the collators and the loss need, beyond the model's own.
+        self.remove_unused_columns = False
+        self.restore_callback_states_from_checkpoint = True
+
+
+class DushaTrainer(Trainer):
+    """The HF Trainer with the samplers, losses and safety of this project.
+
+    Args:
+        train_sampler: gives the batches of training clips.
+        train_collator: makes them.
+        classification_loss: of each clip.
+        **options: of Trainer; its data_collator is for evaluation.
+    """
+
+    def __init__(
+        self,
+        *,
+        train_sampler: LengthBatchSampler | None = None,
+        train_collator: Callable | None = None,
+        classification_loss: ClassificationLoss | None = None,
+        **options,
+    ):
+        super().__init__(compute_metrics=compute_scores, **options)
+        self.train_sampler = train_sampler
+        self.train_collator = train_collator
+        self.classification_loss = classification_loss or ClassificationLoss()
+        # The loss below is divided by the weight of all clips of a step.
+        self.loss_is_scaled_for_ga = True
+        self.card_text = ""
+        self.average = WeightAverage(self.args.average_decay) if self.args.average_decay else None
+        if self.args.keep_memory:
+            keep_freed_memory()
+        if self.args.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.add_callback(AverageCallback(self))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the batches of training clips.
+
+        Returns:
+            A loader that accelerate moves to the device but does not share out: the sampler
+            knows its process, and a batch must not be cut twice.
+        """
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.train_sampler,
+            collate_fn=self.train_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+        )
+        return prepare_data_loader(
+            loader,
+            device=self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+        )
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """Make Adam with L2 weight decay, as published, unless --optimizer trainer.
+
+        Args:
+            model: as for the Trainer.
+
+        Returns:
+            The optimizer.
+        """
+        if self.optimizer is None and self.args.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(
+                self.parameter_groups(),
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+                weight_decay=self.args.weight_decay,
+            )
+        return super().create_optimizer(model)
+
+    def parameter_groups(self) -> list[dict]:
+        """Divide the parameters into the network's and the classifier's."""
+        head = head_names(self.model)
+        groups = [{"params": []}, {"params": []}]
+        for name, parameter in self.model.named_parameters():
+            groups[name in head]["params"].append(parameter)
+        if self.args.head_learning_rate is not None:
+            groups[1]["lr"] = self.args.head_learning_rate
+        return [group for group in groups if group["params"]]
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Compute the mean loss of a batch, each clip by its weight.
+
+        Args:
+            model: the model, wrapped or not.
+            inputs: of a collator.
+            return_outputs: whether to return the model's outputs, too.
+            num_items_in_batch: weight of all clips of the step, over accumulated batches and
+                processes; in evaluation each batch counts for itself.
+
+        Returns:
+            The loss, or the loss and the outputs.
+        """
+        if model.training and self.args.mixup:
+            inputs = mix_clips(inputs, self.model.config.num_labels, self.args.mixup)
+        features = dict(inputs)
+        labels, weights = features.pop("labels"), features.pop("weights")
+        outputs = model(**features)
+        loss = self.classification_loss(outputs.logits, labels)
+        if not model.training:
+            value = loss.mean()
+        else:
+            weights = weights * self.classification_loss.factors(labels)
+            total = weights.sum() if num_items_in_batch is None else num_items_in_batch
+            # Gradients are averaged over the processes, not summed.
+            value = (loss * weights).sum() / total * self.accelerator.num_processes
+        return (value, outputs) if return_outputs else value
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
+        """Sum the weights of all clips of a step, over accumulated batches and processes."""
+        weight = sum(
+            (batch["weights"] * self.classification_loss.factors(batch["labels"])).sum()
+            for batch in batch_samples
+        )
+        return self.accelerator.gather(torch.as_tensor(weight).to(device).reshape(1)).sum()
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """Do one step, unless its loss is no number: then say so and end, weights untouched.
+
+        Args:
+            model: as for compute_loss.
+            inputs: as for compute_loss.
+            num_items_in_batch: as for compute_loss.
+
+        Returns:
+            The loss, a scalar.
+
+        Raises:
+            WorkFailedError: if the loss is NaN or infinite.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not math.isfinite(loss.item()):
+            raise WorkFailedError(
+                f"the loss became {loss.item()} after {self.state.global_step} steps; take a "
+                "lower --learning_rate or clip gradients (--max_grad_norm 1), then go on with "
+                f"--resume_from_checkpoint last. {self.last_good_checkpoint()}"
+            )
+        return loss
+
+    def last_good_checkpoint(self) -> str:
+        """Say where the last complete checkpoint is."""
+        checkpoint = find_checkpoint(self.args.output_dir)
+        if checkpoint is None:
+            return "No checkpoint has been kept yet."
+        return f"The last checkpoint, {checkpoint}, is complete."
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save model and feature extractor.
+
+        Args:
+            output_dir: where to; None: output_dir of the arguments.
+
+        Raises:
+            WorkFailedError: if the disk is full.
+        """
+        with self.explained_disk_errors():
+            super().save_model(output_dir, _internal_call)
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Write our card, not the Trainer's, where the model is pushed.
+
+        Args:
+            *args: of the Trainer.
+            **kwargs: of the Trainer.
+        """
+        if self.is_world_process_zero():
+            Path(self.args.output_dir, "README.md").write_text(self.card_text, encoding="utf-8")
+
+    @contextlib.contextmanager
+    def explained_disk_errors(self) -> Iterator[None]:
+        """Turn a failed write into a message that says what is left, and remove what is not."""
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, WorkFailedError) or not is_disk_error(error):
+                raise
+            remove_incomplete(self.args.output_dir)
+            raise WorkFailedError(
+                f"step {self.state.global_step} could not be saved in {self.args.output_dir} "
+                f"({error}); make room on the disk, then go on with --resume_from_checkpoint "
+                f"last. {self.last_good_checkpoint()}"
+            ) from error
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Put the average of the weights in their place, where there is one."""
+        if self.average is None or not self.average.steps:
+            yield
+            return
+        self.average.swap(self.model)
+        try:
+            yield
+        finally:
+            self.average.swap(self.model)
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
+        with self.averaged_weights():
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        with self.explained_disk_errors():
+            super()._save_checkpoint(model, trial)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.average is not None and self.args.should_save:
+            # The model of the checkpoint is the average; these are the weights to train on.
+            trained = {"steps": self.average.steps, "weights": self.average.weights}
+            torch.save(trained, Path(output_dir, TRAINED_WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            path = Path(resume_from_checkpoint, TRAINED_WEIGHTS)
+            trained = torch.load(path, map_location=self.args.device, weights_only=True)
+            self.average.steps, self.average.weights = trained["steps"], trained["weights"]
+            self.average.swap(self.model)
+
+    def _finalize_training(self, *args, **kwargs):
+        if self.average is not None and self.average.steps:
+            # Unless a better epoch is loaded, the average is the result.
+            self.average.swap(self.model)
+        return super()._finalize_training(*args, **kwargs)
+
+
+class AverageCallback(TrainerCallback):
+    """Takes the weights of each step into the trainer's average, if it has one.
+
+    Args:
+        trainer: the trainer.
+    """
+
+    def __init__(self, trainer: DushaTrainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Update the average."""
+        if self.trainer.average is not None:
+            self.trainer.average.update(self.trainer.model)
+
+
+def head_names(model: torch.nn.Module) -> set[str]:
+    """Return the names of the parameters outside the network that the model builds upon."""
+    network = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(network)}
+
+
+def compute_scores(prediction: EvalPrediction) -> dict[str, float]:
+    """Compute the three scores of the Trainer's evaluation.
+
+    Args:
+        prediction: logits (clips, labels) and class numbers (clips,).
+
+    Returns:
+        accuracy, balanced_accuracy and f1_macro, in [0, 1].
+    """
+    logits, references = prediction.predictions, prediction.label_ids
+    if isinstance(logits, tuple):
+        # Networks other than ours may give hidden states after the logits.
+        logits = logits[0]
+    confusion = count_confusions(logits.argmax(1), references, logits.shape[1])
+    return {name: float(value) for name, value in scores(confusion).items()}
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep freed memory for the next step.
+
+    By default glibc gives each large block back to the kernel, which clears it anew, page by page:
+    on a batch of 64 clips of 3 s that takes about as long as the arithmetic. Elsewhere than on
+    Linux with glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        # Numbers of malloc.h; a whole number is all that mallopt takes.
+        library, mmap_max, trim_threshold, top_pad = ctypes.CDLL("libc.so.6"), -4, -1, -2
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
+        library.mallopt(top_pad, 2**26)
