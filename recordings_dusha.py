@@ -10,8 +10,8 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import soundfile
-from answers_dusha import EMOTIONS
 
+from answers_dusha import EMOTIONS
 from command_line_dusha import MissingInputError, WrongUseError
 from timeline_dusha import read_blocks
 
