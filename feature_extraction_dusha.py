@@ -1,12 +1,13 @@
 """From a waveform to the log-Mel picture that the Dusha network reads.
 
-PyTorch alone: no librosa, no torchaudio. All of it is computed in double precision, because in
-single precision the error of the Fourier transform, relative to the clip's loudest point, reaches
-1e-3 dB in the quiet bands.
+PyTorch alone: no librosa, no torchaudio. The Fourier transform is in double precision, because in
+single precision its error, relative to the clip's loudest point, reaches 1e-3 dB in the quiet
+bands.
 """
 
 import functools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             waveforms = [
                 resample_waveform(waveform, rate, self.sampling_rate) for waveform in waveforms
             ]
-        features = [self._log_mel(waveform).to(torch.float32).numpy() for waveform in waveforms]
+        features = [clip.numpy() for clip in self._log_mel(waveforms)]
         if padding is None:
             padding = return_tensors is not None
         padded = self.pad(
@@ -187,8 +188,21 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(f"clip {number} holds NaN or infinity, need finite samples")
         return waveform
 
-    def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Turn (samples,) into (frames, feature_size) in dB."""
+    def _log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Turn clips of (samples,) into (frames, feature_size) in dB, float32."""
+        clips = [
+            _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
+            for waveform in waveforms
+        ]
+        power = torch.cat([self._mel_power(frames) for frames in _in_groups(clips)])
+        decibel = power.clamp_min_(self.power_floor).log10_().mul_(10)
+        return [
+            (clip - clip.max()).clamp_min_(-self.dynamic_range)
+            for clip in decibel.split([len(clip) for clip in clips])
+        ]
+
+    def _mel_power(self, frames: torch.Tensor) -> torch.Tensor:
+        """Turn (frames, n_fft) into the power of each band, (frames, feature_size) float32."""
         window, filters = window_and_filters(
             self.n_fft,
             self.feature_size,
@@ -196,13 +210,10 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             self.max_frequency,
             self.sampling_rate,
         )
-        frames = _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
-        power = []
-        for some in frames.split(FRAMES_AT_ONCE):
-            spectrum = torch.fft.rfft(some * window)
-            power.append((spectrum.real.square() + spectrum.imag.square()) @ filters)
-        decibel = 10 * torch.cat(power).clamp_min(self.power_floor).log10()
-        return (decibel - decibel.max()).clamp_min(-self.dynamic_range)
+        spectrum = torch.view_as_real(torch.fft.rfft(frames.mul_(window))).square_()
+        # From here on only positive numbers are added: single precision is precise enough.
+        power = (spectrum[..., 0] + spectrum[..., 1]).to(torch.float32)
+        return power @ filters.to(torch.float32)
 
 
 def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> torch.Tensor:
@@ -261,6 +272,19 @@ def _split_clips(raw_speech) -> list:
         if np.ndim(raw_speech[0]) > 0:
             return list(raw_speech)
     return [raw_speech]
+
+
+def _in_groups(clips: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Give the frames of all clips in order, many short clips at once, a long one in pieces."""
+    group, room = [], FRAMES_AT_ONCE
+    for clip in clips:
+        for piece in clip.split(FRAMES_AT_ONCE):
+            if len(piece) > room:
+                yield torch.cat(group)
+                group, room = [], FRAMES_AT_ONCE
+            group.append(piece)
+            room -= len(piece)
+    yield torch.cat(group)
 
 
 def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
