@@ -1,0 +1,180 @@
+"""Results as a page to send to a colleague: python tools/report.py results RESULTS_DIR ..."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from command_line_dusha import MissingInputError, run_program
+from metrics.ser.ser import SCORES
+from page_dusha import Block, Code, Heading, Picture, Table, Text, write_page
+from pictures_dusha import draw_calibration, draw_confusion, draw_curves
+from results_dusha import (
+    all_rows,
+    class_table,
+    comparison_table,
+    confusion_table,
+    folds_table,
+    read_json,
+    read_results,
+    results_table,
+)
+
+NAMES = (
+    "accuracy is the share of clips that are right: the Dusha paper calls it UA, most of the field "
+    "WA. balanced_accuracy is the mean of the classes' recalls: the paper's WA, the field's UA. "
+    "f1_macro is the mean of the classes' F1. Numbers in brackets are 95 % bootstrap intervals "
+    "that draw speakers, not clips. The first row is the best by f1_macro; rows with another "
+    "source than this evaluation are what others published, or what one constant answer gets."
+)
+HISTORY_FILES = ("metrics.json", "trainer_state.json")
+
+
+def read_history(folder: Path) -> list[dict]:
+    """The log of a training run.
+
+    Args:
+        folder: a model folder, or a checkpoint.
+
+    Returns:
+        the Trainer's entries; none where the folder holds no log.
+    """
+    checkpoints = sorted(
+        folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime
+    )
+    for path in (*(folder / name for name in HISTORY_FILES), *checkpoints[::-1]):
+        if path.is_file() and "log_history" in (content := read_json(path)):
+            return content["log_history"]
+    return []
+
+
+def curves_of(folder: Path, title: str) -> Iterator[Block]:
+    """The curves of one run, if it left a log of more than its end."""
+    history = read_history(folder)
+    if any("loss" in entry or "eval_loss" in entry for entry in history):
+        yield Picture(
+            caption=f"Training of {title}",
+            description=f"loss and scores over the epochs of {title}",
+            figure=draw_curves(history, title),
+        )
+
+
+def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
+    """All that is to tell of one model on one test set."""
+    metrics, title = result["metrics"], f"{result['model']} on {result['test_set']}"
+    yield Heading(title)
+    yield Text(summary(result))
+    if "folds" in result:
+        yield Table("Scores of each fold", folds_table(result))
+    yield Table("Each emotion", class_table(metrics))
+    yield Table("Confusion matrix in clips", confusion_table(metrics))
+    yield Picture(
+        caption="Confusion matrix: share of the true emotion, and clips",
+        description=f"confusion matrix of {title}, in the table above",
+        figure=draw_confusion({result["test_set"]: metrics}, result["model"]),
+    )
+    if "log_loss" in metrics:
+        yield Picture(
+            caption=f"Calibration: expected error {metrics['expected_calibration_error']:.3f}",
+            description=f"share of right answers of {title} by the probability of the answer",
+            figure=draw_calibration({result["model"]: result["reliability"]}, "calibration"),
+        )
+    if result.get("model_path") and Path(result["model_path"]).is_dir():
+        yield from curves_of(Path(result["model_path"]), result["model"])
+    for fold in sorted((folder / "folds").glob("*")) if "folds" in result else []:
+        yield from curves_of(fold, f"fold {fold.name}")
+    yield Text("Made by:")
+    yield Code(result["command"])
+
+
+def summary(result: dict) -> str:
+    """The scores in a sentence, and what must be known to read them."""
+    metrics = result["metrics"]
+    parts = []
+    for name in SCORES:
+        text = f"{name} {metrics[name]:.3f}"
+        if interval := (metrics.get("intervals") or {}).get(name):
+            text += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+        parts.append(text)
+    sentences = [f"{', '.join(parts)}, on {metrics['count']:,} clips"]
+    if metrics.get("group_count"):
+        sentences[0] += f" of {metrics['group_count']:,} speakers"
+    if "log_loss" in metrics:
+        sentences.append(f"log loss {metrics['log_loss']:.3f} nats")
+    for absent in metrics["absent_classes"]:
+        sentences.append(f"the test set has no {absent} clips")
+    for unpredicted in metrics["unpredicted_classes"]:
+        sentences.append(f"{unpredicted} was never predicted")
+    if result.get("shared_speakers"):
+        sentences.append(f"{result['shared_speakers']} speakers are in several folds")
+    return "; ".join(sentences) + "."
+
+
+def comparison_blocks(folders: Sequence[Path]) -> Iterator[Block]:
+    """Comparisons of two models, where there are any."""
+    paths = [path for folder in folders for path in sorted((folder / "comparisons").glob("*.json"))]
+    if paths:
+        yield Heading("Two models on the same clips")
+        yield Text(
+            "The same speakers are drawn for both models; p is twice the smaller share of draws "
+            "in which the difference is on one side of 0."
+        )
+    for path in paths:
+        content = read_json(path)
+        caption = f"{content['first']} (first), {content['second']} (second), {content['test_set']}"
+        yield Table(caption, comparison_table(content["scores"]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the page."""
+    options = parse_options(arguments)
+    pairs = [(result, folder) for folder in options.results for result in read_results(folder)]
+    blocks: list[Block] = [
+        Table("All models and test sets", results_table(all_rows(result for result, _ in pairs))),
+        Text(NAMES),
+        *comparison_blocks(options.results),
+    ]
+    for result, folder in sorted(pairs, key=lambda pair: -pair[0]["metrics"]["f1_macro"]):
+        blocks += result_blocks(result, folder)
+    for folder in options.training:
+        found = list(curves_of(folder, folder.name))
+        if not found:
+            raise MissingInputError(
+                f"{folder} holds no log of a training run; it would be in one of "
+                f"{', '.join(HISTORY_FILES)}"
+            )
+        blocks += [Heading(f"Training of {folder.name}"), *found]
+    write_page(options.title, blocks, options.output_dir, "results")
+    if not options.quiet:
+        print(f"wrote {options.output_dir / 'results.html'} and results.md")
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line after `results`."""
+    parser = argparse.ArgumentParser(
+        prog="report.py results",
+        description="Write results as a page to send to a colleague.",
+        epilog="example: python tools/report.py results results runs/iemocap --output_dir report",
+    )
+    parser.add_argument(
+        "results",
+        nargs="+",
+        type=Path,
+        help="folders that tools/evaluate.py or tools/cross_validate.py wrote",
+    )
+    parser.add_argument(
+        "--training",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="model folders whose training curves are shown, beside those of the results' models",
+    )
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("report"), help="folder for the page (report)"
+    )
+    parser.add_argument("--title", default="Speech emotion recognition: results", help="headline")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run_program(main)
