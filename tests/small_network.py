@@ -1,0 +1,51 @@
+"""A network of a few hundred weights, built as the published one, for tests that need many."""
+
+import torch
+
+from configuration_dusha import DushaConfig
+from modeling_dusha import DushaForAudioClassification
+
+
+def small_config(**changes) -> DushaConfig:
+    """Three stages with each kind of block, 12 Mel bands: quick, and nothing left out."""
+    dimensions = {
+        "num_mel_bins": 12,
+        "stem_channels": 3,
+        "expansion_ratios": (1, 2, 3),
+        "stage_channels": (4, 6, 6),
+        "stage_depths": (1, 2, 2),
+        "stage_strides": (1, 2, 2),
+        "hidden_size": 10,
+        "attention_size": 4,
+    }
+    return DushaConfig(**{**dimensions, **changes})
+
+
+def enliven(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Give a new network the weights of a trained one's kind, so that no part of it is idle.
+
+    Attention is off until gamma leaves 0, and a new batch normalisation does nothing.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("gamma"):
+                tensor.fill_(0.7)
+            elif "normalization" in name and tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            elif tensor.is_floating_point():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) / 2)
+        stem = model.get_submodule(f"{model.base_model_prefix}.stem.normalization")
+        stem.running_mean.fill_(-40)
+        stem.running_var.fill_(400)
+    return model.eval()
+
+
+def small_classifier(seed: int = 0, **changes) -> DushaForAudioClassification:
+    """A small classifier that answers different clips differently."""
+    return enliven(DushaForAudioClassification(small_config(**changes)), seed)
+
+
+def random_features(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Features of the usual range, -80 to 0 dB."""
+    return -80 * torch.rand(shape, generator=torch.Generator().manual_seed(seed))
