@@ -1,0 +1,162 @@
+"""What the documentation says is true: examples run, commands and their options exist.
+
+In Markdown files, Python blocks run in order in one process a file, in a folder that shows the
+project's files and takes what they write; a line `#> text` in a block is what the lines above it
+print. A block of code that cannot run in a test (it needs the Hub or the real corpus) has
+`<!-- not run: REASON -->` above it.
+"""
+
+import configparser
+import doctest
+import functools
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODULES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for pattern in ("*.py", "tools/*.py", "metrics/*/*.py", "demo/*.py", "benchmarks/*.py")
+    for path in REPOSITORY.glob(pattern)
+)
+WITH_EXAMPLES = [name for name in MODULES if ">>> " in (REPOSITORY / name).read_text()]
+PAGES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for pattern in ("*.md", "*/*.md", "metrics/*/*.md")
+    for path in REPOSITORY.glob(pattern)
+    if not path.relative_to(REPOSITORY).parts[0].startswith(".")
+)
+BLOCK = re.compile(
+    r"(?P<mark><!-- not run: [^>]+ -->\s*\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+PRINTED = "#> "
+SHOWN = ("metrics", "setups", "tools", "demo", "benchmarks", "docs")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder to stand in that shows the project's files, and keeps it clean of new ones."""
+    for path in REPOSITORY.iterdir():
+        if path.suffix in (".py", ".md", ".cfg") or path.name in SHOWN:
+            (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(name: str):
+    """Import a file of the project by its path."""
+    if "/" not in name:
+        return importlib.import_module(Path(name).stem)
+    specification = importlib.util.spec_from_file_location(Path(name).stem, REPOSITORY / name)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_when_they_run(name, project, monkeypatch):
+    monkeypatch.syspath_prepend(str((REPOSITORY / name).parent))
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    results = doctest.testmod(load(name), optionflags=flags)
+    assert results.attempted > 0
+    assert results.failed == 0, "the report of doctest is above"
+
+
+def test_setup_when_a_module_stands_at_the_top():
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    installed = setup["options"]["py_modules"].split()
+    missing = [
+        name for name in installed if not (REPOSITORY / f"{name.replace('.', '/')}.py").is_file()
+    ]
+    assert not missing, "py_modules of setup.cfg names modules that are not there"
+    at_the_top = {Path(name).stem for name in MODULES if "/" not in name}
+    assert at_the_top <= set(installed), "py_modules of setup.cfg lacks modules"
+
+
+def blocks(page: str, *languages: str) -> list[str]:
+    """The blocks of code in a page that are meant to run, in any of the languages."""
+    return [
+        found["text"]
+        for found in BLOCK.finditer((REPOSITORY / page).read_text())
+        if found["language"] in languages and not found["mark"]
+    ]
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page's shell blocks, each as a list of words."""
+    found = []
+    for text in blocks(page, "bash", "sh", "shell", "console"):
+        for line in text.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\|\||[;|]", line.removeprefix("$ ")):
+                words = shlex.split(part, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words = words[1:]
+                if words:
+                    found.append(words)
+    return found
+
+
+COMMANDS = [
+    pytest.param(words, id=f"{page}: {' '.join(words)}")
+    for page in PAGES
+    for words in commands(page)
+    if any(word.endswith(".py") for word in words)
+]
+
+
+@functools.cache
+def described_options(program: str) -> set[str]:
+    """The options that a program's --help describes."""
+    process = subprocess.run(
+        [sys.executable, program, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    return set(re.findall(r"(?<![\w-])--?\w[\w-]*", process.stdout))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_command_when_a_page_shows_it(words):
+    place = next(i for i, word in enumerate(words) if word.endswith(".py"))
+    program = words[place]
+    assert (REPOSITORY / program).is_file()
+    options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
+    assert options <= described_options(program)
+    setups = [word for word in words[place + 1 :] if word.startswith("setups/")]
+    assert all((REPOSITORY / name).is_file() for name in setups)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_page_when_its_python_runs(page, project):
+    lines = [
+        # What stands after PRINTED is marked in the output, to be compared below.
+        f"print({line!r})" if line.startswith(PRINTED) else line
+        for line in "\n".join(blocks(page, "python")).splitlines()
+    ]
+    process = subprocess.run(
+        [sys.executable, "-"],
+        input="\n".join(lines),
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert_printed(process.stdout)
+
+
+def assert_printed(output: str) -> None:
+    """Check that each line after PRINTED is among those that were printed before it."""
+    printed: list[str] = []
+    for line in output.splitlines():
+        if line.startswith(PRINTED):
+            assert line.removeprefix(PRINTED) in printed
+        else:
+            printed.append(line)
