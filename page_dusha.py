@@ -14,7 +14,7 @@ PICTURES_DIR = "pictures"
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
-       max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+       max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; }
 h2 { font-size: 1.35rem; margin-top: 2.5rem; padding-bottom: .2rem; border-bottom: 2px solid #ddd; }
 h3 { font-size: 1.05rem; margin-bottom: .3rem; }
@@ -27,6 +27,7 @@ thead th { border-bottom: 2px solid #888; white-space: nowrap; }
 tbody th { font-weight: 600; }
 td { min-width: 3rem; }
 th.number, td.number { text-align: right; }
+.score { white-space: nowrap; }
 figure { display: inline-block; margin: .5rem 1.5rem .5rem 0; vertical-align: top;
          max-width: 100%; }
 figure img { max-width: 100%; height: auto; }
@@ -127,6 +128,7 @@ def block_html(block: Block) -> str:
     # Counts stand to the right, below one another; scores may have an interval behind them.
     counts = [all(map(is_count, column)) for column in zip(*rows, strict=True)]
     kind = [" class=number" if is_right else "" for is_right in counts]
+    scores = " class=score"
     cells = "".join(
         f'<th scope="col"{which}>{html.escape(cell)}</th>'
         for cell, which in zip(head, kind, strict=True)
@@ -134,7 +136,7 @@ def block_html(block: Block) -> str:
     lines = [f"<caption>{html.escape(block.caption)}</caption><thead><tr>{cells}</tr></thead>"]
     for first, *others in rows:
         cells = "".join(
-            f"<td{which}>{html.escape(cell)}</td>"
+            f"<td{which or (scores if cell[:1].isdigit() else '')}>{html.escape(cell)}</td>"
             for cell, which in zip(others, kind[1:], strict=True)
         )
         lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')

@@ -238,6 +238,17 @@ def screen_table(table: Sequence[Sequence[str]]) -> str:
     return "".join(lines)
 
 
+def write_table(path: Path, command: str, table: Sequence[Sequence[str]]) -> None:
+    """Write a table as tools/readme_numbers.py takes it into a page.
+
+    Args:
+        path: of a JSON file.
+        command: that writes it again.
+        table: rows of cells, the head first.
+    """
+    write_json(path, {"command": command, "columns": table[0], "rows": list(table[1:])})
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON, all or nothing; NaN is refused."""
     with replacing(path) as unfinished:

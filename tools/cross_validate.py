@@ -43,6 +43,7 @@ from results_dusha import (  # noqa: E402
     safe_name,
     screen_table,
     write_json,
+    write_table,
     write_text,
 )
 from runs_dusha import Run, split_options, with_inputs  # noqa: E402
@@ -150,6 +151,8 @@ def write_result(
     }
     write_json(options.output_dir / RESULTS_DIR / f"{pair}.json", result)
     tables = folds_table(result), results_table(all_rows([result]))
+    if options.table:
+        write_table(options.table, result["command"], tables[1])
     page = "\n".join(markdown_table(table) for table in tables)
     write_text(
         options.output_dir / "results.md",
@@ -190,7 +193,13 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data_dir", help="folder that the corpus was unpacked to")
     parser.add_argument(
-        "--output_dir", type=Path, required=True, help="folder for models, predictions, results"
+        "--output_dir",
+        type=Path,
+        default=Path("cross_validation"),
+        help="folder for models, predictions and results (cross_validation)",
+    )
+    parser.add_argument(
+        "--table", type=Path, help="JSON file for the table, from which pages take their numbers"
     )
     parser.add_argument("--name", help="of the model in tables (default: name of output_dir)")
     parser.add_argument(

@@ -43,6 +43,7 @@ from results_dusha import (  # noqa: E402
     safe_name,
     screen_table,
     write_json,
+    write_table,
     write_text,
 )
 from test_sets_dusha import (  # noqa: E402
@@ -103,10 +104,15 @@ def evaluate_pair(
             "fingerprint": fingerprint,
             "predictions": f"{PREDICTIONS_DIR}/{predictions_path.name}",
             "seconds": round(seconds, 2),
-            "command": shlex.join(["python", "tools/evaluate.py", *sys.argv[1:]]),
+            "command": command_line(),
             **scores,
         },
     )
+
+
+def command_line() -> str:
+    """The line that started this program."""
+    return shlex.join(["python", "tools/evaluate.py", *sys.argv[1:]])
 
 
 def is_done(metrics_path: Path, predictions_path: Path, fingerprint: dict) -> bool:
@@ -116,8 +122,8 @@ def is_done(metrics_path: Path, predictions_path: Path, fingerprint: dict) -> bo
     return read_json(metrics_path).get("fingerprint") == fingerprint
 
 
-def write_pages(output_dir: Path) -> str:
-    """Write the table and the pictures of all results in a folder; returns the table for people."""
+def write_pages(output_dir: Path) -> list[list[str]]:
+    """Write the table and the pictures of all results in a folder; returns the table."""
     results = read_results(output_dir)
     table = results_table(all_rows(results))
     write_text(output_dir / "results.md", PAGE.format(table=markdown_table(table)))
@@ -131,7 +137,7 @@ def write_pages(output_dir: Path) -> str:
     for test_set, bins in by_test_set.items():
         path = output_dir / f"calibration_{safe_name(test_set)}.png"
         save_picture(draw_calibration(bins, test_set), path)
-    return screen_table(table)
+    return table
 
 
 def compare_pair(first: str, second: str, output_dir: Path, quiet: bool) -> None:
@@ -253,7 +259,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for test_set in test_sets:
             evaluate_pair(model, name, test_set, options, loaded)
     table = write_pages(options.output_dir)
-    tell(f"\n{table}\npredictions, metrics and pictures: {options.output_dir}", options)
+    if options.table:
+        write_table(options.table, command_line(), table)
+    tell(
+        f"\n{screen_table(table)}\npredictions, metrics and pictures: {options.output_dir}", options
+    )
     if options.compare:
         compare_pair(*options.compare, options.output_dir, options.quiet)
 
@@ -282,6 +292,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path("results"),
         help="folder for predictions, metrics, tables and pictures (default: results)",
+    )
+    parser.add_argument(
+        "--table", type=Path, help="JSON file for the table, from which pages take their numbers"
     )
     parser.add_argument(
         "--split", default="test", help="split of prepared corpora, where none is named (test)"
