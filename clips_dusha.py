@@ -15,6 +15,7 @@ from filelock import FileLock
 from aggregation_dusha import aggregate, count_votes
 from answers_dusha import (
     PARTS,
+    CodedAnswers,
     code_answers,
     first_rows,
     plain_text,
@@ -56,12 +57,7 @@ def make_clips(answers: pa.Table, options: CorpusOptions) -> pa.Table:
     """
     coded = code_answers(answers, options.labels)
     task_count, label_count = len(coded.task_ids), len(options.labels)
-    truth = None
-    if options.golden:
-        truth = np.full(task_count, -1)
-        golden = match_labels(answers["golden_emotion"], options.labels)
-        known = np.flatnonzero(golden >= 0)[::-1]  # so that a clip's first known answer stays
-        truth[coded.task[known]] = golden[known]
+    truth = control_truth(answers, coded, options.labels) if options.golden else None
     probabilities = aggregate(
         coded.task,
         coded.annotator,
@@ -79,6 +75,24 @@ def make_clips(answers: pa.Table, options: CorpusOptions) -> pa.Table:
     clips = pa.table([plain_text(column) for column in clips.columns], FIRST_ROW_COLUMNS)
     clips = clips.append_column("label_probabilities", vector_column(probabilities, pa.float64()))
     return clips.append_column("votes", vector_column(votes, pa.int32()))
+
+
+def control_truth(answers: pa.Table, coded: CodedAnswers, labels: Iterable[str]) -> np.ndarray:
+    """Return the known answers to control tasks.
+
+    Args:
+        answers: one row an answer, as `answers_dusha.read_answers` returns them.
+        coded: the same answers as numbers.
+        labels: their order gives the numbers.
+
+    Returns:
+        int64 (clips,), the first known answer to each clip, -1 where there is none.
+    """
+    truth = np.full(len(coded.task_ids), -1)
+    golden = match_labels(answers["golden_emotion"], labels)
+    known = np.flatnonzero(golden >= 0)[::-1]  # so that a clip's first known answer stays
+    truth[coded.task[known]] = golden[known]
+    return truth
 
 
 def match_labels(column: pa.ChunkedArray, labels: Iterable[str]) -> np.ndarray:

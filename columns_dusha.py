@@ -205,9 +205,30 @@ def audio_column(
         None if content is None else f"{name}.wav"
         for name, content in zip(ids.to_pylist(), contents, strict=True)
     ]
-    arrays = [pa.array(contents, pa.binary()), pa.array(names, pa.string())]
-    mask = pa.array([content is None for content in contents], pa.bool_())
-    return pa.StructArray.from_arrays(arrays, ["bytes", "path"], mask=mask).cast(column_type)
+    absent = np.array([content is None for content in contents], bool)
+    arrays = [binary_column(contents, absent), pa.array(names, pa.string())]
+    column = pa.StructArray.from_arrays(arrays, ["bytes", "path"], mask=pa.array(absent))
+    return column.cast(column_type)
+
+
+def binary_column(contents: list[bytes | None], absent: np.ndarray) -> pa.BinaryArray:
+    """Join byte strings to a column, copying each once; pyarrow would copy them twice.
+
+    Args:
+        contents: byte strings or None.
+        absent: bool (rows,), where they are None.
+
+    Returns:
+        binary (rows,).
+    """
+    ends = np.cumsum([0, *(0 if content is None else len(content) for content in contents)])
+    validity = np.packbits(~absent, bitorder="little")
+    buffers = [
+        pa.py_buffer(validity) if absent.any() else None,
+        pa.py_buffer(ends.astype(np.int32)),
+        pa.py_buffer(b"".join(content for content in contents if content is not None)),
+    ]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(contents), buffers, int(absent.sum()))
 
 
 def array_column(arrays: list[np.ndarray], column_type: pa.ExtensionType) -> pa.ExtensionArray:

@@ -10,7 +10,14 @@ from small_corpus import make_clips, write_corpus
 
 import columns_dusha
 from archives_dusha import open_members
-from columns_dusha import array_column, corpus_features, cut_rows, read_tables, row_bytes
+from columns_dusha import (
+    array_column,
+    binary_column,
+    corpus_features,
+    cut_rows,
+    read_tables,
+    row_bytes,
+)
 from options_dusha import CorpusOptions
 from splits_dusha import CONFIGURATIONS, make_plan
 
@@ -80,6 +87,14 @@ def test_read_tables_when_wavs_have_become_unreadable(plan, tmp_path):
     assert len(table) == len(rows) - 2
     assert [clip["id"] for clip in missing] == [clips[24]["id"], clips[25]["id"]]
     assert all(clip["reason"].startswith("unreadable wav") for clip in missing)
+
+
+@given(st.lists(st.none() | st.binary(max_size=5), max_size=20))
+def test_binary_column_when_values_are_any(contents):
+    absent = np.array([content is None for content in contents], bool)
+    column = binary_column(contents, absent)
+    column.validate(full=True)
+    assert column.equals(pa.array(contents, pa.binary()))
 
 
 @pytest.mark.parametrize("lengths", [[], [3], [1, 5, 2]])

@@ -1,13 +1,17 @@
 """The wav and feature files of clips: found, read, and refused with a reason."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from small_corpus import npy_bytes, wav_bytes
 
 from archives_dusha import Member, open_members
 from files_dusha import (
     compute_features,
+    count_frames,
     find_wav,
     load_features,
     locate_files,
@@ -116,6 +120,35 @@ def test_read_wav_when_there_is_sound(member):
 def test_read_wav_when_there_is_none(content, reason, member):
     with pytest.raises(ValueError, match=reason):
         read_wav(member(content))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_count_frames_when_plain(subtype, channels):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((7, channels)), 16000, format="WAV", subtype=subtype)
+    content = file.getvalue()
+    assert count_frames(content) == 7
+    assert count_frames(content + b"LIST") == 7
+    cut = content[: len(content) - 3 * channels]
+    assert count_frames(cut) == soundfile.info(io.BytesIO(cut)).frames < 7
+    odd = content[:12] + b"note" + (3).to_bytes(4, "little") + b"abc\0" + content[12:]
+    assert count_frames(odd) == 7
+
+
+def test_count_frames_when_something_else():
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(7), 16000, format="WAV", subtype="FLOAT")
+    content = wav_bytes(np.zeros(7))
+    for other in (file.getvalue(), content[:40], content[:20], b"", b"RIFX" + content[4:]):
+        assert count_frames(other) is None
+
+
+def test_read_wav_when_coded_in_another_way(member):
+    for subtype in ("FLOAT", "ULAW", "IMA_ADPCM"):
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(500), 16000, format="WAV", subtype=subtype)
+        assert read_wav(member(file.getvalue())) == file.getvalue()
 
 
 def test_load_features_when_published(member):
