@@ -108,6 +108,9 @@ class DushaTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if not torch.accelerator.is_available():
+            # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
+            self.use_cpu, self.dataloader_pin_memory = True, False
         super().__post_init__()
         # Clips brings the columns that the collators and the loss need, beyond the model's own.
         self.remove_unused_columns = False
