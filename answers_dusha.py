@@ -28,7 +28,7 @@ from tqdm import tqdm
 from archives_dusha import Member
 from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError
 from exact_rows_dusha import MISSING_TEXTS, BadRow, Column
-from rows_dusha import read_rows
+from rows_dusha import join_tables, read_rows
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 ANSWERS = (*EMOTIONS, "other")
@@ -120,7 +120,8 @@ def read_answers(
             name = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int32), [part])
             tables.append(table.add_column(0, "part", name))
             bad.extend(found)
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks(), bad
+    del table, name
+    return join_tables(tables), bad
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:

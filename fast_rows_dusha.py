@@ -99,10 +99,12 @@ def _plain_lines(block: bytes) -> bytes:
         block = block.replace(b"\r\n", b"\n")
         if b"\r" in block:
             raise NotPlainError
-    lines = block.rstrip(b"\n")
-    if not lines:
+    # The end of a file may lack its line end or have several; any other block is not copied.
+    if not block.endswith(b"\n") or block.endswith(b"\n\n"):
+        block = block.rstrip(b"\n") + b"\n"
+    if block == b"\n":
         raise NotPlainError
-    return lines + b"\n"
+    return block
 
 
 def _checked_length(table: pa.Table, lines: int) -> pa.Table:

@@ -23,10 +23,13 @@ from fast_rows_dusha import NotPlainError, check_table, parse_json, parse_tsv
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Bytes of a block. Larger ones are no faster; each thread holds a few copies of one.
-BLOCK_SIZE = 2**23
+BLOCK_SIZE = 2**22
+# Blocks name the same texts again and again, and leave holes in the memory; they are joined when
+# they have more rows than this, and than a quarter of what is joined already.
+JOINED_ROWS = 100_000
 # A file without line ends is no file of rows; it must not fill the memory.
 LONGEST_LINE = 2**26
-THREADS = 8  # at most; reading itself is faster than no more than so many
+THREADS = 8  # at most; Python's own share of the work leaves nothing to more of them
 
 
 def read_rows(
@@ -50,6 +53,7 @@ def read_rows(
     """
     columns = tuple(columns)
     tables, bad = [schema_of(columns).empty_table()], []
+    waiting = 0
     with ExitStack() as stack:
         blocks = Blocks(member, stack)
         if ".jsonl" in member.name:
@@ -65,13 +69,35 @@ def read_rows(
                 )
             tables.append(table)
             bad.extend(found)
+            waiting += len(table)
+            if waiting > max(JOINED_ROWS, len(tables[0]) / 4):
+                tables, waiting = [join_tables(tables)], 0
             if bar is not None:
                 bar.update(size)
-    table = pa.concat_tables(tables)
+    table = join_tables(tables)
     if not len(table) and not bad:
         raise WorkFailedError(f"{member.name} is empty; fetch the archive that holds it again")
-    # Blocks name the same texts again and again.
-    return table.unify_dictionaries().combine_chunks(), bad
+    return table, bad
+
+
+def join_tables(tables: list[pa.Table]) -> pa.Table:
+    """Join tables so that each column is one array, each of its texts kept once.
+
+    Args:
+        tables: of one schema; the list is emptied, so that memory can be given back while they
+            are joined.
+
+    Returns:
+        All their rows; dictionaries in the order in which the tables' own have their texts.
+    """
+    table = pa.concat_tables(tables)
+    tables.clear()
+    schema, joined = table.schema, []
+    for name in schema.names:
+        column = table[name]
+        table = table.drop_columns(name)
+        joined.append(column.unify_dictionaries().combine_chunks())
+    return pa.table(joined, schema)
 
 
 def parse_block(
