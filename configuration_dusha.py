@@ -1,5 +1,7 @@
 """Configuration of the Dusha network, MobileNetV2 blocks and self-attention."""
 
+from typing import ClassVar
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -30,7 +32,8 @@ class DushaConfig(PreTrainedConfig):
         label2id: number of each class, by its name; follows id2label where it is not given.
 
     Raises:
-        ValueError: if a dimension is not positive or the four lists differ in length.
+        StrictDataclassError: if a value has a wrong type, a dimension is not positive, or the
+            lists of stages differ in length.
 
     Example:
         >>> config = DushaConfig()
@@ -41,7 +44,12 @@ class DushaConfig(PreTrainedConfig):
     """
 
     model_type = "dusha"
-    attribute_map = {"num_channels": "hidden_size"}
+    stages: ClassVar[tuple[str, ...]] = (
+        "expansion_ratios",
+        "stage_channels",
+        "stage_depths",
+        "stage_strides",
+    )
 
     num_mel_bins: int = 64
     stem_channels: int = 4
@@ -72,10 +80,7 @@ class DushaConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Refuse dimensions that no network can have; `@strict` calls it."""
-        stages = {
-            name: getattr(self, name)
-            for name in ("expansion_ratios", "stage_channels", "stage_depths", "stage_strides")
-        }
+        stages = {name: getattr(self, name) for name in self.stages}
         if len({len(values) for values in stages.values()}) > 1 or not self.stage_channels:
             raise ValueError(
                 "the lists of stages must be of one length, at least 1; got "
