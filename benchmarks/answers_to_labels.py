@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.measuring import speedups, write_results
 from command_line_dusha import run_program
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
 LABELS = ("angry", "sad", "neutral", "positive", "other")
 # The paper: clips of each part, and clips of each label (Tables 1 and 2).
@@ -171,7 +172,8 @@ def measure(folder: Path, rounds: int) -> dict:
         for side in SIDES:
             command = [sys.executable, "-m", "benchmarks.answers_to_labels"]
             started, used = time.perf_counter(), children_seconds()
-            subprocess.run([*command, "--side", side, "--folder", folder], check=True)
+            command += ["--side", side, "--folder", folder]
+            subprocess.run(command, check=True, cwd=REPOSITORY)
             times[side].append(time.perf_counter() - started)
             processor_times[side].append(children_seconds() - used)
             results[side] = np.load(folder / side / RESULT)
@@ -226,8 +228,8 @@ def main() -> None:
     faster, cheaper = found["times_as_fast"], found["times_as_little_processor_time"]
     print(
         f"{faster:.1f} times as fast ({cheaper:.1f} in processor time) with "
-        f"{found['share_of_memory']:.2f} of the memory; {found['same_labels']:.2%} of the labels are "
-        f"the same, probabilities differ by at most {found['largest_difference']:.1e}"
+        f"{found['share_of_memory']:.2f} of the memory; {found['same_labels']:.2%} of the labels "
+        f"are the same, probabilities differ by at most {found['largest_difference']:.1e}"
     )
     print(f"written to {write_results('answers_to_labels', {**size, **found})}")
 
