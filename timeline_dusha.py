@@ -5,7 +5,7 @@ The windows are five seconds long by default, as the clips of Dusha's podcasts a
 and neither ever holds more than a few windows of audio.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,18 +223,40 @@ def read_blocks(
         soundfile.LibsndfileError: if the file cannot be read.
     """
     import soundfile
-    import soxr
 
     with soundfile.SoundFile(path) as file:
-        same_rate = file.samplerate == sampling_rate
-        resampler = None if same_rate else soxr.ResampleStream(file.samplerate, sampling_rate, 1)
-        block_size = max(1, int(seconds * file.samplerate))
-        # The frame count of a header may be wrong, so reading goes on until nothing comes.
-        while len(block := file.read(block_size, dtype="float32", always_2d=True)):
-            mono = block.mean(axis=1)
-            yield mono if resampler is None else resampler.resample_chunk(mono)
-        if resampler is not None:
-            yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+        yield from resample_blocks(_file_blocks(file, seconds), file.samplerate, sampling_rate)
+
+
+def _file_blocks(file, seconds: float) -> Iterator[np.ndarray]:
+    block_size = max(1, int(seconds * file.samplerate))
+    # The frame count of a header may be wrong, so reading goes on until nothing comes.
+    while len(block := file.read(block_size, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1)
+
+
+def resample_blocks(
+    blocks: Iterable[np.ndarray], old_rate: int, new_rate: int
+) -> Iterator[np.ndarray]:
+    """Change the sampling rate of a recording that comes piece by piece.
+
+    Args:
+        blocks: each (samples,), of any length.
+        old_rate: their rate, in Hz.
+        new_rate: the wanted rate, in Hz.
+
+    Yields:
+        (samples,) float32.
+    """
+    if old_rate == new_rate:
+        yield from blocks
+        return
+    import soxr
+
+    resampler = soxr.ResampleStream(old_rate, new_rate, 1)
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
 def classify_file(timeline: TimelineClassifier, path: str | Path) -> list[Segment]:

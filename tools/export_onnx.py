@@ -11,37 +11,12 @@ import torch
 from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError, run_program
+from command_line_dusha import WorkFailedError, WrongUseError, run_program
+from sounds_dusha import find_clips
 from timeline_dusha import read_blocks, torch_classifier
 
 # How far an exported model's probabilities may be from PyTorch's.
 TOLERANCE = 1e-4
-SOUND_FILES = (".wav", ".flac", ".ogg", ".mp3")
-
-
-def find_clips(paths: list[Path]) -> list[Path]:
-    """List sound files.
-
-    Args:
-        paths: files and folders, which are searched through.
-
-    Returns:
-        The files, in a stable order.
-
-    Raises:
-        MissingInputError: if a path does not exist or there are no sound files at all.
-    """
-    found = []
-    for path in paths:
-        if not path.exists():
-            raise MissingInputError(f"no such file or folder: {path}")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [file for file in inside if file.suffix.lower() in SOUND_FILES]
-    if not found:
-        raise MissingInputError(
-            f"no sound files in {', '.join(map(str, paths))}; they end in {', '.join(SOUND_FILES)}"
-        )
-    return found
 
 
 def read_clips(paths: list[Path], sampling_rate: int, quiet: bool, text: str) -> Iterator:
