@@ -20,7 +20,7 @@ from card_dusha import CITATION, HOMEPAGE, LICENSE, SUMMARY, write_card
 from clips_dusha import content_key
 from columns_dusha import corpus_features, cut_rows, read_tables, row_bytes
 from command_line_dusha import WorkFailedError, WrongUseError, run_program
-from exports_dusha import FORMATS, check_formats, export_configuration
+from exports_dusha import FORMATS, check_exports, check_formats, export_configuration
 from folder_dusha import write_configuration
 from hub_dusha import check_login, push_folder
 from lists_dusha import collect_lists, note_missing
@@ -352,11 +352,12 @@ def main() -> None:
     )
     print(f"{options.output_dir}: {', '.join(written) or 'nothing new'} written")
     if options.export or options.export_audio:
+        check_exports(options.output_dir, names, options.export)
         for name in names:
             place = export_configuration(
                 options.output_dir, name, options.export, options.export_audio, options.quiet
             )
-            print(f"{place}: {', '.join(options.export + ['wavs'] * options.export_audio)} written")
+            print(f"{place} written")
     if options.push_to_hub:
         with no_bars(options.quiet):
             address = push_folder(options.output_dir, names, options.push_to_hub, options.private)

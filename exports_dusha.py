@@ -77,7 +77,7 @@ def export_configuration(
         output_dir: the dataset folder.
         name: of the configuration.
         formats: of FORMATS.
-        export_audio: whether to extract the recordings too.
+        export_audio: whether to extract the recordings too, where there are any.
         quiet: no progress bar.
 
     Returns:
@@ -90,8 +90,9 @@ def export_configuration(
     formats = list(dict.fromkeys(formats))
     check_formats(formats)
     with lock_folder(folder):
-        configuration = next(one for one in find_prepared(folder) if one.name == name)
-        check_audio(configuration, formats, export_audio)
+        configuration = find_configuration(folder, name)
+        check_audio(configuration, formats)
+        export_audio = export_audio and has_audio(configuration)
         place = folder / "exports" / name
         unfinished = place.with_name(f".{name}.incomplete")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -101,6 +102,23 @@ def export_configuration(
         keep_others(place, unfinished, configuration.footer["content_id"])
         replace_folder(unfinished, place)
     return place
+
+
+def find_configuration(folder: Path, name: str) -> Prepared:
+    """Return what a dataset folder holds of a configuration that is there."""
+    return next(one for one in find_prepared(folder) if one.name == name)
+
+
+def check_exports(output_dir: str | os.PathLike, names: list[str], formats: list[str]) -> None:
+    """Raise a WrongUseError unless all of several exports can be written.
+
+    Args:
+        output_dir: the dataset folder.
+        names: of its configurations.
+        formats: of FORMATS.
+    """
+    for name in names:
+        check_audio(find_configuration(Path(output_dir), name), formats)
 
 
 def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
@@ -126,21 +144,24 @@ def check_formats(formats: list[str]) -> None:
             raise WrongUseError(f"there is no export {name!r}: take one of {', '.join(FORMATS)}")
 
 
-def check_audio(configuration: Prepared, formats: list[str], export_audio: bool) -> None:
-    """Raise a WrongUseError if a configuration has no audio and the export is to have some."""
-    if "audio" in configuration.features and any(
-        audio_statistics(path) for paths in configuration.shards.values() for path in paths
-    ):
-        return
-    needs = [name for name in formats if name != "csv"] + ["export_audio"] * export_audio
-    if needs:
+def check_audio(configuration: Prepared, formats: list[str]) -> None:
+    """Raise a WrongUseError if a format is about audio and a configuration has none."""
+    needs = [name for name in formats if name != "csv"]
+    if needs and not has_audio(configuration):
         raise WrongUseError(
             f"configuration {configuration.name} has no audio, which {needs[0]} is about: "
             "export it as csv, or another configuration"
         )
 
 
-def audio_statistics(path: Path) -> int:
+def has_audio(configuration: Prepared) -> bool:
+    """Tell whether any row of a configuration has audio."""
+    return "audio" in configuration.features and any(
+        count_audio(path) for paths in configuration.shards.values() for path in paths
+    )
+
+
+def count_audio(path: Path) -> int:
     """Count the rows of a shard that have audio, from its footer alone."""
     metadata = pq.read_metadata(path)
     names = [metadata.schema.column(index).path for index in range(metadata.num_columns)]

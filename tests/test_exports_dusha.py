@@ -12,7 +12,7 @@ from small_corpus import COUNTS, EMOTIONS, make_clips, write_corpus
 
 import dusha
 from command_line_dusha import WrongUseError
-from exports_dusha import export_configuration
+from exports_dusha import check_exports, export_configuration
 
 
 @pytest.fixture(scope="module")
@@ -139,5 +139,8 @@ def test_export_when_nothing_can_be_heard(folder):
         export_configuration(folder, "raw", ["emobox"], quiet=True)
     with pytest.raises(WrongUseError, match="no export 'kaldi': take one of csv, emobox, lhotse"):
         export_configuration(folder, "crowd", ["kaldi"], quiet=True)
-    with pytest.raises(WrongUseError, match="has no audio, which export_audio is about"):
-        export_configuration(folder, "raw", ["csv"], export_audio=True, quiet=True)
+    with pytest.raises(WrongUseError, match="configuration raw has no audio, which lhotse"):
+        check_exports(folder, ["crowd", "raw"], ["csv", "lhotse"])
+    check_exports(folder, ["crowd", "podcast"], ["csv", "lhotse"])
+    place = export_configuration(folder, "raw", ["csv"], export_audio=True, quiet=True)
+    assert not (place / "wavs").exists()
