@@ -1,6 +1,7 @@
 """A model's inputs, computed once from the audio of a data set and kept in the cache."""
 
 import hashlib
+import logging
 from pathlib import Path
 
 import datasets
@@ -10,6 +11,8 @@ from command_line_dusha import WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor
 from options_dusha import digest
 from recordings_dusha import decode_audio
+
+logger = logging.getLogger(__name__)
 
 # Raise it when features of the same settings come out differently: the cache forgets the old.
 FEATURES_VERSION = 1
@@ -34,10 +37,11 @@ def compute_inputs(
         split: for the progress bar.
 
     Returns:
-        The rows without audio and with the input, and the name of its column.
+        The rows without audio and with the input, and the name of its column; rows that have no
+        sound are left out, with a warning that counts them.
 
     Raises:
-        WrongUseError: if a row has no sound.
+        WrongUseError: if no row has sound.
     """
     column = feature_extractor.model_input_names[0]
     kept = [name for name in ROW_COLUMNS if name in rows.column_names]
@@ -45,7 +49,7 @@ def compute_inputs(
         return rows.select_columns([*kept, INPUT_COLUMN]), INPUT_COLUMN
     if "audio" not in rows.column_names:
         raise WrongUseError("the data set has neither audio nor input_features: prepare it anew")
-    rows = rows.select_columns([*kept, "audio"])
+    rows = leave_out_silent(rows.select_columns([*kept, "audio"]), split)
     fingerprint = input_fingerprint(rows, feature_extractor)
     folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +70,37 @@ def compute_inputs(
         desc=f"features of {split or 'clips'}",
     )
     return computed, column
+
+
+def leave_out_silent(rows: datasets.Dataset, split: str = "") -> datasets.Dataset:
+    """Leave out the rows that have no sound, as Dusha's podcasts have none.
+
+    Args:
+        rows: with audio.
+        split: for the messages.
+
+    Returns:
+        The other rows.
+
+    Raises:
+        WrongUseError: if there are no others.
+    """
+    # Whole tables, because reading 28 GB of sound to see that it is there takes minutes.
+    tables = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
+    silent = np.concatenate([table["audio"].is_null().to_numpy() for table in tables])
+    if silent.all():
+        raise WrongUseError(
+            f"no clip of {split or 'the data set'} has audio (Dusha's podcasts are published as "
+            "features only): prepare it with --input_features, or take another data set"
+        )
+    if silent.any():
+        logger.warning(
+            "%d of %d clips of %s have no audio and are left out; a data set that was prepared "
+            "with --input_features has their features",
+            *(silent.sum(), len(rows), split or "the data set"),
+        )
+        rows = rows.select(np.flatnonzero(~silent))
+    return rows
 
 
 def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:

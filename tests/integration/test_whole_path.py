@@ -32,15 +32,7 @@ def dataset_folder(ravdess_archives, repository, shell, folder, tmp_path_factory
     """The dataset folder, made from archives that a server on the loopback address has."""
     with FileServer(ravdess_archives) as server:
         shell(
-            *(
-                repository / "dusha.py",
-                "all",
-                "--base_url",
-                server.url,
-                "--output_dir",
-                "dusha",
-                "--input_features",
-            ),
+            *(repository / "dusha.py", "all", "--base_url", server.url, "--output_dir", "dusha"),
             *("--cache_dir", tmp_path_factory.mktemp("archives"), "--quiet"),
             cwd=folder,
         )
