@@ -161,8 +161,9 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         if not isinstance(waveform, torch.Tensor):
             is_list = isinstance(waveform, (list, tuple))
             try:
-                waveform = np.asarray(waveform, dtype=np.float64 if is_list else None)
-                waveform = torch.from_numpy(np.ascontiguousarray(waveform))
+                # A copy: tensors take neither reversed nor read-only arrays.
+                copied = np.array(waveform, dtype=np.float64 if is_list else None, order="C")
+                waveform = torch.from_numpy(copied)
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"clip {number} is no waveform: got {type(waveform).__name__}, need a "

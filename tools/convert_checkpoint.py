@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 # The programs in tools/ run from a checkout too, where the modules stand one folder up.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -145,7 +146,10 @@ def main() -> None:
     )
     parser.add_argument("checkpoint", type=Path, help="the released weights, a .pt state dict")
     parser.add_argument("output_dir", type=Path, help="model folder to write")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
     arguments = parser.parse_args()
+    if arguments.quiet:
+        disable_progress_bar()
     write_model(read_checkpoint(arguments.checkpoint), arguments.output_dir)
     print(f"wrote {arguments.output_dir}")
 
