@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError
+from results_dusha import PUBLISHED
 from tools import readme_numbers
 from tools.readme_numbers import main, pages, rewrite, sources, unmarked_numbers
 
@@ -32,6 +33,17 @@ def test_readme_has_no_measured_number_without_a_source():
     readme = REPOSITORY / "README.md"
     lines = unmarked_numbers(readme.read_text(encoding="utf-8")) if readme.is_file() else []
     assert lines == [], "put these between the marks that tools/readme_numbers.py describes"
+
+
+def test_published_results_in_the_file_are_those_of_the_programs():
+    content = json.loads((REPOSITORY / readme_numbers.PUBLISHED_FILE).read_text())
+    rows = {(row[0], row[1]): row[2:5] for row in content["rows"]}
+    assert rows == {
+        (one.test_set, one.model): [
+            f"{value:.2f}" for value in (one.accuracy, one.balanced_accuracy, one.f1_macro)
+        ]
+        for one in PUBLISHED
+    }
 
 
 @pytest.fixture
@@ -103,5 +115,6 @@ def test_main_writes_pages_or_only_checks_them(files, monkeypatch):
         main(["--check"])
     assert "old" in page.read_text()
     main([])
+    assert (files / readme_numbers.PUBLISHED_FILE).is_file()
     assert "-->3.2<!-- end -->" in page.read_text()
     main(["--check", str(page)])

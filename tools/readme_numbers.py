@@ -23,9 +23,18 @@ TOOLS = Path(__file__).resolve().parent
 sys.path[:] = [str(TOOLS.parent), *(path for path in sys.path if Path(path).resolve() != TOOLS)]
 
 from command_line_dusha import WorkFailedError, WrongUseError, run_program  # noqa: E402
-from results_dusha import markdown_table, read_json, write_text  # noqa: E402
+from metrics.ser.ser import SCORES  # noqa: E402
+from results_dusha import (  # noqa: E402
+    PUBLISHED,
+    markdown_table,
+    read_json,
+    write_table,
+    write_text,
+)
 
 REPOSITORY = TOOLS.parent
+COMMAND = "python tools/readme_numbers.py"
+PUBLISHED_FILE = "benchmarks/results/published.json"
 TABLE = re.compile(r"(<!-- table: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"(<!-- number: ([^#>]+)#([^>]+?) (\S+) -->).*?(<!-- end -->)", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -105,6 +114,17 @@ def number_text(name: str, keys: str, form: str, folder: Path) -> str:
         ) from error
 
 
+def write_published() -> None:
+    """Write the table of results that others published, which pages show beside ours."""
+    rows = [
+        [one.test_set, one.model, *(f"{getattr(one, name):.2f}" for name in SCORES), one.source]
+        for one in PUBLISHED
+    ]
+    rows.sort(key=lambda row: (row[0], -float(row[4])))
+    head = ["test set", "model", *SCORES, "source"]
+    write_table(REPOSITORY / PUBLISHED_FILE, COMMAND, [head, *rows])
+
+
 def sources(text: str) -> list[str]:
     """Files that a page takes its numbers from, each once."""
     names = [name for mark in TABLE.finditer(text) for name in mark[2].split()]
@@ -141,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it would")
     options = parser.parse_args(arguments)
+    if not options.check:
+        write_published()
     old = []
     for path in options.pages or pages():
         text = path.read_text(encoding="utf-8")
