@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aggregation_dusha import aggregate
+from benchmarks.crowds import simulate_crowd
 from command_line_dusha import WrongUseError
 from dawid_skene_dusha import dawid_skene
 from regularised_dusha import (
@@ -19,28 +20,6 @@ from regularised_dusha import (
     votes_log_likelihood,
 )
 from tests.crowds import crowd_faces, crowd_of_speech, log_loss, random_crowd, right_share
-
-
-def simulate(seed, answers_an_annotator, answers=5, tasks=600):
-    """A crowd like the one of the Dusha paper: unequal classes, three kinds of annotators."""
-    random = np.random.default_rng(seed)
-    truth = random.choice(5, size=tasks, p=[0.12, 0.15, 0.58, 0.13, 0.02])
-    annotators = max(answers, round(tasks * answers / answers_an_annotator))
-    confusion = np.empty((annotators, 5, 5))
-    for own in confusion:
-        kind = random.random()
-        accuracy = random.uniform(0.75, 0.95) if kind < 0.6 else random.uniform(0.5, 0.7)
-        for emotion in range(5):
-            own[emotion] = (1 - accuracy) * random.dirichlet([2, 2, 3, 2, 0.5])
-            own[emotion, emotion] += accuracy
-        if kind > 0.93:
-            own[:] = 0.2
-    task = np.repeat(np.arange(tasks), answers)
-    annotator = random.random((tasks, annotators)).argsort(axis=1)[:, :answers].ravel()
-    cumulative = confusion[annotator, truth[task]].cumsum(axis=1)
-    label = (random.random((len(task), 1)) > cumulative[:, :-1]).sum(axis=1)
-    counts = {"task_count": tasks, "annotator_count": annotators, "label_count": 5}
-    return (task, annotator, label), counts, truth
 
 
 def assert_better(answers, counts, truth):
@@ -161,13 +140,16 @@ def test_regularised_dawid_skene_on_answers_about_speech(shared):
 
 @pytest.mark.parametrize("answers_an_annotator", [5, 15, 45, 150, 500])
 def test_regularised_dawid_skene_on_simulated_crowds(answers_an_annotator):
-    crowds = [simulate(seed, answers_an_annotator) for seed in range(4)]
+    crowds = [
+        simulate_crowd("mixed", seed=seed, answers_an_annotator=answers_an_annotator)
+        for seed in range(4)
+    ]
     # As one table each, side by side: chance in one crowd is not what is tested.
     found = {
-        method: [aggregate(*crowd[0], **crowd[1], method=method) for crowd in crowds]
+        method: [aggregate(*crowd.answers, **crowd.counts, method=method) for crowd in crowds]
         for method in ("regularised_dawid_skene", "dawid_skene", "majority_vote")
     }
-    truth = np.concatenate([crowd[2] for crowd in crowds])
+    truth = np.concatenate([crowd.truth for crowd in crowds])
     found = {method: np.concatenate(rows) for method, rows in found.items()}
     right = {method: right_share(rows, truth) for method, rows in found.items()}
     loss = {method: log_loss(rows, truth) for method, rows in found.items()}
