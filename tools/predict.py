@@ -146,6 +146,11 @@ def check_options(options: argparse.Namespace) -> argparse.Namespace:
         raise WrongUseError("processes of a launcher share no standard input; give a .csv of paths")
     if options.world_size > 1 and not options.output_file:
         raise WrongUseError("processes of a launcher share no screen; give --output_file")
+    if options.world_size > 1 and options.overwrite and "MASTER_ADDR" not in os.environ:
+        raise WrongUseError(
+            "--overwrite needs the address where a launcher's processes meet (MASTER_ADDR); remove "
+            "the old files yourself"
+        )
     options.settings = Settings(
         **{name: getattr(options, name) for name in Settings.__dataclass_fields__}
     )
