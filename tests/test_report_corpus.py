@@ -175,6 +175,15 @@ def test_report_when_named_wrongly(capsys):
     assert "choose from corpus, annotators, results" in capsys.readouterr().err.replace("'", "")
 
 
+def test_report_when_help_is_asked_for(capsys):
+    with pytest.raises(SystemExit) as ended:
+        report.main(["--help"])
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    assert all(f"report.py {name}" in shown for name in report.REPORTS)
+    assert "--configuration" in shown
+
+
 def test_report_when_only_what_it_needs_is_imported(corpus, tmp_path, monkeypatch):
     _, folder = corpus
     for name in ("annotators", "results"):

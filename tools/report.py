@@ -1,9 +1,10 @@
-"""Reports: python tools/report.py corpus|annotators|results ..., each with a --help of its own."""
+"""Reports on the corpus, its annotators and the results of models."""
 
 import argparse
+import contextlib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # The modules stand one folder up. This folder goes: a name in it must not hide a library's.
@@ -23,18 +24,34 @@ REPORTS = {
 def main(arguments: Sequence[str] | None = None) -> int | None:
     """Hand the rest of the command line to the report that its first word names."""
     parser = argparse.ArgumentParser(
-        description="Write a report.",
+        description="Write a report; each takes options of its own.",
         epilog="example: python tools/report.py corpus dusha --output_dir report",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action=AllHelp, nargs=0, help="describe all reports")
     listed = "; ".join(f"{name}: {meaning}" for name, meaning in REPORTS.items())
     parser.add_argument("report", choices=REPORTS, help=listed)
-    parser.add_argument(
-        "options", nargs=argparse.REMAINDER, help="of the report; python tools/report.py REPORT -h"
-    )
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="of the report")
     chosen = parser.parse_args(arguments)
-    # One report needs not what another imports.
-    return importlib.import_module(f"tools.report_{chosen.report}").main(chosen.options)
+    return find_report(chosen.report)(chosen.options)
+
+
+class AllHelp(argparse.Action):
+    """Show the help of this program and of each report."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Print the helps and leave, as argparse's own action does."""
+        parser.print_help()
+        for name in REPORTS:
+            print()
+            with contextlib.suppress(SystemExit):
+                find_report(name)(["--help"])
+        parser.exit()
+
+
+def find_report(name: str) -> Callable[[Sequence[str]], int | None]:
+    """Return the main function of a report; what other reports need is not imported."""
+    return importlib.import_module(f"tools.report_{name}").main
 
 
 if __name__ == "__main__":

@@ -398,12 +398,7 @@ def draw_classes(clips: Clips) -> Figure:
 
 
 def shorten(seconds: float) -> str:
-    """Write a length in the largest unit that it fills.
-
-    Example:
-        >>> shorten(496800), shorten(125), shorten(24)
-        ('138 h', '2.1 min', '24 s')
-    """
+    """Write a length in the largest unit that it fills: 138 h, 2.1 min, 24 s."""
     for unit, size in {"h": 3600, "min": 60}.items():
         if seconds >= size:
             return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
