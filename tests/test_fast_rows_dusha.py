@@ -196,6 +196,9 @@ def test_parse_json_when_a_number_is_not_plain_refuses(value):
         jsonl([PLAIN]) + b"\n" + jsonl([PLAIN]),
         jsonl([PLAIN, PLAIN]).replace(b"}\n{", b"}{"),
         jsonl([PLAIN, PLAIN]).replace(b"}\n{", b"},\n{"),
+        # As many lines as objects, but not one in each.
+        jsonl([PLAIN]).replace(b"}", b', "another":\n{}}').rstrip() + jsonl([PLAIN]),
+        jsonl([PLAIN]).replace(b"{", b'{"another": {}\n,').rstrip() + jsonl([PLAIN]),
         b"[" + jsonl([PLAIN]).rstrip() + b"]\n",
         jsonl([PLAIN]).replace(b"a1", b"\xff"),
         jsonl([PLAIN]).replace(b"a1", b"\\ud83d"),
