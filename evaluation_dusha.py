@@ -14,12 +14,14 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 import feature_extraction_dusha  # noqa: F401 - the same
 import modeling_dusha  # noqa: F401 - both make Transformers know our model type
 from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError
+from configuration_dusha import DushaConfig
 from predictions_dusha import Predictions
 from recordings_dusha import decode_audio
 from test_sets_dusha import NamedRows
 from timeline_dusha import torch_classifier
 
 BATCH_SIZE = 16
+DUSHA = DushaConfig.model_type
 # What of a model folder decides its answers.
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
 
@@ -51,7 +53,7 @@ def predict_rows(
     model,
     feature_extractor,
     test_set: NamedRows,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     quiet: bool = False,
 ) -> Predictions:
     """Give a model's probabilities of each row.
@@ -61,7 +63,8 @@ def predict_rows(
         feature_extractor: the one that was saved with it.
         test_set: the rows; their input_features are used where they have them and the model
             reads them, else their audio.
-        batch_size: clips of like length that are classified at once.
+        batch_size: clips of like length that are classified at once; None: 16 for Dusha's models,
+            and 1 for others, whose answers padding may change.
         quiet: whether to show no bar.
 
     Returns:
@@ -74,6 +77,7 @@ def predict_rows(
     columns = match_labels(model.config.id2label, test_set)
     read, classify = row_reader(model, feature_extractor, test_set)
     order = by_length(test_set.rows)
+    batch_size = batch_size or (BATCH_SIZE if model.config.model_type == DUSHA else 1)
     probabilities = np.zeros((len(order), len(test_set.labels)))
     bar = tqdm(total=len(order), unit="clip", desc=test_set.name, disable=quiet or None)
     with bar:
@@ -119,7 +123,7 @@ def row_reader(
         these to probabilities (clips, labels).
     """
     columns = test_set.rows.column_names
-    if model.config.model_type == "dusha" and "input_features" in columns:
+    if model.config.model_type == DUSHA and "input_features" in columns:
         return read_features, feature_classifier(model, feature_extractor)
     if "audio" not in columns or all(
         audio is None or (audio["bytes"] is None and audio["path"] is None)

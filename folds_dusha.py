@@ -3,7 +3,6 @@
 import concurrent.futures
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from command_line_dusha import WrongUseError
 from metrics.ser.ser import SCORES, ser_metrics
 from predictions_dusha import Predictions, read_predictions, write_predictions
+from processes_dusha import end_with
 from results_dusha import read_json, write_json
 from runs_dusha import Run, settings_of, train_run
 from test_sets_dusha import NamedRows
@@ -143,7 +143,7 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(folds)), context, start_worker, (threads,)
+        min(jobs, len(folds)), context, start_worker, (threads, os.getpid())
     ) as pool:
         running = [pool.submit(run_fold, fold) for fold in folds]
         try:
@@ -155,16 +155,10 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
         return [ended.result() for ended in running]
 
 
-def start_worker(threads: int) -> None:
+def start_worker(threads: int, program: int) -> None:
     """Give a process its share of the cores, and an end when the program that needs it is gone."""
     torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with(program)
 
 
 def fold_line(done: dict) -> str:

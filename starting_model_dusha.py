@@ -2,9 +2,8 @@
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from command_line_dusha import MissingInputError, WrongUseError
 from configuration_dusha import DushaConfig
-from evaluation_dusha import first_line
+from evaluation_dusha import explained_errors
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
@@ -42,7 +41,7 @@ def load_starting_model(
         )
         return DushaForAudioClassification(config), DushaFeatureExtractor(**quirks)
     options = {"trust_remote_code": trust_remote_code}
-    try:
+    with explained_errors(name):
         config = AutoConfig.from_pretrained(name, **options)
         known = {int(number): label for number, label in config.id2label.items()}
         if set(known.values()) != set(labels):
@@ -55,13 +54,4 @@ def load_starting_model(
             name, config=config, ignore_mismatched_sizes=True, **options
         )
         extractor = AutoFeatureExtractor.from_pretrained(name, **options, **quirks)
-    except OSError as error:
-        raise MissingInputError(
-            f"no model {name!r}: {first_line(error)}; give a model folder (what train.py or "
-            "tools/convert_checkpoint.py writes) or a name on the Hub"
-        ) from error
-    except (ValueError, KeyError) as error:
-        raise WrongUseError(
-            f"{name} is no audio classification model: {first_line(error)}"
-        ) from error
     return model, extractor

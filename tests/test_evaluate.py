@@ -14,6 +14,11 @@ import pytest
 import soundfile
 import torch
 from small_models import save_model, write_corpus, write_recordings
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+)
 
 from command_line_dusha import MissingInputError, WrongUseError
 from evaluation_dusha import load_model, match_labels, predict_rows
@@ -63,6 +68,42 @@ def test_predict_rows_gives_what_the_model_gives_each_clip_alone(models, table):
             alone = model(**inputs).logits.softmax(-1)[0]
         np.testing.assert_allclose(predictions.probabilities[i], alone, atol=1e-5)
         assert predictions.ids[i] == test_set.rows[i]["id"]
+
+
+def test_predict_rows_of_other_networks_are_not_changed_by_padding(tmp_path):
+    folder = tmp_path / "wav2vec2"
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: number for number, label in enumerate(LABELS)},
+    )
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    lines = ["path,label"]
+    for i in range(4):
+        fake_corpora.write(tmp_path / f"{i}.wav", fake_corpora.tone(200 + 50 * i, 0.1 + 0.2 * i))
+        lines.append(f"{i}.wav,sad")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    model, extractor = load_model(str(folder), "cpu")
+    rows = named_rows(str(tmp_path / "clips.csv"))
+    predictions = predict_rows(model, extractor, rows, quiet=True)
+    padded = predict_rows(model, extractor, rows, batch_size=4, quiet=True)
+    samples, _ = soundfile.read(tmp_path / "0.wav", dtype="float32")
+    with torch.no_grad():
+        alone = model(**extractor(samples, sampling_rate=16000, return_tensors="pt")).logits
+    np.testing.assert_allclose(predictions.probabilities[0], alone.softmax(-1)[0], atol=1e-5)
+    # What the test is for: in a batch this network's answers do change.
+    assert np.abs(padded.probabilities[0] - predictions.probabilities[0]).max() > 1e-4
 
 
 def test_predict_rows_uses_features_where_there_is_no_audio(models, tmp_path):

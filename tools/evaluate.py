@@ -314,8 +314,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--batch_size",
         type=int,
-        default=BATCH_SIZE,
-        help=f"clips that are classified at once ({BATCH_SIZE})",
+        help=f"clips that are classified at once (default: {BATCH_SIZE} for Dusha's models, 1 for "
+        "others, whose answers padding may change)",
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.add_argument(
@@ -333,6 +333,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not options.train_on and (options.train_options or options.setup):
         unknown = (options.train_options or ["--setup"])[0]
         raise WrongUseError(f"{unknown} is unknown without --train_on; see --help")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise WrongUseError(f"--batch_size is {options.batch_size}; it must be at least 1")
     if not options.models and not options.train_on:
         raise WrongUseError("no model to evaluate; give --models, or --train_on to train one")
     return options
