@@ -7,11 +7,14 @@ print. A block of code that cannot run in a test (it needs the Hub or the real c
 """
 
 import configparser
+import contextlib
 import doctest
 import functools
 import importlib.util
+import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -91,9 +94,10 @@ def blocks(page: str, *languages: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """The commands of a page's shell blocks, each as a list of words."""
+    """The commands of a page's shell blocks and of its lines, each as a list of words."""
     found = []
-    for text in blocks(page, "bash", "sh", "shell", "console"):
+    inline = re.findall(r"`(python [^`]+)`", (REPOSITORY / page).read_text())
+    for text in [*blocks(page, "bash", "sh", "shell", "console"), *inline]:
         for line in text.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|\|\||[;|]", line.removeprefix("$ ")):
                 words = shlex.split(part, comments=True)
@@ -113,13 +117,20 @@ COMMANDS = [
 
 
 @functools.cache
-def described_options(program: str) -> set[str]:
-    """The options that a program's --help describes."""
-    process = subprocess.run(
-        [sys.executable, program, "--help"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stderr
-    return set(re.findall(r"(?<![\w-])--?\w[\w-]*", process.stdout))
+def help_text(program: str, *command: str) -> str:
+    """What a program, or a command of it, prints for --help."""
+    # In this process, where PyTorch is imported already: a dozen programs would take a minute.
+    printed = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        contextlib.redirect_stdout(printed),
+        pytest.raises(SystemExit) as end,
+    ):
+        patched.setattr(sys, "argv", [program, *command, "--help"])
+        patched.syspath_prepend(str((REPOSITORY / program).parent))
+        runpy.run_path(str(REPOSITORY / program), run_name="__main__")
+    assert not end.value.code
+    return printed.getvalue()
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -128,9 +139,32 @@ def test_command_when_a_page_shows_it(words):
     program = words[place]
     assert (REPOSITORY / program).is_file()
     options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
-    assert options <= described_options(program)
+    described = help_text(program)
+    if choices := re.search(r"^  \{([\w,]+)\}", described, re.MULTILINE):
+        assert words[place + 1] in choices[1].split(",")
+        described = help_text(program, words[place + 1])
+    assert options <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", described))
     setups = [word for word in words[place + 1 :] if word.startswith("setups/")]
     assert all((REPOSITORY / name).is_file() for name in setups)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_when_it_names_files(page):
+    text = (REPOSITORY / page).read_text()
+    linked = re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", text)
+    missing = [name for name in linked if not (REPOSITORY / page).parent.joinpath(name).exists()]
+    modules = set(re.findall(r"`(\w+_dusha)(?:\.py)?`", text))
+    missing += [name for name in modules if not (REPOSITORY / f"{name}.py").is_file()]
+    assert not missing
+
+
+def test_readme_when_a_newcomer_reads_the_first_screen():
+    screen = (REPOSITORY / "README.md").read_text().splitlines()[:40]
+    automatic = (REPOSITORY / ".ci" / "run").read_text()
+    for line in ("pip install -e . && python train.py", 'pip install -e ".[test]" && pytest'):
+        assert line in screen
+        for part in line.split(" && "):
+            assert part in automatic
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
