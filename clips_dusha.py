@@ -1,16 +1,19 @@
 """Answers to clips: one row for each clip, its votes and the probability of each label."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
+from tqdm.auto import tqdm
 
 from aggregation_dusha import aggregate, count_votes
 from answers_dusha import (
@@ -27,6 +30,9 @@ from options_dusha import CorpusOptions, digest
 
 # Part of the names of cached files: what older versions of this code made is never read.
 FORM = 1
+# How often a bar of waiting is drawn, and from when on a bar is worth drawing, in seconds.
+TICK = 0.5
+PATIENCE = 2
 # These lie in a compressed archive; the time of their unpacked copy in the cache says nothing.
 UNPACKED = "paper_setups/"
 # Columns of a clip that come from its first row.
@@ -42,7 +48,7 @@ FIRST_ROW_COLUMNS = (
 )
 
 
-def make_clips(answers: pa.Table, options: CorpusOptions) -> pa.Table:
+def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) -> pa.Table:
     """Aggregate all answers at once and keep one row a clip, its first.
 
     Section 4.1 of the Dusha paper; the threshold is applied later, by whoever picks rows.
@@ -50,6 +56,7 @@ def make_clips(answers: pa.Table, options: CorpusOptions) -> pa.Table:
     Args:
         answers: one row an answer, as `answers_dusha.read_answers` returns them.
         options: the method and its options.
+        quiet: no progress bar.
 
     Returns:
         One row a clip in the order of first answers: the columns FIRST_ROW_COLUMNS, then
@@ -69,6 +76,7 @@ def make_clips(answers: pa.Table, options: CorpusOptions) -> pa.Table:
         iterations=options.iterations,
         tolerance=options.tolerance,
         truth=truth,
+        quiet=quiet,
     )
     votes = count_votes(coded.task, coded.label, task_count=task_count, label_count=label_count)
     clips = first_rows(answers.select(FIRST_ROW_COLUMNS))
@@ -123,12 +131,13 @@ def vector_column(values: np.ndarray, element_type: pa.DataType) -> pa.FixedSize
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
-def content_key(members: Members, matters: Callable[[str], bool]) -> str:
+def content_key(members: Members, matters: Callable[[str], bool], quiet: bool = True) -> str:
     """Return a name for the state of some of the corpus' files, wherever they lie.
 
     Args:
         members: all files.
         matters: tells by a file's name whether it counts.
+        quiet: no progress bar.
 
     Returns:
         16 hexadecimal digits, which change where a file is added, removed, resized or rewritten,
@@ -136,7 +145,8 @@ def content_key(members: Members, matters: Callable[[str], bool]) -> str:
     """
     states: dict[str, list] = {}
     listed = []
-    for name in sorted(filter(matters, members)):
+    names = sorted(filter(matters, members))
+    for name in tqdm(names, desc="Looking at files", delay=PATIENCE, disable=quiet):
         member = members[name]
         if name.startswith(UNPACKED):
             listed.append([name, hashlib.sha256(member.read()).hexdigest()])
@@ -213,13 +223,38 @@ def cached_clips(
     with FileLock(f"{path}.lock"):
         if not path.exists():
             answers, bad_rows = read_raw(members, options, quiet)
-            clips = make_clips(answers, options)
+            with waiting(f"Aggregating {len(answers):,} answers", quiet):
+                clips = make_clips(answers, options, quiet)
             clips = clips.replace_schema_metadata({"bad_rows": json.dumps(bad_rows)})
             temporary = path.with_suffix(".incomplete")
             pq.write_table(clips, temporary)
             temporary.replace(path)
     clips = pq.read_table(path)
     return clips.replace_schema_metadata(None), json.loads(clips.schema.metadata[b"bad_rows"])
+
+
+@contextlib.contextmanager
+def waiting(text: str, quiet: bool) -> Iterator[None]:
+    """Show how long a step has taken so far, for steps that cannot tell how far they are.
+
+    Args:
+        text: what is being done.
+        quiet: show nothing.
+    """
+    finished = threading.Event()
+
+    def tick() -> None:
+        with tqdm(desc=text, bar_format="{desc} {elapsed}", disable=quiet) as bar:
+            while not finished.wait(TICK):
+                bar.refresh()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
 
 
 def parts_at_hand(members: Members) -> tuple[str, ...]:

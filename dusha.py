@@ -129,7 +129,9 @@ class Dusha(datasets.ArrowBasedBuilder):
         """
         name = self.config.name
         found = content_key(
-            self.find_members(), lambda member: needs_file(name, self.config, member)
+            self.find_members(),
+            lambda member: needs_file(name, self.config, member),
+            datasets.utils.are_progress_bars_disabled(),
         )
         return f"{name}-{digest(VERSION, self.config.as_dict(), found)}"
 

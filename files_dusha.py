@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pyarrow as pa
 import soundfile
+from tqdm.auto import tqdm
 
 from archives_dusha import Member, Members
 from command_line_dusha import WorkFailedError
@@ -17,12 +18,14 @@ MISSING_COLUMNS = ("id", "split", "domain", "reason")
 # The published features: (1, bands, frames).
 MEL_BANDS = 64
 SAMPLING_RATE = 16000
+# From when on a progress bar is worth drawing, in seconds.
+PATIENCE = 2
 # The code of plain samples in the header of a wav.
 PCM = 1
 
 
 def locate_files(
-    rows: pa.Table, split: str, members: Members, input_features: bool
+    rows: pa.Table, split: str, members: Members, input_features: bool, quiet: bool = True
 ) -> tuple[pa.Table, list[dict]]:
     """Find the wav and, if asked for, the features of each row, and leave out rows that lack them.
 
@@ -34,14 +37,17 @@ def locate_files(
         split: name for the list of missing clips.
         members: all files.
         input_features: whether each row needs features, or audio to compute them from.
+        quiet: no progress bar.
 
     Returns:
         The rows that stay, with FILE_COLUMNS for wav and npy, and the rows that don't.
     """
     ids, domains = rows["id"].to_pylist(), rows["domain"].to_pylist()
+    places = zip(ids, rows["part"].to_pylist(), rows["audio_path"].to_pylist(), strict=True)
+    description = f"Locating files of {split}"
     wavs = [
-        find_wav(members, *names)
-        for names in zip(ids, rows["part"].to_pylist(), rows["audio_path"].to_pylist(), strict=True)
+        find_wav(members, *place)
+        for place in tqdm(places, description, len(rows), delay=PATIENCE, disable=quiet)
     ]
     with_audio = {
         domain for domain, wav in zip(domains, wavs, strict=True) if wav and domain != "podcast"

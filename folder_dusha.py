@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -265,6 +266,8 @@ def start_worker(parent: int, counter) -> None:
     """Prepare a worker process."""
     global _counter
     _counter = counter
+    # Whoever presses Ctrl-C reaches us too; the program says so, once, and ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
 
 

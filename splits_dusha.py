@@ -162,7 +162,7 @@ def make_plan(
     if options.validation:
         plan.splits = carve_validation(plan.splits, options.validation)
     for split, rows in plan.splits.items():
-        rows, missing = locate_files(rows, split, members, options.input_features)
+        rows, missing = locate_files(rows, split, members, options.input_features, quiet)
         plan.missing += missing
         plan.splits[split] = rows
     refuse_empty(name, plan)

@@ -1,6 +1,7 @@
 """Answers to clips: aggregated once, the first row of each kept, and kept in the cache."""
 
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -138,6 +139,16 @@ def test_cached_clips_when_bad_rows_are_skipped(tmp_path):
         assert [row["value"] for row in bad_rows] == ["bored"]
         assert bad_rows[0]["file"] == "crowd_train/raw_crowd_train.jsonl"
         assert bad_rows[0]["line"] == 11
+
+
+def test_waiting_when_a_step_takes_long(capsys, monkeypatch):
+    monkeypatch.setattr(clips_dusha, "TICK", 0.01)
+    with clips_dusha.waiting("Aggregating", quiet=False):
+        time.sleep(0.1)
+    assert "Aggregating 00:00" in capsys.readouterr().err
+    with pytest.raises(KeyError), clips_dusha.waiting("Aggregating", quiet=True):
+        raise KeyError
+    assert not capsys.readouterr().err
 
 
 def test_read_raw_when_there_is_no_answer(tmp_path):

@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import datasets
@@ -150,12 +151,17 @@ def test_load_dataset_when_folders_are_unpacked(load, archives, tmp_path):
     assert rows(load("all", folder)) == rows(load("all", archives))
 
 
-def test_load_dataset_when_users_have_podcast_audio(load, archives, tmp_path):
+@pytest.mark.parametrize("packed", [False, True])
+def test_load_dataset_when_users_have_podcast_audio(packed, load, archives, tmp_path):
     folder = shutil.copytree(archives, tmp_path / "archives")
     (folder / "wavs").mkdir()
     clip = make_clips()[0]
     (folder / "wavs" / "podcast_train0002.wav").write_bytes(clip["wav"])
     (folder / "wavs" / "podcast_train0003.wav").write_bytes(b"no sound")
+    if packed:
+        with tarfile.open(folder / "collected.tar", "w") as archive:
+            archive.add(folder / "wavs", "./podcast/wavs")
+        shutil.rmtree(folder / "wavs")
     podcast = load("podcast", folder)["train"]
     assert len(podcast) == COUNTS["podcast_train"]
     audio = dict(zip(podcast["id"], podcast["audio"], strict=True))
@@ -323,6 +329,17 @@ def test_load_dataset_when_features_are_there_or_computed(load, tmp_path):
         for row in computed[split]:
             np.testing.assert_allclose(np.array(row["input_features"]), found[row["id"]], atol=1e-3)
     assert published["train"].features["input_features"].shape == (None, 64)
+
+
+def test_write_folder_when_features_are_in_it(archives, tmp_path):
+    options = {"data_dir": str(archives), "input_features": True, "quiet": True}
+    dusha.write_folder(["crowd"], str(tmp_path / "dusha"), **options)
+    stock = datasets.load_dataset(str(tmp_path / "dusha"), cache_dir=str(tmp_path / "stock"))
+    direct = dusha.load_dataset("crowd", cache_dir=str(tmp_path / "cache"), **options)
+    assert rows(stock) == rows(direct)
+    assert stock["train"].features == direct["train"].features
+    features = stock["train"].with_format("numpy")[0]["input_features"]
+    assert features.shape == (6, 64)
 
 
 def test_load_dataset_when_features_are_wrong(load, tmp_path):

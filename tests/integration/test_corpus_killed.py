@@ -140,6 +140,18 @@ def test_preparation_when_two_run_at_once(kind, request, tmp_path):
     assert contents(shared) == contents(alone)
 
 
+def test_preparation_when_interrupted_by_the_user(in_folder, tmp_path):
+    start, unfinished = in_folder
+    result = tmp_path / "interrupted" / "result"
+    process = start(result)
+    while process.poll() is None and not list(result.glob(unfinished)):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: all of the group
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert error.splitlines() == ["small_shards.py: interrupted"]
+
+
 def test_preparation_when_workers_are_killed(in_cache, in_folder, archives, tmp_path):
     start, unfinished = in_folder
     result = tmp_path / "killed" / "result"
