@@ -123,6 +123,7 @@ def aggregate(
     tolerance: float | None = None,
     truth: np.ndarray | None = None,
     seed: int = 0,
+    quiet: bool = True,
 ) -> np.ndarray:
     """Estimate the probability of each label being the true one, by a method of a given name.
 
@@ -140,6 +141,7 @@ def aggregate(
             crowd-kit don't learn from them.
         seed: start of the random numbers of crowd-kit: starting points of mace, and ties between
             votes in wawa and zero_based_skill.
+        quiet: no progress bar; only the two Dawid-Skene methods have one.
 
     Returns:
         float64 (tasks, labels); rows sum to 1, the rules at the top of this module hold.
@@ -163,10 +165,10 @@ def aggregate(
         "annotator_count": annotator_count,
         "label_count": label_count,
     }
-    options = {"iterations": iterations, "tolerance": tolerance}
+    options = {"iterations": iterations, "tolerance": tolerance, "truth": truth, "quiet": quiet}
     if method in ("dawid_skene", "regularised_dawid_skene"):
         estimate = dawid_skene if method == "dawid_skene" else regularised_dawid_skene
-        return estimate(task, annotator, label, **counts, **options, truth=truth).probabilities
+        return estimate(task, annotator, label, **counts, **options).probabilities
     table = tabulate_answers(task, annotator, label, **counts, truth=truth)
     if method == "majority_vote" or not len(table.row_task):
         probabilities = vote_shares(table)

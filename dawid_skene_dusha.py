@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
+from tqdm import tqdm
 
 from command_line_dusha import WrongUseError
 from votes_dusha import (
@@ -176,6 +177,7 @@ def dawid_skene(
     iterations: int = ITERATIONS,
     tolerance: float | None = None,
     truth: np.ndarray | None = None,
+    quiet: bool = True,
 ) -> DawidSkene:
     """Estimate true labels and annotators' confusions by expectation maximisation.
 
@@ -193,6 +195,7 @@ def dawid_skene(
         tolerance: stop where crowd-kit's loss (natural units an answer) rises by less than this;
             0 takes all iterations; None is crowd-kit's own 1e-5.
         truth: int (tasks,), known labels, which stay as they are, -1 where unknown; None: none.
+        quiet: no progress bar.
 
     Returns:
         What was found. A task without an answer has the same probability for each label, a label
@@ -228,6 +231,7 @@ def dawid_skene(
         return DawidSkene(spread(probabilities, table), confusion, prior, 0, 0.0)
 
     step, loss, log_likelihood = 0, -np.inf, -np.inf
+    bar = tqdm(total=iterations, desc="iterations", disable=quiet, delay=1, leave=False)
     while True:
         shares = class_shares(probabilities)
         counts = m_step(table.matrix, probabilities)
@@ -244,6 +248,8 @@ def dawid_skene(
         probabilities = fix_known(probabilities, table)
         log_likelihood = float(log_evidence.sum())
         step += 1
+        bar.update()
+    bar.close()
 
     given = table.column_label[table.pair_column]
     confusion[table.pair_annotator[:, None], table.column_label, given[:, None]] = pair_confusion

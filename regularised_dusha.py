@@ -19,6 +19,7 @@ answers to one task aren't independent given its label: some clips mislead every
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import digamma, gammaln, logsumexp
+from tqdm import tqdm
 
 from dawid_skene_dusha import ITERATIONS, DawidSkene, check_stop, class_shares, e_step, m_step
 from votes_dusha import (
@@ -212,6 +213,7 @@ def regularised_dawid_skene(
     iterations: int = ITERATIONS,
     tolerance: float | None = None,
     truth: np.ndarray | None = None,
+    quiet: bool = True,
 ) -> DawidSkene:
     """Estimate true labels and annotators' confusions where annotators gave few answers.
 
@@ -226,6 +228,7 @@ def regularised_dawid_skene(
         tolerance: stop where the log-likelihood an answer changes by less than this; 0 takes all
             iterations; None is 1e-5.
         truth: int (tasks,), known labels, which stay as they are, -1 where unknown; None: none.
+        quiet: no progress bar.
 
     Returns:
         What was found, as `dawid_skene` returns it; confusions are posterior means, so that an
@@ -263,6 +266,7 @@ def regularised_dawid_skene(
     counts = np.zeros((annotator_count, column_count, column_count))
     strengths = START_STRENGTH, START_STRENGTH
     step, change, log_likelihood = 0, np.inf, -np.inf
+    bar = tqdm(total=iterations, desc="iterations", disable=quiet, delay=1, leave=False)
     while True:
         shares = (class_shares(probabilities) * row_count + 1) / (row_count + column_count)
         counts[table.pair_annotator, :, table.pair_column] = m_step(table.matrix, probabilities)
@@ -275,6 +279,8 @@ def regularised_dawid_skene(
         change = abs(log_evidence.sum() - log_likelihood) / table.matrix.sum()
         log_likelihood = float(log_evidence.sum())
         step += 1
+        bar.update()
+    bar.close()
 
     if step:
         votes = table.matrix @ pair_indicator(table)

@@ -7,7 +7,9 @@ import pytest
 from crowdkit.aggregation import DawidSkene as CrowdKitDawidSkene
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tqdm import tqdm
 
+import dawid_skene_dusha
 from aggregation_dusha import single_labels
 from command_line_dusha import WrongUseError
 from dawid_skene_dusha import (
@@ -263,6 +265,15 @@ def test_dawid_skene_raises_the_likelihood():
         for n in range(1, 30)
     ]
     assert (np.diff(likelihoods) > -1e-9).all()
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_dawid_skene_shows_how_far_it_is(quiet, capsys, monkeypatch):
+    at_once = {"delay": 0, "mininterval": 0}
+    monkeypatch.setattr(dawid_skene_dusha, "tqdm", lambda **own: tqdm(**{**own, **at_once}))
+    dawid_skene(*TWO, **TWO_COUNTS, iterations=3, tolerance=0, quiet=quiet)
+    shown = capsys.readouterr().err
+    assert shown == "" if quiet else "3/3" in shown
 
 
 @pytest.mark.parametrize("options", [{"iterations": -1}, {"tolerance": -1e-3}])

@@ -32,6 +32,8 @@ NAME = "annotators"
 SHOWN = 20
 # Numbers of answers that differ by more than this factor are drawn by their logarithm.
 MOST_LINEAR = 20
+# More annotators than these are drawn as pixels: as shapes they would make the page megabytes.
+MOST_VECTORS = 1000
 EXPLANATION = (
     "Annotators are ranked by information: how many bits one answer tells about the true label, by "
     "the confusion matrix that {method} found. Whoever answers without listening, at random or "
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     answers, bad_rows = read_answers(members, parts, labels, options.bad_rows, options.quiet)
     if not len(answers):
         raise WrongUseError(f"there is no answer in {', '.join(parts)}: fetch the archives again")
-    rated = rate_crowd(answers, labels, options.method, len(bad_rows))
+    rated = rate_crowd(answers, labels, options.method, len(bad_rows), options.quiet)
     write_csv(options.output_dir / f"{NAME}.csv", rated)
     write_page("Annotators", make_blocks(rated), options.output_dir, NAME)
     if not options.quiet:
@@ -168,7 +170,9 @@ def open_source(source: Sequence[str], cache_dir: str | None, quiet: bool) -> Me
     return open_members(source, cache_dir, quiet)
 
 
-def rate_crowd(answers: pa.Table, labels: tuple[str, ...], method: str, bad_rows: int) -> Rated:
+def rate_crowd(
+    answers: pa.Table, labels: tuple[str, ...], method: str, bad_rows: int, quiet: bool
+) -> Rated:
     """Aggregate answers and rate who gave them.
 
     Args:
@@ -176,6 +180,7 @@ def rate_crowd(answers: pa.Table, labels: tuple[str, ...], method: str, bad_rows
         labels: the answers that annotators could give.
         method: a name in METHODS.
         bad_rows: number of rows that were skipped.
+        quiet: no progress bar.
 
     Returns:
         The crowd.
@@ -188,7 +193,7 @@ def rate_crowd(answers: pa.Table, labels: tuple[str, ...], method: str, bad_rows
     }
     arrays = coded.task, coded.annotator, coded.label
     truth = control_truth(answers, coded, labels)
-    found = METHODS[method](*arrays, **counts)
+    found = METHODS[method](*arrays, **counts, quiet=quiet)
     return Rated(
         labels=labels,
         annotator_ids=coded.annotator_ids.to_pylist(),
@@ -372,7 +377,15 @@ def draw_annotators(quality: AnnotatorQuality) -> Figure:
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.scatter(quality.answers, quality.information, s=12, color=COLOURS[0], alpha=0.6)
+    rasterized = len(quality.answers) > MOST_VECTORS
+    left.scatter(
+        quality.answers,
+        quality.information,
+        s=12,
+        color=COLOURS[0],
+        alpha=0.6,
+        rasterized=rasterized,
+    )
     left.set(xlabel="answers", ylabel="information, bits an answer", ylim=(0, None))
     if quality.answers.max() > MOST_LINEAR * max(1, quality.answers.min()):
         left.set_xscale("log")
@@ -389,6 +402,7 @@ def draw_annotators(quality: AnnotatorQuality) -> Figure:
         markersize=3,
         color=COLOURS[1],
         ecolor="0.85",
+        rasterized=rasterized,
     )
     right.plot([0, 1], [0, 1], color="0.6", linewidth=1)
     right.set(
