@@ -44,7 +44,7 @@ PARTS = {
     "podcast_test": (0.05, 6),
 }
 DEFAULT_CLIPS = 480
-# Below it a part would lack an emotion.
+# Below it crowd_train has too few speakers to learn from.
 MINIMUM_CLIPS = 48
 OTHER_SHARE = 0.02
 CONTROL_SHARE = 0.04
@@ -105,7 +105,7 @@ def write_sample(
     if clips < MINIMUM_CLIPS:
         raise WrongUseError(
             f"{clips} clips asked for; a sample has at least {MINIMUM_CLIPS}, "
-            "so that each part has each emotion"
+            "so that its four parts have enough speakers"
         )
     if seed < 0:
         raise WrongUseError(f"seed {seed} given; it is a whole number of at least 0")
@@ -196,28 +196,33 @@ def make_clips(seed: int, clips: int) -> Iterator[Clip]:
     Yields:
         Clip; every part has every emotion, a few crowd clips have no usable voice.
     """
-    counts = {part: round(clips * share) for part, (share, _) in PARTS.items()}
+    counts = {part: max(len(EMOTIONS), round(clips * share)) for part, (share, _) in PARTS.items()}
     counts["crowd_train"] += clips - sum(counts.values())
     number = 0
     for part, count in counts.items():
         rng = np.random.default_rng([seed, 2, number])
         voices = [draw_voice(rng) for _ in range(max(3, count // PARTS[part][1]))]
         other = set(rng.choice(count, size=round(count * OTHER_SHARE), replace=False))
+        # Where clips are few, the first of them make sure of each emotion.
+        sure = len(EMOTIONS) if count < 5 * len(EMOTIONS) else 0
+        other -= set(range(sure))
         for i in range(count):
             speaker = int(rng.integers(len(voices)))
-            yield _make_clip(
-                seed, number, part, f"{part} {speaker}", voices[speaker], i, other=i in other
-            )
+            heard = "other" if i in other else None if i >= sure else EMOTIONS[i]
+            source = f"{part} {speaker}"
+            yield _make_clip(seed, number, part, source, voices[speaker], i, heard)
             number += 1
 
 
 def _make_clip(
-    seed: int, number: int, part: str, source: str, voice: Voice, i: int, other: bool
+    seed: int, number: int, part: str, source: str, voice: Voice, i: int, heard: str | None
 ) -> Clip:
+    """Make the clip of a number; i is its place in its part, heard is drawn where it is None."""
     rng = np.random.default_rng([seed, 3, number])
     intended = EMOTIONS[i % len(EMOTIONS)]
-    heard = "other" if other else "neutral" if rng.random() < MISSED_SHARE else intended
-    samples, text = wordless(rng) if other else speak(rng, voice, heard)
+    if heard is None:
+        heard = "neutral" if rng.random() < MISSED_SHARE else intended
+    samples, text = wordless(rng) if heard == "other" else speak(rng, voice, heard)
     return Clip(
         id=_hash(f"clip {seed} {number}"),
         part=part,

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from command_line_dusha import WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor
-from sample_dusha import EMOTIONS, MINIMUM_CLIPS, PARTS, main, write_sample
+from sample_dusha import EMOTIONS, MINIMUM_CLIPS, PARTS, main, make_clips, write_sample
 
 ARCHIVES = ["crowd.tar", "features.tar", "paper_setups.tgz", "podcast.tar"]
 MANIFESTS = {
@@ -202,6 +202,15 @@ def test_emotions_when_told_by_plain_statistics_overlap_but_can_be_learnt(sample
     single.fit(data["crowd_train"][0].mean(1, keepdims=True), data["crowd_train"][1])
     prediction = single.predict(features.mean(1, keepdims=True))
     assert balanced_accuracy_score(emotions, prediction) < 0.75
+
+
+@pytest.mark.parametrize("clips", [MINIMUM_CLIPS, 61])
+def test_make_clips_when_few_are_asked_for_gives_each_part_each_emotion(clips):
+    for seed in range(2):
+        found = list(make_clips(seed, clips))
+        assert len(found) == clips
+        for part in PARTS:
+            assert {clip.heard for clip in found if clip.part == part} >= set(EMOTIONS)
 
 
 def test_write_sample_when_repeated_gives_the_same_bytes(tmp_path):
