@@ -15,7 +15,7 @@ The rules that turn probabilities to labels stand in `single_labels` and `multi_
 import numpy as np
 
 from command_line_dusha import WrongUseError
-from dawid_skene_dusha import ITERATIONS, DawidSkene, dawid_skene
+from dawid_skene_dusha import ITERATIONS, DawidSkene, check_stop, dawid_skene
 from regularised_dusha import regularised_dawid_skene
 from votes_dusha import (
     AnswerTable,
@@ -148,7 +148,8 @@ def aggregate(
 
     Raises:
         ValueError: if an array has another length than it should or holds numbers out of range.
-        WrongUseError: if there is no such method, or crowd-kit is needed and not installed.
+        WrongUseError: if there is no such method, crowd-kit is needed and not installed, or
+            iterations or tolerance is negative.
 
     Example:
         >>> aggregate(
@@ -160,6 +161,7 @@ def aggregate(
     """
     if method not in METHODS:
         raise WrongUseError(f"there is no method {method!r}: take one of {', '.join(METHODS)}")
+    check_stop(iterations, tolerance)
     counts = {
         "task_count": task_count,
         "annotator_count": annotator_count,

@@ -112,6 +112,13 @@ def test_aggregate_when_the_method_is_unknown():
         aggregate([], [], [], task_count=0, annotator_count=0, label_count=2, method="vote")
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_aggregate_when_iterations_are_negative(method):
+    answers, counts, _ = random_crowd(0)
+    with pytest.raises(WrongUseError, match="neither may be negative"):
+        aggregate(*answers, **counts, method=method, iterations=-1)
+
+
 def test_aggregate_when_crowd_kit_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "crowdkit.aggregation", None)
     answers, counts, _ = random_crowd(0)
