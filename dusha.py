@@ -24,7 +24,13 @@ from exports_dusha import FORMATS, check_exports, check_formats, export_configur
 from folder_dusha import write_configuration
 from hub_dusha import check_login, push_folder
 from lists_dusha import collect_lists, note_missing
-from options_dusha import CorpusOptions, add_corpus_options, digest, split_list
+from options_dusha import (
+    CorpusOptions,
+    add_corpus_options,
+    add_source_options,
+    digest,
+    split_list,
+)
 from processes_dusha import workers_end_with_us
 from splits_dusha import (
     CONFIGURATIONS,
@@ -382,32 +388,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output_dir", default="dusha", help="dataset folder to write or add to (default dusha)"
     )
-    parser.add_argument(
-        "--data_dir",
-        help="folder of archives that you fetched yourself, of their unpacked files, or of any "
-        "mix (default: fetch them)",
-    )
-    parser.add_argument(
-        "--base_url",
-        action="append",
-        default=[],
-        help="address, http(s) or file, to fetch the archives from; give several to try them in "
-        "order (default: where they were published)",
-    )
-    parser.add_argument(
-        "--checksum",
-        action="append",
-        default=[],
-        type=name_and_checksum,
-        metavar="ARCHIVE=KIND:HEX",
-        help="sha256 or md5 that an archive must have, such as crowd.tar=md5:9e10...",
-    )
-    parser.add_argument(
-        "--cache_dir",
-        help="folder for fetched archives, indexes and aggregated labels (default: in the Hugging "
-        "Face cache)",
-    )
-    parser.add_argument("--num_proc", type=int, help="number of processes (default 1)")
+    add_source_options(parser)
     add_corpus_options(parser)
     parser.add_argument(
         "--export",
@@ -426,16 +407,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--private", action="store_true", default=None, help="make a new dataset there private"
     )
-    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
     return parser
-
-
-def name_and_checksum(text: str) -> tuple[str, str]:
-    """Split "ARCHIVE=KIND:HEX" of the command line."""
-    name, equals, checksum = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
-    return name, checksum
 
 
 if __name__ == "__main__":

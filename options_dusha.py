@@ -190,6 +190,49 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, default=default, **described)
 
 
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where the archives come from, and how to work on them.
+
+    Args:
+        parser: where to add them.
+    """
+    parser.add_argument(
+        "--data_dir",
+        help="folder of archives that you fetched yourself, of their unpacked files, or of any "
+        "mix (default: fetch them)",
+    )
+    parser.add_argument(
+        "--base_url",
+        action="append",
+        default=[],
+        help="address, http(s) or file, to fetch the archives from; give several to try them in "
+        "order (default: where they were published)",
+    )
+    parser.add_argument(
+        "--checksum",
+        action="append",
+        default=[],
+        type=name_and_checksum,
+        metavar="ARCHIVE=KIND:HEX",
+        help="sha256 or md5 that an archive must have, such as crowd.tar=md5:9e10...",
+    )
+    parser.add_argument(
+        "--cache_dir",
+        help="folder for fetched archives, indexes and aggregated labels (default: in the Hugging "
+        "Face cache)",
+    )
+    parser.add_argument("--num_proc", type=int, help="number of processes (default 1)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+
+
+def name_and_checksum(text: str) -> tuple[str, str]:
+    """Split "ARCHIVE=KIND:HEX" of the command line."""
+    name, equals, checksum = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
+    return name, checksum
+
+
 def digest(*values) -> str:
     """Return a short name for anything that JSON can hold.
 

@@ -7,7 +7,13 @@ from dataclasses import fields
 import pytest
 
 from command_line_dusha import WrongUseError
-from options_dusha import CorpusOptions, add_corpus_options, digest, split_list
+from options_dusha import (
+    CorpusOptions,
+    add_corpus_options,
+    add_source_options,
+    digest,
+    split_list,
+)
 
 
 def parse(*arguments):
@@ -57,10 +63,29 @@ def test_add_corpus_options_when_all_is_given():
     }
 
 
+def test_add_source_options_when_given():
+    parser = argparse.ArgumentParser()
+    add_source_options(parser)
+    assert vars(parser.parse_args([])) == {
+        "data_dir": None,
+        "base_url": [],
+        "checksum": [],
+        "cache_dir": None,
+        "num_proc": None,
+        "quiet": False,
+    }
+    arguments = ["--base_url", "a", "--base_url", "b", "--checksum", "crowd.tar=md5:12"]
+    found = parser.parse_args(arguments)
+    assert found.base_url == ["a", "b"]
+    assert found.checksum == [("crowd.tar", "md5:12")]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--checksum", "md5:12"])
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("method", "vote", "method is 'vote': take one of dawid_skene, majority_vote"),
+        ("method", "vote", "method is 'vote': take one of dawid_skene, "),
         ("iterations", -1, "iterations is -1: it must be at least 0"),
         ("tolerance", -1e-5, "tolerance is -1e-05: it must be at least 0"),
         ("threshold", 0, "threshold is 0: it must be above 0 and at most 1"),
