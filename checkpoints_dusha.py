@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -42,8 +43,20 @@ def remove_incomplete(output_dir: str | Path) -> None:
     Args:
         output_dir: of the run.
     """
+    remove_checkpoints(output_dir, lambda checkpoint: not is_complete(checkpoint))
+
+
+def remove_checkpoints(
+    output_dir: str | Path, unwanted: Callable[[Path], bool] = lambda checkpoint: True
+) -> None:
+    """Remove checkpoints of a run.
+
+    Args:
+        output_dir: of the run.
+        unwanted: tells which; all by default.
+    """
     for checkpoint in sort_checkpoints(str(output_dir)) if Path(output_dir).is_dir() else []:
-        if not is_complete(Path(checkpoint)):
+        if unwanted(Path(checkpoint)):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 

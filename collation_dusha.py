@@ -118,6 +118,9 @@ class PictureCollator:
         augmentation: changes of training clips; None: clips stay as they are, padded behind.
         fill: what stands in padding, in dB.
         mask: whether the batch gets an attention_mask.
+        equal_lengths: whether clips that are longer than the batch's shortest are cut to it, at a
+            random place, but never to less than half of the longest: nothing is padded, then, and
+            a network that hides padding has nothing to hide.
         multiple: batches are padded to a multiple of so many frames, which spares a compiled
             model new shapes.
     """
@@ -125,11 +128,12 @@ class PictureCollator:
     augmentation: Augmentation | None = None
     fill: float = SILENCE
     mask: bool = True
+    equal_lengths: bool = False
     multiple: int = 1
 
     @property
-    def splits_padding(self) -> bool:
-        """Whether padding is split at random between the two sides of a clip."""
+    def is_random(self) -> bool:
+        """Whether cuts are at random places, and padding is split so between the two sides."""
         return self.augmentation is not None and self.augmentation.either_side
 
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
@@ -142,7 +146,7 @@ class PictureCollator:
             input_features (batch, frames, mels) float32 in dB, attention_mask (batch, frames)
             int64 of 1 and 0 where wanted, labels (batch,) or (batch, labels), weights (batch,).
         """
-        clips, sides = [], []
+        clips, places = [], []
         with torch.random.fork_rng(devices=[]):
             for item in items:
                 clip = item["inputs"]
@@ -151,16 +155,26 @@ class PictureCollator:
                     torch.default_generator.manual_seed(item["seed"])
                     clip = self.augmentation.change(clip)
                 clips.append(clip)
-                sides.append(torch.rand(()) if self.splits_padding else 0.0)
+                places.append(torch.rand(()) if self.is_random else 0.0)
+        lengths = list(map(len, clips))
+        if self.equal_lengths:
+            shortest = max(min(lengths), -(-max(lengths) // 2))
+            clips = [cut(clip, shortest, place) for clip, place in zip(clips, places, strict=True)]
         longest = -(-max(map(len, clips)) // self.multiple) * self.multiple
         features = torch.full((len(clips), longest, clips[0].shape[1]), self.fill)
         mask = torch.zeros((len(clips), longest), dtype=torch.long)
-        for number, (clip, side) in enumerate(zip(clips, sides, strict=True)):
-            left = int(side * (longest - len(clip) + 1))
+        for number, (clip, place) in enumerate(zip(clips, places, strict=True)):
+            left = int(place * (longest - len(clip) + 1))
             features[number, left : left + len(clip)] = clip
             mask[number, left : left + len(clip)] = 1
         batch = {"input_features": features} | ({"attention_mask": mask} if self.mask else {})
         return batch | stack_targets(items)
+
+
+def cut(clip: torch.Tensor, frames: int, place: float) -> torch.Tensor:
+    """Cut a clip (frames, mels) to fewer frames, at a place from 0 (its start) to below 1."""
+    start = int(place * (len(clip) - frames + 1)) if len(clip) > frames else 0
+    return clip[start : start + frames]
 
 
 @dataclass(frozen=True)

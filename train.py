@@ -22,7 +22,7 @@ from transformers import EarlyStoppingCallback, set_seed
 
 from aggregation_dusha import multi_labels
 from card_model_dusha import OPTIONS_FILE, write_report
-from checkpoints_dusha import find_checkpoint, remove_incomplete
+from checkpoints_dusha import find_checkpoint, remove_checkpoints, remove_incomplete
 from collation_dusha import (
     PUBLISHED_FILL,
     SILENCE,
@@ -43,7 +43,7 @@ from setup_options_dusha import OneLineParser, describe_setups, find_setup, pars
 from starting_model_dusha import load_starting_model
 from training_dusha import DushaTrainer, DushaTrainingArguments
 
-LAST = "last"
+LAST, AUTO = "last", "auto"
 EXAMPLES = """examples:
   python train.py
   python train.py setups/crowd_large.yaml --data_dir archives --output_dir runs/crowd_large
@@ -69,6 +69,7 @@ class RecipeOptions:
         time_mask: widest mask over frames.
         crop: most frames that are cut off.
         longest: frames that training clips are cut to.
+        equal_lengths: whether the clips of a batch are cut to its shortest.
         pad_to_multiple_of: batches are padded to a multiple of so many frames.
         published_quirks: whether to do as the published code did.
         list_setups: whether to list the setups and end.
@@ -130,6 +131,13 @@ class RecipeOptions:
     longest: int = field(
         default=0,
         metadata={"help": "frames that longer training clips are cut to, at random; 0: never"},
+    )
+    equal_lengths: bool = field(
+        default=False,
+        metadata={
+            "help": "cut the clips of a batch to its shortest, at random places, so that nothing "
+            "is padded: about twice as fast"
+        },
     )
     pad_to_multiple_of: int = field(
         default=1, metadata={"help": "frames; larger ones spare a compiled model new shapes"}
@@ -218,6 +226,7 @@ def train(
         WorkFailedError: if the loss is no number, or the disk is full.
     """
     check_options(recipe, arguments)
+    checkpoint = checkpoint_to_resume(arguments)
     set_seed(arguments.seed)
     multi_label = recipe.loss == "multi"
     is_dusha = network_type(recipe) == DushaConfig.model_type
@@ -239,13 +248,15 @@ def train(
     splits = {split: rows for split, (rows, _) in inputs.items()}
     splits = choose_validation(splits, data, recipe)
     trainer = make_trainer(model, extractor, splits, column, data, recipe, arguments)
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    trainer.train(resume_from_checkpoint=checkpoint)
     result = test(trainer, splits, column)
     if trainer.is_world_process_zero():
         write_report(trainer, result, (data, recipe, arguments), splits)
     trainer.save_model(_internal_call=True)
     if arguments.push_to_hub:
         trainer.push_to_hub()
+    if arguments.should_save and not arguments.keep_checkpoints:
+        remove_checkpoints(arguments.output_dir)
     return result
 
 
@@ -425,35 +436,49 @@ def make_collators(model, extractor, recipe: RecipeOptions) -> tuple:
     augmentation = Augmentation(
         recipe.frequency_mask, recipe.time_mask, recipe.crop, recipe.longest, fill=fill
     )
-    training = PictureCollator(augmentation, multiple=recipe.pad_to_multiple_of, **common)
+    training = PictureCollator(
+        augmentation,
+        equal_lengths=recipe.equal_lengths,
+        multiple=recipe.pad_to_multiple_of,
+        **common,
+    )
     return training, PictureCollator(**common)
 
 
 def checkpoint_to_resume(arguments: DushaTrainingArguments) -> str | None:
-    """Find the checkpoint to go on from, and make sure that no other run's model is replaced.
+    """Find the checkpoint to go on from, and make sure that no other run's work is lost.
 
     Args:
-        arguments: with output_dir and resume_from_checkpoint: a folder, or "last".
+        arguments: with output_dir and resume_from_checkpoint: a folder, "last", or "auto" for
+            the last one if there is one.
 
     Returns:
         The checkpoint, None to begin anew.
 
     Raises:
         MissingInputError: if there is no such checkpoint.
+        WrongUseError: if the run would begin anew among the checkpoints of another one.
     """
-    wanted = arguments.resume_from_checkpoint
+    wanted, folder = arguments.resume_from_checkpoint, arguments.output_dir
+    found = find_checkpoint(folder)
+    if not wanted and found:
+        raise WrongUseError(
+            f"{folder} holds {Path(found).name} of a run that did not end: go on with "
+            f"--resume_from_checkpoint {LAST}, name another --output_dir, or remove it"
+        )
+    if arguments.should_save:
+        remove_incomplete(folder)
     if not wanted:
         return None
-    if arguments.should_save:
-        remove_incomplete(arguments.output_dir)
-    if wanted not in (LAST, "True", "true"):
+    if wanted not in (LAST, AUTO):
         if not Path(wanted).is_dir():
-            raise MissingInputError(f"there is no checkpoint {wanted}; give its folder or {LAST}")
+            raise MissingInputError(
+                f"there is no checkpoint {wanted}; give its folder, {LAST} or {AUTO}"
+            )
         return wanted
-    found = find_checkpoint(arguments.output_dir)
-    if found is None:
+    if found is None and wanted == LAST:
         raise MissingInputError(
-            f"{arguments.output_dir} holds no complete checkpoint to go on from: leave "
+            f"{folder} holds no complete checkpoint to go on from: leave "
             "--resume_from_checkpoint out to begin anew"
         )
     return found

@@ -43,6 +43,7 @@ class DushaTrainingArguments(TrainingArguments):
             saved; 0: the weights themselves.
         channels_last: whether convolutions keep channels innermost in memory.
         keep_memory: whether freed memory stays with the program for the next step (Linux).
+        keep_checkpoints: whether checkpoints stay when the run has ended well.
         patience: epochs without a better score after which training stops; 0: never.
     """
 
@@ -102,6 +103,17 @@ class DushaTrainingArguments(TrainingArguments):
     )
     hub_strategy: str = field(
         default="end", metadata={"help": "when to push to the Hub, with --push_to_hub"}
+    )
+    keep_checkpoints: bool = field(
+        default=False,
+        metadata={"help": "keep the checkpoints of a run that ended; they make it go on longer"},
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "go on from a checkpoint: its folder, last (of output_dir), or auto (the last "
+            "one if there is one)"
+        },
     )
     patience: int = field(
         default=0, metadata={"help": "stop after so many epochs without a better score; 0: never"}

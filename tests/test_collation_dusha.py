@@ -10,6 +10,7 @@ from collation_dusha import PUBLISHED_FILL, SILENCE, Augmentation, Clips, Pictur
 from sampling_dusha import Draw
 
 NO_CHANGE = Augmentation(frequency_mask=0, time_mask=0, crop=0, either_side=False)
+NO_CHANGE_BUT_RANDOM = replace(NO_CHANGE, either_side=True)
 
 
 def clip(frames=120, mels=64, value=-20.0):
@@ -108,7 +109,7 @@ def test_masks_when_they_are_as_published_have_the_loudest_value():
 
 
 def test_collator_when_clips_are_padded_at_random_sides():
-    collate = PictureCollator(replace(NO_CHANGE, either_side=True))
+    collate = PictureCollator(NO_CHANGE_BUT_RANDOM)
     lefts = []
     for seed in range(1500):
         batch = collate([item(30), item(10, seed=seed)])
@@ -131,6 +132,20 @@ def test_collator_when_clips_are_to_be_classified():
     published = PictureCollator(fill=PUBLISHED_FILL, mask=False)(items)
     assert "attention_mask" not in published
     assert (published["input_features"][1, 10:] == 0).all()
+
+
+def test_collator_when_clips_are_cut_to_equal_lengths():
+    collate = PictureCollator(NO_CHANGE_BUT_RANDOM, equal_lengths=True)
+    starts = []
+    for seed in range(1500):
+        batch = collate([item(30, seed), item(20, seed)])
+        assert batch["attention_mask"].all() and batch["input_features"].shape == (2, 20, 64)
+        torch.testing.assert_close(batch["input_features"][1], item(20)["inputs"])
+        starts.append(round(-10 * (float(batch["input_features"][0, 0, 0]) + 1)))
+    assert scipy.stats.chisquare(np.bincount(starts, minlength=11)).pvalue > 0.01
+    # A clip of two frames does not cut all others to two.
+    batch = collate([item(30), item(2)])
+    assert batch["attention_mask"].sum(1).tolist() == [15, 2]
 
 
 def test_collator_gives_the_same_batch_whatever_was_drawn_before():

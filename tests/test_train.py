@@ -10,6 +10,7 @@ import torch
 import transformers
 import yaml
 from huggingface_hub import ModelCard
+from own_recordings import write_recordings
 from small_network import small_classifier
 
 import dusha
@@ -128,6 +129,7 @@ def test_list_setups_names_all_of_them(monkeypatch, capsys):
         (["--num_train_epochs", "0"], ["num_train_epochs"]),
         (["--label_smoothing", "1"], ["label_smoothing"]),
         (["--resume_from_checkpoint", "last"], ["checkpoint", "leave"]),
+        (["--resume_from_checkpoint", "nowhere"], ["nowhere", "last"]),
     ],
 )
 def test_main_when_used_wrongly_ends_with_one_line(
@@ -296,23 +298,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, splits, small_m
     assert epochs == [1, 2, 3]
 
 
-def write_recordings(folder, labels, speakers=(), rate=22050, count=8):
-    """Tones whose pitch is their label, at a rate that is not the model's."""
-    rows = ["path,label,speaker"]
-    for number in range(count):
-        label = labels[number % len(labels)]
-        pitch = 200 * (1 + labels.index(label))
-        tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(rate // 4 + 500 * number) / rate)
-        soundfile.write(folder / f"{number}.flac", np.stack([tone, tone], 1), rate)
-        speaker = speakers[number % len(speakers)] if speakers else ""
-        rows.append(f"{number}.flac,{label},{speaker}")
-    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
-    return folder / "clips.csv"
-
-
 def test_train_on_own_recordings_when_labels_are_other_ones(tmp_path, small_model):
-    (tmp_path / "train").mkdir()
-    (tmp_path / "test").mkdir()
     table = write_recordings(tmp_path / "train", ["no", "yes", "maybe"], count=12)
     test_table = write_recordings(tmp_path / "test", ["yes", "no"], count=4)
     cache = tmp_path / "cache"
@@ -326,8 +312,27 @@ def test_train_on_own_recordings_when_labels_are_other_ones(tmp_path, small_mode
     assert len(caches) == 2
     run(tmp_path / "again", *options, *more)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")} == caches
+    assert not list((tmp_path / "model").glob("checkpoint-*"))
     with pytest.raises(WrongUseError, match="in both"):
         run(tmp_path / "model", "--train_file", table, "--test_file", table)
+
+
+def test_train_when_the_folder_holds_a_run_that_did_not_end(tmp_path, splits, small_model):
+    checkpoint = tmp_path / "checkpoint-7"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 7}')
+    with pytest.raises(WrongUseError, match=r"checkpoint-7.*last.*--output_dir"):
+        run(tmp_path, "--model_name_or_path", small_model, splits=splits)
+    (checkpoint / "trainer_state.json").unlink()
+    options = ("--keep_checkpoints", "--resume_from_checkpoint", "auto")
+    run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
+    longer = run(
+        tmp_path,
+        *("--model_name_or_path", small_model, "--resume_from_checkpoint", "auto"),
+        *("--num_train_epochs", 2),
+        splits=splits,
+    )
+    assert [entry["epoch"] for entry in longer.log_history if "eval_loss" in entry] == [1, 2]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,99 @@
+"""Training by two processes on one machine, started by torchrun and by accelerate."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from own_recordings import write_recordings
+from small_network import small_config
+
+from evaluation_dusha import load_model, predict_rows
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
+from predictions_dusha import read_predictions
+from test_sets_dusha import named_rows
+
+pytestmark = pytest.mark.timeout(900)
+LABELS = ["angry", "sad", "neutral", "positive"]
+LAUNCHERS = {
+    "torchrun": ("-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", 29511),
+    "accelerate": (
+        # It means several processes; without a GPU they meet over gloo. Its --cpu asks for MPI.
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2),
+        *("--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--main_process_port", 29512),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """Options of a run on 96 + 21 recordings, which two processes cannot share evenly."""
+    folder = tmp_path_factory.mktemp("two")
+    table = write_recordings(folder / "train", LABELS, 96, "abcdefgh")
+    test_table = write_recordings(folder / "test", LABELS, 21, "xyz")
+    torch.manual_seed(0)
+    DushaForAudioClassification(small_config(num_mel_bins=64)).save_pretrained(folder / "small")
+    DushaFeatureExtractor().save_pretrained(folder / "small")
+    return (
+        *("--train_file", table, "--test_file", test_table, "--cache_dir", folder / "cache"),
+        *("--model_name_or_path", folder / "small", "--learning_rate", "1e-2", "--quiet"),
+        *("--num_train_epochs", "12", "--validation", "0.2", "--crop", "10"),
+        *("--frequency_mask", "0", "--time_mask", "0"),
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(options, shell, repository, tmp_path_factory):
+    """The folder of the run by one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    shell(
+        *(repository / "train.py", *options, "--per_device_train_batch_size", "16"),
+        *("--output_dir", folder / "model"),
+        cwd=folder,
+    )
+    return folder / "model"
+
+
+@pytest.mark.parametrize("launcher", list(LAUNCHERS))
+def test_two_processes_train_as_one_does(launcher, options, alone, shell, repository, tmp_path):
+    done = shell(
+        *(*LAUNCHERS[launcher], repository / "train.py", *options),
+        *("--per_device_train_batch_size", "8", "--output_dir", tmp_path / "model"),
+        cwd=tmp_path,
+    )
+    # One of the two speaks.
+    assert done.stdout.count("true \\ predicted") == 1
+    metrics, expected = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "model", alone)
+    )
+    assert metrics["clips"] == expected["clips"]
+    steps = [
+        [entry["step"] for entry in one["log_history"] if "eval_loss" in entry]
+        for one in (metrics, expected)
+    ]
+    assert steps[0] == steps[1]
+    # Each clip once and in order, although 21 clips are no multiple of two.
+    predictions = read_predictions(tmp_path / "model" / "test_predictions.csv")
+    assert predictions.ids == read_predictions(alone / "test_predictions.csv").ids
+    right = predictions.answers == predictions.references
+    assert metrics["test"]["accuracy"] == pytest.approx(right.mean())
+    assert expected["test"]["accuracy"] >= 0.9
+    assert metrics["test"]["accuracy"] >= 0.9
+
+
+def test_model_of_two_processes_answers_as_they_did(options, shell, repository, tmp_path):
+    """What the processes gathered is what one process computes from the saved model."""
+    shell(
+        *(*LAUNCHERS["torchrun"], repository / "train.py", *options, "--max_steps", "3"),
+        *("--per_device_train_batch_size", "8", "--output_dir", tmp_path / "model"),
+        cwd=tmp_path,
+    )
+    gathered = read_predictions(tmp_path / "model" / "test_predictions.csv")
+    test_table = options[options.index("--test_file") + 1]
+    model, extractor = load_model(str(tmp_path / "model"), "cpu")
+    computed = predict_rows(model, extractor, named_rows(str(test_table)), quiet=True)
+    assert computed.ids == gathered.ids
+    assert computed.references.tolist() == gathered.references.tolist()
+    np.testing.assert_allclose(computed.probabilities, gathered.probabilities, atol=1e-5)
