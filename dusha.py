@@ -29,7 +29,6 @@ from options_dusha import (
     add_corpus_options,
     add_source_options,
     digest,
-    split_list,
 )
 from processes_dusha import workers_end_with_us
 from splits_dusha import (
@@ -271,7 +270,7 @@ def load_dataset(
             cache_dir=cache_dir,
             config_name=name,
             data_dir=data_dir,
-            base_url=split_list(base_url or ()),
+            base_url=(base_url,) if isinstance(base_url, str) else tuple(base_url or ()),
             archive_dir=cache_dir,
             **options,
         )
@@ -335,7 +334,8 @@ def write_folder(
                 quiet,
             ):
                 written.append(name)
-    write_card(output_dir)
+            # Each time: what is written can be read, whatever becomes of the next one.
+            write_card(output_dir)
     return written
 
 

@@ -412,6 +412,14 @@ def test_program_when_the_stock_loader_reads_its_folder(archives, tmp_path, monk
         assert rows(datasets.load_dataset("dusha", name, streaming=True)) == rows(dataset)
 
 
+def test_program_when_one_of_several_fails(archives, complain, tmp_path):
+    alone = ["--parts", "crowd_train,crowd_test"]
+    status, complaint = complain("crowd", "podcast", "--data_dir", archives, *alone)
+    assert status == 2
+    assert "configuration podcast holds none of the parts" in complaint
+    assert datasets.get_dataset_config_names(str(tmp_path / "dusha")) == ["crowd"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
