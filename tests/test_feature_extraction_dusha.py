@@ -200,7 +200,7 @@ def test_waveform_when_given_in_any_form_gives_same_features(extractor, same):
     batch = extractor(same, RATE)
     assert len(batch["input_features"]) == 1
     np.testing.assert_allclose(
-        batch["input_features"][0], one(extractor, FLOATS), atol=1e-5, rtol=0
+        batch["input_features"][0], one(extractor, FLOATS), atol=1e-4, rtol=0
     )
 
 
@@ -278,7 +278,7 @@ def test_sampling_rate_when_missing_is_assumed_with_a_warning(extractor, caplog)
         batch = extractor(FLOATS)
     logging.disable_propagation()
     assert "sampling_rate was not given" in caplog.text
-    np.testing.assert_allclose(batch["input_features"][0], one(extractor, FLOATS), atol=1e-5)
+    np.testing.assert_allclose(batch["input_features"][0], one(extractor, FLOATS), atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
@@ -353,7 +353,7 @@ def test_features_when_in_a_batch_equal_those_of_clip_alone(lengths, side, seed)
         real = batch["attention_mask"][row] == 1
         # Not bit by bit: sums of MKL depend on where in memory a clip lies.
         np.testing.assert_allclose(
-            batch["input_features"][row][real], one(extractor, clip), atol=1e-5, rtol=0
+            batch["input_features"][row][real], one(extractor, clip), atol=1e-4, rtol=0
         )
         assert (batch["input_features"][row][~real] == -80).all()
         expected = np.arange(frames) < real.sum()
@@ -382,7 +382,7 @@ def test_batch_when_numpy_or_torch_is_the_same(extractor):
     first = extractor(clips, RATE, return_tensors="np")
     second = extractor(clips, RATE, return_tensors="pt")
     for name in first:
-        np.testing.assert_allclose(first[name], second[name].numpy(), atol=1e-5)
+        np.testing.assert_allclose(first[name], second[name].numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_batch_when_padding_is_chosen_has_that_length(extractor, options, frames
 def test_batch_when_cut_without_padding_keeps_beginnings(extractor):
     batch = extractor([FLOATS, FLOATS[:500]], RATE, max_length=6, truncation=True)
     assert [len(features) for features in batch["input_features"]] == [6, 4]
-    np.testing.assert_allclose(batch["input_features"][0], one(extractor, FLOATS)[:6], atol=1e-5)
+    np.testing.assert_allclose(batch["input_features"][0], one(extractor, FLOATS)[:6], atol=1e-4)
 
 
 def test_batch_when_options_contradict_is_refused(extractor):
@@ -450,7 +450,7 @@ def test_stock_collator_when_given_rows_pads_as_the_extractor_does(extractor, as
     expected = extractor(clips, RATE, return_tensors="pt")
     for name in expected:
         torch.testing.assert_close(
-            collated[name], expected[name], atol=1e-5, rtol=0, check_dtype=False
+            collated[name], expected[name], atol=1e-4, rtol=0, check_dtype=False
         )
     assert collated["input_features"].dtype == torch.float32
     assert collated["labels"].tolist() == [0, 1]
@@ -474,7 +474,7 @@ def test_extractor_when_saved_and_loaded_is_the_same(tmp_path):
     ):
         assert type(loaded) is DushaFeatureExtractor
         assert loaded.to_dict() == extractor.to_dict()
-        np.testing.assert_allclose(one(loaded, FLOATS), one(extractor, FLOATS), atol=1e-5)
+        np.testing.assert_allclose(one(loaded, FLOATS), one(extractor, FLOATS), atol=1e-4)
 
 
 def test_extractor_when_written_as_json_comes_back(tmp_path):
@@ -501,7 +501,7 @@ def test_extractor_when_used_stays_small_and_equal():
     assert pickle.dumps(used) == pickle.dumps(new)
     assert len(pickle.dumps(used)) < 1000
     again = pickle.loads(pickle.dumps(used))
-    np.testing.assert_allclose(one(again, FLOATS), one(new, FLOATS), atol=1e-5)
+    np.testing.assert_allclose(one(again, FLOATS), one(new, FLOATS), atol=1e-4)
 
 
 def test_pad_when_given_what_other_collators_give_keeps_types(extractor):
