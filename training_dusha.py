@@ -123,6 +123,9 @@ class DushaTrainingArguments(TrainingArguments):
         if not torch.accelerator.is_available():
             # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
             self.use_cpu, self.dataloader_pin_memory = True, False
+        if self.load_best_model_at_end and self.save_strategy == "steps":
+            # The best one is chosen among those that are kept.
+            self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
         super().__post_init__()
         # Clips brings the columns that the collators and the loss need, beyond the model's own.
         self.remove_unused_columns = False
