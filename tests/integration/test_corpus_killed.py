@@ -74,6 +74,8 @@ def start_process(arguments):
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C and hands that on; a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
