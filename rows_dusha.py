@@ -97,6 +97,8 @@ def join_tables(tables: list[pa.Table]) -> pa.Table:
         column = table[name]
         table = table.drop_columns(name)
         joined.append(column.unify_dictionaries().combine_chunks())
+    # Of a hundred megabytes, what follows would find little use for the pieces.
+    pa.default_memory_pool().release_unused()
     return pa.table(joined, schema)
 
 
