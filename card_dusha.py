@@ -11,7 +11,8 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
-from folder_dusha import lock_folder, read_footer
+from command_line_dusha import WrongUseError
+from folder_dusha import first_footer, lock_folder, read_footer
 from splits_dusha import CONFIGURATIONS, DESCRIPTIONS, MANIFESTS, RAW
 
 HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
@@ -86,9 +87,9 @@ def find_prepared(folder: Path) -> list[Prepared]:
     found = []
     for name in CONFIGURATIONS:
         paths = sorted((folder / name).glob("*.parquet"))
-        if not paths:
+        footer = first_footer(paths)
+        if footer is None:
             continue
-        footer = read_footer(paths[0])
         shards: dict[str, list[Path]] = {}
         for file_name in footer["files"]:
             shards.setdefault(file_name.split("-")[0], []).append(folder / name / file_name)
@@ -110,6 +111,16 @@ def write_card(folder: str | os.PathLike) -> None:
         temporary = folder / ".README.md.incomplete"
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / "README.md")
+
+
+def refuse_foreign_card(folder: str | os.PathLike) -> None:
+    """Raise a WrongUseError if a folder has a README.md that is not the card of our work."""
+    card = Path(folder) / "README.md"
+    if card.exists() and not find_prepared(Path(folder)):
+        raise WrongUseError(
+            f"{card} is no card of a prepared corpus and would be replaced: choose another "
+            "--output_dir, such as dusha"
+        )
 
 
 def default_name(names: list[str]) -> str:

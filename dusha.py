@@ -16,7 +16,7 @@ import datasets
 import pyarrow as pa
 
 from archives_dusha import Members, find_archives
-from card_dusha import CITATION, HOMEPAGE, LICENSE, SUMMARY, write_card
+from card_dusha import CITATION, HOMEPAGE, LICENSE, SUMMARY, refuse_foreign_card, write_card
 from clips_dusha import content_key
 from columns_dusha import corpus_features, cut_rows, read_tables, row_bytes
 from command_line_dusha import WorkFailedError, WrongUseError, run_program
@@ -319,6 +319,7 @@ def write_folder(
     """
     for name in names:
         check_name(name)
+    refuse_foreign_card(output_dir)
     written = []
     with no_bars(quiet):
         for name in names:

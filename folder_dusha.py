@@ -25,7 +25,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from columns_dusha import cut_rows, read_tables, row_bytes
-from command_line_dusha import WorkFailedError
+from command_line_dusha import WorkFailedError, WrongUseError
 from lists_dusha import write_lists
 from processes_dusha import end_with
 from splits_dusha import Plan
@@ -81,12 +81,13 @@ def write_configuration(
         Whether anything was written.
 
     Raises:
-        WrongUseError: from make_plan.
+        WrongUseError: from make_plan, or the place is taken by something else.
         WorkFailedError: an archive cannot be read.
     """
     folder = Path(output_dir)
     if is_complete(folder / name, content_id):
         return False
+    refuse_foreign(folder / name)
     plan = make_plan()
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
@@ -142,12 +143,31 @@ def read_footer(path: Path) -> dict:
 def is_complete(folder: Path, content_id: str) -> bool:
     """Tell whether a configuration's folder holds all shards of a content."""
     paths = sorted(folder.glob("*.parquet"))
-    if not paths:
-        return False
-    footer = read_footer(paths[0])
-    return footer["content_id"] == content_id and sorted(footer["files"]) == [
-        path.name for path in paths
-    ]
+    footer = first_footer(paths)
+    return (
+        footer is not None
+        and footer["content_id"] == content_id
+        and sorted(footer["files"]) == [path.name for path in paths]
+    )
+
+
+def first_footer(paths: list[Path]) -> dict | None:
+    """Read our entry in the first of some shards; None where there is no shard of ours."""
+    try:
+        return read_footer(paths[0])
+    except (IndexError, OSError, KeyError, TypeError, pa.ArrowInvalid):
+        # None; just being replaced by another process; somebody else's; no Parquet at all.
+        return None
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise a WrongUseError if a folder that is about to be replaced is not our work."""
+    is_used = folder.exists() and any(folder.iterdir())
+    if is_used and first_footer(sorted(folder.glob("*.parquet"))) is None:
+        raise WrongUseError(
+            f"{folder} holds files that are no prepared corpus and would be replaced: choose "
+            "another --output_dir, or move them away"
+        )
 
 
 def cut_shards(plan: Plan, input_features: bool) -> list[Shard]:

@@ -10,8 +10,9 @@ from small_corpus import make_clips, write_corpus
 import folder_dusha
 from archives_dusha import open_members
 from columns_dusha import corpus_features
-from command_line_dusha import WorkFailedError
+from command_line_dusha import WorkFailedError, WrongUseError
 from folder_dusha import (
+    first_footer,
     is_complete,
     leaf_paths,
     parquet_options,
@@ -178,6 +179,23 @@ def test_replace_folder_when_stopped_in_between(tmp_path):
 
 def test_is_complete_when_nothing_is_there(tmp_path):
     assert not is_complete(tmp_path / "nothing", "id")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 not really PAR1"])
+def test_write_configuration_when_the_place_is_taken(content, write, tmp_path):
+    theirs = tmp_path / "dusha" / "crowd" / "thesis.parquet"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(content)
+    with pytest.raises(WrongUseError, match="no prepared corpus and would be replaced"):
+        write()
+    assert theirs.read_bytes() == content
+
+
+def test_first_footer_when_the_file_is_gone(tmp_path):
+    assert first_footer([]) is None
+    assert first_footer([tmp_path / "gone.parquet"]) is None
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    assert first_footer([tmp_path / "other.parquet"]) is None
 
 
 def test_write_configuration_when_the_archive_changes_underneath(write, tmp_path, plan):
