@@ -1,9 +1,19 @@
 """A network of a few hundred weights, built as the published one, for tests that need many."""
 
+import pytest
 import torch
 
 from configuration_dusha import DushaConfig
 from modeling_dusha import DushaForAudioClassification
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for one another make these small sums slower where other tests run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def small_config(**changes) -> DushaConfig:
@@ -49,3 +59,21 @@ def small_classifier(seed: int = 0, **changes) -> DushaForAudioClassification:
 def random_features(*shape: int, seed: int = 0) -> torch.Tensor:
     """Features of the usual range, -80 to 0 dB."""
     return -80 * torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(clips, lefts=None, frames=None, filling=-80.0):
+    """Put clips of (frames, mels) into one batch, each at its place; returns features and mask."""
+    lefts = lefts or [0] * len(clips)
+    frames = frames or max(left + len(clip) for clip, left in zip(clips, lefts, strict=True))
+    features = torch.full((len(clips), frames, clips[0].shape[1]), filling)
+    mask = torch.zeros(len(clips), frames, dtype=torch.int32)
+    for row, (clip, left) in enumerate(zip(clips, lefts, strict=True)):
+        features[row, left : left + len(clip)] = clip
+        mask[row, left : left + len(clip)] = 1
+    return features, mask
+
+
+@torch.no_grad()
+def alone(model, clip):
+    """The logits of one clip of (frames, mels) by itself, without a mask."""
+    return model(clip.unsqueeze(0)).logits[0]

@@ -12,6 +12,7 @@ import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_network import one_thread  # noqa: F401 - a fixture of every test here
 from transformers import AutoFeatureExtractor, BatchFeature, DataCollatorWithPadding
 
 from feature_extraction_dusha import DushaFeatureExtractor, resample_waveform
@@ -59,15 +60,6 @@ KINDS = (
     "click",
     "fade",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for one another make these small sums slower where other tests run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

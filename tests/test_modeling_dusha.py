@@ -1,10 +1,9 @@
-"""The network: its shape, its answers in any batch, and what Transformers asks of every model."""
+"""The network: its layers and its published answers, its losses, compiled and exported."""
 
 import copy
 import json
 import math
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small_network import enliven, random_features, small_classifier, small_config
+from small_network import (
+    alone,
+    batch_of,
+    one_thread,  # noqa: F401 - a fixture of every test here
+    random_features,
+    small_classifier,
+    small_config,
+)
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 import modeling_dusha
 from configuration_dusha import DushaConfig
@@ -28,45 +30,8 @@ from modeling_dusha import (
     DushaConvLayer,
     DushaForAudioClassification,
     DushaInvertedResidual,
-    DushaModel,
     classification_loss,
-    frame_mask,
-    hides_frames,
-    masked_batch_norm,
-    move_to_front,
 )
-
-CLASSES = {
-    DushaModel: "AutoModel",
-    DushaForAudioClassification: "AutoModelForAudioClassification",
-}
-
-
-def batch_of(clips, lefts=None, frames=None, filling=-80.0):
-    """Put clips of (frames, mels) into one batch, each at its place; returns features and mask."""
-    lefts = lefts or [0] * len(clips)
-    frames = frames or max(left + len(clip) for clip, left in zip(clips, lefts, strict=True))
-    features = torch.full((len(clips), frames, clips[0].shape[1]), filling)
-    mask = torch.zeros(len(clips), frames, dtype=torch.int32)
-    for row, (clip, left) in enumerate(zip(clips, lefts, strict=True)):
-        features[row, left : left + len(clip)] = clip
-        mask[row, left : left + len(clip)] = 1
-    return features, mask
-
-
-@torch.no_grad()
-def alone(model, clip):
-    """The logits of one clip of (frames, mels) by itself, without a mask."""
-    return model(clip.unsqueeze(0)).logits[0]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for one another make these small sums slower where other tests run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +109,23 @@ def test_dimensions_when_configured_are_followed():
         (6, 3, 6),
         (6, 3, 6),
     ]
+
+
+def test_half_precision_when_published_weights_keeps_answers(published, real_clips):
+    clips, reference = real_clips
+    half = copy.deepcopy(published).to(torch.bfloat16)
+    logits = torch.stack([alone(half, clip) for clip in clips[:8]]).float()
+    assert (logits.argmax(1) == reference[:8].argmax(1)).sum() >= 7
+    assert (logits - reference[:8]).abs().max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask_shape"), [((2, 12, 30), None), ((30, 12), None), ((2, 30, 12), (2, 29))]
+)
+def test_forward_when_shapes_are_wrong_says_which(shape, mask_shape):
+    mask = None if mask_shape is None else torch.ones(mask_shape)
+    with pytest.raises(ValueError, match=r"must be .*30.*|must be \(batch, frames, 12\)"):
+        small_classifier()(torch.zeros(shape), mask)
 
 
 # Layers
@@ -249,6 +231,7 @@ import resource, torch
 from configuration_dusha import DushaConfig
 from modeling_dusha import DushaForAudioClassification
 
+
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -272,140 +255,6 @@ print(before, peak())
     before, after = map(float, printed.split())
     # The whole matrix of weights alone would take 138 MiB, and its making as much again.
     assert after - before < 400
-
-
-# Padding
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    clips=st.lists(
-        st.tuples(st.integers(1, 70), st.integers(0, 20), st.integers(0, 20)),
-        min_size=1,
-        max_size=5,
-    ),
-    filling=st.sampled_from([-80.0, 0.0, 17.3, math.inf, math.nan]),
-    weights=st.integers(0, 3),
-    kind=st.sampled_from([torch.int32, torch.int64, torch.bool, torch.float32]),
-)
-def test_logits_when_padded_anyhow_equal_those_of_clip_alone(clips, filling, weights, kind):
-    model = small_classifier(weights)
-    sounds = [random_features(frames, 12, seed=i) for i, (frames, _, _) in enumerate(clips)]
-    frames = max(left + length + right for length, left, right in clips)
-    features, mask = batch_of(sounds, [left for _, left, _ in clips], frames, filling)
-    with torch.no_grad():
-        outputs = model(features, mask.to(kind))
-    for row, sound in enumerate(sounds):
-        torch.testing.assert_close(outputs.logits[row], alone(model, sound), atol=1e-4, rtol=1e-5)
-
-
-def test_states_when_padded_equal_those_of_clip_alone():
-    model = small_classifier()
-    sounds = [random_features(17, 12, seed=1), random_features(40, 12, seed=2)]
-    features, mask = batch_of(sounds, [9, 0], frames=51)
-    with torch.no_grad():
-        together = model.dusha(features, mask, output_hidden_states=True)
-        for row, sound in enumerate(sounds):
-            single = model.dusha(sound.unsqueeze(0), output_hidden_states=True)
-            for ours, theirs in zip(together.hidden_states, single.hidden_states, strict=True):
-                torch.testing.assert_close(ours[row, :, :, : theirs.shape[3]], theirs[0])
-            last = single.last_hidden_state[0]
-            inside, behind = together.last_hidden_state[row].split(
-                [last.shape[2], together.last_hidden_state.shape[3] - last.shape[2]], dim=2
-            )
-            torch.testing.assert_close(inside, last)
-            assert (behind == 0).all()
-
-
-def test_mask_when_all_ones_equals_none():
-    model = small_classifier()
-    features = random_features(2, 33, 12)
-    mask = torch.ones(2, 33, dtype=torch.int32)
-    assert torch.equal(model(features, mask).logits, model(features).logits)
-    assert not hides_frames(mask)
-    assert not hides_frames(None)
-
-
-def test_clip_when_all_padding_gets_finite_logits_and_spoils_no_other():
-    model = small_classifier()
-    sound = random_features(20, 12)
-    features, mask = batch_of([sound, sound])
-    mask[0] = 0
-    logits = model(features, mask).logits
-    assert logits.isfinite().all()
-    torch.testing.assert_close(logits[1], alone(model, sound))
-
-
-def test_frames_when_mask_has_holes_are_joined():
-    model = small_classifier()
-    sound = random_features(20, 12)
-    mask = torch.ones(1, 20)
-    mask[0, [3, 4, 11]] = 0
-    logits = model(sound.unsqueeze(0), mask).logits[0]
-    torch.testing.assert_close(logits, alone(model, sound[mask[0].bool()]))
-
-
-def test_move_to_front_keeps_order_and_counts():
-    frames = torch.arange(1.0, 11.0).view(2, 5, 1)
-    features, lengths = move_to_front(frames, torch.tensor([[0, 0, 1, 1, 1], [1, 0, 0, 0, 0]]))
-    assert features.squeeze(2).tolist() == [[3, 4, 5, 0, 0], [6, 0, 0, 0, 0]]
-    assert lengths.tolist() == [3, 1]
-
-
-def test_frame_mask_marks_frames_within_lengths():
-    mask = frame_mask(torch.zeros(2, 4, 3, 5), torch.tensor([2, 5]), torch.bool)
-    assert mask.shape == (2, 1, 1, 5)
-    assert mask.sum(3).flatten().tolist() == [2, 5]
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_masked_batch_norm_equals_normalising_real_frames_only(kind):
-    states = (torch.randn(3, 5, 4, 9) * 3 + 2).to(kind)
-    lengths = torch.tensor([9, 2, 5])
-    ours, theirs = nn.BatchNorm2d(5).train(), nn.BatchNorm2d(5).train()
-    result = masked_batch_norm(states, lengths, ours)
-    real = torch.cat([clip[:, :, :n] for clip, n in zip(states, lengths, strict=True)], dim=2)
-    expected = theirs(real.unsqueeze(0).float())[0]
-    start = 0
-    for clip, length in zip(result, lengths.tolist(), strict=True):
-        torch.testing.assert_close(
-            clip[:, :, :length].float(),
-            expected[:, :, start : start + length],
-            atol=1e-5 if kind is torch.float32 else 0.02,
-            rtol=1e-5 if kind is torch.float32 else 0.02,
-        )
-        start += length
-    assert result.dtype == kind
-    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
-    torch.testing.assert_close(ours.running_var, theirs.running_var)
-    assert ours.num_batches_tracked == theirs.num_batches_tracked == 1
-
-
-def test_training_step_when_padded_equals_step_without_padding():
-    sounds = [random_features(24, 12, seed=seed) for seed in range(3)]
-    labels = torch.tensor([0, 1, 3])
-    plain, padded = small_classifier().train(), small_classifier().train()
-    first = plain(torch.stack(sounds), labels=labels)
-    features, mask = batch_of(sounds, [5, 0, 17], frames=60, filling=0.0)
-    second = padded(features, mask, labels=labels)
-    torch.testing.assert_close(second.logits, first.logits, atol=1e-4, rtol=1e-4)
-    first.loss.backward()
-    second.loss.backward()
-    for (name, ours), theirs in zip(padded.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(
-            ours.grad, theirs.grad, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: name + text
-        )
-    for ours, theirs in zip(padded.buffers(), plain.buffers(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("shape", "mask_shape"), [((2, 12, 30), None), ((30, 12), None), ((2, 30, 12), (2, 29))]
-)
-def test_forward_when_shapes_are_wrong_says_which(shape, mask_shape):
-    mask = None if mask_shape is None else torch.ones(mask_shape)
-    with pytest.raises(ValueError, match=r"must be .*30.*|must be \(batch, frames, 12\)"):
-        small_classifier()(torch.zeros(shape), mask)
 
 
 # Loss
@@ -474,296 +323,6 @@ def test_training_when_any_problem_type_lowers_loss_and_keeps_configuration(prob
     assert losses[-1] < losses[0]
     assert model.config.problem_type == problem_type
     assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-# Saving and loading
-
-
-@pytest.mark.parametrize("model_class", CLASSES)
-def test_model_when_saved_and_loaded_answers_the_same(model_class, tmp_path):
-    model = enliven_any(model_class(small_config()))
-    model.save_pretrained(tmp_path)
-    features, mask = batch_of([random_features(9, 12), random_features(30, 12)])
-    loaded, report = model_class.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert not loaded.training
-    for ours, theirs in zip(
-        model(features, mask).to_tuple(), loaded(features, mask).to_tuple(), strict=True
-    ):
-        assert torch.equal(ours, theirs)
-    assert loaded.config.to_diff_dict() == model.config.to_diff_dict()
-
-
-def enliven_any(model):
-    """Enliven a model of either class."""
-    if isinstance(model, DushaForAudioClassification):
-        return enliven(model)
-    holder = DushaForAudioClassification(model.config)
-    holder.dusha = model
-    return enliven(holder).dusha
-
-
-def test_folder_when_saved_loads_by_auto_classes(tmp_path):
-    model = small_classifier()
-    model.save_pretrained(tmp_path)
-    settings_saved = json.loads((tmp_path / "config.json").read_text())
-    assert settings_saved["auto_map"] == {
-        "AutoConfig": "configuration_dusha.DushaConfig",
-        "AutoModel": "modeling_dusha.DushaModel",
-        "AutoModelForAudioClassification": "modeling_dusha.DushaForAudioClassification",
-    }
-    assert {"configuration_dusha.py", "modeling_dusha.py"} <= {p.name for p in tmp_path.iterdir()}
-    assert type(AutoConfig.from_pretrained(tmp_path)) is DushaConfig
-    assert type(AutoModel.from_pretrained(tmp_path)) is DushaModel
-    loaded = AutoModelForAudioClassification.from_pretrained(tmp_path)
-    assert type(loaded) is DushaForAudioClassification
-    assert torch.equal(loaded.classifier.weight, model.classifier.weight)
-
-
-def test_auto_classes_when_given_configuration_build_models():
-    config = small_config()
-    assert type(AutoConfig.for_model("dusha")) is DushaConfig
-    assert type(AutoModel.from_config(config)) is DushaModel
-    model = AutoModelForAudioClassification.from_config(config)
-    assert type(model) is DushaForAudioClassification
-
-
-def test_head_when_base_model_was_saved_is_new(tmp_path):
-    base = enliven_any(DushaModel(small_config()))
-    base.save_pretrained(tmp_path)
-    loaded, report = DushaForAudioClassification.from_pretrained(tmp_path, output_loading_info=True)
-    assert set(report["missing_keys"]) == {"classifier.weight", "classifier.bias"}
-    kept = loaded.dusha.state_dict()
-    assert all(torch.equal(kept[name], weight) for name, weight in base.state_dict().items())
-
-
-def test_weights_when_given_as_state_dict_are_taken(tmp_path):
-    model = small_classifier()
-    loaded = DushaForAudioClassification.from_pretrained(
-        None, config=model.config, state_dict=model.state_dict()
-    )
-    features = random_features(1, 20, 12)
-    assert torch.equal(loaded(features).logits, model(features).logits)
-
-
-def test_head_when_number_of_labels_changes_is_new_and_the_rest_is_kept(tmp_path):
-    model = small_classifier()
-    model.save_pretrained(tmp_path)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
-        DushaForAudioClassification.from_pretrained(tmp_path, num_labels=7)
-    loaded = DushaForAudioClassification.from_pretrained(
-        tmp_path, num_labels=7, ignore_mismatched_sizes=True
-    )
-    features = random_features(1, 20, 12)
-    assert loaded(features).logits.shape == (1, 7)
-    assert len(loaded.config.id2label) == 7
-    torch.testing.assert_close(
-        loaded.dusha(features).pooler_output, model.dusha(features).pooler_output
-    )
-
-
-def test_labels_when_given_by_name_are_saved(tmp_path):
-    names = {0: "calm", 1: "upset", 2: "other"}
-    small_classifier(id2label=names).save_pretrained(tmp_path)
-    config = AutoConfig.from_pretrained(tmp_path)
-    assert config.id2label == names
-    assert config.label2id == {"calm": 0, "upset": 1, "other": 2}
-
-
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_half_precision_when_loaded_is_close_to_full(kind, tmp_path):
-    model = small_classifier()
-    model.save_pretrained(tmp_path)
-    half = DushaForAudioClassification.from_pretrained(tmp_path, dtype=kind)
-    assert {p.dtype for p in half.parameters()} == {kind}
-    features, mask = batch_of([random_features(9, 12), random_features(30, 12)], [2, 0])
-    full = model(features, mask).logits
-    for given_as in (torch.float32, kind):
-        logits = half(features.to(given_as), mask).logits
-        assert logits.dtype == kind
-        tolerance = 0.05 * full.abs().max().item()
-        torch.testing.assert_close(logits.float(), full, atol=tolerance, rtol=0)
-    half.save_pretrained(tmp_path / "half")
-    assert AutoConfig.from_pretrained(tmp_path / "half").dtype == kind
-
-
-def test_half_precision_when_published_weights_keeps_answers(published, real_clips):
-    clips, reference = real_clips
-    half = copy.deepcopy(published).to(torch.bfloat16)
-    logits = torch.stack([alone(half, clip) for clip in clips[:8]]).float()
-    assert (logits.argmax(1) == reference[:8].argmax(1)).sum() >= 7
-    assert (logits - reference[:8]).abs().max() < 0.5
-
-
-def test_training_under_autocast_stays_finite_and_keeps_statistics_in_full():
-    model = small_classifier().train()
-    features, mask = batch_of([random_features(9, 12), random_features(30, 12)])
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model(features, mask, labels=torch.tensor([0, 1])).loss
-    loss.backward()
-    assert loss.isfinite()
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
-    assert model.dusha.stem.normalization.running_mean.dtype == torch.float32
-
-
-@pytest.mark.parametrize("device_map", ["auto", "cpu", {"": "cpu"}])
-def test_device_map_when_given_loads_the_same_model(device_map, tmp_path):
-    model = small_classifier()
-    model.save_pretrained(tmp_path)
-    loaded = DushaForAudioClassification.from_pretrained(tmp_path, device_map=device_map)
-    features = random_features(1, 20, 12)
-    torch.testing.assert_close(loaded(features).logits.cpu(), model(features).logits)
-
-
-def test_model_when_copied_or_pickled_answers_the_same():
-    model = small_classifier()
-    features = random_features(1, 20, 12)
-    expected = model(features).logits
-    assert torch.equal(copy.deepcopy(model)(features).logits, expected)
-    assert torch.equal(pickle.loads(pickle.dumps(model))(features).logits, expected)
-
-
-# Initial weights
-
-
-def forget_initialised(model):
-    """Drop the marks by which Transformers knows what it has initialised."""
-    for owner in (*model.modules(), *model.parameters(), *model.buffers()):
-        if getattr(owner, "_is_hf_initialized", False):
-            owner._is_hf_initialized = False
-
-
-def test_initial_weights_are_those_of_pytorch():
-    ours, theirs = (DushaForAudioClassification(small_config()) for _ in range(2))
-    forget_initialised(ours)
-    torch.manual_seed(3)
-    ours.init_weights()
-    torch.manual_seed(3)
-    theirs.apply(lambda module: getattr(module, "reset_parameters", lambda: None)())
-    for (name, first), second in zip(
-        ours.state_dict().items(), theirs.state_dict().values(), strict=True
-    ):
-        assert torch.equal(first, second), name
-    assert ours.dusha.attention.gamma.item() == 0
-
-
-def test_initial_weights_when_model_was_on_meta_are_the_same():
-    whole = DushaForAudioClassification(small_config())
-    forget_initialised(whole)
-    with torch.device("meta"):
-        empty = DushaForAudioClassification(small_config())
-    empty.to_empty(device="cpu")
-    forget_initialised(empty)
-    for model in (whole, empty):
-        torch.manual_seed(3)
-        model.init_weights()
-    for ours, theirs in zip(empty.state_dict().values(), whole.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-def test_initial_weights_when_missing_from_the_file_are_drawn(tmp_path):
-    model = small_classifier()
-    kept = {name: w for name, w in model.state_dict().items() if "blocks.2" not in name}
-    del kept["dusha.attention.gamma"]
-    model.save_pretrained(tmp_path, state_dict=kept)
-    loaded, report = DushaForAudioClassification.from_pretrained(tmp_path, output_loading_info=True)
-    assert "dusha.attention.gamma" in report["missing_keys"]
-    assert loaded.dusha.attention.gamma.item() == 0
-    block = loaded.dusha.blocks[2]
-    assert (block.expand_1x1.normalization.running_var == 1).all()
-    weight = block.expand_1x1.convolution.weight
-    assert 0 < weight.abs().max() <= 1 / math.sqrt(weight[0].numel())
-    assert torch.equal(loaded.dusha.stem.convolution.weight, model.dusha.stem.convolution.weight)
-
-
-def test_models_when_built_from_one_seed_are_equal():
-    weights = []
-    for _ in range(2):
-        torch.manual_seed(11)
-        weights.append(DushaForAudioClassification(small_config()).state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
-
-
-# Outputs
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_forward_when_repeated_is_deterministic(training):
-    features, mask = batch_of([random_features(9, 12), random_features(30, 12)])
-    model = small_classifier().train(training)
-    assert torch.equal(model(features, mask).logits, model(features, mask).logits)
-
-
-def test_outputs_when_more_is_asked_for_stay_the_same():
-    model = small_classifier()
-    features, mask = batch_of([random_features(9, 12), random_features(30, 12)])
-    plain = model(features, mask)
-    full = model(features, mask, output_hidden_states=True, output_attentions=True)
-    assert isinstance(plain, SequenceClassifierOutput)
-    assert plain.hidden_states is None
-    assert plain.attentions is None
-    torch.testing.assert_close(full.logits, plain.logits)
-    assert len(full.hidden_states) == model.config.num_hidden_layers + 1
-    assert len(full.attentions) == 1
-
-
-def test_outputs_when_configuration_asks_are_returned():
-    features = random_features(1, 20, 12)
-    model = small_classifier(output_hidden_states=True)
-    assert len(model(features).hidden_states) == 6
-    assert model(features, output_hidden_states=False).hidden_states is None
-    model = small_classifier(output_attentions=True)
-    assert len(model(features).attentions) == 1
-
-
-@pytest.mark.parametrize("by_configuration", [False, True])
-def test_outputs_when_tuples_are_asked_for_hold_the_same(by_configuration):
-    model = small_classifier()
-    features = random_features(1, 20, 12)
-    asked = {"output_hidden_states": True, "output_attentions": True}
-    expected = model(features, labels=torch.tensor([1]), **asked)
-    if by_configuration:
-        model.config.return_dict = False
-        outputs = model(features, labels=torch.tensor([1]), **asked)
-    else:
-        outputs = model(features, labels=torch.tensor([1]), return_dict=False, **asked)
-    assert isinstance(outputs, tuple)
-    loss, logits, states, attentions = outputs
-    assert torch.equal(loss, expected.loss)
-    assert torch.equal(logits, expected.logits)
-    assert all(torch.equal(a, b) for a, b in zip(states, expected.hidden_states, strict=True))
-    assert torch.equal(attentions[0], expected.attentions[0])
-
-
-def test_base_model_when_run_gives_embedding_that_is_the_mean():
-    model = enliven_any(DushaModel(small_config()))
-    outputs = model(random_features(2, 30, 12))
-    assert isinstance(outputs, BaseModelOutputWithPooling)
-    assert outputs.pooler_output.shape == (2, 10)
-    torch.testing.assert_close(outputs.pooler_output, outputs.last_hidden_state.mean((2, 3)))
-
-
-def test_gradients_when_outputs_are_kept_reach_states_and_attentions():
-    model = small_classifier()
-    outputs = model(random_features(1, 20, 12), output_hidden_states=True, output_attentions=True)
-    kept = (*outputs.hidden_states, *outputs.attentions)
-    for tensor in kept:
-        tensor.retain_grad()
-    outputs.logits[0, 0].backward()
-    assert all(tensor.grad is not None for tensor in kept)
-
-
-def test_gradient_checkpointing_when_asked_for_is_refused():
-    with pytest.raises(ValueError, match="does not support (gradient|activation) checkpointing"):
-        small_classifier().gradient_checkpointing_enable()
-
-
-def test_channels_last_when_chosen_changes_no_answer():
-    model = small_classifier()
-    features, mask = batch_of([random_features(9, 12), random_features(30, 12)])
-    expected = model(features, mask).logits
-    model.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(model(features, mask).logits, expected)
 
 
 # Compiled and exported
