@@ -77,3 +77,13 @@ def batch_of(clips, lefts=None, frames=None, filling=-80.0):
 def alone(model, clip):
     """The logits of one clip of (frames, mels) by itself, without a mask."""
     return model(clip.unsqueeze(0)).logits[0]
+
+
+def assert_same_step(model, other):
+    """Check that one training step left two models the same gradients and running statistics."""
+    for (name, ours), theirs in zip(model.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(
+            ours.grad, theirs.grad, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: name + text
+        )
+    for ours, theirs in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
