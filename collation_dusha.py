@@ -72,6 +72,8 @@ class Augmentation:
         time_mask: one mask over fewer frames than this; 0: none.
         crop: so many frames, less one, at most are cut off, at both ends together; 0: none.
         longest: what is longer is cut to so many frames at a random place; 0: nothing is.
+        stretch: time and Mel axis are stretched by up to so large a share, each at random, as
+            other tempos and vocal tracts would; 0: they are not.
         either_side: whether padding is split at random between the two sides.
         fill: what stands in masks and padding, in dB.
     """
@@ -80,6 +82,7 @@ class Augmentation:
     time_mask: int = 40
     crop: int = 40
     longest: int = 0
+    stretch: float = 0.0
     either_side: bool = True
     fill: float = SILENCE
 
@@ -93,6 +96,8 @@ class Augmentation:
             (frames, mels) with at most as many frames, at least one.
         """
         picture = features.T.unsqueeze(0)  # (1, mels, frames)
+        if self.stretch:
+            picture = self.stretched(picture)
         for size, axis in ((self.frequency_mask, 1), (self.time_mask, 2)):
             if size:
                 # A mask that is wider than the picture would begin before it.
@@ -103,6 +108,15 @@ class Augmentation:
         kept = min(kept, self.longest) if self.longest else kept
         start = draw_below(frames - kept + 1)
         return picture[0, :, start : start + kept].T
+
+    def stretched(self, picture: torch.Tensor) -> torch.Tensor:
+        """Stretch (1, mels, frames) along both axes; bands that this leaves empty are filled."""
+        tall, wide = (1 + self.stretch * (2 * torch.rand(2) - 1)).tolist()
+        mels, frames = picture.shape[1:]
+        size = (max(1, round(mels * tall)), max(1, round(frames * wide)))
+        picture = torch.nn.functional.interpolate(picture.unsqueeze(0), size, mode="bilinear")[0]
+        missing = max(0, mels - size[0])
+        return torch.nn.functional.pad(picture[:, :mels], (0, 0, 0, missing), value=self.fill)
 
 
 def draw_below(limit: int) -> int:

@@ -69,6 +69,7 @@ class RecipeOptions:
         time_mask: widest mask over frames.
         crop: most frames that are cut off.
         longest: frames that training clips are cut to.
+        stretch: share by which time and Mel axis are stretched.
         equal_lengths: whether the clips of a batch are cut to its shortest.
         pad_to_multiple_of: batches are padded to a multiple of so many frames.
         published_quirks: whether to do as the published code did.
@@ -131,6 +132,13 @@ class RecipeOptions:
     longest: int = field(
         default=0,
         metadata={"help": "frames that longer training clips are cut to, at random; 0: never"},
+    )
+    stretch: float = field(
+        default=0.0,
+        metadata={
+            "help": "stretch time and Mel axis by up to this share, as other tempos and vocal "
+            "tracts would, such as 0.1; 0: never"
+        },
     )
     equal_lengths: bool = field(
         default=False,
@@ -266,6 +274,8 @@ def check_options(recipe: RecipeOptions, arguments: DushaTrainingArguments) -> N
         raise WrongUseError("num_train_epochs is 0 and max_steps too: nothing would be learnt")
     if not 0 <= recipe.label_smoothing < 1:
         raise WrongUseError(f"label_smoothing is {recipe.label_smoothing}: take 0 to below 1")
+    if not 0 <= recipe.stretch < 1:
+        raise WrongUseError(f"stretch is {recipe.stretch}: take 0 to below 1")
     if not 0 <= arguments.average_decay < 1:
         raise WrongUseError(f"average_decay is {arguments.average_decay}: take 0 to below 1")
 
@@ -434,7 +444,12 @@ def make_collators(model, extractor, recipe: RecipeOptions) -> tuple:
     fill = PUBLISHED_FILL if recipe.published_quirks else SILENCE
     common = {"fill": fill, "mask": not recipe.published_quirks}
     augmentation = Augmentation(
-        recipe.frequency_mask, recipe.time_mask, recipe.crop, recipe.longest, fill=fill
+        recipe.frequency_mask,
+        recipe.time_mask,
+        recipe.crop,
+        recipe.longest,
+        recipe.stretch,
+        fill=fill,
     )
     training = PictureCollator(
         augmentation,

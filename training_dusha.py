@@ -23,6 +23,7 @@ from checkpoints_dusha import WeightAverage, find_checkpoint, is_disk_error, rem
 from command_line_dusha import WorkFailedError
 from losses_dusha import ClassificationLoss, mix_clips
 from metrics.ser.ser import count_confusions, scores
+from normalization_dusha import make_precise
 from sampling_dusha import LengthBatchSampler
 
 OPTIMIZERS = ("adam", "trainer")
@@ -123,6 +124,9 @@ class DushaTrainingArguments(TrainingArguments):
         if not torch.accelerator.is_available():
             # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
             self.use_cpu, self.dataloader_pin_memory = True, False
+        if self.save_strategy == "no":
+            # Nothing is kept that could be gone back to.
+            self.load_best_model_at_end = False
         if self.load_best_model_at_end and self.save_strategy == "steps":
             # The best one is chosen among those that are kept.
             self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
@@ -162,6 +166,7 @@ class DushaTrainer(Trainer):
             keep_freed_memory()
         if self.args.channels_last:
             self.model.to(memory_format=torch.channels_last)
+            make_precise(self.model)
         self.add_callback(AverageCallback(self))
 
     def get_train_dataloader(self) -> DataLoader:

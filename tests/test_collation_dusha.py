@@ -103,6 +103,21 @@ def test_longest_when_clips_are_longer():
     assert scipy.stats.kstest(starts, scipy.stats.randint(0, 71).cdf).pvalue > 0.001
 
 
+def test_stretch_changes_tempo_and_pitch_by_up_to_its_share():
+    features = torch.full((100, 64), -40.0)
+    features[50] = 0.0  # a click in the middle
+    features[:, 32] = 0.0  # a tone
+    stretched = changes(replace(NO_CHANGE, stretch=0.1), features, count=500)
+    lengths = np.array([len(picture) for picture in stretched])
+    assert (lengths.min(), lengths.max()) == (90, 110)
+    clicks = np.array([int(picture[:, :8].mean(1).argmax()) for picture in stretched])
+    assert (np.abs(clicks / lengths - 0.5) < 0.03).all()
+    tones = np.array([int(picture[:8].mean(0).argmax()) for picture in stretched])
+    assert 28 <= tones.min() < 31 and 34 < tones.max() <= 36
+    assert all(picture.shape[1] == 64 for picture in stretched)
+    assert {picture.min().item() for picture in stretched} == {-40.0, SILENCE}
+
+
 def test_masks_when_they_are_as_published_have_the_loudest_value():
     masked = changes(replace(NO_CHANGE, frequency_mask=16, fill=PUBLISHED_FILL), clip(), count=50)
     assert {value for picture in masked for value in picture.unique().tolist()} == {-20.0, 0.0}

@@ -1,0 +1,101 @@
+"""Batch normalisation in training whose sums are precise where channels are innermost in memory.
+
+PyTorch's own kernel for processors adds up all positions of a channel one after the other in
+single precision where a tensor is channels-last. Over the positions of 64 clips of 3 s that costs
+three of seven digits of mean and gradient (relative errors of 2e-3 where the contiguous kernel
+has 1e-7). The sums of tensors add up in a tree; on them the layer below is as fast, and as precise
+as the contiguous kernel.
+"""
+
+import torch
+from torch import nn
+
+# All dimensions of (batch, channels, mels, frames) but the channels.
+POSITIONS = (0, 2, 3)
+
+
+class PreciseBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d with precise sums in training, for channels-last tensors of single precision.
+
+    In any other case it is PyTorch's own, whose parameters, state and results it shares.
+
+    Example:
+        >>> layer = PreciseBatchNorm2d(3)
+        >>> features = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+        >>> expected = nn.BatchNorm2d(3)(features)
+        >>> bool((layer(features) - expected).abs().max() < 1e-5)
+        True
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalise (batch, channels, mels, frames), and keep the running statistics."""
+        is_precise = (
+            self.training
+            # A compiled layer is PyTorch's, whose sums its compiler makes; ours would lose there.
+            and not torch.compiler.is_compiling()
+            and hidden_states.device.type == "cpu"
+            and hidden_states.dtype == torch.float32
+            and hidden_states.is_contiguous(memory_format=torch.channels_last)
+        )
+        if not is_precise:
+            return super().forward(hidden_states)
+        normalized, mean, variance = _BatchNorm.apply(
+            hidden_states, self.weight, self.bias, self.eps
+        )
+        count = hidden_states.numel() // hidden_states.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
+        return normalized
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Normalisation by the batch's own mean and variance, with the gradient written out.
+
+    With n positions a channel, x the input, xhat = (x - mean) / sqrt(variance + eps) and g the
+    gradient of the output, that of the input is (Ioffe and Szegedy 2015)
+    weight / sqrt(variance + eps) * (g - sum(g) / n - xhat * sum(g * xhat) / n).
+    """
+
+    @staticmethod
+    def forward(ctx, hidden_states, weight, bias, eps):
+        mean = hidden_states.mean(POSITIONS)
+        variance = (hidden_states - by_channel(mean)).square_().mean(POSITIONS)
+        inverse = (variance + eps).rsqrt()
+        scale = weight * inverse
+        ctx.save_for_backward(hidden_states, weight, mean, inverse)
+        ctx.mark_non_differentiable(mean, variance)
+        normalized = torch.addcmul(
+            by_channel(bias - mean * scale), hidden_states, by_channel(scale)
+        )
+        return normalized, mean, variance
+
+    @staticmethod
+    def backward(ctx, gradient, _mean_gradient, _variance_gradient):
+        hidden_states, weight, mean, inverse = ctx.saved_tensors
+        count = hidden_states.numel() // hidden_states.shape[1]
+        of_bias = gradient.sum(POSITIONS)
+        centred = hidden_states - by_channel(mean)
+        of_weight = centred.mul(gradient).sum(POSITIONS) * inverse
+        # The gradient of the input is linear in the gradient of the output and in the input.
+        scale = weight * inverse
+        slope, level = -scale * of_weight * inverse / count, -scale * of_bias / count
+        of_input = centred.mul_(by_channel(slope)).add_(by_channel(level))
+        return of_input.addcmul_(gradient, by_channel(scale)), of_weight, of_bias, None
+
+
+def by_channel(values: torch.Tensor) -> torch.Tensor:
+    """Shape (channels,) so that it meets (batch, channels, mels, frames)."""
+    return values.view(1, -1, 1, 1)
+
+
+def make_precise(model: nn.Module) -> None:
+    """Let all batch normalisation of a model add up precisely, in place.
+
+    Args:
+        model: whose layers of exactly the class BatchNorm2d change their class, and nothing else.
+    """
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = PreciseBatchNorm2d
