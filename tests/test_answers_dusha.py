@@ -67,11 +67,14 @@ def test_read_answers_when_parts_have_different_forms_joins_them(corpus):
         {
             "crowd_train/raw_crowd_train.jsonl": as_jsonl([row(), row(annotator="a2")]),
             "crowd_test/raw_crowd_test.tsv": as_tsv([row("c2", answer="other", golden_emo="sad")]),
-            "podcast_train/raw_podcast_train.tsv.gz": gzip.compress(as_tsv([row("c3", **podcast)])),
+            "podcast_train/raw_podcast_train.tsv.gz": gzip.compress(
+                as_tsv([row("c3", **podcast)]), mtime=0
+            ),
             "podcast_test/raw_podcast_test.jsonl.gz": gzip.compress(
                 as_jsonl(
                     [{"hash_id": "c4", "duration": 1, "annotator_emo": "sad", "annotator_id": 5}]
-                )
+                ),
+                mtime=0,
             ),
         }
     )
@@ -197,7 +200,7 @@ def manifest_row(clip="c1", label=1, emotion="sad", **others):
 def test_read_manifest_when_published_gives_ids_and_labels(corpus, suffix):
     rows = [manifest_row(), manifest_row("c2", 0, "angry"), manifest_row("c3", None, "positive")]
     content = as_jsonl(rows)
-    content = gzip.compress(content) if suffix.endswith(".gz") else content
+    content = gzip.compress(content, mtime=0) if suffix.endswith(".gz") else content
     members = corpus({f"paper_setups/test/crowd_test{suffix}": content})
     assert read_manifest(members, "test/crowd_test").to_pylist() == [
         {"id": "c1", "duration": 1.5, "label": 1, "emotion": "sad"},

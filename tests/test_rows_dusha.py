@@ -69,7 +69,7 @@ def test_read_rows_when_any_published_form_gives_the_same_quickly(
     if change in ("open", "all"):
         content = content.rstrip(b"\r\n")
     if suffix.endswith(".gz"):
-        content = gzip.compress(content)
+        content = gzip.compress(content, mtime=0)
     table, bad = read_rows(member("part/raw" + suffix, content), COLUMNS)
     assert table.to_pylist() == EXPECTED and bad == []
     assert all(column.num_chunks == 1 for column in table.columns)
@@ -79,7 +79,7 @@ def test_read_rows_when_any_published_form_gives_the_same_quickly(
 @pytest.mark.parametrize("suffix", [".jsonl", ".tsv.gz"])
 def test_read_rows_when_cut_into_blocks_gives_the_same(member, monkeypatch, suffix, size):
     monkeypatch.setattr(rows_dusha, "BLOCK_SIZE", size)
-    content = as_jsonl() if suffix == ".jsonl" else gzip.compress(as_tsv())
+    content = as_jsonl() if suffix == ".jsonl" else gzip.compress(as_tsv(), mtime=0)
     with tqdm(disable=None) as bar:
         table, _ = read_rows(member("raw" + suffix, content), COLUMNS, bar=bar)
     assert table.to_pylist() == EXPECTED
@@ -121,7 +121,7 @@ def test_read_rows_when_rows_are_bad_stops_or_lists_them(member, monkeypatch, su
         ("raw.tsv", b"", "raw.tsv is empty"),
         ("raw.tsv", b"hash_id\tduration\n", "raw.tsv is empty"),
         ("raw.jsonl.gz", gzip.compress(b"", mtime=0), "raw.jsonl.gz is empty"),
-        ("raw.jsonl.gz", gzip.compress(as_jsonl())[:-200], "damaged or cut short"),
+        ("raw.jsonl.gz", gzip.compress(as_jsonl(), mtime=0)[:-200], "damaged or cut short"),
         ("raw.tsv.gz", b"no gzip", "damaged or cut short"),
         ("raw.tsv", b"hash_id\tlength\na\t1\n", "lacks duration"),
         ("raw.tsv", b"hash_id\tduration\tduration\na\t1\t1\n", "names a column twice"),
@@ -145,7 +145,10 @@ def test_read_rows_when_a_line_never_ends_stops(member, monkeypatch):
 
 def test_read_rows_when_a_bar_is_given_moves_it_to_the_end(member, monkeypatch):
     monkeypatch.setattr(rows_dusha, "BLOCK_SIZE", 900)
-    for name, content in {"a.jsonl": as_jsonl(), "a.tsv.gz": gzip.compress(as_tsv())}.items():
+    for name, content in {
+        "a.jsonl": as_jsonl(),
+        "a.tsv.gz": gzip.compress(as_tsv(), mtime=0),
+    }.items():
         with tqdm(total=len(content), disable=False, file=io.StringIO()) as bar:
             read_rows(member(name, content), COLUMNS, bar=bar)
             assert bar.n == len(content)
