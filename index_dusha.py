@@ -113,7 +113,9 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
         if (index := _load_index(kept, plain)) is not None:
             return index._replace(archive=archive)  # made while this program waited
         for stale in folder.glob(f"{place}-*"):
-            stale.unlink(missing_ok=True)
+            # Another program may be reading the uncompressed copy: it is replaced, never absent.
+            if stale != plain:
+                stale.unlink(missing_ok=True)
         if compressed:
             if not writable:
                 raise WrongUseError(
