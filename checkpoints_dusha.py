@@ -8,9 +8,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
+from command_line_dusha import MissingInputError, WrongUseError
+
+LAST, AUTO = "last", "auto"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What PyTorch and safetensors say of a failed write, without an error number.
 DISK_WORDS = ("No space left", "File too large", "file write failed", "inline_container.cc")
@@ -67,6 +71,45 @@ def is_disk_error(error: Exception) -> bool:
     return isinstance(error, (OSError, RuntimeError, SafetensorError)) and any(
         words in str(error) for words in DISK_WORDS
     )
+
+
+def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
+    """Find the checkpoint to go on from, and make sure that no other run's work is lost.
+
+    Args:
+        arguments: with output_dir and resume_from_checkpoint: a folder, "last", or "auto" for
+            the last one if there is one.
+
+    Returns:
+        The checkpoint, None to begin anew.
+
+    Raises:
+        MissingInputError: if there is no such checkpoint.
+        WrongUseError: if the run would begin anew among the checkpoints of another one.
+    """
+    wanted, folder = arguments.resume_from_checkpoint, arguments.output_dir
+    found = find_checkpoint(folder)
+    if not wanted and found:
+        raise WrongUseError(
+            f"{folder} holds {Path(found).name} of a run that did not end: go on with "
+            f"--resume_from_checkpoint {LAST}, name another --output_dir, or remove it"
+        )
+    if arguments.should_save:
+        remove_incomplete(folder)
+    if not wanted:
+        return None
+    if wanted not in (LAST, AUTO):
+        if not Path(wanted).is_dir():
+            raise MissingInputError(
+                f"there is no checkpoint {wanted}; give its folder, {LAST} or {AUTO}"
+            )
+        return wanted
+    if found is None and wanted == LAST:
+        raise MissingInputError(
+            f"{folder} holds no complete checkpoint to go on from: leave "
+            "--resume_from_checkpoint out to begin anew"
+        )
+    return found
 
 
 class WeightAverage:

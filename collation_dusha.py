@@ -63,6 +63,11 @@ class Clips(torch.utils.data.Dataset):
         }
 
 
+def labelled_clips(rows: datasets.Dataset, column: str, order: np.ndarray) -> Clips:
+    """Return clips with the model's class numbers, for evaluation."""
+    return Clips(rows, column, order[np.array(rows["label"])])
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop).

@@ -157,3 +157,10 @@ def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:
         content.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
     extractor = {"class": type(feature_extractor).__name__} | feature_extractor.to_dict()
     return digest(FEATURES_VERSION, content.hexdigest(), extractor)
+
+
+def durations(rows: datasets.Dataset, column: str) -> list[float]:
+    """Return the length of each clip in seconds; where it is not known, in tens of frames."""
+    if "duration" in rows.column_names and None not in (known := list(rows["duration"])):
+        return known
+    return [len(one[column]) / 100 for one in rows.select_columns([column])]

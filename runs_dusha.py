@@ -10,13 +10,16 @@ import datasets
 from transformers import AutoFeatureExtractor
 
 import train
-from checkpoints_dusha import find_checkpoint
+from checkpoints_dusha import LAST, find_checkpoint
 from command_line_dusha import WrongUseError
 from configuration_dusha import DushaConfig
 from evaluation_dusha import explained_errors
 from feature_extraction_dusha import DushaFeatureExtractor
 from inputs_dusha import compute_inputs
 from results_dusha import read_json, write_json
+from setup_options_dusha import find_setup
+from starting_model_dusha import network_type
+from training_result_dusha import TrainingResult
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
@@ -69,13 +72,13 @@ def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
         clips.update(f"{split}\0".encode())
         for name, label in zip(rows["id"], rows["label"], strict=True):
             clips.update(f"{name}\0{label}\0".encode())
-    setup = train.find_setup(run.setup).read_text(encoding="utf-8") if run.setup else None
+    setup = find_setup(run.setup).read_text(encoding="utf-8") if run.setup else None
     return {"setup": setup, "options": list(run.options), "clips": clips.hexdigest()[:16]}
 
 
 def train_run(
     run: Run, splits: dict[str, datasets.Dataset], overwrite: bool = False
-) -> train.TrainingResult:
+) -> TrainingResult:
     """Train a model on given rows; a run that was stopped goes on from its last checkpoint.
 
     Args:
@@ -104,7 +107,7 @@ def train_run(
             )
     write_json(path, settings)
     if find_checkpoint(run.output_dir):
-        arguments.resume_from_checkpoint = train.LAST
+        arguments.resume_from_checkpoint = LAST
     train.set_up_logging(recipe, arguments)
     result = train.train(data, recipe, arguments, splits)
     # Checkpoints are for going on; the run is over, and they take three times the model's size.
@@ -131,7 +134,8 @@ def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
         the rows, with input_features and without audio where the network is Dusha's.
     """
     data, recipe, _ = run.parsed()
-    if train.network_type(recipe) != DushaConfig.model_type:
+    network = network_type(recipe.model_name_or_path, recipe.trust_remote_code)
+    if network != DushaConfig.model_type:
         return rows
     if recipe.model_name_or_path is None:
         extractor = DushaFeatureExtractor()

@@ -8,6 +8,28 @@ from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
 
+def network_type(name: str | None, trust_remote_code: bool = False) -> str:
+    """Tell the type of the network that training starts from, without loading it.
+
+    Args:
+        name: as for `load_starting_model`.
+        trust_remote_code: as for `load_starting_model`.
+
+    Returns:
+        model_type of its configuration; "" where it cannot be read: loading it says why.
+
+    Example:
+        >>> network_type(None)
+        'dusha'
+    """
+    if name is None:
+        return DushaConfig.model_type
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).model_type
+    except (OSError, ValueError):
+        return ""
+
+
 def load_starting_model(
     name: str | None,
     labels: list[str],

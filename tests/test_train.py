@@ -18,6 +18,7 @@ import train
 from command_line_dusha import WrongUseError, run_program
 from feature_extraction_dusha import DushaFeatureExtractor
 from predictions_dusha import read_predictions
+from recipe_dusha import make_targets
 from sample_dusha import write_sample
 
 NETWORKS = ("wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer")
@@ -278,17 +279,17 @@ def test_train_when_options_are_used(tmp_path, splits, small_model, options):
 def test_targets_when_the_crowd_is_not_sure(splits):
     _, recipe, _ = train.read_options(["--loss", "soft", "--posterior_weights"])
     order = np.array([2, 0, 3, 1])
-    targets, weights = train.make_targets(splits["train"], order, recipe)
+    targets, weights = make_targets(splits["train"], order, recipe)
     probabilities = np.array(splits["train"]["label_probabilities"])
     shares = probabilities[:, :4] / probabilities[:, :4].sum(1, keepdims=True)
     np.testing.assert_allclose(targets[:, order], shares, atol=1e-6)
     labels = np.array(splits["train"]["label"])
     np.testing.assert_allclose(weights, probabilities[np.arange(len(labels)), labels], rtol=1e-6)
     recipe.loss = "multi"
-    targets, _ = train.make_targets(splits["train"], np.arange(4), recipe)
+    targets, _ = make_targets(splits["train"], np.arange(4), recipe)
     np.testing.assert_array_equal(targets, probabilities[:, :4] >= 0.3)
     with pytest.raises(WrongUseError, match="label_probabilities"):
-        train.make_targets(splits["train"].remove_columns("label_probabilities"), order, recipe)
+        make_targets(splits["train"].remove_columns("label_probabilities"), order, recipe)
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, splits, small_model):
