@@ -1,0 +1,68 @@
+"""What fault tests share: programs run in this process as from a shell, and a Hub of their own."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from command_line_dusha import run_program
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+# The servers of the integration tests.
+sys.path.append(str(REPOSITORY / "tests" / "integration"))
+
+from hub_server import HubServer  # noqa: E402
+from warm_programs import WarmPrograms  # noqa: E402
+
+# Fault tests are many and small: threads that wait for each other would take most of the time.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+class Ended(NamedTuple):
+    """How a program ended: exit status, what it printed, what it complained of."""
+
+    status: int
+    output: str
+    complaint: str
+
+
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """Run a program's main function in this process with a command line.
+
+    A defect keeps its traceback, which fails the test; so does a complaint of several lines, where
+    the program ended badly.
+    """
+
+    def program(main, *arguments):
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_program(main)
+        status = ended.value.code
+        output, complaint = capsys.readouterr()
+        if status:
+            said = [line for line in complaint.splitlines() if line.startswith("program: ")]
+            assert len(said) == 1, complaint
+            assert "Traceback" not in complaint
+            complaint = said[0]
+        return Ended(status, output, complaint)
+
+    return program
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """An empty Hub of one test's own."""
+    with HubServer(tmp_path / "hub") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """Programs in processes of their own, forked from one that has imported everything."""
+    programs = WarmPrograms(tmp_path_factory.mktemp("programs"))
+    yield programs
+    programs.close()
