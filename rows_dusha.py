@@ -48,8 +48,8 @@ def read_rows(
         as float64, missing values as null; and the bad rows.
 
     Raises:
-        WorkFailedError: a row is bad and bad_rows is "error"; the file is empty, damaged, or is
-            a tsv without a required column.
+        WorkFailedError: a row is bad and bad_rows is "error"; the file is damaged, holds no good
+            row, or is a tsv without a required column.
     """
     columns = tuple(columns)
     tables, bad = [schema_of(columns).empty_table()], []
@@ -75,8 +75,10 @@ def read_rows(
             if bar is not None:
                 bar.update(size)
     table = join_tables(tables)
-    if not len(table) and not bad:
-        raise WorkFailedError(f"{member.name} is empty; fetch the archive that holds it again")
+    if not len(table):
+        # Leaving rows out must not leave a whole file out, in another code or with other line ends.
+        what = f"holds no row that can be used ({bad[0]})" if bad else "is empty"
+        raise WorkFailedError(f"{member.name} {what}; fetch the archive that holds it again")
     return table, bad
 
 

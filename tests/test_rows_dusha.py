@@ -136,6 +136,21 @@ def test_read_rows_when_the_file_is_no_good_says_so(member, name, content, probl
         read_rows(member(name, content), COLUMNS)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        as_jsonl().replace(b"\n", b"\r"),
+        as_jsonl().decode().encode("utf-16"),
+        as_tsv(),
+        json.dumps(ROWS, indent=1).encode(),
+    ],
+    ids=["old Mac's line ends", "UTF-16", "tsv", "one array"],
+)
+def test_read_rows_when_no_row_is_good_stops_also_where_bad_ones_are_skipped(member, content):
+    with pytest.raises(WorkFailedError, match="raw.jsonl holds no row that can be used .*line 1: "):
+        read_rows(member("raw.jsonl", content), COLUMNS, "skip")
+
+
 def test_read_rows_when_a_line_never_ends_stops(member, monkeypatch):
     monkeypatch.setattr(rows_dusha, "BLOCK_SIZE", 100)
     monkeypatch.setattr(rows_dusha, "LONGEST_LINE", 1000)
