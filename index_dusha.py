@@ -2,10 +2,9 @@
 
 import contextlib
 import hashlib
+import io
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +37,8 @@ LARGEST_UNCOMPRESSED = 4 * 2**30  # bytes
 
 # Part of an index's file name, so that no index of older code is read: to be raised whenever the
 # form of indexes or the rule of corpus_name changes.
-INDEX_FORM = 1
+INDEX_FORM = 2
+DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 class Index(NamedTuple):
@@ -112,7 +112,7 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
     with _lock(folder / f"{place}.lock") as writable:
         if (index := _load_index(kept, plain)) is not None:
             return index._replace(archive=archive)  # made while this program waited
-        for stale in folder.glob(f"{place}-*"):
+        for stale in folder.glob(f"{place}-*") if writable else ():
             # Another program may be reading the uncompressed copy: it is replaced, never absent.
             if stale != plain:
                 stale.unlink(missing_ok=True)
@@ -172,17 +172,20 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 
 def _keep_index(kept: Path, index: Index, end: int) -> None:
-    """Store an index; the zip format of .npz has a checksum of each array."""
+    """Store an index, and behind it its SHA-256."""
     names = "".join(f"{name}\0" for name in index.names).encode("utf-8", "surrogateescape")
+    content = io.BytesIO()
+    np.savez(
+        content,
+        names=np.frombuffer(names, np.uint8),
+        offsets=index.offsets,
+        sizes=index.sizes,
+        end=np.array(end, np.int64),
+    )
+    content.write(hashlib.sha256(content.getbuffer()).digest())
     try:
-        with _replacing(kept) as unfinished, unfinished.open("wb") as file:
-            np.savez(
-                file,
-                names=np.frombuffer(names, np.uint8),
-                offsets=index.offsets,
-                sizes=index.sizes,
-                end=np.array(end, np.int64),
-            )
+        with _replacing(kept) as unfinished:
+            unfinished.write_bytes(content.getbuffer())
     except OSError as error:  # a full disk, say; the work itself needs no stored index
         logger.warning("the index %s cannot be kept: %s", kept, error)
 
@@ -190,11 +193,21 @@ def _keep_index(kept: Path, index: Index, end: int) -> None:
 def _load_index(kept: Path, plain: Path) -> Index | None:
     """A stored index; None where there is none that is sound and fits the archive."""
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
+        stored = kept.read_bytes()
+        size = plain.stat().st_size
+    except OSError:
+        return None
+    # The checksums of the zip format leave its own records out, and what a damaged one of these
+    # makes of a reader is anything.
+    content, digest = stored[:-DIGEST_SIZE], stored[-DIGEST_SIZE:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             names = arrays["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
             offsets, sizes, end = arrays["offsets"], arrays["sizes"], int(arrays["end"])
-        if plain.stat().st_size != end or not len(names) == len(offsets) == len(sizes):
-            return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (ValueError, KeyError):  # somebody else's file
+        return None
+    if size != end or not len(names) == len(offsets) == len(sizes):
         return None
     return Index(names, [str(plain)], offsets, sizes)
