@@ -1,5 +1,6 @@
 """The splits to train and test on: the corpus, its sample, a dataset folder, own recordings."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from recordings_dusha import read_recordings
 from splits_dusha import CONFIGURATIONS, MANIFESTS, RAW
 from test_sets_dusha import without_decoding
 from validation_dusha import carve_validation
+
+logger = logging.getLogger(__name__)
 
 SAMPLE = "sample"
 
@@ -255,7 +258,8 @@ def hold_out_validation(
 ) -> dict[str, datasets.Dataset]:
     """Move whole speakers from train to a validation split, unless there is one.
 
-    Where no speaker is known, each clip counts as a speaker of its own.
+    Where no speaker is known, each clip counts as a speaker of its own. Where all have more clips
+    than are wanted, one speaker is taken, with a warning that says how many clips that is.
 
     Args:
         splits: with train.
@@ -281,6 +285,18 @@ def hold_out_validation(
             "source_id": pa.array(sources, pa.string()),
         }
     )
-    carved = carve_validation({"train": table}, share)
+    try:
+        carved = carve_validation({"train": table}, share, at_least_one=True)
+    except WrongUseError as error:
+        raise WrongUseError(
+            f"{error}; --validation 0 trains on all clips and takes the last epoch"
+        ) from error
     chosen = {split: rows.select(part["number"].to_pylist()) for split, part in carved.items()}
+    held_out = len(chosen["validation"])
+    if held_out > 2 * share * len(rows):
+        logger.warning(
+            "validation is %g of %d clips, and whole speakers are held out: these are %d clips; "
+            "--validation 0 trains on all of them and takes the last epoch",
+            *(share, len(rows), held_out),
+        )
     return splits | chosen

@@ -9,14 +9,18 @@ from modeling_dusha import DushaForAudioClassification
 
 
 def network_type(name: str | None, trust_remote_code: bool = False) -> str:
-    """Tell the type of the network that training starts from, without loading it.
+    """Tell the type of the network that training starts from, before anything else is loaded.
 
     Args:
         name: as for `load_starting_model`.
         trust_remote_code: as for `load_starting_model`.
 
     Returns:
-        model_type of its configuration; "" where it cannot be read: loading it says why.
+        model_type of its configuration.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it has no configuration that Transformers knows.
 
     Example:
         >>> network_type(None)
@@ -24,10 +28,8 @@ def network_type(name: str | None, trust_remote_code: bool = False) -> str:
     """
     if name is None:
         return DushaConfig.model_type
-    try:
+    with explained_errors(name):
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).model_type
-    except (OSError, ValueError):
-        return ""
 
 
 def load_starting_model(

@@ -125,8 +125,8 @@ def prepare(
     Raises:
         WrongUseError: if the data or the model cannot be had.
     """
+    network = network_type(recipe.model_name_or_path, recipe.trust_remote_code)
     if splits is None:
-        network = network_type(recipe.model_name_or_path, recipe.trust_remote_code)
         features_only = network == DushaConfig.model_type
         splits = load_splits(data, features_only=features_only, quiet=recipe.quiet)
     model, extractor = load_starting_model(

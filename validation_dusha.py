@@ -9,7 +9,9 @@ import pyarrow.compute as pc
 from command_line_dusha import WrongUseError
 
 
-def carve_validation(splits: dict[str, pa.Table], share: float) -> dict[str, pa.Table]:
+def carve_validation(
+    splits: dict[str, pa.Table], share: float, at_least_one: bool = False
+) -> dict[str, pa.Table]:
     """Move whole speakers from train to a validation split.
 
     Speakers come in an order that only their names decide; each is taken if it brings the counts
@@ -18,6 +20,8 @@ def carve_validation(splits: dict[str, pa.Table], share: float) -> dict[str, pa.
     Args:
         splits: rows by split; columns domain, label and source_id matter.
         share: of train's clips, above 0 and below 1.
+        at_least_one: where every speaker has too many clips for the share, whether the one who
+            comes nearest is taken nevertheless.
 
     Returns:
         The splits, with a new one between train and test.
@@ -44,6 +48,8 @@ def carve_validation(splits: dict[str, pa.Table], share: float) -> dict[str, pa.
         with_it = so_far + counts[index]
         if np.abs(wanted - with_it).sum() < np.abs(wanted - so_far).sum():
             taken[index], so_far = True, with_it
+    if at_least_one and not taken.any() and len(names) > 1:
+        taken[np.abs(wanted - counts).sum(1).argmin()] = True
     in_validation = known & np.append(taken, False)[source]
     if not in_validation.any() or in_validation.all():
         raise WrongUseError(

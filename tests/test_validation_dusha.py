@@ -71,12 +71,21 @@ def test_carve_validation_when_speakers_are_unknown():
     assert splits["train"]["source_id"].null_count == 20
 
 
+def test_carve_validation_when_all_speakers_have_too_many_clips():
+    rows = make_rows(4, 12)
+    with pytest.raises(WrongUseError, match="by 4 speakers"):
+        carve_validation({"train": rows}, 0.05)
+    splits = carve_validation({"train": rows}, 0.05, at_least_one=True)
+    assert len(set(splits["validation"]["source_id"].to_pylist())) == 1
+    assert len(splits["validation"]) == 12
+
+
 @pytest.mark.parametrize("speakers", [1, 0])
 def test_carve_validation_when_it_cannot_be_done(speakers):
     rows = make_rows(2, 10)
     source = pa.array(["only" if speakers else None] * 20, pa.string())
     rows = rows.set_column(1, "source_id", source)
     with pytest.raises(WrongUseError, match=f"validation is 0.2, .* are by {speakers} speakers"):
-        carve_validation({"train": rows}, 0.2)
+        carve_validation({"train": rows}, 0.2, at_least_one=True)
     with pytest.raises(WrongUseError, match="the chosen parts have no train"):
         carve_validation({"test": rows}, 0.2)

@@ -1,0 +1,58 @@
+"""The model that training starts from: new, or loaded with the labels of the data."""
+
+import pytest
+import torch
+from small_network import small_classifier
+
+from command_line_dusha import MissingInputError, WrongUseError
+from feature_extraction_dusha import DushaFeatureExtractor
+from starting_model_dusha import load_starting_model, network_type
+
+LABELS = ["angry", "sad", "neutral", "positive"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small model of the four emotions."""
+    folder = tmp_path_factory.mktemp("model")
+    small_classifier(num_mel_bins=64).save_pretrained(folder)
+    DushaFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+def test_model_when_none_is_named_is_the_published_network():
+    model, extractor = load_starting_model(None, ["no", "yes"])
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    assert model.config.use_attention_mask
+    assert extractor.padding_value == -80
+    model, extractor = load_starting_model(None, LABELS, published_quirks=True, multi_label=True)
+    assert model.num_parameters() == 514_909
+    assert not model.config.use_attention_mask
+    assert model.config.problem_type == "multi_label_classification"
+    assert extractor.padding_value == 0
+
+
+def test_model_when_its_labels_are_those_of_the_data_keeps_their_order(folder):
+    model, _ = load_starting_model(folder, LABELS[::-1])
+    assert list(model.config.id2label.values()) == LABELS
+    start = small_classifier().from_pretrained(folder)
+    torch.testing.assert_close(model.classifier.weight, start.classifier.weight)
+
+
+def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
+    model, _ = load_starting_model(folder, ["no", "yes"])
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    assert model.classifier.weight.shape[0] == 2
+    start = small_classifier().from_pretrained(folder)
+    torch.testing.assert_close(
+        model.dusha.stem.convolution.weight, start.dusha.stem.convolution.weight
+    )
+
+
+def test_network_type_when_there_is_a_model_or_not(folder, tmp_path):
+    assert network_type(None) == network_type(folder) == "dusha"
+    with pytest.raises(MissingInputError, match="no model"):
+        network_type(str(tmp_path / "nowhere" / "model"))
+    (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
+    with pytest.raises(WrongUseError, match="no audio classification model"):
+        network_type(str(tmp_path))
