@@ -22,8 +22,8 @@ import soundfile
 from tqdm.auto import tqdm
 
 from card_dusha import Prepared, find_prepared
-from command_line_dusha import WrongUseError
-from folder_dusha import lock_folder, replace_folder
+from command_line_dusha import WorkFailedError, WrongUseError
+from folder_dusha import lock_folder, replace_folder, restore_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ MARK = ".content_id"
 LANGUAGE = "ru"
 # EmoBox calls it so in file names.
 EMOBOX_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+# What would make a path of the name of a file, on any system.
+NO_FILE_NAME = frozenset("/\\:\0")
 # Columns that no table of text can hold.
 BINARY = {"audio", "input_features"}
 
@@ -55,8 +57,18 @@ class Clip:
 
     @property
     def wav(self) -> str:
-        """Path of the recording, relative to the folder of the export; empty without one."""
-        return f"{WAVS}/{self.row['id']}.wav" if self.has_audio else ""
+        """Path of the recording, relative to the folder of the export; empty without one.
+
+        Raises:
+            WorkFailedError: if the id, which whoever made the archives chose, leads elsewhere.
+        """
+        name = self.row["id"]
+        if self.has_audio and NO_FILE_NAME & set(name):
+            raise WorkFailedError(
+                f"the clip {name!r} would be a file outside the folder of recordings; an id has "
+                "no slash, colon or zero byte: nothing was exported"
+            )
+        return f"{WAVS}/{name}.wav" if self.has_audio else ""
 
     @functools.cached_property
     def audio(self):
@@ -99,6 +111,7 @@ def export_configuration(
         unfinished.mkdir(parents=True)
         for split in configuration.shards:
             export_split(configuration, split, unfinished, formats, export_audio, quiet)
+        restore_folder(place)
         keep_others(place, unfinished, configuration.footer["content_id"])
         replace_folder(unfinished, place)
     return place
@@ -122,7 +135,9 @@ def check_exports(output_dir: str | os.PathLike, names: list[str], formats: list
 
 
 def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
-    """Move what an earlier run exported of the same content in other formats to the new export.
+    """Keep what an earlier run exported of the same content in other formats in the new export.
+
+    Nothing is moved: were this run stopped, the earlier export would lack it.
 
     Args:
         place: folder of the earlier export, if there is one.
@@ -132,9 +147,21 @@ def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
     mark = place / MARK
     if mark.exists() and mark.read_text() == content_id:
         for old in place.iterdir():
-            if not (unfinished / old.name).exists():
-                old.rename(unfinished / old.name)
+            if old.name == MARK or (unfinished / old.name).exists():
+                continue
+            if old.is_dir():
+                shutil.copytree(old, unfinished / old.name, copy_function=link_or_copy)
+            else:
+                link_or_copy(old, unfinished / old.name)
     (unfinished / MARK).write_text(content_id)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, or copy it where the disk knows no such thing."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def check_formats(formats: list[str]) -> None:

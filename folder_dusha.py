@@ -128,11 +128,29 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 def replace_folder(new: Path, place: Path) -> None:
     """Move a finished folder into its place; stopped in between, the next run does it again."""
-    old = place.with_name(f".{place.name}.old")
+    old = restore_folder(place)
     if place.exists():
         place.rename(old)
     new.rename(place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(place: Path) -> Path:
+    """Put back what a run that was stopped in `replace_folder` had moved out of the way.
+
+    Args:
+        place: of the folder.
+
+    Returns:
+        Where it is moved, with nothing there.
+    """
+    old = place.with_name(f".{place.name}.old")
+    if old.exists():
+        if place.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(place)
+    return old
 
 
 def read_footer(path: Path) -> dict:

@@ -1,6 +1,7 @@
 """Exports for other toolkits, read by the other toolkits where they can be installed."""
 
 import csv
+import dataclasses
 import json
 import logging
 
@@ -11,8 +12,9 @@ import soundfile
 from small_corpus import COUNTS, EMOTIONS, make_clips, write_corpus
 
 import dusha
-from command_line_dusha import WrongUseError
-from exports_dusha import check_exports, export_configuration
+import exports_dusha
+from command_line_dusha import WorkFailedError, WrongUseError
+from exports_dusha import check_exports, export_configuration, read_clips
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,32 @@ def test_export_when_another_format_was_there(folder):
     (place / ".content_id").write_text("of other labels")
     place = export_configuration(folder, "crowd", ["emobox"], quiet=True)
     assert [path.name for path in place.glob("[!.]*")] == ["emobox"]
+
+
+def test_export_when_an_earlier_one_was_stopped_between_two_names(folder):
+    place = export_configuration(folder, "crowd", ["csv"], quiet=True)
+    old = place.with_name(".crowd.old")
+    content = (place / "train.csv").read_bytes()
+    place.rename(old)
+    export_configuration(folder, "crowd", ["emobox"], quiet=True)
+    assert (place / "train.csv").read_bytes() == content
+    old.mkdir()
+    (old / "left").touch()
+    export_configuration(folder, "crowd", ["lhotse"], quiet=True)
+    assert {path.name for path in place.iterdir()} >= {"train.csv", "emobox", "lhotse"}
+    assert not old.exists()
+
+
+def test_export_when_an_id_is_a_path(folder, monkeypatch):
+    def renamed(*arguments):
+        for clip in read_clips(*arguments):
+            yield dataclasses.replace(clip, row=clip.row | {"id": "../../over"})
+
+    monkeypatch.setattr(exports_dusha, "read_clips", renamed)
+    for formats, audio in ((["csv"], False), (["emobox"], False), ([], True)):
+        with pytest.raises(WorkFailedError, match=r"'../../over' would be a file outside"):
+            export_configuration(folder, "crowd", formats, audio, quiet=True)
+    export_configuration(folder, "raw", ["csv"], quiet=True)
 
 
 def test_export_when_nothing_can_be_heard(folder):

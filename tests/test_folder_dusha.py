@@ -18,6 +18,7 @@ from folder_dusha import (
     parquet_options,
     read_footer,
     replace_folder,
+    restore_folder,
     write_configuration,
 )
 from options_dusha import CorpusOptions
@@ -175,6 +176,17 @@ def test_replace_folder_when_stopped_in_between(tmp_path):
         (tmp_path / name / "content").write_text(name)
     replace_folder(tmp_path / "new", tmp_path / "place")
     assert (tmp_path / "place" / "content").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    for there, expected in ((["place"], "place"), (["place", ".place.old"], "place")):
+        for name in there:
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "content").write_text(name)
+        assert restore_folder(tmp_path / "place") == tmp_path / ".place.old"
+        assert (tmp_path / "place" / "content").read_text() == expected
+        assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    (tmp_path / "place").rename(tmp_path / ".place.old")
+    restore_folder(tmp_path / "place")
+    assert (tmp_path / "place" / "content").read_text() == "place"
 
 
 def test_is_complete_when_nothing_is_there(tmp_path):
