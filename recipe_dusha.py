@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
+from transformers.integrations import get_available_reporting_integrations
 
 from aggregation_dusha import multi_labels
 from collation_dusha import (
@@ -140,6 +141,14 @@ def check_options(recipe: RecipeOptions, arguments: DushaTrainingArguments) -> N
         raise WrongUseError(f"stretch is {recipe.stretch}: take 0 to below 1")
     if not 0 <= arguments.average_decay < 1:
         raise WrongUseError(f"average_decay is {arguments.average_decay}: take 0 to below 1")
+    installed = get_available_reporting_integrations()
+    for tracker in arguments.report_to:
+        if tracker not in installed:
+            raise WrongUseError(
+                f"--report_to {tracker} is unknown or not installed; installed are "
+                f'{", ".join(installed) or "none"}; pip install "dusha-ser[tracking]" brings '
+                "tensorboard, pip install trackio brings trackio"
+            )
 
 
 def make_targets(

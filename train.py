@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import datasets
 import numpy as np
 import transformers
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
 from card_model_dusha import write_report
 from checkpoints_dusha import checkpoint_to_resume, remove_checkpoints
@@ -230,6 +230,9 @@ def make_trainer(
         processing_class=extractor,
         classification_loss=ClassificationLoss(recipe.loss, recipe.label_smoothing, in_loss),
     )
+    if recipe.quiet:
+        # It prints each line of the log where there are no bars.
+        trainer.remove_callback(PrinterCallback)
     if arguments.patience and validation is not None:
         trainer.add_callback(EarlyStoppingCallback(arguments.patience))
     return trainer

@@ -55,7 +55,12 @@ class DushaTrainingArguments(TrainingArguments):
         default="f1_macro", metadata={"help": "score by which the best epoch is chosen"}
     )
     report_to: str | None = field(
-        default="none", metadata={"help": "trackers, such as tensorboard or trackio"}
+        default="none",
+        metadata={
+            "help": "trackers that are told the curves: tensorboard (a folder in output_dir, see "
+            "it with tensorboard --logdir) or trackio, both on this machine, or any other of the "
+            "Trainer's"
+        },
     )
     optimizer: str = field(
         default="adam",

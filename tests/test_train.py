@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard
 from own_recordings import write_recordings
 from small_network import small_classifier
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dusha
 import train
@@ -129,6 +130,7 @@ def test_list_setups_names_all_of_them(monkeypatch, capsys):
         (["--validation", "1"], ["validation", "below 1"]),
         (["--num_train_epochs", "0"], ["num_train_epochs"]),
         (["--label_smoothing", "1"], ["label_smoothing"]),
+        (["--report_to", "wandbee"], ["wandbee", "tensorboard", "dusha-ser[tracking]"]),
         (["--resume_from_checkpoint", "last"], ["checkpoint", "leave"]),
         (["--resume_from_checkpoint", "nowhere"], ["nowhere", "last"]),
     ],
@@ -292,11 +294,24 @@ def test_targets_when_the_crowd_is_not_sure(splits):
         make_targets(splits["train"].remove_columns("label_probabilities"), order, recipe)
 
 
-def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, splits, small_model):
+def test_train_when_tensorboard_is_asked_for_gets_the_curves(tmp_path, splits, small_model):
+    options = ("--report_to", "tensorboard", "--num_train_epochs", 2)
+    result = run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
+    (written,) = tmp_path.rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(written)).Reload()
+    logged = [entry["eval_f1_macro"] for entry in result.log_history if "eval_f1_macro" in entry]
+    told = [event.value for event in events.Scalars("eval/f1_macro")]
+    assert told == pytest.approx(logged, rel=1e-6) and len(told) == 2
+    assert len(events.Scalars("train/loss")) == 2
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, splits, small_model, capsys):
     options = ("--learning_rate", 0, "--num_train_epochs", 9, "--patience", 2)
     result = run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
     epochs = [entry["epoch"] for entry in result.log_history if "eval_loss" in entry]
     assert epochs == [1, 2, 3]
+    # Quiet: what the Trainer logs goes to the curves, not to the screen.
+    assert "loss" not in capsys.readouterr().out
 
 
 def test_train_on_own_recordings_when_labels_are_other_ones(tmp_path, small_model):
