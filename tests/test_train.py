@@ -430,7 +430,7 @@ def test_the_ten_lines_of_a_stock_user(archives, tmp_path, monkeypatch):
     dusha.main()
     lines = TEN_LINES.replace("num_train_epochs=10", "max_steps=2")
     variables = {}
-    exec(TEN_LINES_IMPORTS + lines, variables)  # noqa: S102 - these very lines stand in the README
+    exec(TEN_LINES_IMPORTS + lines, variables)
     trainer = variables["trainer"]
     assert type(trainer) is transformers.Trainer
     losses = [entry["train_loss"] for entry in trainer.state.log_history if "train_loss" in entry]

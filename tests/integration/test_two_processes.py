@@ -17,12 +17,12 @@ from test_sets_dusha import named_rows
 pytestmark = pytest.mark.timeout(900)
 LABELS = ["angry", "sad", "neutral", "positive"]
 LAUNCHERS = {
-    "torchrun": ("-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", 29511),
+    "torchrun": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
     "accelerate": (
         # It means several processes; without a GPU they meet over gloo. Its --cpu asks for MPI.
         *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2),
         *("--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("--main_process_port", 29512),
+        *("--main_process_port", 0),
     ),
 }
 
