@@ -77,8 +77,12 @@ def fetch_archives(
         session.headers["Accept-Encoding"] = "identity"
         _check_space_for_all(session, missing, mirrors, Path(cache_dir), patience)
         for name in missing:
+            by_hand = [one for one in missing if one not in found and one not in optional]
+            by_hand = by_hand if name in by_hand else [name]
             try:
-                found[name] = _fetch(session, name, mirrors, checksums.get(name), quiet, patience)
+                found[name] = _fetch(
+                    session, name, mirrors, checksums.get(name), by_hand, quiet, patience
+                )
             except MissingInputError as error:
                 if name not in optional:
                     raise
@@ -163,10 +167,15 @@ def _fetch(
     name: str,
     mirrors: Sequence[Mirror],
     checksum: tuple[str, str] | None,
+    by_hand: Sequence[str],
     quiet: bool,
     patience: Patience,
 ) -> Path:
-    """Fetch one archive from the first mirror that gives it; one that has begun comes first."""
+    """Fetch one archive from the first mirror that gives it; one that has begun comes first.
+
+    by_hand names what the user must fetch where no mirror does: who cannot reach one archive
+    will not reach the next one either, and should not learn that after the first 28 GB.
+    """
     failures = []
     for mirror in sorted(mirrors, key=lambda mirror: -_size(part_of(mirror.place(name)))):
         try:
@@ -185,12 +194,15 @@ def _fetch(
         return path
     what = "; ".join(f"{address}: {failure}" for address, failure in failures)
     absent = all(failure.absent for _, failure in failures)
-    raise (MissingInputError if absent else WorkFailedError)(
-        f"{name} could not be fetched. {what}. By hand: fetch {name} in a way that works for you "
-        "(a browser, another network, a mirror), put it in a folder and name that with "
-        "--data_dir FOLDER, or name a mirror with --base_url ADDRESS. What came so far is kept; "
-        "the next run goes on from there"
+    them = "it" if len(by_hand) == 1 else "them"
+    advice = (
+        f"{name} could not be fetched. {what}. By hand: fetch {' and '.join(by_hand)} in a way "
+        f"that works for you (a browser, another network, a mirror), put {them} in a folder and "
+        "name that with --data_dir FOLDER, or name a mirror with --base_url ADDRESS"
     )
+    if any(_size(part_of(mirror.place(name))) for mirror in mirrors):
+        advice += ". What came so far is kept; the next run goes on from there"
+    raise (MissingInputError if absent else WorkFailedError)(advice)
 
 
 def _size(path: Path) -> int:

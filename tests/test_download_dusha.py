@@ -270,6 +270,22 @@ def test_fetch_archives_when_the_server_refuses(status, tmp_path):
     assert "--data_dir FOLDER" in message and "--base_url ADDRESS" in message
 
 
+def test_fetch_archives_when_refused_names_all_that_must_be_fetched_by_hand(tmp_path):
+    names = ["crowd.tar", "podcast.tar", "features.tar"]
+    with ArchiveServer(dict.fromkeys(names, CONTENT)) as server:
+        server.faults = [lambda handler: handler.status(403)]
+        with pytest.raises(WorkFailedError) as caught:
+            fetch(server.url, tmp_path, names, optional=["features.tar"])
+        assert "By hand: fetch crowd.tar and podcast.tar in" in str(caught.value)
+        assert "put them in a folder" in str(caught.value)
+        assert "is kept" not in str(caught.value)  # nothing came
+        server.faults = [None, ("plain", 1000), *[("plain", 0)] * 7]
+        with pytest.raises(WorkFailedError) as caught:
+            fetch(server.url, tmp_path, names, optional=["features.tar"])
+        assert "By hand: fetch podcast.tar in" in str(caught.value)  # crowd.tar is there
+        assert "What came so far is kept" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
