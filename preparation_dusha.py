@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 from huggingface_hub.constants import HF_HOME
 
@@ -251,6 +252,27 @@ def load_prepared(name: str, configuration: str | None) -> dict[str, datasets.Da
             raise WrongUseError(f"split {split} of {name} has no column label of class labels")
     wanted = ("train", "validation", "test")
     return {split: without_decoding(loaded[split]) for split in wanted if split in loaded}
+
+
+# What a permutation of the labels moves from clip to clip.
+LABEL_COLUMNS = ("label", "labels", "label_probabilities", "votes")
+
+
+def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
+    """Give each clip the labels of another, drawn at random, so that nothing can be learnt.
+
+    Args:
+        rows: of the training split, before validation is held out: a choice of the best epoch on
+            true labels would let something be learnt after all.
+        seed: of the permutation.
+
+    Returns:
+        The rows, the columns of labels permuted together.
+    """
+    names = [name for name in LABEL_COLUMNS if name in rows.column_names]
+    order = np.random.default_rng([seed, 0]).permutation(len(rows))
+    moved = rows.select_columns(names).select(order)
+    return datasets.concatenate_datasets([rows.remove_columns(names), moved], axis=1)
 
 
 def hold_out_validation(

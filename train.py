@@ -24,7 +24,7 @@ from command_line_dusha import WrongUseError, run_program
 from configuration_dusha import DushaConfig
 from inputs_dusha import compute_inputs, durations
 from losses_dusha import ClassificationLoss
-from preparation_dusha import DataOptions, hold_out_validation, load_splits
+from preparation_dusha import DataOptions, hold_out_validation, load_splits, shuffle_labels
 from recipe_dusha import RecipeOptions, check_options, make_collators, make_targets
 from sampling_dusha import SAMPLERS, read_class_weights
 from setup_options_dusha import OneLineParser, describe_setups, find_setup, parse_options
@@ -95,7 +95,7 @@ def train(
     checkpoint = checkpoint_to_resume(arguments)
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):
-        model, extractor, splits, column = prepare(data, recipe, splits)
+        model, extractor, splits, column = prepare(data, recipe, splits, arguments.seed)
     trainer = make_trainer(model, extractor, splits, column, data, recipe, arguments)
     trainer.train(resume_from_checkpoint=checkpoint)
     result = final_test(trainer, splits, column)
@@ -110,7 +110,10 @@ def train(
 
 
 def prepare(
-    data: DataOptions, recipe: RecipeOptions, splits: dict[str, datasets.Dataset] | None
+    data: DataOptions,
+    recipe: RecipeOptions,
+    splits: dict[str, datasets.Dataset] | None,
+    seed: int,
 ) -> tuple:
     """Read clips and model, and compute the model's inputs once.
 
@@ -118,6 +121,7 @@ def prepare(
         data: what to read.
         recipe: the model to start from, and the choice of the best epoch.
         splits: as of `train`.
+        seed: of shuffled labels.
 
     Returns:
         Model, feature extractor, splits with the column of inputs, and the name of that column.
@@ -142,6 +146,8 @@ def prepare(
     }
     column = inputs["train"][1]
     splits = {split: rows for split, (rows, _) in inputs.items()}
+    if data.shuffle_labels:
+        splits = splits | {"train": shuffle_labels(splits["train"], seed)}
     return model, extractor, choose_validation(splits, data, recipe), column
 
 
@@ -196,16 +202,13 @@ def make_trainer(
     order = np.array([model.config.label2id[name] for name in names])
     rows = splits["train"]
     numbers = np.array(rows["label"])
-    shuffled = np.arange(len(rows))
-    if data.shuffle_labels:
-        shuffled = np.random.default_rng([arguments.seed, 0]).permutation(len(rows))
     class_weights = read_class_weights(recipe.class_weights, names, numbers)
     in_sampling = class_weights is not None and recipe.class_weights_in == "sampling"
     targets, clip_weights = make_targets(rows, order, recipe)
     # Collators of every process see a part of each batch.
     sampler = SAMPLERS[recipe.sampler](
         durations(rows, column),
-        class_weights[numbers[shuffled]] if in_sampling else None,
+        class_weights[numbers] if in_sampling else None,
         batch_size=arguments.train_batch_size * arguments.world_size,
         seed=arguments.data_seed if arguments.data_seed is not None else arguments.seed,
         process_count=arguments.world_size,
@@ -222,7 +225,7 @@ def make_trainer(
     trainer = DushaTrainer(
         model=model,
         args=arguments,
-        train_dataset=Clips(rows, column, targets[shuffled], clip_weights[shuffled]),
+        train_dataset=Clips(rows, column, targets, clip_weights),
         eval_dataset=validation and labelled_clips(validation, column, order),
         train_sampler=sampler,
         train_collator=train_collator,

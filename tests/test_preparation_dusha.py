@@ -5,7 +5,7 @@ import pytest
 from own_recordings import write_recordings
 
 from command_line_dusha import MissingInputError, WrongUseError
-from preparation_dusha import DataOptions, hold_out_validation, load_splits
+from preparation_dusha import DataOptions, hold_out_validation, load_splits, shuffle_labels
 
 LABELS = ["no", "yes"]
 
@@ -21,6 +21,25 @@ def rows_of(speakers, clips_each):
         | {"label": datasets.ClassLabel(names=LABELS)}
     )
     return datasets.Dataset.from_dict(columns, features=features)
+
+
+def test_shuffled_labels_keep_their_counts_and_leave_all_else_where_it_was():
+    rows = rows_of(20, 4)
+    shuffled = shuffle_labels(rows, seed=3)
+    assert sorted(shuffled["label"]) == sorted(rows["label"]) and shuffled.features == rows.features
+    assert shuffled["label"] != rows["label"]
+    assert all(shuffled[name] == rows[name] for name in ("id", "source_id"))
+    assert shuffle_labels(rows, seed=3)["label"] == shuffled["label"]
+    assert shuffle_labels(rows, seed=4)["label"] != shuffled["label"]
+
+
+def test_shuffled_labels_take_the_answers_behind_them_along():
+    rows = rows_of(20, 4)
+    rows = rows.add_column("votes", [[number, 0] for number in rows["label"]])
+    rows = rows.add_column("label_probabilities", [[0.0, float(one)] for one in rows["label"]])
+    shuffled = shuffle_labels(rows, seed=3)
+    assert [votes[0] for votes in shuffled["votes"]] == shuffled["label"][:]
+    assert [one[1] for one in shuffled["label_probabilities"]] == shuffled["label"][:]
 
 
 def test_validation_when_there_are_many_speakers_is_near_the_share(caplog):

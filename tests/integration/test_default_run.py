@@ -56,5 +56,8 @@ def test_default_run_learns_within_three_minutes(home):
 
 def test_default_run_learns_nothing_from_shuffled_labels(home):
     metrics, _, _ = default_run(home, "--shuffle_labels", "--output_dir", "shuffled", "--quiet")
-    # 86 clips by 9 speakers: 0.25 give or take three standard errors.
-    assert abs(metrics["test"]["balanced_accuracy"] - 0.25) < 0.15
+    # Clips of one emotion are alike, so that the 86 are few that count: whatever the network takes
+    # an emotion for, it takes most of its clips for. What it knows of the truth is the log loss,
+    # which is log 4 = 1.386 where each answer is as probable as the next.
+    assert abs(metrics["test"]["balanced_accuracy"] - 0.25) < 0.2
+    assert metrics["test"]["log_loss"] > 1.25
