@@ -140,7 +140,7 @@ def test_command_when_a_page_shows_it(words):
     assert (REPOSITORY / program).is_file()
     options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
     described = help_text(program)
-    if choices := re.search(r"^  \{([\w,]+)\}", described, re.MULTILINE):
+    if choices := re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE):
         assert words[place + 1] in choices[1].split(",")
         described = help_text(program, words[place + 1])
     assert options <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", described))
