@@ -1,6 +1,7 @@
 """The archives of the corpus: found, indexed once, their members read in place, never unpacked."""
 
 import io
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import numpy as np
 from huggingface_hub.constants import HF_HOME
 
 from checksums_dusha import check_file, parse_checksum
-from command_line_dusha import MissingInputError, WorkFailedError
+from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError
 from download_dusha import Mirror, fetch_archives
 from index_dusha import FOLDERS, GZIP_SUFFIXES, TAR_SUFFIX, Index, corpus_name, index_archive
+
+logger = logging.getLogger(__name__)
 
 BASE_URL = "https://cdn.chatwm.opensmodel.sberdevices.ru/dusha/"
 ARCHIVES = ("crowd.tar", "podcast.tar", "features.tar", "paper_setups.tgz")
@@ -289,7 +292,8 @@ def find_archives(
 
     Raises:
         MissingInputError: data_dir or a required archive is not there.
-        WrongUseError: what was given as address or checksum cannot be one.
+        WrongUseError: what was given as address or checksum cannot be one, or a checksum is of no
+            archive.
         WorkFailedError: an archive cannot be fetched, is damaged, or holds what no honest one
             does.
     """
@@ -297,9 +301,7 @@ def find_archives(
     cache_dir = cache_folder(cache_dir)
     paths = [] if data_dir is None else [data_dir]
     members = open_members(paths, cache_dir, quiet)
-    for archive in members.archives:
-        if text := (checksums or {}).get(archive.name):
-            check_file(archive, parse_checksum(archive.name, text), quiet)
+    _compare_checksums(members, checksums or {}, quiet)
     missing = [name for name in names if not holds_archive(members, name)]
     if data_dir is None and not base_urls:
         base_urls = [BASE_URL]
@@ -314,6 +316,25 @@ def find_archives(
         places = [data_dir] if data_dir else [Mirror(url, cache_dir).shown("") for url in base_urls]
         raise MissingInputError(_describe_missing(missing, members, places))
     return members
+
+
+def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bool) -> None:
+    """Compare those archives of a user's folder whose checksums are given; refuse other names.
+
+    A misspelt name would else look as if its archive had been compared.
+    """
+    at_hand = {archive.name: archive for archive in members.archives}
+    for name, text in checksums.items():
+        checksum = parse_checksum(name, text)
+        if name in at_hand:
+            check_file(at_hand[name], checksum, quiet)
+        elif name not in ARCHIVES:
+            known = ", ".join(dict.fromkeys([*ARCHIVES, *at_hand]))
+            raise WrongUseError(
+                f"a checksum was given of {name}, and there is no such archive: take one of {known}"
+            )
+        elif holds_archive(members, name):
+            logger.warning("%s is unpacked here: its checksum cannot be compared", name)
 
 
 def _describe_missing(missing: Sequence[str], members: Members, places: Sequence) -> str:

@@ -28,6 +28,7 @@ from options_dusha import (
     CorpusOptions,
     add_corpus_options,
     add_source_options,
+    check_num_proc,
     digest,
 )
 from processes_dusha import workers_end_with_us
@@ -260,6 +261,7 @@ def load_dataset(
         WorkFailedError: an archive cannot be fetched or read.
     """
     check_name(name)
+    check_num_proc(num_proc)
     known = set(CorpusOptions.__dataclass_fields__) | {"checksums"}
     if unknown := sorted(set(options) - known):
         raise WrongUseError(
@@ -319,6 +321,7 @@ def write_folder(
     """
     for name in names:
         check_name(name)
+    check_num_proc(num_proc)
     refuse_foreign_card(output_dir)
     written = []
     with no_bars(quiet):
@@ -347,6 +350,8 @@ def main() -> None:
     check_formats(options.export)
     if options.push_to_hub:
         check_login()
+    elif options.private:
+        raise WrongUseError("private says how to push: give --push_to_hub USER/NAME with it")
     corpus_options = {name: getattr(options, name) for name in CorpusOptions.__dataclass_fields__}
     written = write_folder(
         names,

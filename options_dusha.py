@@ -225,6 +225,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
 
 
+def check_num_proc(num_proc: int | None) -> None:
+    """Raise a WrongUseError unless work can be shared among so many processes."""
+    if num_proc is not None and num_proc < 1:
+        raise WrongUseError(f"num_proc is {num_proc}: it must be at least 1")
+
+
 def name_and_checksum(text: str) -> tuple[str, str]:
     """Split "ARCHIVE=KIND:HEX" of the command line."""
     name, equals, checksum = text.partition("=")

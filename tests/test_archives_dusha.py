@@ -1,5 +1,6 @@
 """Archives and folders in every mix, their members read in place."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -12,7 +13,7 @@ from archive_server import ArchiveServer
 
 import archives_dusha
 from archives_dusha import ARCHIVES, CONTENTS, Member, Members, find_archives, open_members
-from command_line_dusha import MissingInputError, WorkFailedError
+from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError
 
 CORPUS = {
     "crowd.tar": {RAW: b"crowd", "crowd_train/wavs/c1.wav": b"RIFF 1"},
@@ -211,6 +212,18 @@ def test_find_archives_compares_checksums_of_local_archives(tmp_path):
     data = write_corpus(tmp_path / "data")
     with pytest.raises(WorkFailedError, match=f"crowd.tar: its md5 is .*, not {'0' * 32}"):
         find_archives(data_dir=data, checksums={"crowd.tar": "md5:" + "0" * 32})
+
+
+def test_find_archives_when_a_checksum_is_of_no_archive(tmp_path, caplog):
+    data = write_corpus(tmp_path / "data", ["crowd.tar"])
+    (data / "crowd.tar").rename(data / "own.tar")
+    right = hashlib.md5((data / "own.tar").read_bytes()).hexdigest()
+    find_archives(["crowd.tar"], data, checksums={"own.tar": right})
+    with pytest.raises(WrongUseError, match="crowd.tra, .* take one of crowd.tar, .*own.tar"):
+        find_archives(["crowd.tar"], data, checksums={"crowd.tra": right})
+    shutil.unpack_archive(data / "own.tar", tmp_path / "unpacked")
+    find_archives(["crowd.tar"], tmp_path / "unpacked", checksums={"crowd.tar": right})
+    assert "crowd.tar is unpacked here" in caplog.text
 
 
 def serve(folder, **options):

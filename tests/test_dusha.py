@@ -363,6 +363,8 @@ def test_load_dataset_when_asked_wrongly(load, archives, tmp_path):
         load("crowd", archives, tresh=0.5)
     with pytest.raises(WrongUseError, match="threshold is 2: it must be above 0 and at most 1"):
         load("crowd", archives, threshold=2)
+    with pytest.raises(WrongUseError, match="num_proc is 0: it must be at least 1"):
+        load("crowd", archives, num_proc=0)
     with pytest.raises(MissingInputError, match="no-such-folder"):
         load("crowd", tmp_path / "no-such-folder")
 
@@ -428,6 +430,9 @@ def test_program_when_one_of_several_fails(archives, complain, tmp_path):
         (["--threshold", "0"], "threshold is 0.0: it must be above 0 and at most 1"),
         (["--parts", "crowd_dev"], "parts is crowd_dev: take one or more of crowd_train,"),
         (["--labels", "angry"], "labels is angry: give at least two names"),
+        (["--num_proc", "-1"], "num_proc is -1: it must be at least 1"),
+        (["--checksum", f"crowd.tra={'0' * 32}"], "checksum was given of crowd.tra, and there is"),
+        (["--private"], "give --push_to_hub USER/NAME with it"),
         (["--keep_control", "--validation", "0.0001"], "no choice of whole speakers comes near"),
     ],
 )

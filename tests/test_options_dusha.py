@@ -11,6 +11,7 @@ from options_dusha import (
     CorpusOptions,
     add_corpus_options,
     add_source_options,
+    check_num_proc,
     digest,
     split_list,
 )
@@ -102,6 +103,13 @@ def test_add_source_options_when_given():
 def test_check_options_when_refused(option, value, message):
     with pytest.raises(WrongUseError, match=re.escape(message)):
         CorpusOptions(**{option: value}).check_options()
+
+
+def test_check_num_proc_when_refused():
+    check_num_proc(None)
+    check_num_proc(1)
+    with pytest.raises(WrongUseError, match="num_proc is 0: it must be at least 1"):
+        check_num_proc(0)
 
 
 def test_class_names_when_other_is_dropped_or_kept():
