@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from command_line_dusha import replacing
+from download_dusha import Mirror
 from metrics.ser.ser import SCORES
 from pictures_dusha import draw_confusion, draw_curves, save_picture
 from predictions_dusha import write_predictions
@@ -99,6 +100,10 @@ def write_options(path: Path, options: tuple) -> None:
                 changed[one.name] = value
     for name in LEFT_OUT:
         changed.pop(name, None)
+    if "base_url" in changed:
+        # This file is pushed with the model: addresses go without name, password and signature.
+        addresses = changed["base_url"].split(",")
+        changed["base_url"] = ",".join(Mirror(url, path.parent).shown("") for url in addresses)
     with replacing(path) as unfinished:
         unfinished.write_text(
             "# What a run was given; the rest are defaults\n" + yaml.safe_dump(changed), "utf-8"

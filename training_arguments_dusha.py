@@ -1,5 +1,6 @@
 """The arguments of training: those of the HF Trainer with the published values as defaults."""
 
+import os
 from dataclasses import dataclass, field
 
 import torch
@@ -114,6 +115,10 @@ class DushaTrainingArguments(TrainingArguments):
             # The best one is chosen among those that are kept.
             self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
         super().__post_init__()
+        if self.hub_token:
+            # All arguments are kept in training_args.bin, and that is pushed with the model; the
+            # Hub's client finds the token here as well.
+            os.environ["HF_TOKEN"], self.hub_token = self.hub_token, None
         # Clips brings the columns that the collators and the loss need, beyond the model's own.
         self.remove_unused_columns = False
         self.restore_callback_states_from_checkpoint = True

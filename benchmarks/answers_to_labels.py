@@ -176,7 +176,7 @@ def measure(folder: Path, rounds: int) -> dict:
             subprocess.run(command, check=True, cwd=REPOSITORY)
             times[side].append(time.perf_counter() - started)
             processor_times[side].append(children_seconds() - used)
-            results[side] = np.load(folder / side / RESULT)
+            results[side] = np.load(folder / side / RESULT, allow_pickle=False)
             memory[side] = max(memory[side], int(results[side]["memory"]))
     peer, ours = (results[side] for side in SIDES)
     return {

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import get_token
 from small_network import random_features, small_classifier
 from transformers import EvalPrediction, TrainerCallback
 
@@ -129,6 +130,15 @@ def test_published_values_are_the_defaults(tmp_path):
     assert arguments.max_grad_norm == 0
     assert arguments.metric_for_best_model == "f1_macro"
     assert arguments.optimizer == "adam"
+
+
+def test_token_when_given_is_not_kept_with_the_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "another")
+    arguments = DushaTrainingArguments(str(tmp_path), hub_token="hf_secret")
+    assert arguments.hub_token is None
+    assert get_token() == "hf_secret"
+    torch.save(arguments, tmp_path / "training_args.bin")
+    assert b"hf_secret" not in (tmp_path / "training_args.bin").read_bytes()
 
 
 def test_loss_of_accumulated_batches_equals_that_of_one_batch(tmp_path):
