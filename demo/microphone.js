@@ -1,0 +1,114 @@
+// Runs in the page, for the element with the button: sends what the microphone hears piece by
+// piece, the next one only once the page has the answer to the one before. So nothing is lost when
+// the server is slow: its pieces only grow longer.
+const INTERVAL = 500; // milliseconds between pieces
+const PATIENCE = 60000; // milliseconds to wait for an answer
+const CAPTURE = `registerProcessor("capture", class extends AudioWorkletProcessor {
+  constructor() { super(); this.held = new Float32Array(2048); this.size = 0; }
+  process([channels]) {
+    for (let i = 0; channels.length && i < channels[0].length; i++) {
+      this.held[this.size++] = channels.reduce((sum, one) => sum + one[i], 0) / channels.length;
+      if (this.size === this.held.length) {
+        this.port.postMessage(this.held.slice());
+        this.size = 0;
+      }
+    }
+    return true;
+  }
+});`;
+const button = element.querySelector("button");
+const status = element.querySelector("[role=status]");
+let context = null, stream = null, timer = null, impatience = null;
+let blocks = [], isFirst = true, isEnding = false, isWaiting = false;
+
+function show(text, said) {
+  button.textContent = text;
+  status.textContent = said || "";
+}
+
+async function start() {
+  if (!navigator.mediaDevices) {
+    show("Start", "Browsers give the microphone only to https:// pages and to 127.0.0.1.");
+    return;
+  }
+  try {
+    // The telephone's corrections would take away what the emotion is heard by.
+    stream = await navigator.mediaDevices.getUserMedia({
+      audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
+  } catch (error) {
+    show("Start", `The microphone cannot be used: ${error.message || error.name}.`);
+    return;
+  }
+  context = new AudioContext();
+  const address = URL.createObjectURL(new Blob([CAPTURE], { type: "text/javascript" }));
+  await context.audioWorklet.addModule(address);
+  URL.revokeObjectURL(address);
+  const capture = new AudioWorkletNode(context, "capture");
+  capture.port.onmessage = (message) => blocks.push(message.data);
+  context.createMediaStreamSource(stream).connect(capture);
+  [blocks, isFirst, isEnding, isWaiting] = [[], true, false, false];
+  timer = setInterval(send, INTERVAL);
+  show("Stop", "Listening.");
+}
+
+function stop(said) {
+  clearInterval(timer);
+  stream.getTracks().forEach((track) => track.stop());
+  context.close();
+  context = null;
+  isEnding = true;
+  show("Start", said);
+}
+
+function encode(parts) {
+  const samples = new Int16Array(parts.reduce((size, one) => size + one.length, 0));
+  let place = 0;
+  for (const part of parts) {
+    for (const value of part) {
+      samples[place++] = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
+    }
+  }
+  const bytes = new Uint8Array(samples.buffer);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 8192) {
+    text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  }
+  return btoa(text);
+}
+
+let rate = 0;
+function send() {
+  if (context) rate = context.sampleRate;
+  if (isWaiting || !(blocks.length || isEnding)) return;
+  const piece = { first: isFirst, last: isEnding, rate, samples: encode(blocks) };
+  [blocks, isFirst, isWaiting] = [[], false, true];
+  if (isEnding) isEnding = false;
+  impatience = setTimeout(() => {
+    if (context) stop("The server does not answer: try again later.");
+    isEnding = isWaiting = false;
+  }, PATIENCE);
+  trigger("piece", piece);
+}
+
+watch("value", () => {
+  clearTimeout(impatience);
+  isWaiting = false;
+  // The server has enough, or has no room: it says so.
+  if (String(props.value).includes(":") && context) {
+    stop(props.value.split(":")[1]);
+    isEnding = false;
+  }
+  if (isEnding) send();
+});
+
+button.addEventListener("click", async () => {
+  button.disabled = true;
+  if (context) {
+    stop();
+    send();
+  } else {
+    await start();
+  }
+  button.disabled = false;
+});
