@@ -26,6 +26,10 @@ logger = logging.get_logger(__name__)
 FRAMES_AT_ONCE = 4096
 # Full scale of whole-number samples, by type.
 FULL_SCALE = {torch.int16: 2.0**15, torch.int32: 2.0**31}
+# Times full scale; the power of louder samples would be infinite in single precision.
+LOUDEST = 1e15
+# Rates of anything that is recorded, in Hz: what a damaged header states may need all memory.
+RATES = (1_000, 1_000_000)
 
 
 class DushaFeatureExtractor(SequenceFeatureExtractor):
@@ -149,8 +153,15 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
                 "because a wrong one goes unnoticed"
             )
             return self.sampling_rate
-        if sampling_rate == self.sampling_rate or (resample and sampling_rate > 0):
+        if sampling_rate == self.sampling_rate:
             return sampling_rate
+        if resample:
+            if RATES[0] <= sampling_rate <= RATES[1]:
+                return sampling_rate
+            raise ValueError(
+                f"the waveform has {sampling_rate} Hz; sounds of {RATES[0]} to {RATES[1]} Hz are "
+                "converted"
+            )
         raise ValueError(
             f"the waveform has {sampling_rate} Hz, the model was trained on {self.sampling_rate} "
             "Hz; convert it, or pass resample=True"
@@ -187,6 +198,11 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         waveform = waveform.detach().to("cpu", torch.float64) / scale
         if not waveform.isfinite().all():
             raise ValueError(f"clip {number} holds NaN or infinity, need finite samples")
+        if (loudest := waveform.abs().max().item()) > LOUDEST:
+            raise ValueError(
+                f"clip {number} holds a sample of {loudest:.1e} times full scale, need at most "
+                f"{LOUDEST:.0e}: the file is damaged, or its samples have another form"
+            )
         return waveform
 
     def _log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:

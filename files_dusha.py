@@ -3,6 +3,7 @@
 import functools
 import io
 import struct
+from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
@@ -192,7 +193,8 @@ def load_features(member: Member) -> np.ndarray:
     try:
         # Pickles could run code of whoever made the archive.
         values = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError, TokenError) as error:
+        # Memory for the shape that a damaged header states; words that are no header at all.
         raise ValueError(f"unreadable features ({error})") from error
     if (
         not isinstance(values, np.ndarray)
@@ -203,6 +205,8 @@ def load_features(member: Member) -> np.ndarray:
     ):
         found = f"{getattr(values, 'dtype', type(values))} {getattr(values, 'shape', '')}"
         raise ValueError(f"features are {found}, not float32 (1, {MEL_BANDS}, frames)")
+    if not np.isfinite(values).all():
+        raise ValueError("features hold NaN or infinity")
     return np.ascontiguousarray(values[0].T)
 
 
@@ -214,8 +218,14 @@ def compute_features(content: bytes) -> np.ndarray:
 
     Returns:
         float32 (frames, 64), dB.
+
+    Raises:
+        ValueError: there is no sound in it that can be used; the message is the reason.
     """
-    samples, sampling_rate = soundfile.read(io.BytesIO(content), always_2d=True)
+    try:
+        samples, sampling_rate = soundfile.read(io.BytesIO(content), always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"unreadable wav ({error.error_string})") from error
     features = feature_extractor()(samples.mean(axis=1), sampling_rate, resample=True)
     return np.asarray(features["input_features"][0])
 

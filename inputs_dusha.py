@@ -115,7 +115,7 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
         The input by its name.
 
     Raises:
-        WrongUseError: if the row has no sound.
+        WrongUseError: if the row has no sound that the extractor takes.
     """
     audio = row["audio"]
     if audio is None or (audio["bytes"] is None and audio["path"] is None):
@@ -124,7 +124,11 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
             "only): take another data set, or train Dusha's own network on the features"
         )
     rate = feature_extractor.sampling_rate
-    inputs = feature_extractor(decode_audio(audio, rate), sampling_rate=rate)
+    samples = decode_audio(audio, rate)
+    try:
+        inputs = feature_extractor(samples, sampling_rate=rate)
+    except ValueError as error:
+        raise WrongUseError(f"the clip {row['id']} is of no use: {error}; leave it out") from error
     return {column: np.asarray(inputs[column][0], dtype=np.float32)}
 
 

@@ -166,8 +166,9 @@ def folder_rows(folder: Path) -> Iterator[dict]:
 
 def sound_suffixes() -> list[str]:
     """Suffixes of the sound files that libsndfile reads here, in lower case, with their dot."""
-    extra = (".aif", ".oga", ".opus", ".mp3")
-    return sorted({f".{name.lower()}" for name in soundfile.available_formats()} | set(extra))
+    known = {f".{name.lower()}" for name in soundfile.available_formats()}
+    # A .raw file does not say its rate.
+    return sorted((known | {".aif", ".oga", ".opus", ".mp3"}) - {".raw"})
 
 
 def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path) -> list[str]:
@@ -226,10 +227,11 @@ def sound_duration(row: dict) -> float:
         raise MissingInputError(f"{row['place']}: there is no file {row['path']}")
     try:
         info = soundfile.info(row["path"])
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # of a .raw file nothing is known
+        reason = getattr(error, "error_string", error)
         raise WrongUseError(
-            f"{row['place']}: {row['path']} cannot be read ({error.error_string}); convert it to "
-            "wav or flac, or leave it out"
+            f"{row['place']}: {row['path']} cannot be read ({reason}); convert it to wav or flac, "
+            "or leave it out"
         ) from error
     if not info.frames:
         raise WrongUseError(f"{row['place']}: {row['path']} holds no sound; leave it out")
@@ -251,8 +253,12 @@ def decode_audio(audio: dict, sampling_rate: int) -> np.ndarray:
     """
     source = audio["path"] if audio["bytes"] is None else io.BytesIO(audio["bytes"])
     try:
-        return np.concatenate(list(read_blocks(source, sampling_rate)))
-    except (soundfile.LibsndfileError, ValueError) as error:
+        samples = np.concatenate([*read_blocks(source, sampling_rate), np.empty(0, np.float32)])
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise WrongUseError(
             f"the recording {audio['path']} cannot be read ({error}); leave it out"
         ) from error
+    if not len(samples) or not np.isfinite(samples).all():
+        fault = "samples that are no numbers (NaN or infinite)" if len(samples) else "no sound"
+        raise WrongUseError(f"the recording {audio['path']} holds {fault}; leave it out")
+    return samples

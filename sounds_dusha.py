@@ -230,6 +230,8 @@ def read_with_av(path: Path, sampling_rate: int, reason: str) -> Iterator[np.nda
             if not container.streams.audio:
                 raise UnreadableSoundError("has no audio track")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise UnreadableSoundError("is coded in a way that FFmpeg does not know")
             rate = stream.codec_context.sample_rate
             yield from resample_blocks(av_blocks(av, container, stream), rate, sampling_rate)
     except av.FFmpegError as error:

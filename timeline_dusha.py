@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+# Rates of anything that is recorded, in Hz; a damaged header may state one at which a file of a
+# minute would last for weeks.
+RATES = (1_000, 1_000_000)
 WINDOW = 5.0
 HOP = 2.5
 BATCH_SIZE = 8
@@ -247,7 +250,14 @@ def resample_blocks(
 
     Yields:
         (samples,) float32.
+
+    Raises:
+        ValueError: if old_rate is none of anything that is recorded.
     """
+    if not RATES[0] <= old_rate <= RATES[1]:
+        raise ValueError(
+            f"its sampling rate is {old_rate} Hz; sounds of {RATES[0]} to {RATES[1]} Hz are read"
+        )
     if old_rate == new_rate:
         yield from blocks
         return

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_network import one_thread  # noqa: F401 - a fixture of every test here
 from transformers import AutoFeatureExtractor, BatchFeature, DataCollatorWithPadding
 
-from feature_extraction_dusha import DushaFeatureExtractor, resample_waveform
+from feature_extraction_dusha import LOUDEST, DushaFeatureExtractor, resample_waveform
 
 RATE = 16000
 
@@ -218,6 +218,7 @@ BAD = {
     "empty": (np.zeros(0), "is empty"),
     "nan": (np.array([0.0, np.nan, 0.1]), "NaN or infinity"),
     "infinite": ([0.1, float("inf")], "NaN or infinity"),
+    "too loud for single precision": (np.full(900, 1e18), r"1.0e\+18 times full scale"),
     "stereo": (np.zeros((2, 900)), "one channel"),
     "stereo, channels last": (np.zeros((900, 2)), "one channel"),
     "stereo tensor": (torch.zeros(2, 900), "one channel"),
@@ -243,6 +244,11 @@ def test_waveform_when_bad_is_refused_by_what_is_wrong(extractor, name):
         extractor([FLOATS, waveform], RATE)
 
 
+def test_features_when_samples_are_as_loud_as_may_be_are_finite(extractor):
+    loudest = one(extractor, np.full(900, LOUDEST) * np.resize([1.0, -1.0, 0.3], 900))
+    assert np.isfinite(loudest).all() and loudest.max() == 0
+
+
 def test_waveforms_when_there_are_none_are_refused(extractor):
     with pytest.raises(ValueError, match="empty list"):
         extractor([], RATE)
@@ -256,7 +262,7 @@ def test_sampling_rate_when_wrong_is_refused(extractor):
         extractor(FLOATS, 44100)
 
 
-@pytest.mark.parametrize("rate", [0, -16000])
+@pytest.mark.parametrize("rate", [0, -16000, 999, 1_000_001])
 def test_sampling_rate_when_impossible_is_refused_even_for_resampling(extractor, rate):
     with pytest.raises(ValueError, match=f"{rate} Hz"):
         extractor(FLOATS, rate, resample=True)

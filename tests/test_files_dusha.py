@@ -151,6 +151,12 @@ def test_read_wav_when_coded_in_another_way(member):
         assert read_wav(member(file.getvalue())) == file.getvalue()
 
 
+def npy_of_shape(shape):
+    """An .npy file whose header states a shape, and that has three numbers."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(12)
+
+
 def test_load_features_when_published(member):
     array = np.arange(192, dtype=np.float32).reshape(1, 64, 3)
     found = load_features(member(npy_bytes(array)))
@@ -166,12 +172,31 @@ def test_load_features_when_published(member):
         (npy_bytes(np.zeros((1, 64, 0), np.float32)), r"features are float32 \(1, 64, 0\), not"),
         (npy_bytes(np.zeros((1, 64, 3), np.float32))[:-1], "unreadable features"),
         (npy_bytes(np.array([{}], dtype=object)), "unreadable features"),
+        (npy_bytes(np.full((1, 64, 3), np.nan, np.float32)), "hold NaN or infinity"),
+        (npy_of_shape("(1, 64, 9999999999999)"), "unreadable features"),
+        (npy_of_shape("((((("), "unreadable features"),
         (b"", "unreadable features"),
     ],
 )
 def test_load_features_when_something_else(content, reason, member):
     with pytest.raises(ValueError, match=reason):
         load_features(member(content))
+
+
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
+def test_compute_features_when_the_rate_is_none_of_sound(rate):
+    content = bytearray(wav_bytes(np.zeros(100)))
+    content[24:28] = rate.to_bytes(4, "little")
+    with pytest.raises(ValueError, match=f"{rate} Hz; sounds of 1000 to 1000000 Hz"):
+        compute_features(bytes(content))
+
+
+def test_compute_features_when_it_cannot_be_decoded_to_its_end():
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(file, noise, 16000, format="FLAC")
+    with pytest.raises(ValueError, match="unreadable wav"):
+        compute_features(file.getvalue()[: len(file.getvalue()) // 2])
 
 
 def test_compute_features_when_stereo_or_of_another_rate():

@@ -71,6 +71,7 @@ def test_read_recordings_when_columns_have_other_names(tmp_path):
         ([["path", "label"], ["b.wav", "sad"]], ["line 2", "b.wav", "no file"]),
         ([["path", "label"], ["a.wav", "sad"], ["a.wav", "angry"]], ["line 3", "line 2"]),
         ([["path", "label"], ["t.csv", "sad"]], ["cannot be read"]),
+        ([["path", "label"], ["a.raw", "sad"]], ["cannot be read"]),
         ([["path", "label"], ["empty.wav", "sad"]], ["holds no sound"]),
         ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad"]),
     ],
@@ -78,11 +79,27 @@ def test_read_recordings_when_columns_have_other_names(tmp_path):
 def test_read_recordings_when_the_table_is_wrong(tmp_path, rows, words):
     write_tone(tmp_path / "a.wav")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    (tmp_path / "a.raw").write_bytes(bytes(100))
     table = write_table(tmp_path / "t.csv", rows)
     with pytest.raises(WrongUseError) as caught:
         read_recordings(table, labels=["angry", "sad"])
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "words"),
+    [
+        ([0.1, np.nan], 16000, "no numbers"),
+        ([0.1, -np.inf], 16000, "no numbers"),
+        ([0.1], 192000, "holds no sound"),
+        ([0.1, 0.2], 2, "its sampling rate is 2 Hz"),
+    ],
+)
+def test_decode_audio_when_it_is_no_sound_refuses(samples, rate, words, tmp_path):
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    with pytest.raises(WrongUseError, match=f"a.wav .*{words}"):
+        decode_audio({"bytes": None, "path": str(tmp_path / "a.wav")}, 16000)
 
 
 def test_read_recordings_when_nothing_is_there(tmp_path):
