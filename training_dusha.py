@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer, TrainerCallback
 
 from checkpoints_dusha import WeightAverage, find_checkpoint, is_disk_error, remove_incomplete
-from command_line_dusha import WorkFailedError
+from command_line_dusha import WorkFailedError, WrongUseError
 from losses_dusha import ClassificationLoss, mix_clips
 from metrics.ser.ser import count_confusions, scores
 from normalization_dusha import make_precise
@@ -170,17 +170,17 @@ class DushaTrainer(Trainer):
         if not math.isfinite(loss.item()):
             raise WorkFailedError(
                 f"the loss became {loss.item()} after {self.state.global_step} steps; take a "
-                "lower --learning_rate or clip gradients (--max_grad_norm 1), then go on with "
-                f"--resume_from_checkpoint last. {self.last_good_checkpoint()}"
+                "lower --learning_rate or clip gradients (--max_grad_norm 1), then "
+                f"{self.way_on()}"
             )
         return loss
 
-    def last_good_checkpoint(self) -> str:
-        """Say where the last complete checkpoint is."""
+    def way_on(self) -> str:
+        """Say how the run can go on."""
         checkpoint = find_checkpoint(self.args.output_dir)
         if checkpoint is None:
-            return "No checkpoint has been kept yet."
-        return f"The last checkpoint, {checkpoint}, is complete."
+            return "begin anew: no checkpoint has been kept yet"
+        return f"go on with --resume_from_checkpoint last: {checkpoint} is complete"
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and feature extractor.
@@ -204,6 +204,50 @@ class DushaTrainer(Trainer):
         if self.is_world_process_zero():
             Path(self.args.output_dir, "README.md").write_text(self.card_text, encoding="utf-8")
 
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Make the repository on the Hub before training, so that no run ends unheard.
+
+        Args:
+            token: as for the Trainer.
+            private: as for the Trainer.
+
+        Raises:
+            WorkFailedError: if the Hub refuses or cannot be reached.
+        """
+        with self.explained_hub_errors():
+            super().init_hf_repo(token, private)
+
+    def push_to_hub(self, *args, **kwargs):
+        """Push the output folder.
+
+        Args:
+            *args: of the Trainer.
+            **kwargs: of the Trainer.
+
+        Returns:
+            What the Trainer returns: the commit.
+
+        Raises:
+            WorkFailedError: if the Hub refuses or cannot be reached; the model stays on disk.
+        """
+        with self.explained_hub_errors():
+            return super().push_to_hub(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def explained_hub_errors(self) -> Iterator[None]:
+        """Turn what the Hub refuses, or a network that is down, into one line."""
+        try:
+            yield
+        except (WrongUseError, WorkFailedError):
+            raise
+        except Exception as error:  # those of the network have no base class in common
+            name = self.args.hub_model_id or Path(self.args.output_dir).name
+            raise WorkFailedError(
+                f"{name} cannot be pushed to the Hub ({str(error).strip().splitlines()[0]}): "
+                "check --hub_model_id USER/NAME, the network and the login (hf auth login or "
+                "HF_TOKEN)"
+            ) from error
+
     @contextlib.contextmanager
     def explained_disk_errors(self) -> Iterator[None]:
         """Turn a failed write into a message that says what is left, and remove what is not."""
@@ -215,8 +259,7 @@ class DushaTrainer(Trainer):
             remove_incomplete(self.args.output_dir)
             raise WorkFailedError(
                 f"step {self.state.global_step} could not be saved in {self.args.output_dir} "
-                f"({error}); make room on the disk, then go on with --resume_from_checkpoint "
-                f"last. {self.last_good_checkpoint()}"
+                f"({error}); make room on the disk, then {self.way_on()}"
             ) from error
 
     @contextlib.contextmanager
@@ -245,6 +288,17 @@ class DushaTrainer(Trainer):
             # The model of the checkpoint is the average; these are the weights to train on.
             trained = {"steps": self.average.steps, "weights": self.average.weights}
             torch.save(trained, Path(output_dir, TRAINED_WEIGHTS))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        wanted = list(getattr(self.lr_scheduler, "base_lrs", ()))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        # The checkpoint brings the learning rates that it was made with; those asked for now hold.
+        for number, rate in enumerate(wanted):
+            group = self.optimizer.param_groups[number]
+            if group["initial_lr"] != rate:
+                course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
+                group["lr"], group["initial_lr"] = course * rate, rate
+                self.lr_scheduler.base_lrs[number] = rate
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -247,6 +247,25 @@ def test_train_when_the_loss_is_no_number(tmp_path):
         assert torch.isfinite(parameter).all()
 
 
+def test_train_when_the_loss_is_no_number_before_any_checkpoint(tmp_path):
+    trainer = make_trainer(tmp_path, Pictures(nan_at=5), num_train_epochs=1)
+    with pytest.raises(WorkFailedError, match="begin anew: no checkpoint has been kept"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_train_when_resumed_with_another_learning_rate_takes_that(tmp_path, schedule):
+    make_trainer(tmp_path, num_train_epochs=1, lr_scheduler_type=schedule).train()
+    checkpoint = find_checkpoint(tmp_path)
+    before = small_classifier().from_pretrained(checkpoint)
+    options = {"num_train_epochs": 2, "lr_scheduler_type": schedule, "learning_rate": 0.0}
+    trainer = make_trainer(tmp_path, **options)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    assert trainer.state.global_step == 6
+    for first, second in zip(before.parameters(), trainer.model.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_train_when_the_disk_is_full(tmp_path):
     """The kernel's own full disk stands where the second checkpoint's file would be written."""
     trainer = make_trainer(tmp_path)
