@@ -130,10 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ImportError as error:
         raise WrongUseError(f'{error}; the demo needs: pip install "dusha-ser[demo]"') from error
     from answering import Answerer
+    from body_limit import BodyLimit
     from page import STYLE, Limits, build_page
+    from starlette.middleware import Middleware
 
     port = options.port or free_port(options.host)
-    limits = Limits(options.max_upload, options.queue_size)
+    limits, upload = Limits(options.max_upload, options.queue_size), round(options.max_upload * 1e6)
     answerer = Answerer(
         options.settings,
         60 * options.longest,
@@ -149,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             page.launch(
                 server_name=options.host,
                 server_port=port,
-                max_file_size=round(options.max_upload * 1e6),
+                max_file_size=upload,
+                app_kwargs={"middleware": [Middleware(BodyLimit, upload=upload)]},
                 state_session_capacity=VISITORS,
                 theme=gradio.themes.Default(
                     primary_hue="blue", font=system_font, font_mono="monospace"

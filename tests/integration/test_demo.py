@@ -1,0 +1,448 @@
+"""The demo in a real browser: the same answers as tools/predict.py, for everybody, and only here.
+
+A wav is Chromium's microphone. To make the picture of the page anew, with a model that is worth
+showing: DUSHA_MODEL=MODEL DEMO_PICTURE=docs/pictures/demo.png python -m pytest -n 0
+tests/integration/test_demo.py -k picture
+"""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from conftest import REPOSITORY, WITHOUT_PROJECT
+from scipy.signal import correlate
+from small_models import save_model
+
+from speech_sample_dusha import SAMPLING_RATE, draw_voice, speak
+from tools.predict import main as predict_main
+
+pytest.importorskip("gradio", reason="the demo needs the extra demo: pip install -e .[demo]")
+playwright_api = pytest.importorskip(
+    "playwright.sync_api", reason="a browser is driven by Playwright: pip install -e .[integration]"
+)
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"
+)
+# A loaded machine may take long for anything: what is waited for is a condition, not a time.
+PATIENCE = 120
+PICTURE = os.environ.get("DEMO_PICTURE")
+# Probabilities on the page and in files have six digits; the last ones depend on the batch.
+CLOSE = 2e-4
+LIVE = ("--window", 3, "--hop", 1)
+
+
+def speech(emotions, phrases, rate):
+    """Synthetic speech, (samples,) in [-1, 1]."""
+    rng = np.random.default_rng(3)
+    voice = draw_voice(rng)
+    said = [speak(rng, voice, emotion)[0] for emotion in emotions for _ in range(phrases)]
+    return soxr.resample(np.concatenate(said), SAMPLING_RATE, rate)
+
+
+def write_stereo(path, samples, rate=48000):
+    """Write what browsers and phones record: 48 kHz, 16 bit, two channels."""
+    soundfile.write(path, np.stack([samples, 0.8 * samples], axis=1), rate, "PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    """A random network, whose answers differ from clip to clip."""
+    return os.environ.get("DUSHA_MODEL") or save_model(folder / "model", seed=1)
+
+
+class Server:
+    """The demo as a user starts it."""
+
+    def __init__(self, program, *options, folder, env=None):
+        self.files = folder / "gradio"
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(self.files)}
+        self.errors = (folder / "errors.txt").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, program), "--port", "0", *map(str, options)],
+            cwd=folder,
+            env=environment | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        # A server that hangs must not hang the tests.
+        watch = threading.Timer(2 * PATIENCE, self.process.kill)
+        watch.start()
+        line = self.process.stdout.readline()
+        watch.cancel()
+        assert line.startswith("listening on http://127.0.0.1:"), self.said()
+        self.address = line.split()[-1]
+
+    def said(self):
+        self.errors.seek(0)
+        return self.errors.read()[-3000:]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
+            self.errors.close()
+
+
+@pytest.fixture(scope="module")
+def server(model, folder):
+    one = Server(
+        [REPOSITORY / "demo" / "app.py"],
+        *("--model", model),
+        *([] if PICTURE else ["--max_upload", 20, "--longest", 1]),
+        folder=folder,
+    )
+    yield one
+    assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def heard(folder):
+    """What Chromium's microphone hears, over and over."""
+    return write_stereo(folder / "heard.wav", speech(["angry", "sad", "positive"], 5, 48000))
+
+
+@pytest.fixture(scope="module")
+def browser(heard):
+    with playwright_api.sync_playwright() as started:
+        one = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-audio-capture={heard}",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                # Containers have little room there.
+                "--disable-dev-shm-usage",
+            ],
+        )
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, opened; afterwards it is checked that nothing was asked of anybody else."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(1000 * PATIENCE)
+    asked, faults = [], []
+    one = context.new_page()
+    one.on("request", lambda request: asked.append(request.url))
+    one.on("websocket", lambda socket: asked.append(socket.url))
+    one.on("pageerror", lambda error: faults.append(str(error)))
+    one.goto(server.address)
+    one.get_by_role("button", name="all in turn").wait_for()
+    yield one
+    # Browsers connect ahead, without a request that would be seen, where a page tells them to.
+    ahead = one.locator("link[rel~=preconnect], link[rel~=dns-prefetch]").count()
+    context.close()
+    local = re.compile(rf"(blob:)?{re.escape(server.address)}/|data:")
+    assert not [url for url in asked if not local.match(url)]
+    assert asked
+    assert not ahead
+    assert not faults
+
+
+def read_answer(page, where="#answer"):
+    """The prediction, and the probability of each label, as the page shows them."""
+    page.locator(f"{where} h2[data-prediction]").wait_for()
+    rows = page.locator(f"{where} tr[data-label]").all()
+    shown = {row.get_attribute("data-label"): row for row in rows}
+    for row in rows:
+        probability = float(row.get_attribute("data-probability"))
+        assert f"{probability:.1%}" in row.inner_text()
+    return page.locator(f"{where} h2").get_attribute("data-prediction"), {
+        label: float(row.get_attribute("data-probability")) for label, row in shown.items()
+    }
+
+
+def read_timeline(page, where="#timeline"):
+    """The windows that the page shows as a table: start, end, prediction, probabilities."""
+    page.locator(f"{where} summary").click()
+    rows = []
+    for row in page.locator(f"{where} tr[data-label]").all():
+        span, _, *values = row.locator("th, td").all_inner_texts()
+        start, end = re.fullmatch(r"([\d.]+) to ([\d.]+) s", span).groups()
+        probabilities = [float(value.rstrip("%")) / 100 for value in values]
+        rows.append((float(start), float(end), row.get_attribute("data-label"), probabilities))
+    return rows
+
+
+@pytest.fixture
+def predict(model, tmp_path):
+    """Ask tools/predict.py about a file."""
+
+    def run(path, *options):
+        output = tmp_path / "answers.csv"
+        settings = ("--output_file", output, "--overwrite", "--quiet", *options)
+        predict_main(list(map(str, (model, path, *settings))))
+        with output.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return run
+
+
+def probabilities_of(row):
+    prefix = "probability_"
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, value in row.items()
+        if name.startswith(prefix)
+    }
+
+
+def assert_same_answer(shown, row):
+    prediction, probabilities = shown
+    expected = probabilities_of(row)
+    assert probabilities.keys() == expected.keys()
+    assert probabilities == pytest.approx(expected, abs=CLOSE)
+    ranked = sorted(expected.values())
+    if ranked[-1] - ranked[-2] > 2 * CLOSE:
+        assert prediction == row["prediction"]
+
+
+def assert_same_timeline(shown, rows):
+    assert len(shown) == len(rows)
+    for (start, end, prediction, probabilities), row in zip(shown, rows, strict=True):
+        assert (start, end) == pytest.approx((float(row["start"]), float(row["end"])), abs=0.06)
+        expected = list(probabilities_of(row).values())
+        # The table rounds to a tenth of a percent.
+        assert probabilities == pytest.approx(expected, abs=CLOSE + 0.00051)
+        ranked = sorted(expected)
+        if ranked[-1] - ranked[-2] > 2 * CLOSE:
+            assert prediction == row["prediction"]
+
+
+@needs_browser
+def test_page_when_a_long_stereo_file_is_uploaded(page, predict, tmp_path):
+    path = write_stereo(tmp_path / "said.wav", speech(["neutral", "angry", "sad"], 8, 48000))
+    assert soundfile.info(path).duration > 30
+    page.set_input_files("#recording input[type=file]", path)
+    assert_same_answer(read_answer(page), predict(path)[0])
+    assert_same_timeline(read_timeline(page), predict(path, "--timeline"))
+    drawing = page.locator("#timeline svg[role=img]")
+    assert re.match(
+        r"Waveform of 0:\d\d\. Share of the time: ", drawing.get_attribute("aria-label")
+    )
+    assert drawing.locator("path").count() >= 1
+
+
+@needs_browser
+def test_page_when_only_speech_is_to_count(page, predict, tmp_path):
+    rng = np.random.default_rng(0)
+    silence = 1e-4 * rng.standard_normal(4 * 48000)
+    path = write_stereo(
+        tmp_path / "said.wav", np.concatenate([silence, speech(["angry"], 3, 48000), silence])
+    )
+    page.set_input_files("#recording input[type=file]", path)
+    before = read_answer(page)
+    page.get_by_label("Speech only").check()
+    page.wait_for_function(
+        "before => document.querySelector('#answer tr[data-label]')?.dataset.probability != before",
+        arg=f"{next(iter(before[1].values())):.6f}",
+    )
+    assert_same_answer(read_answer(page), predict(path, "--vad")[0])
+
+
+@needs_browser
+def test_page_when_the_microphone_records(page, server, predict):
+    page.locator("#recording").get_by_label("Record audio").click()
+    page.locator("#recording").get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(3000)
+    page.locator("#recording").get_by_role("button", name="Stop", exact=True).click()
+    shown = read_answer(page)
+    recorded = max(server.files.glob("*/audio.wav"), key=lambda path: path.stat().st_mtime)
+    assert soundfile.info(recorded).duration > 0.5
+    assert_same_answer(shown, predict(recorded)[0])
+
+
+@needs_browser
+def test_page_when_somebody_speaks(page, predict, heard, tmp_path):
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_role("button", name="Start", exact=True).click()
+    # The first answer, and later ones, come while the microphone is open.
+    page.locator("#live-answer h2[data-prediction]").wait_for()
+    page.wait_for_function(
+        "() => document.querySelectorAll('#live-timeline .axis span').length > 6"
+    )
+    assert page.locator("#live-timeline details").count() == 0
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.locator("#live-timeline summary").wait_for()
+    kept = page.locator("#heard a[download]").get_attribute("href")
+    path = tmp_path / "kept.wav"
+    path.write_bytes(page.request.get(kept).body())
+    assert_same_timeline(read_timeline(page, "#live-timeline"), predict(path, "--timeline", *LIVE))
+    assert_hears_all(path, heard)
+
+
+def assert_hears_all(path, heard):
+    """Check that a recording is the microphone's sound, without a gap."""
+    recorded, rate = soundfile.read(path)
+    original, original_rate = soundfile.read(heard)
+    original = soxr.resample(original.mean(axis=1), original_rate, rate)
+    played = np.concatenate([original] * (2 + len(recorded) // len(original)))
+    places = []
+    for start in range(0, len(recorded) - rate, rate):
+        piece = recorded[start : start + rate]
+        likeness = correlate(played, piece, "valid")
+        place = int(np.argmax(likeness))
+        size = np.linalg.norm(piece) * np.linalg.norm(played[place : place + rate])
+        if likeness[place] > 0.98 * size:
+            places.append((place - start) % len(original))
+    assert len(places) >= 3
+    # Chromium begins its file anew when it ends, with a hundredth of a second between.
+    assert np.ptp(places) < 0.1 * rate
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_when_it_is_read_by_a_screen_reader(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    page.get_by_role("button", name="angry", exact=True).click()
+    read_answer(page)
+    page.locator("#timeline summary").click()
+    found = violations(page)
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator("#live-answer h2[data-prediction]").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.locator("#live-timeline summary").wait_for()
+    found += violations(page)
+    assert not found, "\n".join(found)
+
+
+def violations(page):
+    """What axe finds, a line each."""
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:200]}"
+        for rule in Axe().run(page).response["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+@needs_browser
+def test_page_when_only_the_keyboard_is_used(page):
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "angry":
+            break
+    page.keyboard.press("Enter")
+    read_answer(page)
+    page.locator("#timeline summary").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#timeline details[open]").count() == 1
+
+
+@needs_browser
+def test_page_when_a_file_is_no_sound(page, tmp_path):
+    path = tmp_path / "notes.wav"
+    path.write_text("<b>no sound</b>" * 20)
+    page.set_input_files("#recording input[type=file]", path)
+    message = page.locator("#answer [role=alert]")
+    message.wait_for()
+    assert message.inner_text().startswith("This recording ")
+
+
+@needs_browser
+def test_page_when_a_recording_is_too_long(page, tmp_path):
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.zeros(61 * 16000, dtype=np.float32), 16000)
+    page.set_input_files("#recording input[type=file]", path)
+    message = page.locator("#answer [role=alert]")
+    message.wait_for()
+    assert "longer than 1 minutes" in message.inner_text()
+
+
+@needs_browser
+@pytest.mark.skipif(not PICTURE, reason="the picture is made on request")
+def test_picture(page):
+    page.get_by_role("button", name="all in turn").click()
+    read_answer(page)
+    page.mouse.move(0, 0)
+    page.screenshot(path=REPOSITORY / PICTURE, full_page=True)
+    assert (REPOSITORY / PICTURE).stat().st_size < 300_000
+
+
+def refused(server, path, body, **headers):
+    """The status with which the server refuses a body; None where it cuts it off."""
+    request = urllib.request.Request(f"{server.address}{path}", body, headers)
+    with pytest.raises((urllib.error.URLError, OSError)) as refusal:
+        urllib.request.urlopen(request, timeout=PATIENCE)
+    status = getattr(refusal.value, "code", None)
+    if status is not None:
+        refusal.value.close()
+    return status
+
+
+def form(size):
+    head = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+    return f"{head}{'0' * size}\r\n--x--\r\n".encode()
+
+
+@pytest.mark.parametrize("size", [20_000_001, 20_200_000], ids=["file", "form"])
+def test_server_when_an_upload_is_too_large(server, size):
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    # Who is refused before everything is sent may find the line closed.
+    assert refused(server, "/gradio_api/upload", form(size), **kind) in (413, None)
+    assert not [path for path in server.files.rglob("*") if path.stat().st_size > 20_000_000]
+
+
+def test_server_when_a_request_is_too_large(server):
+    body = b'{"data": ["' + b"0" * 17_000_000 + b'"]}'
+    kind = {"Content-Type": "application/json"}
+    assert refused(server, "/gradio_api/queue/join", body, **kind) in (413, None)
+    # Without a word of how much comes.
+    pieces = iter([body[i : i + 2**20] for i in range(0, len(body), 2**20)])
+    assert refused(server, "/gradio_api/queue/join", pieces, **kind) in (400, 413, 422, 500, None)
+
+
+def test_folder_when_it_is_a_space(model, tmp_path):
+    """As docs/demo.md says, on a machine where the project is not installed."""
+    space = tmp_path / "space"
+    shutil.copytree(REPOSITORY / "demo", space, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in REPOSITORY.glob("*_dusha.py"):
+        shutil.copy(path, space)
+    shutil.copytree(REPOSITORY / "metrics", space / "metrics")
+    shutil.copytree(model, space / "model")
+    program = tmp_path / "run.py"
+    program.write_text(
+        f"{WITHOUT_PROJECT}\nimport runpy\nsys.path.insert(0, {str(space)!r})\n"
+        f"sys.argv[0] = {str(space / 'app.py')!r}\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    one = Server([program], folder=tmp_path, env={"DUSHA_MODEL": ""})
+    try:
+        with urllib.request.urlopen(f"{one.address}/config", timeout=PATIENCE) as answer:
+            assert b"Emotion in speech" in answer.read()
+    finally:
+        assert one.stop() == 0, one
