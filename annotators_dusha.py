@@ -29,6 +29,8 @@ class AnnotatorQuality:
         control_high: float64 (annotators,), upper end; 0 to 1 without such answers.
         agreement: float64 (annotators,), mean share of a task's other answers that are the same
             as the annotator's, from 0 to 1; NaN where nobody else answered.
+        consensus: float64 (annotators,), share of the annotator's answers that are the label the
+            crowd as a whole agrees on, from 0 to 1; NaN where that is known of none.
         expected_accuracy: float64 (annotators,), probability of a right answer to a task like
             those of the corpus, by the confusion matrix.
         information: float64 (annotators,), bits about the truth that an answer gives, at least 0.
@@ -41,6 +43,7 @@ class AnnotatorQuality:
     control_low: np.ndarray
     control_high: np.ndarray
     agreement: np.ndarray
+    consensus: np.ndarray
     expected_accuracy: np.ndarray
     information: np.ndarray
 
@@ -117,6 +120,7 @@ def rate_annotators(
     confusion: np.ndarray,
     prior: np.ndarray,
     truth: np.ndarray | None = None,
+    consensus: np.ndarray | None = None,
 ) -> AnnotatorQuality:
     """Gather what answers tell about who gave them.
 
@@ -130,6 +134,8 @@ def rate_annotators(
         confusion: float64 (annotators, labels, labels), as `dawid_skene` finds them.
         prior: float64 (labels,), likewise.
         truth: int (tasks,), labels of control tasks, -1 of others; None: there are none.
+        consensus: int (tasks,), labels that the crowd as a whole agrees on, as `single_labels`
+            makes them, -1 where there is none; None: it is not known.
 
     Returns:
         What is known of each annotator.
@@ -140,8 +146,9 @@ def rate_annotators(
     task, annotator, label = check_indices(
         task=(task, task_count), annotator=(annotator, annotator_count), label=(label, label_count)
     )
-    known = check_truth(truth, task_count=task_count, label_count=label_count)[task]
-    votes = count_votes(task, label, task_count=task_count, label_count=label_count)
+    counts = {"task_count": task_count, "label_count": label_count}
+    known, agreed = check_truth(truth, **counts)[task], check_truth(consensus, **counts)[task]
+    votes = count_votes(task, label, **counts)
 
     def total(chosen: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         return np.bincount(annotator[chosen], weights, minlength=annotator_count)
@@ -159,6 +166,7 @@ def rate_annotators(
         control_low=low,
         control_high=high,
         agreement=share(total(compared, same), total(compared)),
+        consensus=share(total(agreed == label), total(agreed >= 0)),
         expected_accuracy=np.einsum("c,acc->a", prior, confusion),
         information=information(confusion, prior),
     )

@@ -1,4 +1,4 @@
-"""Pictures of results: confusion matrices, calibration, training curves.
+"""Pictures of results: confusion matrices, calibration, training curves, annotators.
 
 Figures are made without pyplot, so that no window system and no global state is touched.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from annotators_dusha import AnnotatorQuality
 from command_line_dusha import replacing
 
 DOTS_PER_INCH = 150
@@ -18,6 +19,10 @@ DOTS_PER_INCH = 150
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Above this share a cell of the map "Blues" is so dark that only white is readable on it.
 DARK = 0.55
+# Numbers of answers that differ by more than this factor are drawn by their logarithm.
+MOST_LINEAR = 20
+# More annotators than these are drawn as pixels: as shapes they would make the page megabytes.
+MOST_VECTORS = 1000
 
 
 def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
@@ -123,6 +128,56 @@ def curves(log_history: Sequence[dict], names: Mapping[str, str]) -> dict[str, l
         for key, shown in names.items()
     }
     return {shown: points for shown, points in found.items() if points}
+
+
+def draw_annotators(quality: AnnotatorQuality) -> Figure:
+    """Draw what the confusion matrices say beside what answers and control tasks say.
+
+    Args:
+        quality: of each annotator.
+
+    Returns:
+        a figure: information over the number of answers, and control accuracy with its interval
+        over expected accuracy.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rasterized = len(quality.answers) > MOST_VECTORS
+    left.scatter(
+        quality.answers,
+        quality.information,
+        s=12,
+        color=COLOURS[0],
+        alpha=0.6,
+        rasterized=rasterized,
+    )
+    left.set(xlabel="answers", ylabel="information, bits an answer", ylim=(0, None))
+    if quality.answers.max() > MOST_LINEAR * max(1, quality.answers.min()):
+        left.set_xscale("log")
+    known = quality.control_answers > 0
+    accuracy = quality.control_accuracy[known]
+    errors = np.maximum(
+        [accuracy - quality.control_low[known], quality.control_high[known] - accuracy], 0
+    )
+    right.errorbar(
+        quality.expected_accuracy[known],
+        accuracy,
+        yerr=errors,
+        fmt="o",
+        markersize=3,
+        color=COLOURS[1],
+        ecolor="0.85",
+        rasterized=rasterized,
+    )
+    right.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    right.set(
+        xlabel="expected accuracy",
+        ylabel="accuracy on control tasks",
+        xlim=(0, 1.02),
+        ylim=(-0.02, 1.02),
+    )
+    tidy(left, right)
+    return figure
 
 
 def tidy(*axes) -> None:

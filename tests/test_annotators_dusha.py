@@ -48,6 +48,7 @@ def test_rate_annotators_by_hand():
         annotator_count=4,
         label_count=2,
         truth=[1, -1, -1],
+        consensus=[1, 0, -1],
         confusion=np.tile([[0.8, 0.2], [0.4, 0.6]], (4, 1, 1)),
         prior=np.array([0.25, 0.75]),
     )
@@ -59,6 +60,8 @@ def test_rate_annotators_by_hand():
     np.testing.assert_array_equal(found.control_high[:3], 1)
     # Annotator 0: one of two others says the same of task 0, none of one of task 1.
     np.testing.assert_array_equal(found.agreement, [0.25, 0.25, np.nan, 0])
+    # The consensus of task 2 is not known.
+    np.testing.assert_array_equal(found.consensus, [1, 0.5, np.nan, 0])
     np.testing.assert_allclose(found.expected_accuracy, 0.65)
     # All inform alike: agreement decides, then the number; who never answered counts as 0.
     np.testing.assert_array_equal(found.ranking(), [0, 1, 2, 3])
@@ -103,6 +106,7 @@ def test_rate_annotators_on_a_simulated_crowd_puts_guessers_last(favourite):
     )
     assert set(found.ranking()[-3:]) == {3, 11, 27}
     assert found.control_answers.sum() == 0
+    assert np.isnan(found.consensus).all()  # none was given
     assert found.answers.sum() == len(task)
 
 

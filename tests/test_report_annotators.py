@@ -86,6 +86,9 @@ def test_report_when_two_annotators_guess(report, rows):
         assert (int(row["control_answers"]), int(row["control_right"])) == (len(control), right)
         assert float(row["control_accuracy"]) == pytest.approx(right / len(control), abs=1e-4)
         assert float(row["control_low"]) <= right / len(control) <= float(row["control_high"])
+        for whom, knowing in {"others": 0.6, "consensus": 0.8}.items():
+            agreement = float(row[f"agreement_with_{whom}"])
+            assert agreement > knowing if row is table[0] else agreement < 0.4
         for true in LABELS:
             shares = [float(row[f"{true}_as_{given}"]) for given in LABELS]
             assert sum(shares) == pytest.approx(1, abs=1e-3)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
-from aggregation_dusha import dawid_skene, regularised_dawid_skene
+from aggregation_dusha import dawid_skene, regularised_dawid_skene, single_labels
 from annotators_dusha import AnnotatorQuality, krippendorff_alpha, rate_annotators
 from answers_dusha import ANSWERS, BAD_ROWS, PARTS, code_answers, read_answers
 from archives_dusha import Members, find_archives, open_members
@@ -18,7 +17,7 @@ from clips_dusha import control_truth, parts_at_hand
 from command_line_dusha import MissingInputError, WrongUseError, replacing, run_program
 from options_dusha import split_list
 from page_dusha import Block, Heading, Picture, Table, Text, write_page
-from pictures_dusha import COLOURS, tidy
+from pictures_dusha import draw_annotators
 from votes_dusha import count_votes
 
 # What is worked out from; features and manifests aren't needed.
@@ -30,17 +29,15 @@ METHODS = {
 NAME = "annotators"
 # Rows of the page's tables of the best and the last; the CSV file has all.
 SHOWN = 20
-# Numbers of answers that differ by more than this factor are drawn by their logarithm.
-MOST_LINEAR = 20
-# More annotators than these are drawn as pixels: as shapes they would make the page megabytes.
-MOST_VECTORS = 1000
 EXPLANATION = (
     "Annotators are ranked by information: how many bits one answer tells about the true label, by "
     "the confusion matrix that {method} found. Whoever answers without listening, at random or "
     "always the same, tells next to nothing; after few answers everybody is still taken to be much "
     "like the others. Expected accuracy is the probability of a right answer by that matrix. "
     "Control accuracy counts answers to control tasks, whose truth is known; its interval is "
-    "Wilson's, 95 %. Agreement is the mean share of the other answers to a clip that are the same. "
+    "Wilson's, 95 %. Agreement with others is the mean share of the other answers to a clip that "
+    "are the same; agreement with the consensus is the share of answers that are the most probable "
+    "label of all answers together, the annotator's own among them. "
     "The matrix does not use the known answers to control tasks, so the two check each other."
 )
 RARE = (
@@ -194,6 +191,8 @@ def rate_crowd(
     arrays = coded.task, coded.annotator, coded.label
     truth = control_truth(answers, coded, labels)
     found = METHODS[method](*arrays, **counts, quiet=quiet)
+    # Whatever is most probable, however unsure: a probability is never below one in the labels.
+    consensus = single_labels(found.probabilities, threshold=1 / (len(labels) + 1))
     return Rated(
         labels=labels,
         annotator_ids=coded.annotator_ids.to_pylist(),
@@ -201,7 +200,12 @@ def rate_crowd(
             coded.task, coded.label, task_count=len(coded.task_ids), label_count=len(labels)
         ),
         quality=rate_annotators(
-            *arrays, **counts, confusion=found.confusion, prior=found.prior, truth=truth
+            *arrays,
+            **counts,
+            confusion=found.confusion,
+            prior=found.prior,
+            truth=truth,
+            consensus=consensus,
         ),
         confusion=found.confusion,
         control_tasks=int(np.sum(truth >= 0)),
@@ -225,7 +229,8 @@ def write_csv(path: Path, rated: Rated) -> None:
         "control_accuracy": quality.control_accuracy,
         "control_low": quality.control_low,
         "control_high": quality.control_high,
-        "agreement": quality.agreement,
+        "agreement_with_others": quality.agreement,
+        "agreement_with_consensus": quality.consensus,
         "expected_accuracy": quality.expected_accuracy,
         "information": quality.information,
     }
@@ -243,11 +248,11 @@ def write_csv(path: Path, rated: Rated) -> None:
             writer.writerow([rank, rated.annotator_ids[i], *cells])
 
 
-def number_text(value: float) -> str:
+def number_text(value: float, digits: int = 4) -> str:
     """Write a number for a table; nothing where there is none."""
     if isinstance(value, (int, np.integer)):
         return str(value)
-    return "" if np.isnan(value) else f"{value:.4f}"
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def make_blocks(rated: Rated) -> list[Block]:
@@ -338,7 +343,8 @@ def annotators_table(rated: Rated, chosen: np.ndarray, first_rank: int) -> list[
             "answers",
             "information, bits",
             "expected accuracy",
-            "agreement",
+            "agreement with others",
+            "with the consensus",
             "control accuracy",
             "right of control answers",
         ]
@@ -357,62 +363,13 @@ def annotators_table(rated: Rated, chosen: np.ndarray, first_rank: int) -> list[
                 f"{quality.answers[i]:,}",
                 f"{quality.information[i]:.3f}",
                 f"{quality.expected_accuracy[i]:.3f}",
-                "–" if np.isnan(quality.agreement[i]) else f"{quality.agreement[i]:.3f}",
+                number_text(quality.agreement[i], digits=3) or "–",
+                number_text(quality.consensus[i], digits=3) or "–",
                 control,
                 f"{quality.control_right[i]}/{quality.control_answers[i]}",
             ]
         )
     return rows
-
-
-def draw_annotators(quality: AnnotatorQuality) -> Figure:
-    """Draw what the confusion matrices say beside what answers and control tasks say.
-
-    Args:
-        quality: of each annotator.
-
-    Returns:
-        a figure: information over the number of answers, and control accuracy with its interval
-        over expected accuracy.
-    """
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    rasterized = len(quality.answers) > MOST_VECTORS
-    left.scatter(
-        quality.answers,
-        quality.information,
-        s=12,
-        color=COLOURS[0],
-        alpha=0.6,
-        rasterized=rasterized,
-    )
-    left.set(xlabel="answers", ylabel="information, bits an answer", ylim=(0, None))
-    if quality.answers.max() > MOST_LINEAR * max(1, quality.answers.min()):
-        left.set_xscale("log")
-    known = quality.control_answers > 0
-    accuracy = quality.control_accuracy[known]
-    errors = np.maximum(
-        [accuracy - quality.control_low[known], quality.control_high[known] - accuracy], 0
-    )
-    right.errorbar(
-        quality.expected_accuracy[known],
-        accuracy,
-        yerr=errors,
-        fmt="o",
-        markersize=3,
-        color=COLOURS[1],
-        ecolor="0.85",
-        rasterized=rasterized,
-    )
-    right.plot([0, 1], [0, 1], color="0.6", linewidth=1)
-    right.set(
-        xlabel="expected accuracy",
-        ylabel="accuracy on control tasks",
-        xlim=(0, 1.02),
-        ylim=(-0.02, 1.02),
-    )
-    tidy(left, right)
-    return figure
 
 
 if __name__ == "__main__":
