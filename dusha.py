@@ -180,6 +180,12 @@ class Dusha(datasets.ArrowBasedBuilder):
             # Of our own errors the message is enough; the wrapping hides it.
             if isinstance(error.__cause__, (WrongUseError, WorkFailedError)):
                 raise error.__cause__ from error
+            if isinstance(error.__cause__, OSError):
+                raise WorkFailedError(
+                    f"the prepared corpus cannot be written in {self._cache_dir} "
+                    f"({error.__cause__}): make room, or name another folder with --cache_dir, and "
+                    "start again"
+                ) from error
             raise
 
     def _download_and_prepare(self, dl_manager, verification_mode, **kwargs) -> None:

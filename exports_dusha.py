@@ -5,6 +5,7 @@ files are relative to the folder of the export, exports/CONFIGURATION, where `wa
 the recordings are extracted.
 """
 
+import contextlib
 import csv
 import functools
 import gzip
@@ -209,13 +210,20 @@ def export_split(
     quiet: bool,
 ) -> None:
     """Write one split; arguments as in `export_configuration`."""
-    writers = [FORMATS[name](folder, split, configuration) for name in formats]
     if export_audio:
         (folder / WAVS).mkdir(exist_ok=True)
     needs_content = export_audio or set(formats) > {"csv"} or "csv" not in formats
     silent = 0
     total = sum(pq.read_metadata(path).num_rows for path in configuration.shards[split])
-    with tqdm(total=total, unit=" rows", desc=f"Exporting {split}", disable=quiet) as bar:
+    with (
+        contextlib.ExitStack() as stack,
+        tqdm(total=total, unit=" rows", desc=f"Exporting {split}", disable=quiet) as bar,
+    ):
+        writers = []
+        for name in formats:
+            writers.append(FORMATS[name](folder, split, configuration))
+            # Also where another fails: what a file could not take is told by its end, once.
+            stack.callback(writers[-1].close)
         for clip in read_clips(configuration, split, needs_content):
             silent += not clip.has_audio
             for writer in writers:
@@ -223,8 +231,6 @@ def export_split(
             if export_audio and clip.has_audio:
                 (folder / clip.wav).write_bytes(clip.content)
             bar.update()
-    for writer in writers:
-        writer.close()
     if silent and needs_content:
         logger.warning(
             "%d of %d clips of %s have no audio: of what was exported, only a csv has them",
