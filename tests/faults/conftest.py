@@ -66,3 +66,17 @@ def warm(tmp_path_factory):
     programs = WarmPrograms(tmp_path_factory.mktemp("programs"))
     yield programs
     programs.close()
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A folder with a small network of Dusha's kind that answers different clips differently."""
+    from small_network import small_classifier
+
+    from feature_extraction_dusha import DushaFeatureExtractor
+
+    folder = tmp_path_factory.mktemp("model")
+    # Attention over few positions: an hour of sound is to take seconds.
+    small_classifier(num_mel_bins=64, stage_strides=(2, 2, 4)).save_pretrained(folder)
+    DushaFeatureExtractor().save_pretrained(folder)
+    return str(folder)
