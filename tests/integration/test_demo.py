@@ -364,6 +364,15 @@ def test_page_when_only_the_keyboard_is_used(page):
 
 
 @needs_browser
+def test_page_when_it_is_read_on_a_telephone(page):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.get_by_role("button", name="all in turn").click()
+    read_answer(page)
+    page.locator("#timeline summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@needs_browser
 def test_page_when_a_file_is_no_sound(page, tmp_path):
     path = tmp_path / "notes.wav"
     path.write_text("<b>no sound</b>" * 20)
