@@ -194,7 +194,8 @@ def test_main_shows_the_papers_result_beside_iemocaps(iemocap):
     _, output = iemocap
     page = (output / "results.md").read_text()
     line = next(line for line in page.splitlines() if "(the paper)" in line)
-    assert "| 0.59 | 0.59 | 0.59 |" in line and "5,531" in line and "other clips than ours" in line
+    assert f"|{' 0.59 ± 0.01 |' * 3}" in line
+    assert "5,531" in line and "other clips than ours" in line
     assert "mean ± sd" in page
     assert (output / "confusion_cross.png").stat().st_size > 10_000
 
@@ -230,6 +231,11 @@ def test_main_runs_again_only_the_fold_that_is_missing(iemocap, tmp_path, monkey
     with pytest.raises(WrongUseError, match="not made with these options"):
         main([*arguments, "--learning_rate", "0.5"])
     assert trained == ["Session3", "Session1"]
+
+
+def test_parse_options_when_a_folder_is_given_of_no_corpus(tmp_path):
+    with pytest.raises(WrongUseError, match="--data_dir .* 'clips.csv' is none of them"):
+        options_for("clips.csv", "--data_dir", str(tmp_path))
 
 
 def test_write_result_when_speakers_are_in_several_folds_says_so(rows, tmp_path):

@@ -238,6 +238,11 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
                 "unpacked to"
             )
         options.data = f"{options.data}={options.data_dir}"
+    elif options.data_dir:
+        raise WrongUseError(
+            f"--data_dir is the folder of a corpus ({', '.join(CORPORA)}), and {options.data!r} is "
+            "none of them; leave it out, or name the corpus"
+        )
     return options
 
 

@@ -116,11 +116,8 @@ def number_text(name: str, keys: str, form: str, folder: Path) -> str:
 
 def write_published() -> None:
     """Write the table of results that others published, which pages show beside ours."""
-    rows = [
-        [one.test_set, one.model, *(f"{getattr(one, name):.2f}" for name in SCORES), one.source]
-        for one in PUBLISHED
-    ]
-    rows.sort(key=lambda row: (row[0], -float(row[4])))
+    ordered = sorted(PUBLISHED, key=lambda one: (one.test_set, -one.f1_macro))
+    rows = [[one.test_set, one.model, *one.cells().values(), one.source] for one in ordered]
     head = ["test set", "model", *SCORES, "source"]
     write_table(REPOSITORY / PUBLISHED_FILE, COMMAND, [head, *rows])
 
