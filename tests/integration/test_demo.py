@@ -117,6 +117,7 @@ def server(model, folder):
     )
     yield one
     assert one.stop() == 0
+    assert not list(one.files.rglob("*.wav")), "recordings are left behind"
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +278,10 @@ def test_page_when_only_speech_is_to_count(page, predict, tmp_path):
 def test_page_when_the_microphone_records(page, server, predict):
     page.locator("#recording").get_by_label("Record audio").click()
     page.locator("#recording").get_by_role("button", name="Record", exact=True).click()
-    page.wait_for_timeout(3000)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#recording time')]"
+        ".some((one) => /0:0[2-9]/.test(one.textContent))"
+    )
     page.locator("#recording").get_by_role("button", name="Stop", exact=True).click()
     shown = read_answer(page)
     recorded = max(server.files.glob("*/audio.wav"), key=lambda path: path.stat().st_mtime)
@@ -317,10 +321,13 @@ def assert_hears_all(path, heard):
         place = int(np.argmax(likeness))
         size = np.linalg.norm(piece) * np.linalg.norm(played[place : place + rate])
         if likeness[place] > 0.98 * size:
-            places.append((place - start) % len(original))
+            places.append(place - start)
     assert len(places) >= 3
-    # Chromium begins its file anew when it ends, with a hundredth of a second between.
-    assert np.ptp(places) < 0.1 * rate
+    # The file goes round, with a hundredth of a second each time before it begins anew. A piece
+    # that the page lost would be half a second or more.
+    half = len(original) / 2
+    shifts = (np.array(places) - places[0] + half) % len(original) - half
+    assert np.abs(shifts).max() < 0.4 * rate
 
 
 @needs_browser
@@ -369,6 +376,10 @@ def test_page_when_it_is_read_on_a_telephone(page):
     page.get_by_role("button", name="all in turn").click()
     read_answer(page)
     page.locator("#timeline summary").click()
+    # The player has drawn the sound, which is wider than a telephone.
+    page.locator("#recording #duration", has_text="0:47").wait_for()
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 400")
+    page.wait_for_timeout(1000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
