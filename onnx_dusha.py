@@ -48,6 +48,25 @@ class FeaturesToProbabilities(nn.Module):
         return frames, torch.ones(2, 300, dtype=torch.int64)
 
 
+class OneLengthToProbabilities(FeaturesToProbabilities):
+    """The same without a mask, for batches of one length: about a quarter of the time is saved.
+
+    Masks stand between a convolution and what could be computed along with it.
+    """
+
+    input_names = ("input_features",)
+    dynamic_shapes = {"input_features": {0: "batch", 1: "frames"}}  # noqa: RUF012 - read only
+
+    def forward(self, input_features: torch.Tensor):
+        """Classify (batch, frames, mels) in dB."""
+        logits = self.model(input_features).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        return super().example_inputs()[:1]
+
+
 class WaveformToProbabilities(nn.Module):
     """The feature recipe and the network, from waveforms to logits and probabilities.
 
@@ -84,6 +103,12 @@ class WaveformToProbabilities(nn.Module):
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor):
         """Classify (batch, samples), of which the first `lengths` (batch,) are each clip's own."""
+        features, mask = self.features(waveform, lengths)
+        logits = self.model(features, mask.to(torch.int64)).logits
+        return logits, logits.softmax(-1)
+
+    def features(self, waveform: torch.Tensor, lengths: torch.Tensor):
+        """Compute features (batch, frames, mels) in dB, and the mask (batch, frames) of them."""
         batch, samples = waveform.shape
         frames = 1 + samples // self.hop_length
         starts = torch.arange(frames) * self.hop_length - self.n_fft // 2
@@ -101,13 +126,30 @@ class WaveformToProbabilities(nn.Module):
         # No frame of padding may be the loudest: all of them count as the floor.
         floor = 10 * float(np.log10(self.power_floor))
         loudest = decibel.masked_fill(~mask.unsqueeze(2), floor).amax((1, 2), keepdim=True)
-        features = (decibel - loudest).clamp(min=-self.dynamic_range).to(torch.float32)
-        logits = self.model(features, mask.to(torch.int64)).logits
-        return logits, logits.softmax(-1)
+        return (decibel - loudest).clamp(min=-self.dynamic_range).to(torch.float32), mask
 
     def example_inputs(self) -> tuple[torch.Tensor, ...]:
         """Return inputs of a shape that tracing can generalise from."""
         return torch.full((2, 48000), 0.1), torch.tensor([48000, 31000])
+
+
+class OneLengthWaveformToProbabilities(WaveformToProbabilities):
+    """The same without lengths and masks, for batches of one length."""
+
+    input_names = ("waveform",)
+    dynamic_shapes = {"waveform": {0: "batch", 1: "samples"}}  # noqa: RUF012 - read only
+
+    def forward(self, waveform: torch.Tensor):
+        """Classify (batch, samples)."""
+        batch, samples = waveform.shape
+        lengths = torch.ones(batch, dtype=torch.int64) * samples
+        features, _ = self.features(waveform, lengths)
+        logits = self.model(features).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        return super().example_inputs()[:1]
 
 
 def export(
@@ -115,6 +157,7 @@ def export(
     extractor: DushaFeatureExtractor,
     path: str | Path,
     waveform: bool = False,
+    one_length: bool = False,
 ) -> None:
     """Write a model as one ONNX file of dynamic batch and length.
 
@@ -124,10 +167,14 @@ def export(
         path: file to write.
         waveform: whether the graph reads waveforms, with the feature recipe inside, instead of
             features.
+        one_length: whether the graph hides no padding, so that all clips of a batch must be of one
+            length; it is faster, and OnnxClassifier gives it clips one by one.
     """
-    graph = (
-        WaveformToProbabilities(model, extractor) if waveform else FeaturesToProbabilities(model)
-    ).eval()
+    if waveform:
+        kind = OneLengthWaveformToProbabilities if one_length else WaveformToProbabilities
+        graph = kind(model, extractor).eval()
+    else:
+        graph = (OneLengthToProbabilities if one_length else FeaturesToProbabilities)(model).eval()
     # The exporter says at length that two inputs share a dimension, which is what we want, and
     # that a library for pictures is not installed.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -148,6 +195,7 @@ def export(
         "labels": labels,
         "sampling_rate": extractor.sampling_rate,
         "input": graph.input_names[0],
+        "one_length": one_length,
         "feature_extractor": extractor.to_dict(),
     }
     for name, value in metadata.items():
@@ -192,19 +240,22 @@ class OnnxClassifier:
         self.labels = json.loads(metadata["labels"])
         self.sampling_rate = json.loads(metadata["sampling_rate"])
         self.reads_waveforms = json.loads(metadata["input"]) == "waveform"
+        # Files that were exported before there were graphs of one length do not say.
+        self.one_length = json.loads(metadata.get("one_length", "false"))
         self.extractor = DushaFeatureExtractor.from_dict(json.loads(metadata["feature_extractor"]))
 
     def inputs(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Turn clips, each (samples,) in [-1, 1], into the inputs of the graph, by name."""
         if not self.reads_waveforms:
             batch = self.extractor(clips, self.sampling_rate, return_tensors="np")
-            mask = batch["attention_mask"].astype(np.int64)
-            return {"input_features": batch["input_features"], "attention_mask": mask}
+            features = {"input_features": batch["input_features"]}
+            mask = {"attention_mask": batch["attention_mask"].astype(np.int64)}
+            return features if self.one_length else features | mask
         lengths = np.array([len(clip) for clip in clips], dtype=np.int64)
         waveform = np.zeros((len(clips), lengths.max()), dtype=np.float32)
         for row, clip in zip(waveform, clips, strict=True):
             row[: len(clip)] = clip
-        return {"waveform": waveform, "lengths": lengths}
+        return {"waveform": waveform} | ({} if self.one_length else {"lengths": lengths})
 
     def __call__(self, clips: list[np.ndarray]) -> np.ndarray:
         """Give the probabilities of clips.
@@ -215,14 +266,18 @@ class OnnxClassifier:
         Returns:
             (clips, labels), each row in [0, 1] and summing to 1.
         """
-        return self.session.run(["probabilities"], self.inputs(clips))[0]
+        batches = [[clip] for clip in clips] if self.one_length else [clips]
+        return np.concatenate(
+            [self.session.run(["probabilities"], self.inputs(batch))[0] for batch in batches]
+        )
 
 
 def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.ndarray]) -> None:
     """Turn the convolutions of an exported model into 8-bit ones (static quantisation).
 
     Weights get a scale for each channel; the ranges of activations are those that the calibration
-    clips give. Attention, head and feature recipe stay in floating point.
+    clips give. Attention, head and feature recipe stay in floating point. It is faster only in
+    graphs of one length, where convolutions follow each other.
 
     Args:
         path: file that `export` wrote.
@@ -249,8 +304,12 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
             str(prepared),
             str(quantised_path),
             Reader(),
-            op_types_to_quantize=["Conv"],
+            # The sums and bounds between convolutions, too: else each is turned to floats and back.
+            op_types_to_quantize=["Conv", "Add", "Clip"],
             per_channel=True,
+            # Seven bits a weight: where a processor has no instruction for 8-bit sums, those of
+            # two products of eight would overflow.
+            reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,

@@ -15,6 +15,8 @@ from onnx_dusha import OnnxClassifier, export, quantise
 from timeline_dusha import torch_classifier
 from tools import export_onnx
 
+KINDS = ("features", "waveform", "features_one_length", "waveform_one_length")
+
 
 def clip(size, seed=0):
     generator = np.random.default_rng(seed)
@@ -48,12 +50,13 @@ def model():
 @pytest.fixture(scope="module")
 def files(model, extractor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
-    for name in ("features", "waveform"):
-        export(model, extractor, folder / f"{name}.onnx", waveform=name == "waveform")
+    for name in KINDS:
+        kinds = {"waveform": "waveform" in name, "one_length": "one_length" in name}
+        export(model, extractor, folder / f"{name}.onnx", **kinds)
     return folder
 
 
-@pytest.fixture(scope="module", params=["features", "waveform"])
+@pytest.fixture(scope="module", params=KINDS)
 def exported(files, request):
     return OnnxClassifier(files / f"{request.param}.onnx")
 
