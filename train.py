@@ -19,7 +19,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
 from card_model_dusha import write_report
 from checkpoints_dusha import checkpoint_to_resume, remove_checkpoints
-from collation_dusha import Clips, labelled_clips
+from collation_dusha import Clips
 from command_line_dusha import WrongUseError, run_program
 from configuration_dusha import DushaConfig
 from inputs_dusha import compute_inputs, durations
@@ -31,7 +31,12 @@ from setup_options_dusha import OneLineParser, describe_setups, find_setup, pars
 from starting_model_dusha import load_starting_model, network_type
 from training_arguments_dusha import DushaTrainingArguments
 from training_dusha import DushaTrainer
-from training_result_dusha import TrainingResult, describe_result, final_test
+from training_result_dusha import (
+    TrainingResult,
+    describe_result,
+    final_test,
+    labelled_clips,
+)
 
 EXAMPLES = """examples:
   python train.py

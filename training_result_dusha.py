@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from card_model_dusha import OPTIONS_FILE
-from collation_dusha import labelled_clips
+from collation_dusha import Clips
 from predictions_dusha import Predictions, score_predictions
 from results_dusha import confusion_table, results_table, screen_table
 from training_dusha import DushaTrainer
@@ -33,6 +33,20 @@ class TrainingResult:
     best_epoch: float | None
     log_history: list[dict]
     output_dir: Path
+
+
+def labelled_clips(rows: datasets.Dataset, column: str, order: np.ndarray) -> Clips:
+    """Return clips with the model's class numbers, for evaluation.
+
+    Args:
+        rows: with label, and the model's input.
+        column: of the input.
+        order: the model's number of each class of the rows, (classes,).
+
+    Returns:
+        As many clips, in the order of the rows.
+    """
+    return Clips(rows, column, order[np.array(rows["label"])])
 
 
 def final_test(
