@@ -1,19 +1,25 @@
 """Export a model folder to ONNX, in floating point or as an 8-bit model."""
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import soundfile
-import torch
-from tqdm import tqdm
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+# The modules stand one folder up. This folder goes: `import evaluate` must find the library.
+TOOLS = Path(__file__).resolve().parent
+sys.path[:] = [str(TOOLS.parent), *(path for path in sys.path if Path(path).resolve() != TOOLS)]
 
-from command_line_dusha import WorkFailedError, WrongUseError, run_program
-from sounds_dusha import find_clips
-from timeline_dusha import read_blocks, torch_classifier
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from command_line_dusha import WorkFailedError, WrongUseError, run_program  # noqa: E402
+from evaluation_dusha import load_model  # noqa: E402
+from modeling_dusha import DushaForAudioClassification  # noqa: E402
+from sounds_dusha import find_clips  # noqa: E402
+from timeline_dusha import read_blocks, torch_classifier  # noqa: E402
 
 # How far an exported model's probabilities may be from PyTorch's.
 TOLERANCE = 1e-4
@@ -71,12 +77,18 @@ def options() -> argparse.ArgumentParser:
         help="put the feature recipe into the graph, which then reads waveforms",
     )
     parser.add_argument(
+        "--one_length",
+        action="store_true",
+        help="hide no padding, which is faster: clips of a batch must be of one length, and "
+        "tools/predict.py classifies them one by one",
+    )
+    parser.add_argument(
         "--clips",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="sound files and folders of them: every second clip calibrates --int8, "
-        "the others show what the export loses",
+        help="sound files and folders of them, which show what the export loses; with --int8 "
+        "every second clip calibrates, and the others show it",
     )
     parser.add_argument(
         "--int8",
@@ -98,30 +110,33 @@ def main() -> None:
     except ImportError as error:
         raise WrongUseError(f'{error}; install the extra: pip install "dusha-ser[onnx]"') from error
     clips = find_clips(arguments.clips) if arguments.clips else []
-    try:
-        model = AutoModelForAudioClassification.from_pretrained(
-            arguments.model, trust_remote_code=True
-        ).eval()
-        extractor = AutoFeatureExtractor.from_pretrained(arguments.model, trust_remote_code=True)
-    except (OSError, ValueError) as error:
-        raise WrongUseError(f"{arguments.model} is no model folder or name: {error}") from error
+    calibration, compared = (clips[::2], clips[1::2]) if arguments.int8 else ([], clips)
+    if arguments.int8 and not compared:
+        raise WrongUseError(
+            f"--int8 got {len(clips)} clip; give some tens: every second one calibrates, the "
+            "others show what is lost"
+        )
+    model, extractor = load_model(arguments.model, "cpu")
+    if not isinstance(model, DushaForAudioClassification):
+        raise WrongUseError(
+            f"{arguments.model} is a network of type {model.config.model_type!r}, and this exports "
+            "Dusha's; optimum-onnx exports the others"
+        )
     rate = extractor.sampling_rate
 
     arguments.output_file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output_file.parent, prefix=".") as folder:
         written = Path(folder) / "float.onnx"
-        export(model, extractor, written, arguments.waveform)
+        export(model, extractor, written, arguments.waveform, arguments.one_length)
         if arguments.int8:
             exact, written = written, Path(folder) / "int8.onnx"
-            calibration = clips[::2]
             quantise(exact, written, read_clips(calibration, rate, arguments.quiet, "calibrate"))
-        held_out = clips[1::2] or clips
         with torch.inference_mode():
             result = compare(
                 torch_classifier(model, extractor),
                 OnnxClassifier(written),
-                read_clips(held_out, rate, arguments.quiet, "compare")
-                if held_out
+                read_clips(compared, rate, arguments.quiet, "compare")
+                if compared
                 else noise_clips(rate),
             )
         if not arguments.int8 and result["largest_difference"] > TOLERANCE:
@@ -130,9 +145,12 @@ def main() -> None:
                 f"in probability, more than {TOLERANCE:g}; nothing was written"
             )
         written.replace(arguments.output_file)
+    size = arguments.output_file.stat().st_size / 1e6
+    calibrated = f"calibrated on {len(calibration)} clips; " if calibration else ""
+    kind = "other clips" if calibration else "clips" if compared else "made-up clips"
     print(
-        f"wrote {arguments.output_file} ({arguments.output_file.stat().st_size / 1e6:.1f} MB); "
-        f"against PyTorch on {result['clips']} clips: largest difference of a probability "
+        f"wrote {arguments.output_file} ({size:.1f} MB); {calibrated}against PyTorch on "
+        f"{result['clips']} {kind}: largest difference of a probability "
         f"{result['largest_difference']:.1e}, same label {result['same_label']:.1%}"
     )
 
