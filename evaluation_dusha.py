@@ -2,12 +2,15 @@
 
 import contextlib
 import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -39,13 +42,29 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is no audio classification model.
+        WrongUseError: if it is no audio classification model, or lacks weights or labels.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = {"trust_remote_code": trust_remote_code}
     with explained_errors(name):
-        model = AutoModelForAudioClassification.from_pretrained(name, **options)
+        model, report = AutoModelForAudioClassification.from_pretrained(
+            name, output_loading_info=True, **options
+        )
         extractor = AutoFeatureExtractor.from_pretrained(name, **options)
+    # Transformers draws what is missing at random. How often a normalisation was updated is
+    # of no matter to answers.
+    missing = [key for key in report["missing_keys"] if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise WrongUseError(
+            f"{name} lacks {len(missing)} weights, such as {min(missing)}, and would answer at "
+            "random: fetch it again whole, or train it first (train.py --model_name_or_path)"
+        )
+    labels = model.config.id2label
+    if sorted(labels) != list(range(len(labels))) or len(set(labels.values())) < len(labels):
+        raise WrongUseError(
+            f"{name} has the labels {labels}; they must be different and numbered from 0 without "
+            "a gap: correct id2label in its config.json"
+        )
     return model.to(device).eval(), extractor
 
 
@@ -209,9 +228,21 @@ def explained_errors(name: str) -> Iterator[None]:
             f"no model {name!r}: {first_line(error)}; give a model folder (what train.py or "
             "tools/convert_checkpoint.py writes) or a name on the Hub"
         ) from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else None
         raise WrongUseError(
-            f"{name} is no audio classification model: {first_line(error)}"
+            f"{name} is no audio classification model: {reason or first_line(error)}"
+        ) from error
+    except pickle.UnpicklingError as error:
+        # The library's own message tells how to run that code all the same.
+        raise WrongUseError(
+            f"the weights of {name} are damaged, or hold more than weights, such as code, which is "
+            "never run here; take a model that is saved as safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise WrongUseError(
+            f"the weights of {name} are damaged, or those of another network: {first_line(error)}; "
+            "fetch it again"
         ) from error
 
 

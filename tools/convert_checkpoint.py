@@ -96,8 +96,14 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         raise MissingInputError(f"no such file: {path}; give the released weights (a .pt file)")
     try:
         released = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WrongUseError(f"{path} is no PyTorch state dict: {error}") from error
+    except pickle.UnpicklingError as error:
+        # The library's own message tells how to run that code all the same.
+        raise WrongUseError(
+            f"{path} is no PyTorch state dict, or holds more than tensors, such as code, which is "
+            "never run here; give the released weights alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
+        raise WrongUseError(f"{path} is no PyTorch state dict, or damaged: {error}") from error
     if not isinstance(released, dict) or not all(
         isinstance(tensor, torch.Tensor) for tensor in released.values()
     ):
