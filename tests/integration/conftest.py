@@ -52,6 +52,12 @@ def repository():
 
 
 @pytest.fixture(scope="session")
+def without_project():
+    """The first lines of a program that is to run as if the project were not installed."""
+    return WITHOUT_PROJECT
+
+
+@pytest.fixture(scope="session")
 def ravdess_archives(shared, tmp_path_factory):
     """Real speech written as the four archives that Dusha is published in."""
     folder = tmp_path_factory.mktemp("ravdess")

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from conftest import REPOSITORY, WITHOUT_PROJECT
 from scipy.signal import correlate
 from small_models import save_model
 
@@ -108,9 +107,9 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(model, folder):
+def server(repository, model, folder):
     one = Server(
-        [REPOSITORY / "demo" / "app.py"],
+        [repository / "demo" / "app.py"],
         *("--model", model),
         *([] if PICTURE else ["--max_upload", 20, "--longest", 1]),
         folder=folder,
@@ -405,12 +404,12 @@ def test_page_when_a_recording_is_too_long(page, tmp_path):
 
 @needs_browser
 @pytest.mark.skipif(not PICTURE, reason="the picture is made on request")
-def test_picture(page):
+def test_picture(page, repository):
     page.get_by_role("button", name="all in turn").click()
     read_answer(page)
     page.mouse.move(0, 0)
-    page.screenshot(path=REPOSITORY / PICTURE, full_page=True)
-    assert (REPOSITORY / PICTURE).stat().st_size < 300_000
+    page.screenshot(path=repository / PICTURE, full_page=True)
+    assert (repository / PICTURE).stat().st_size < 300_000
 
 
 def refused(server, path, body, **headers):
@@ -446,17 +445,17 @@ def test_server_when_a_request_is_too_large(server):
     assert refused(server, "/gradio_api/queue/join", pieces, **kind) in (400, 413, 422, 500, None)
 
 
-def test_folder_when_it_is_a_space(model, tmp_path):
+def test_folder_when_it_is_a_space(repository, without_project, model, tmp_path):
     """As docs/demo.md says, on a machine where the project is not installed."""
     space = tmp_path / "space"
-    shutil.copytree(REPOSITORY / "demo", space, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in REPOSITORY.glob("*_dusha.py"):
+    shutil.copytree(repository / "demo", space, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in repository.glob("*_dusha.py"):
         shutil.copy(path, space)
-    shutil.copytree(REPOSITORY / "metrics", space / "metrics")
+    shutil.copytree(repository / "metrics", space / "metrics")
     shutil.copytree(model, space / "model")
     program = tmp_path / "run.py"
     program.write_text(
-        f"{WITHOUT_PROJECT}\nimport runpy\nsys.path.insert(0, {str(space)!r})\n"
+        f"{without_project}\nimport runpy\nsys.path.insert(0, {str(space)!r})\n"
         f"sys.argv[0] = {str(space / 'app.py')!r}\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
