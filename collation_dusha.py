@@ -4,13 +4,13 @@ Each clip of a training batch brings a seed of its own, so that the batch is the
 process, worker or second attempt it is made.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import datasets
 import numpy as np
 import pyarrow
+import pyarrow.compute
 import torch
 import torchaudio
 
@@ -65,43 +65,52 @@ class Clips(torch.utils.data.Dataset):
         column = self.rows[[draw.index for draw in draws]][self.input_name]
         return [
             {
-                "inputs": torch.from_numpy(clip),
+                "inputs": clip,
                 "labels": self.targets[draw.index],
                 "weight": self.weights[draw.index],
                 "seed": draw.seed,
             }
-            for clip, draw in zip(arrays(column), draws, strict=True)
+            for clip, draw in zip(tensors(column), draws, strict=True)
         ]
 
 
-def arrays(column: pyarrow.ChunkedArray) -> Iterator[np.ndarray]:
-    """Give the rows of a column as arrays of their own.
+def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
+    """Give the rows of a column as tensors.
 
     Args:
         column: of Array2D, whose first dimension may vary, or of lists of numbers.
 
     Yields:
-        (length, width) or (length,) float32.
+        (length, width) or (length,) float32. They are to be read only: where the column holds
+        float32, they are the mapped file itself, which spares a copy.
 
     Example:
         >>> column = pyarrow.chunked_array([[[1.0, 2.0], [3.0]]])
-        >>> [row.tolist() for row in arrays(column)]
+        >>> [row.tolist() for row in tensors(column)]
         [[1.0, 2.0], [3.0]]
     """
-    width = column.type.shape[1:] if isinstance(column.type, pyarrow.ExtensionType) else ()
-    for chunk in column.chunks:
-        rows = chunk.storage if isinstance(chunk, pyarrow.ExtensionArray) else chunk
-        edges = rows.offsets.to_numpy() - rows.offsets[0].as_py()
-        values = rows.flatten().flatten() if width else rows.flatten()
-        values = values.to_numpy(zero_copy_only=False).reshape(-1, *width)
-        for first, last in itertools.pairwise(edges):
-            # A copy: what Arrow holds may be the file itself, and nobody may write there.
-            yield np.array(values[first:last], np.float32)
+    width: tuple[int, ...] = ()
+    if isinstance(column.type, pyarrow.ExtensionType):
+        # As a whole: each piece of it would make the type of `datasets` anew, from JSON.
+        width, column = column.type.shape[1:], column.cast(column.type.storage_type)
+    lengths = pyarrow.compute.list_value_length(column).to_pylist()
+    values = pyarrow.compute.list_flatten(column)
+    values = pyarrow.compute.list_flatten(values) if width else values
+    # Rows lie in pieces one after the other, and none in two.
+    pieces = (as_tensor(piece).view(-1, *width) for piece in values.chunks if len(piece))
+    held, first = torch.empty(0, *width), 0
+    for length in lengths:
+        if first == len(held) and length:
+            held, first = next(pieces), 0
+        yield held[first : first + length]
+        first += length
 
 
-def labelled_clips(rows: datasets.Dataset, column: str, order: np.ndarray) -> Clips:
-    """Return clips with the model's class numbers, for evaluation."""
-    return Clips(rows, column, order[np.array(rows["label"])])
+def as_tensor(values: pyarrow.Array) -> torch.Tensor:
+    """Show numbers as a float32 tensor, (numbers,), without a copy where they are float32."""
+    if values.type == pyarrow.float32() and not values.null_count:
+        return torch.from_dlpack(values)
+    return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=False), np.float32))
 
 
 @dataclass(frozen=True)
