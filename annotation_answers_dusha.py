@@ -110,7 +110,7 @@ def collect_answers(
         )
     clips = {task: key[task] for _, task in rows}
     test = choose_test(clips.values(), test_share)
-    with whole_folder(output_dir, ANNOTATORS_FILE) as folder:
+    with whole_folder(output_dir, (ANNOTATORS_FILE, TRAIN, TEST), True) as folder:
         for part in (TRAIN, TEST) if test else (TRAIN,):
             write_part(folder, part, rows, test, tasks_dir / UPLOAD, quiet)
         write_csv(folder / ANNOTATORS_FILE, ANNOTATOR_COLUMNS, annotator_rows(people, key))

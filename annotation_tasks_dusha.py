@@ -79,6 +79,7 @@ def write_tasks(
     exam_size: int = EXAM_SIZE,
     audio_url: str = "",
     seed: int = 0,
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, int]:
     """Write the tasks, the exam and the key.
@@ -94,6 +95,7 @@ def write_tasks(
         exam_size: number of exam tasks.
         audio_url: what stands before wavs/TASK.wav in the tasks.
         seed: of all random choices.
+        overwrite: whether tasks that are there may go, and their key with them.
         quiet: no bars.
 
     Returns:
@@ -102,13 +104,13 @@ def write_tasks(
     Raises:
         MissingInputError: if a table is not there.
         WrongUseError: if a table is wrong, a known clip cannot be read, there are too few of
-            them, or output_dir is somebody else's.
+            them, or output_dir is not empty.
     """
     if not 0 <= control_share <= 0.5:
         raise WrongUseError(f"--control_share is {control_share}; it must be from 0 to 0.5")
     if exam_size < 0:
         raise WrongUseError(f"--exam_size is {exam_size}; it must be at least 0")
-    with whole_folder(output_dir, KEY_FILE) as folder:
+    with whole_folder(output_dir, (KEY_FILE, UPLOAD), overwrite) as folder:
         answered = read_known(known, quiet) if known else []
         clips, broken, repeated = read_items(find_clips_table(source), quiet)
         taken = {item.id for item in answered}

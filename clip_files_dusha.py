@@ -149,25 +149,32 @@ def find_clips_table(source: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole_folder(output_dir: Path, own_file: str) -> Iterator[Path]:
+def whole_folder(output_dir: Path, own: Sequence[str], replace: bool) -> Iterator[Path]:
     """Give a temporary folder that takes the place of another once the block ends well.
 
     Args:
-        output_dir: which may be there if it is empty, or if it was made this way before.
-        own_file: a file in it, by which a folder that was made this way is known.
+        output_dir: which may be there if it is empty, or replaced if it holds nothing else.
+        own: names of what is written into it.
+        replace: whether what is there of these may go.
 
     Yields:
         the temporary folder, which is gone if the block fails.
 
     Raises:
-        WrongUseError: if the place is taken by something else.
+        WrongUseError: if the place is taken.
     """
     if output_dir.exists() and not output_dir.is_dir():
         raise WrongUseError(f"{output_dir} is a file; name a folder")
-    if output_dir.is_dir() and any(output_dir.iterdir()) and not (output_dir / own_file).is_file():
+    there = sorted(path.name for path in output_dir.iterdir()) if output_dir.is_dir() else []
+    if others := [name for name in there if name not in own]:
         raise WrongUseError(
-            f"{output_dir} holds files that are not of this program (there is no {own_file}); "
-            "name another --output_dir"
+            f"{output_dir} holds {others[0]}, which is not of this program; name another "
+            "--output_dir"
+        )
+    if there and not replace:
+        raise WrongUseError(
+            f"{output_dir} holds {there[0]} already; name another --output_dir, or give "
+            "--overwrite if nobody needs it any more"
         )
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))

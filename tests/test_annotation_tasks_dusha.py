@@ -130,7 +130,9 @@ def test_write_tasks_spreads_control_tasks_over_stretches_and_within_them(materi
     places = []
     for seed in range(12):
         folder = tmp_path / str(seed)
-        write_tasks(material / "clips", material / "known.csv", folder, 0.1, 0, "", seed, True)
+        write_tasks(
+            material / "clips", material / "known.csv", folder, 0.1, 0, "", seed, quiet=True
+        )
         kinds = [row["kind"] for row in read_key(folder).values()]
         for stretch in range(5):
             own = kinds[10 * stretch : 10 * stretch + 10]
@@ -145,8 +147,8 @@ def test_write_tasks_spreads_control_tasks_over_stretches_and_within_them(materi
 def test_write_tasks_with_the_same_seed_and_with_another(written, material, tmp_path):
     arguments = [material / "clips", material / "known.csv"]
     again, other = tmp_path / "again", tmp_path / "other"
-    write_tasks(*arguments, again, 0.1, 15, "https://a.example/", 0, True)
-    write_tasks(*arguments, other, 0.1, 15, "https://a.example/", 1, True)
+    write_tasks(*arguments, again, 0.1, 15, "https://a.example/", 0, quiet=True)
+    write_tasks(*arguments, other, 0.1, 15, "https://a.example/", 1, quiet=True)
     for name in ("key.csv", "upload/tasks.csv", "upload/exam_label_studio.json"):
         assert (again / name).read_bytes() == (written[0] / name).read_bytes()
         assert (other / name).read_bytes() != (written[0] / name).read_bytes()
@@ -160,7 +162,7 @@ def test_write_tasks_cannot_be_worked_out_from_the_code_and_the_seed(written, ma
         row["label"] = EMOTIONS[(EMOTIONS.index(row["label"]) + 1) % 5]
     write_csv(tmp_path / "guess.csv", ["path", "label"], known)
     folder = tmp_path / "guessed"
-    write_tasks(material / "clips", tmp_path / "guess.csv", folder, 0.1, 15, "", 0, True)
+    write_tasks(material / "clips", tmp_path / "guess.csv", folder, 0.1, 15, "", 0, quiet=True)
     assert not set(read_key(folder)) & set(read_key(written[0]))
 
 

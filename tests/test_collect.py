@@ -64,11 +64,14 @@ def test_steps_tell_in_one_line_what_they_did_and_nothing_when_quiet(tmp_path, c
     write_csv(tmp_path / "answers.csv", ["task", "annotator", "answer"], answers)
     main(["answers", "round1", "answers.csv", "--test_share", "0"])
     assert "6 answers to 3 clips" in capsys.readouterr().out
-    for line in [*lines, "answers round1 answers.csv --test_share 0"]:
+    with pytest.raises(WrongUseError, match="--overwrite"):
+        main(lines[2].split())
+    again = [*lines[:2], f"{lines[2]} --overwrite", "answers round1 answers.csv --test_share 0"]
+    for line in again:
         main([*line.split(), "--quiet"])
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
-    assert (tmp_path / "archives" / "crowd_train" / "raw_crowd_train.jsonl").is_file()
+    assert (tmp_path / "collected" / "crowd_train" / "raw_crowd_train.jsonl").is_file()
 
 
 def test_slice_and_podcast_when_something_fails_end_as_failed_work(tmp_path):

@@ -146,6 +146,11 @@ def add_tasks(steps) -> None:
         "/data/local-files/?d=round1/upload/ (default: nothing)",
     )
     step.add_argument("--seed", type=int, default=0, help="of all random choices (default 0)")
+    step.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace tasks that are there: without their key, no answer to them can be read",
+    )
 
 
 def run_tasks(options: argparse.Namespace) -> None:
@@ -158,6 +163,7 @@ def run_tasks(options: argparse.Namespace) -> None:
         options.exam_size,
         options.audio_url,
         options.seed,
+        options.overwrite,
         options.quiet,
     )
     tell(
@@ -179,7 +185,7 @@ def add_answers(steps) -> None:
         "answers",
         run_answers,
         "Turn the crowd's answers into the raw layout of the corpus, as dusha.py reads it.",
-        "round1 answers.csv export.json --output_dir archives",
+        "round1 answers.csv export.json --output_dir collected",
     )
     step.add_argument("tasks", type=Path, help="folder that the step `tasks` wrote")
     step.add_argument(
@@ -192,8 +198,9 @@ def add_answers(steps) -> None:
     step.add_argument(
         "--output_dir",
         type=Path,
-        default=Path("archives"),
-        help="folder for crowd_train/, crowd_test/ and annotators.csv (default archives)",
+        default=Path("collected"),
+        help="folder for crowd_train/, crowd_test/ and annotators.csv, made anew each time "
+        "(default collected)",
     )
     step.add_argument(
         "--mark",
