@@ -1,54 +1,51 @@
 """From sound files to labels: this project against librosa and the plain network, clip by clip.
 
-    python -m benchmarks.files_to_labels --clips FOLDER [--model MODEL]
+    python -m benchmarks.files_to_labels [--clips FOLDER --model MODEL]
 
-The peer reads a file, computes librosa's features and runs the published network in plain
-PyTorch, one clip at a time. All variants use the same two processors and the same weights.
+The peer reads a wav, computes librosa's features and runs the published network in plain PyTorch,
+one clip at a time. All have the same weights, and one processor each, but for the last variants,
+which have as many processes as there are processors.
 """
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 from pathlib import Path
 
-import librosa
 import numpy as np
-import soundfile
 import torch
 
-from benchmarks.measuring import speedups, time_in_turn, write_results
+from benchmarks.clips import RATE, read, wav_files
+from benchmarks.limits import network_multiply_adds, peak_multiply_adds
+from benchmarks.log_mel import librosa_features
+from benchmarks.measuring import measure_in_turn, slope, speedups, write_results
 from benchmarks.plain_network import plain_twin
-from command_line_dusha import WrongUseError, run_program
+from benchmarks.profiles import onnx_profile
+from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 from onnx_dusha import OnnxClassifier, export, quantise
 from timeline_dusha import torch_classifier
-from tools.export_onnx import find_clips
 
-RATE = 16000
-
-
-def read(path: Path) -> np.ndarray:
-    """Read a mono file of 16 kHz as (samples,)."""
-    samples, rate = soundfile.read(path, dtype="float32")
-    if rate != RATE or samples.ndim != 1:
-        raise WrongUseError(
-            f"{path} has {rate} Hz and shape {samples.shape}; need 16 kHz, one channel"
-        )
-    return samples
+PEER = "librosa + plain network"
+BATCH = 8
+CALIBRATION_CLIPS = 24
 
 
-def librosa_features(samples: np.ndarray) -> np.ndarray:
-    """Compute the published features, (mels, frames)."""
-    power = librosa.feature.melspectrogram(
-        y=samples, sr=RATE, n_fft=320, hop_length=160, n_mels=64, pad_mode="reflect"
-    )
-    return librosa.power_to_db(power, ref=np.max)
+def as_peer(paths: list[Path], network) -> np.ndarray:
+    """Classify files one by one with librosa and the plain network; returns class numbers."""
+    labels = []
+    with torch.inference_mode():
+        for path in paths:
+            features = torch.from_numpy(librosa_features(read(path)))
+            labels.append(int(network(features[None, None]).argmax()))
+    return np.array(labels)
 
 
 def in_batches(classify, paths: list[Path], batch_size: int) -> np.ndarray:
-    """Classify files in batches of like length; returns label numbers in the order of the files."""
+    """Classify files in batches of like length; returns class numbers in the files' order."""
     clips = [read(path) for path in paths]
     order = np.argsort([len(clip) for clip in clips])
     labels = np.empty(len(clips), dtype=int)
@@ -66,7 +63,88 @@ def start_worker(path: Path) -> None:
 
 def classify_in_worker(paths: list[Path]) -> np.ndarray:
     """Classify files one by one in a worker."""
-    return np.array([worker_classify([read(path)])[0].argmax() for path in paths])
+    return in_batches(worker_classify, paths, 1)
+
+
+def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int) -> dict:
+    """Measure all variants; returns times, how they compare, agreement, profile and growth."""
+    torch.manual_seed(0)
+    model = (
+        DushaForAudioClassification.from_pretrained(model_name)
+        if model_name
+        else DushaForAudioClassification(DushaConfig())
+    ).eval()
+    extractor, plain = DushaFeatureExtractor(), plain_twin(model)
+    files = {name: folder / f"{name}.onnx" for name in ("masked", "float", "int8")}
+    export(model, extractor, files["masked"])
+    export(model, extractor, files["float"], one_length=True)
+    step = max(1, len(paths) // CALIBRATION_CLIPS)
+    quantise(files["float"], files["int8"], [read(path) for path in paths[::step]])
+    sessions = {name: OnnxClassifier(path, threads=1) for name, path in files.items()}
+    by_torch = torch_classifier(model.to(memory_format=torch.channels_last), extractor)
+    processes = os.cpu_count() or 1
+    pieces = [paths[first : first + 8] for first in range(0, len(paths), 8)]
+    with multiprocessing.get_context("spawn").Pool(
+        processes, start_worker, (files["float"],)
+    ) as pool:
+        variants = {
+            PEER: lambda: as_peer(paths, plain),
+            f"PyTorch, batches of {BATCH}": lambda: in_batches(by_torch, paths, BATCH),
+            "ONNX Runtime, masked": lambda: in_batches(sessions["masked"], paths, 1),
+            "ONNX Runtime": lambda: in_batches(sessions["float"], paths, 1),
+            "ONNX Runtime, int8": lambda: in_batches(sessions["int8"], paths, 1),
+        }
+        # What the peer says, and so a warm-up of all.
+        expected = variants[PEER]()
+        same = {name: float((work() == expected).mean()) for name, work in variants.items()}
+        times = measure_in_turn(variants, rounds, False)
+        at_once = f"{processes} processes"
+        by_clock = measure_in_turn(
+            {
+                "one process": lambda: classify_in_here(sessions["float"], pieces),
+                at_once: lambda: pool.map(classify_in_worker, pieces),
+            },
+            1,
+        )["seconds"]
+    sizes = {len(paths): min(times["processor_seconds"]["ONNX Runtime"])}
+    for size in (len(paths) // 4, len(paths) // 2):
+        work = {"": lambda size=size: in_batches(sessions["float"], paths[:size], 1)}
+        sizes[size] = measure_in_turn(work, 1, False)["processor_seconds"][""][0]
+    clips = [read(path) for path in paths[:20]]
+    frames = round(sum(len(read(path)) // 160 + 1 for path in paths) / len(paths))
+    peak, needed = peak_multiply_adds(), network_multiply_adds(frames)
+    least = needed / peak
+    used = {name: min(row) / len(paths) for name, row in times["processor_seconds"].items()}
+    return {
+        **times,
+        "milliseconds_a_file": {name: 1e3 * value for name, value in used.items()},
+        "times_as_fast": speedups(times["processor_seconds"], PEER),
+        "times_as_fast_by_the_clock": speedups(times["seconds"], PEER),
+        "processes": speedups(by_clock, "one process"),
+        "same_label": same,
+        "limit": {
+            "frames_a_file": frames,
+            "multiply_adds_a_file": needed,
+            "peak_multiply_adds_a_second": peak,
+            "milliseconds_a_file": 1e3 * least,
+            "most_times_as_fast": used[PEER] / least,
+            "share_reached": least / used["ONNX Runtime"],
+        },
+        "sizes": dict(sorted(sizes.items())),
+        "growth": slope(sizes),
+        "profile": onnx_profile(
+            files["float"],
+            lambda session: [
+                session.run(["probabilities"], sessions["float"].inputs([clip])) for clip in clips
+            ],
+        ),
+    }
+
+
+def classify_in_here(classify, pieces: list[list[Path]]) -> None:
+    """Classify pieces of the files one by one in this process."""
+    for piece in pieces:
+        in_batches(classify, piece, 1)
 
 
 def options() -> argparse.ArgumentParser:
@@ -75,94 +153,34 @@ def options() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0],
         epilog="example: python -m benchmarks.files_to_labels --clips clips --model runs/sample",
     )
-    parser.add_argument("--clips", type=Path, required=True, help="folder of mono 16 kHz files")
+    parser.add_argument("--clips", type=Path, help="folder of mono 16 kHz files (default: made)")
     parser.add_argument("--model", help="model folder; random weights by default")
-    parser.add_argument("--rounds", type=int, default=5, help="times each variant is measured")
-    parser.add_argument("--limit", type=int, help="how many files to take; all by default")
+    parser.add_argument("--rounds", type=int, default=2, help="times each variant is measured")
+    parser.add_argument("--limit", type=int, default=673, help="how many files to take")
     return parser
 
 
 def main() -> None:
     """Measure all variants in turn, print and write the table."""
-    arguments = options().parse_args()
-    paths = find_clips([arguments.clips])[: arguments.limit]
-    torch.manual_seed(0)
-    model = (
-        DushaForAudioClassification.from_pretrained(arguments.model)
-        if arguments.model
-        else DushaForAudioClassification(DushaConfig())
-    ).eval()
-    extractor = DushaFeatureExtractor()
-    plain = plain_twin(model)
-
-    def peer() -> np.ndarray:
-        labels = []
-        with torch.inference_mode():
-            for path in paths:
-                features = torch.from_numpy(librosa_features(read(path)))
-                labels.append(int(plain(features[None, None]).argmax()))
-        return np.array(labels)
-
-    with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder) / f"{name}.onnx" for name in ("features", "waveform", "int8")}
-        export(model, extractor, files["features"])
-        export(model, extractor, files["waveform"], waveform=True)
-        quantise(files["waveform"], files["int8"], [read(path) for path in paths[::10]])
-        context = multiprocessing.get_context("spawn")
-        pools = {
-            name: context.Pool(2, start_worker, (files[name],)) for name in ("waveform", "int8")
-        }
-        pieces = [paths[first : first + 8] for first in range(0, len(paths), 8)]
-        sessions = {name: OnnxClassifier(path) for name, path in files.items()}
-        clips = [read(path) for path in paths]
-        variants = {
-            "librosa + plain network": peer,
-            "PyTorch, batches of 8": lambda: in_batches(
-                torch_classifier(model, extractor), paths, 8
-            ),
-            "ONNX, PyTorch features": lambda: in_batches(sessions["features"], paths, 1),
-            "ONNX, waveform in": lambda: in_batches(sessions["waveform"], paths, 1),
-            "ONNX, waveform in, 2 processes": lambda: np.concatenate(
-                pools["waveform"].map(classify_in_worker, pieces)
-            ),
-            "ONNX int8, waveform in": lambda: in_batches(sessions["int8"], paths, 1),
-            "ONNX int8, waveform in, 2 processes": lambda: np.concatenate(
-                pools["int8"].map(classify_in_worker, pieces)
-            ),
-        }
-        expected = peer()
-        same = {name: float((work() == expected).mean()) for name, work in variants.items()}
-        times = time_in_turn(variants, arguments.rounds)
-        feature_times = time_in_turn(
-            {
-                "librosa features": lambda: [librosa_features(clip) for clip in clips],
-                "DushaFeatureExtractor": lambda: [extractor(clip, RATE) for clip in clips],
-            },
-            arguments.rounds,
+    chosen = options().parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="files-to-labels-") as folder:
+        paths = wav_files(Path(folder), chosen.clips, chosen.limit)
+        audio = sum(len(read(path)) for path in paths) / RATE
+        found = measure(Path(folder), paths, chosen.model, chosen.rounds)
+    for name, ratio in found["times_as_fast"].items():
+        print(
+            f"{name:<28} {found['milliseconds_a_file'][name]:6.2f} ms a file, {ratio:5.2f} times "
+            f"as fast, same label {found['same_label'][name]:.3f}"
         )
-        for pool in pools.values():
-            pool.terminate()
-
-    ratios = {
-        "files to labels": speedups(times, "librosa + plain network"),
-        "features alone": speedups(feature_times, "librosa features"),
-    }
-    for claim, row in ratios.items():
-        print(claim)
-        for name, ratio in row.items():
-            print(f"  {ratio:6.2f} x  same label {same.get(name, 1):.3f}  {name}")
-    seconds = {name: min(row) for name, row in {**times, **feature_times}.items()}
-    path = write_results(
-        "files_to_labels",
-        {
-            "files": len(paths),
-            "audio_seconds": sum(map(len, clips)) / RATE,
-            "speedup": ratios,
-            "same_label": same,
-            "best_seconds": seconds,
-        },
+    limit = found["limit"]
+    print(
+        f"the network alone needs {limit['milliseconds_a_file']:.1f} ms a file at this machine's "
+        f"peak, {limit['most_times_as_fast']:.1f} times as fast as the peer"
     )
-    print(f"wrote {path}")
+    results = {"files": len(paths), "audio_seconds": audio, **found}
+    results["weights"] = "trained" if chosen.model else "random"
+    print(f"written to {write_results('files_to_labels', results)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,14 @@
-"""How all benchmarks measure: variants in turn within one run, ratios of the same round."""
+"""How all benchmarks measure: variants in turn within one run, ratios of the same round.
+
+Each work is timed by the clock and by the processor time that this process and its ended children
+used. On a machine that others use, too, the second is what can be compared: the clock also counts
+the time that a program waits for a processor.
+"""
 
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -11,26 +17,43 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def time_in_turn(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time several ways of doing the same work.
+def processor_seconds() -> float:
+    """Processor time of this process and of its children that have ended, in seconds."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def measure_in_turn(
+    variants: dict[str, Callable[[], object]], rounds: int, warm_up: bool = True
+) -> dict[str, dict[str, list[float]]]:
+    """Measure several ways of doing the same work.
 
     Args:
-        variants: name and work; each is run once for warming up before anything is timed.
-        rounds: how often each is timed; the order is A B C A B C ..., so that a machine whose
+        variants: name and work.
+        rounds: how often each is measured; the order is A B C A B C ..., so that a machine whose
             speed drifts slows all of them alike.
+        warm_up: whether each is run once before anything is measured.
 
     Returns:
-        For each variant its times, in seconds.
+        seconds (by the clock) and processor_seconds, for each variant the values of its rounds.
     """
-    for work in variants.values():
-        work()
+    if warm_up:
+        for work in variants.values():
+            work()
     times = {name: [] for name in variants}
+    used = {name: [] for name in variants}
     for _ in range(rounds):
         for name, work in variants.items():
-            started = time.perf_counter()
+            started, began = time.perf_counter(), processor_seconds()
             work()
+            used[name].append(processor_seconds() - began)
             times[name].append(time.perf_counter() - started)
-    return times
+    return {"seconds": times, "processor_seconds": used}
+
+
+def time_in_turn(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds alone of measure_in_turn."""
+    return measure_in_turn(variants, rounds)["seconds"]
 
 
 def speedups(times: dict[str, list[float]], peer: str) -> dict[str, float]:
@@ -38,6 +61,29 @@ def speedups(times: dict[str, list[float]], peer: str) -> dict[str, float]:
     return {
         name: statistics.median(p / own for p, own in zip(times[peer], row, strict=True))
         for name, row in times.items()
+    }
+
+
+def slope(sizes: dict[int, float]) -> dict[str, float]:
+    """Say how cost grows with work.
+
+    Args:
+        sizes: seconds by the amount of work.
+
+    Returns:
+        exponent (1 where cost is linear, from a line through the logarithms) and seconds_each
+        (seconds for one more unit, from a line through the values).
+
+    Example:
+        >>> slope({10: 1.0, 20: 2.0, 40: 4.0})
+        {'exponent': 1.0, 'seconds_each': 0.1}
+    """
+    import numpy as np
+
+    amounts, seconds = np.array(list(sizes)), np.array(list(sizes.values()))
+    return {
+        "exponent": round(float(np.polyfit(np.log(amounts), np.log(seconds), 1)[0]), 6),
+        "seconds_each": round(float(np.polyfit(amounts, seconds, 1)[0]), 9),
     }
 
 
@@ -53,6 +99,12 @@ def write_results(name: str, results: dict) -> Path:
     """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    machine = {"processors": os.cpu_count(), "architecture": platform.machine()}
-    path.write_text(json.dumps({"machine": machine, **results}, indent=2) + "\n")
+    machine = {
+        "processors": os.cpu_count(),
+        "architecture": platform.machine(),
+        # Programs that wanted a processor in the last minute; ours alone count as one to two.
+        "load": os.getloadavg()[0],
+    }
+    content = {"command": f"python -m benchmarks {name}", "machine": machine, **results}
+    path.write_text(json.dumps(content, indent=2) + "\n")
     return path

@@ -26,13 +26,17 @@ from transformers import TrainerCallback
 from benchmarks.measuring import speedups, write_results
 from benchmarks.plain_network import plain_twin
 from collation_dusha import Augmentation, Clips, PictureCollator
-from command_line_dusha import run_program
+from command_line_dusha import WrongUseError, run_program
 from configuration_dusha import DushaConfig
 from modeling_dusha import DushaForAudioClassification
+from normalization_dusha import make_precise
 from sampling_dusha import EveryClipSampler
 from training_dusha import DushaTrainer, DushaTrainingArguments
 
 MELS = 64
+# Steps of an epoch of ours; more than are measured.
+EPOCH = 16
+WARM_UP = 2
 
 
 def make_model(seed: int = 0) -> DushaForAudioClassification:
@@ -50,39 +54,68 @@ def make_clips(count: int, frames: int) -> np.ndarray:
     return (-80 * rng.random((count, frames, MELS))).astype(np.float32)
 
 
-def gradients_of_ours(batch_size: int, frames: int) -> tuple[dict, dict]:
-    """Return the gradients of our network and of its plain twin on one batch, by our names."""
-    model = make_model().to(memory_format=torch.channels_last)
-    plain = plain_twin(make_model())
+def compare_gradients(model_name: str | None, batch_size: int, frames: int) -> dict[str, float]:
+    """Compare the gradients of a whole step of ours and of the plain loop, in both precisions.
+
+    In single precision neither can be within 1e-4 of the exact gradient: rounding decides on which
+    side of 0 or 6 some activation falls, and so whether its gradient counts.
+
+    Args:
+        model_name: a trained model; None: random weights, at which single precision is poor.
+        batch_size: clips.
+        frames: of a clip.
+
+    Returns:
+        Norms of the differences, relative to the norm of the plain loop's in double precision.
+    """
+
+    def fresh() -> DushaForAudioClassification:
+        if model_name is None:
+            return make_model()
+        return DushaForAudioClassification.from_pretrained(model_name).train()
+
     features = torch.from_numpy(make_clips(batch_size, frames))
     labels = torch.arange(batch_size) % 4
     mask = torch.ones(features.shape[:2], dtype=torch.long)
-    model(features, attention_mask=mask, labels=labels).loss.backward()
-    logits = plain(features.transpose(1, 2).unsqueeze(1).contiguous())
-    torch.nn.functional.cross_entropy(logits, labels).backward()
-    ours = {name: one.grad for name, one in model.named_parameters()}
-    # The twin of our network's gradients is built as the twin of its weights is.
-    twin = make_model()
-    theirs = {}
-    sources = [twin.dusha.stem, *twin.dusha.blocks, twin.dusha.last_1x1]
-    names = {id(one): name for name, one in twin.named_parameters()}
-    for target, source in zip(plain.features, sources, strict=True):
-        for ours_one, one in zip(source.parameters(), target.parameters(), strict=True):
-            theirs[names[id(ours_one)]] = one.grad
+    gradients = {}
+    for kind, dtype in {"": torch.float32, ", double": torch.float64}.items():
+        ours = fresh().to(memory_format=torch.channels_last)
+        make_precise(ours)
+        ours.to(dtype)(features, attention_mask=mask, labels=labels).loss.backward()
+        gradients["ours" + kind] = gradient_vector(ours)
+        plain = plain_twin(fresh()).to(dtype)
+        logits = plain(features.transpose(1, 2).unsqueeze(1).contiguous().to(dtype))
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        gradients["plain" + kind] = gradient_vector(twin_of_gradients(plain))
+    norm = gradients["plain, double"].norm()
+    pairs = [("ours, double", "plain, double"), ("ours", "plain")]
+    pairs += [(one, "plain, double") for one in ("ours", "plain")]
+    return {
+        f"{one} and {other}": float((gradients[one] - gradients[other]).norm() / norm)
+        for one, other in pairs
+    }
+
+
+def gradient_vector(model: torch.nn.Module) -> torch.Tensor:
+    """Return all gradients of a model as one vector of doubles, in the order of their names."""
+    named = sorted(model.named_parameters())
+    return torch.cat([one.grad.double().flatten() for _, one in named])
+
+
+def twin_of_gradients(plain: torch.nn.Module) -> torch.nn.Module:
+    """Return our network with the gradients of the plain one, the way back of plain_twin."""
+    ours = make_model().double()
+    layers = [ours.dusha.stem, *ours.dusha.blocks, ours.dusha.last_1x1]
+    pairs = [*zip(layers, plain.features, strict=True), (ours.classifier, plain.classifier)]
+    attention, theirs = ours.dusha.attention, plain.attention
+    for target, source in pairs:
+        for one, other in zip(target.parameters(), source.parameters(), strict=True):
+            one.grad = other.grad.double()
+    attention.gamma.grad = theirs.gamma.grad.double()
     for name, source in {"query": "key", "key": "query", "value": "value"}.items():
-        gradient = getattr(plain.attention, source).weight.grad
-        theirs[f"dusha.attention.{name}.weight"] = gradient.squeeze(-1)
-    theirs["dusha.attention.gamma"] = plain.attention.gamma.grad
-    theirs |= {f"classifier.{name}": one.grad for name, one in plain.classifier.named_parameters()}
-    return ours, theirs
-
-
-def largest_difference(ours: dict, theirs: dict) -> float:
-    """Return the largest difference of two gradients, each tensor relative to its largest value."""
-    return max(
-        float((value - theirs[name]).abs().max() / theirs[name].abs().max())
-        for name, value in ours.items()
-    )
+        gradient = getattr(theirs, source).weight.grad
+        getattr(attention, name).weight.grad = gradient.squeeze(-1).double()
+    return ours
 
 
 def run_plain(pipe, batch_size: int, frames: int, compile_model: bool) -> None:
@@ -92,13 +125,13 @@ def run_plain(pipe, batch_size: int, frames: int, compile_model: bool) -> None:
     features = torch.from_numpy(make_clips(batch_size, frames)).transpose(1, 2).unsqueeze(1)
     features, labels = features.contiguous(), torch.arange(batch_size) % 4
     while pipe.recv():
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         loss = torch.nn.functional.cross_entropy(model(features), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         loss.item()
-        pipe.send((time.perf_counter() - started, 0.0))
+        pipe.send((time.perf_counter() - started, 0.0, time.process_time() - used))
 
 
 class StepOnDemand(TrainerCallback):
@@ -110,7 +143,7 @@ class StepOnDemand(TrainerCallback):
 
     def __init__(self, pipe):
         self.pipe = pipe
-        self.started = self.begun = None
+        self.started = self.begun = self.used = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Wait for the first message."""
@@ -123,19 +156,21 @@ class StepOnDemand(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         """Answer, and wait for the next message."""
         ended = time.perf_counter()
-        self.pipe.send((ended - self.started, self.begun - self.started))
+        used = time.process_time() - self.used
+        self.pipe.send((ended - self.started, self.begun - self.started, used))
         self.wait(control)
 
     def wait(self, control):
         """Wait for a message; False ends the training."""
         control.should_training_stop = not self.pipe.recv()
-        self.started = time.perf_counter()
+        self.started, self.used = time.perf_counter(), time.process_time()
 
 
 def run_ours(pipe, batch_size: int, frames: int, compile_model: bool) -> None:
     """Do one step of our Trainer for each message; answer with its seconds and data's."""
     column = datasets.Array2D((None, MELS), "float32")
-    clips = make_clips(2 * batch_size, frames)
+    # So many that no epoch ends: batches are fetched one ahead, and the last for nothing.
+    clips = make_clips(EPOCH * batch_size, frames)
     with tempfile.TemporaryDirectory() as folder:
         # From disk, as prepared data lie.
         rows = datasets.Dataset.from_generator(
@@ -176,7 +211,8 @@ def measure(variants: dict, rounds: int, warm_up: int, batch_size: int, frames: 
         frames: of a clip.
 
     Returns:
-        For each variant (rounds, 2): seconds of the step with its data, and of the data alone.
+        For each variant (rounds, 3): seconds of the step with its data, of the data alone, and
+        of processor time.
     """
     context = multiprocessing.get_context("spawn")
     processes, pipes = [], {}
@@ -206,37 +242,48 @@ def main() -> None:
         description=__doc__.splitlines()[0],
         epilog="example: python -m benchmarks.training_step --compile",
     )
-    parser.add_argument("--rounds", type=int, default=7, help="steps of each that are timed")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each that are timed")
     parser.add_argument("--batch_size", type=int, default=64, help="clips of a step")
     parser.add_argument("--frames", type=int, default=300, help="frames of a clip, 100 a second")
+    parser.add_argument("--model", help="trained model at which gradients are compared")
     parser.add_argument(
         "--compile", action="store_true", help="measure --torch_compile, too (minutes to compile)"
     )
     options = parser.parse_args()
+    if not 0 < options.rounds < EPOCH - WARM_UP:
+        raise WrongUseError(f"--rounds is {options.rounds}; allowed are 1 to {EPOCH - WARM_UP - 1}")
     variants = {"plain": (run_plain, False), "ours": (run_ours, False)}
     if options.compile:
         variants["ours, compiled"] = (run_ours, True)
-    times = measure(variants, options.rounds, 3, options.batch_size, options.frames)
-    steps = {name: rows[:, 0].tolist() for name, rows in times.items()}
-    ratios = speedups(steps, "plain")
-    difference = largest_difference(*gradients_of_ours(options.batch_size, options.frames))
+    times = measure(variants, options.rounds, WARM_UP, options.batch_size, options.frames)
+    by_clock, used = (
+        speedups({name: rows[:, column].tolist() for name, rows in times.items()}, "plain")
+        for column in (0, 2)
+    )
+    # Double precision of whole batches would take gigabytes.
+    differences = compare_gradients(options.model, min(16, options.batch_size), options.frames)
     results = {
         "batch_size": options.batch_size,
         "frames": options.frames,
         "variants": {
             name: {
                 "clips_per_second": options.batch_size / float(np.median(rows[:, 0])),
-                "times_as_fast": ratios[name],
-                "share_of_data": float(np.median(rows[:, 1] / rows[:, 0])),
+                "times_as_fast": used[name],
+                "times_as_fast_by_the_clock": by_clock[name],
+                "seconds": rows[:, 0].tolist(),
+                "processor_seconds": rows[:, 2].tolist(),
+                "share_of_data": float(rows[:, 1].sum() / rows[:, 0].sum()),
             }
             for name, rows in times.items()
         },
-        "largest_gradient_difference": difference,
+        "weights": "trained" if options.model else "random",
+        "gradient_differences": differences,
     }
     for name, found in results["variants"].items():
         speed = f"{found['clips_per_second']:6.1f} clips/s  {found['times_as_fast']:.2f} times"
         print(f"{name:<16}{speed}  data {found['share_of_data']:.1%} of a step")
-    print(f"largest difference of gradients, relative to a tensor's largest: {difference:.1e}")
+    for pair, difference in differences.items():
+        print(f"relative difference of the gradients of {pair}: {difference:.1e}")
     print(f"written to {write_results('training_step', results)}")
 
 

@@ -1,0 +1,134 @@
+"""What this machine can do at most, so that each measurement says how far from it it is.
+
+    python -m benchmarks limits
+
+Multiply-adds a second of a large matrix product in PyTorch, bytes a second of copying memory, of
+writing and of reading a file, each on one processor, and what the network needs of the first.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.measuring import write_results
+from command_line_dusha import run_program
+from configuration_dusha import DushaConfig
+from modeling_dusha import DushaForAudioClassification
+
+SIDE = 2048
+COPIED_BYTES = 256 * 2**20
+FILE_BYTES = 512 * 2**20
+LENGTHS = (150, 300, 600)
+
+
+def fastest(work, rounds: int = 5) -> float:
+    """Run work some times; return the least processor time that it took, in seconds."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def peak_multiply_adds() -> float:
+    """Measure multiply-adds a second in single precision, on one processor."""
+    first, second = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    return SIDE**3 / fastest(lambda: first @ second)
+
+
+def memory_bandwidth() -> float:
+    """Measure bytes a second that are read and written while memory is copied."""
+    source, target = torch.ones(COPIED_BYTES // 4), torch.empty(COPIED_BYTES // 4)
+    return 2 * COPIED_BYTES / fastest(lambda: target.copy_(source))
+
+
+def disk_speeds(folder: Path) -> dict[str, float]:
+    """Measure bytes a second of writing a file to the disk, and of reading it back from there."""
+    path, block = folder / "file", os.urandom(2**20)
+    started = time.perf_counter()
+    with path.open("wb") as file:
+        for _ in range(FILE_BYTES // len(block)):
+            file.write(block)
+        os.fsync(file.fileno())
+    written = time.perf_counter() - started
+    forget(path)
+    started = time.perf_counter()
+    with path.open("rb", buffering=0) as file:
+        while file.read(len(block)):
+            pass
+    return {"written": FILE_BYTES / written, "read": FILE_BYTES / (time.perf_counter() - started)}
+
+
+def forget(path: Path) -> None:
+    """Make the system forget a file's content, so that reading it means the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def network_multiply_adds(frames: int) -> int:
+    """Count the multiply-adds of the network for one clip of so many frames.
+
+    Args:
+        frames: of the clip, 100 a second.
+
+    Returns:
+        Those of convolutions, linear layers and attention; additions alone are left out.
+
+    Example:
+        >>> network_multiply_adds(300) // 10**6
+        305
+    """
+    config = DushaConfig()
+    model = DushaForAudioClassification(config).eval()
+    count = 0
+
+    def add(layer, inputs, output):
+        nonlocal count
+        if isinstance(layer, torch.nn.Conv2d):
+            count += output.numel() * layer.weight[0].numel()
+        else:
+            count += output.numel() * layer.in_features
+
+    for layer in model.modules():
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+            layer.register_forward_hook(add)
+    with torch.inference_mode():
+        found = model.dusha(torch.zeros(1, frames, config.num_mel_bins))
+        model.classifier(found.pooler_output)
+    positions = found.last_hidden_state[0, 0].numel()
+    return count + positions**2 * (config.attention_size + config.hidden_size)
+
+
+def main() -> None:
+    """Measure, print and write the limits."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="example: python -m benchmarks.limits"
+    )
+    parser.add_argument("--folder", type=Path, help="on the disk to measure (default: temporary)")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="limits-", dir=chosen.folder) as folder:
+        disk = disk_speeds(Path(folder))
+    results = {
+        "multiply_adds_a_second": peak_multiply_adds(),
+        "copied_bytes_a_second": memory_bandwidth(),
+        "disk_bytes_a_second": disk,
+        "network_multiply_adds": {str(frames): network_multiply_adds(frames) for frames in LENGTHS},
+    }
+    peak = results["multiply_adds_a_second"]
+    print(f"{peak / 1e9:.1f} G multiply-adds/s on one processor, in single precision")
+    print(f"{results['copied_bytes_a_second'] / 1e9:.1f} GB/s of copying memory")
+    print(f"{disk['written'] / 1e9:.2f} GB/s written to disk, {disk['read'] / 1e9:.2f} GB/s read")
+    for frames, count in results["network_multiply_adds"].items():
+        print(f"{frames} frames: {count / 1e6:.0f} M, at most {peak / count:.0f} clips/s")
+    print(f"written to {write_results('limits', results)}")
+
+
+if __name__ == "__main__":
+    run_program(main)
