@@ -196,6 +196,8 @@ class LiveSession:
         self.heard_at = time.monotonic()
         self._resampler: soxr.ResampleStream | None = None
         self._old_rate = 0
+        # The page sends one piece after the other; others may send several at once.
+        self._lock = threading.Lock()
         # 32-bit samples: who classifies the recording gets the answer that was given live.
         self._file = soundfile.SoundFile(self.recording, "w", rate, 1, "FLOAT")
 
@@ -218,30 +220,35 @@ class LiveSession:
             ValueError: if the rate changed.
         """
         self.heard_at = time.monotonic()
-        if self._resampler is None:
-            self._old_rate = rate
-            self._resampler = soxr.ResampleStream(rate, self.answerer.sampling_rate, 1)
-        if rate != self._old_rate:
-            raise ValueError(f"the rate went from {self._old_rate} Hz to {rate} Hz; begin anew")
-        self._take(self._resampler.resample_chunk(samples.astype(np.float32) / 2**15))
-        return self._answer()
+        with self._lock:
+            if self._resampler is None:
+                self._old_rate = rate
+                self._resampler = soxr.ResampleStream(rate, self.answerer.sampling_rate, 1)
+            if rate != self._old_rate:
+                raise ValueError(f"its rate went from {self._old_rate} Hz to {rate} Hz")
+            if not self.finished:
+                self._take(self._resampler.resample_chunk(samples.astype(np.float32) / 2**15))
+            return self._answer()
 
     def finish(self) -> Answer:
         """Take the recording as ended; the answer is that for all of it."""
-        if not self.finished:
-            self.finished = True
-            if self._resampler is not None:
-                self._take(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
-            if self.envelope.duration:
-                self.segments += self.timeline.finish()
-            self._file.close()
-        return self._answer()
+        with self._lock:
+            if not self.finished:
+                self.finished = True
+                if self._resampler is not None:
+                    rest = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
+                    self._take(rest)
+                if self.envelope.duration:
+                    self.segments += self.timeline.finish()
+                self._file.close()
+            return self._answer()
 
     def close(self) -> None:
         """Forget the recording."""
-        self.finished = True
-        self._file.close()
-        self.recording.unlink(missing_ok=True)
+        with self._lock:
+            self.finished = True
+            self._file.close()
+            self.recording.unlink(missing_ok=True)
 
     def _take(self, samples: np.ndarray) -> None:
         left = self.answerer.longest_live - self.envelope.duration

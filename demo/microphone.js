@@ -41,6 +41,7 @@ async function start() {
     return;
   }
   context = new AudioContext();
+  await context.resume();
   const address = URL.createObjectURL(new Blob([CAPTURE], { type: "text/javascript" }));
   await context.audioWorklet.addModule(address);
   URL.revokeObjectURL(address);
@@ -95,8 +96,9 @@ watch("value", () => {
   clearTimeout(impatience);
   isWaiting = false;
   // The server has enough, or has no room: it says so.
-  if (String(props.value).includes(":") && context) {
-    stop(props.value.split(":")[1]);
+  const said = props.value.slice(props.value.indexOf(":") + 1);
+  if (said !== props.value && context) {
+    stop(said);
     isEnding = false;
   }
   if (isEnding) send();

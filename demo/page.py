@@ -150,7 +150,7 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
             microphone = gradio.HTML(
                 "",
                 html_template='<button type="button">Start</button> <span role="status"></span>'
-                f'<p class="hint">Up to {answerer.longest_live / 60:g} minutes at a time.</p>',
+                f'<p class="hint">Up to {answerer.longest_live / 60:g} min at a time.</p>',
                 js_on_load=MICROPHONE.read_text(encoding="utf-8"),
                 elem_id="microphone",
             )
@@ -169,33 +169,41 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
 
     def listen(live: LiveSession | None, event: gradio.EventData):
         samples, rate, is_first, is_last = read_piece(event._data)
+        # What changes each time tells the browser that the next piece may come; words after it,
+        # that none may.
+        taken = secrets.token_hex(4)
         if is_first:
             if live is not None:
                 live.close()
             live = answerer.open_session(folder)
             if live is None:
-                said = f":{answerer.speakers} visitors are speaking now, as many as may: try later."
-                return said, None, show_bars(None, SPEAK), "", gradio.skip()
+                said = f"{answerer.speakers} visitors are speaking now, as many as may; try later."
+                return f"{taken}:{said}", None, show_bars(None, SPEAK), "", gradio.skip()
         if live is None or live.finished:
-            return f"{secrets.token_hex(4)}:Begin anew.", live, *[gradio.skip()] * 3
-        answer = live.push(samples, rate)
-        # What changes each time tells the browser that the next piece may come.
-        done = secrets.token_hex(4)
+            return f"{taken}:This recording has ended.", live, *[gradio.skip()] * 3
+        try:
+            answer = live.push(samples, rate)
+        except ValueError as error:
+            is_last, taken = True, f"{taken}:The microphone was changed: {error}."
         if not (is_last or live.is_full):
             now = show_bars(answer, LISTENING, "Now: the last three seconds")
             heard = gradio.Audio(value=None, visible=False) if is_first else gradio.skip()
-            return done, live, now, show_timeline(answer, table=False), heard
+            return taken, live, now, show_timeline(answer, table=False), heard
         if not is_last:
-            done += ":The time is over."
+            taken += ":The time is over."
         answer = live.finish()
         heard = answer.envelope.duration > 0
         return (
-            done,
+            taken,
             live,
             show_bars(answer, "Nothing was heard.", "All that was heard"),
             show_timeline(answer),
             gradio.Audio(value=str(live.recording) if heard else None, visible=heard),
         )
+
+    def forget(live: LiveSession | None) -> None:
+        if live is not None and live.finished:
+            live.close()
 
     microphone.piece(
         listen,
@@ -205,14 +213,9 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
         concurrency_limit=limits.pieces_at_once,
         trigger_mode="multiple",
         show_progress="hidden",
-    ).then(
-        # Gradio has a copy of the recording now, which it removes in time.
-        lambda live: live.close() if live is not None and live.finished else None,
-        session,
-        None,
-        api_visibility="private",
-        queue=False,
     )
+    # Gradio has a copy of the recording by then, which it removes in time.
+    recording.change(forget, session, None, api_visibility="private", queue=False)
 
 
 def read_piece(piece: object) -> tuple[np.ndarray, int, bool, bool]:

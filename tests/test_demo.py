@@ -10,6 +10,7 @@ import csv
 import re
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,20 @@ def test_session_when_the_rate_changes(answerer, tmp_path):
     session.push(np.zeros(4800, dtype=np.int16), 48000)
     with pytest.raises(ValueError, match="48000 Hz to 44100 Hz"):
         session.push(np.zeros(4410, dtype=np.int16), 44100)
+    session.close()
+
+
+def test_session_when_pieces_come_at_once(answerer, tmp_path, monkeypatch):
+    monkeypatch.setattr(answerer, "longest_live", 60)
+    session = answerer.open_session(tmp_path)
+    piece = np.full(1600, 100, dtype=np.int16)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: session.push(piece, 16000), range(80)))
+    answer = session.finish()
+    assert answer.envelope.duration == pytest.approx(8, abs=0.01)
+    assert [one.start for one in answer.segments] == [0, 1, 2, 3, 4, 5]
+    # A piece that comes late changes nothing.
+    assert len(session.push(piece, 16000).segments) == 6
     session.close()
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -74,7 +75,11 @@ class Server:
 
     def __init__(self, program, *options, folder, env=None):
         self.files = folder / "gradio"
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(self.files)}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "GRADIO_TEMP_DIR": str(self.files),
+            "TMPDIR": str(folder),
+        }
         self.errors = (folder / "errors.txt").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, *map(str, program), "--port", "0", *map(str, options)],
@@ -117,6 +122,7 @@ def server(repository, model, folder):
     yield one
     assert one.stop() == 0
     assert not list(one.files.rglob("*.wav")), "recordings are left behind"
+    assert not list(folder.glob("dusha-demo-*"))
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +295,7 @@ def test_page_when_the_microphone_records(page, server, predict):
 
 
 @needs_browser
-def test_page_when_somebody_speaks(page, predict, heard, tmp_path):
+def test_page_when_somebody_speaks(page, predict, heard, folder, tmp_path):
     page.get_by_role("tab", name="Live").click()
     page.get_by_role("button", name="Start", exact=True).click()
     # The first answer, and later ones, come while the microphone is open.
@@ -305,6 +311,11 @@ def test_page_when_somebody_speaks(page, predict, heard, tmp_path):
     path.write_bytes(page.request.get(kept).body())
     assert_same_timeline(read_timeline(page, "#live-timeline"), predict(path, "--timeline", *LIVE))
     assert_hears_all(path, heard)
+    # What was kept of it until then is gone.
+    end = time.monotonic() + PATIENCE
+    while list(folder.glob("dusha-demo-*/*.wav")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not list(folder.glob("dusha-demo-*/*.wav"))
 
 
 def assert_hears_all(path, heard):
