@@ -6,12 +6,11 @@ import json
 from dataclasses import dataclass, field, fields
 
 from aggregation_dusha import ITERATIONS, METHODS, THRESHOLD
-from answers_dusha import ANSWERS, PARTS
+from answers_dusha import ANSWERS, BAD_ROWS, PARTS, check_labels
 from command_line_dusha import WrongUseError
 
 # The label of recordings without a usable voice; no class of the published training sets.
 OTHER = "other"
-BAD_ROWS = ("error", "skip")
 
 
 def split_list(value) -> tuple[str, ...]:
@@ -126,12 +125,7 @@ class CorpusOptions:
         Raises:
             WrongUseError: naming the option, what came and what is allowed.
         """
-        self.labels, self.parts = split_list(self.labels), split_list(self.parts)
-        if len(set(self.labels)) < max(2, len(self.labels)) or "" in self.labels:
-            raise WrongUseError(
-                f"labels is {','.join(self.labels)}: give at least two names, each once, "
-                "separated by commas"
-            )
+        self.labels, self.parts = check_labels(split_list(self.labels)), split_list(self.parts)
         if not self.parts or len(set(self.parts)) < len(self.parts) or set(self.parts) - set(PARTS):
             raise WrongUseError(
                 f"parts is {','.join(self.parts)}: take one or more of {', '.join(PARTS)}, "
