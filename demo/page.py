@@ -177,7 +177,7 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
                 live.close()
             live = answerer.open_session(folder)
             if live is None:
-                said = f"{answerer.speakers} visitors are speaking now, as many as may; try later."
+                said = f"As many speak now as may ({answerer.speakers}); try later."
                 return f"{taken}:{said}", None, show_bars(None, SPEAK), "", gradio.skip()
         if live is None or live.finished:
             return f"{taken}:This recording has ended.", live, *[gradio.skip()] * 3
