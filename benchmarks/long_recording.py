@@ -4,7 +4,7 @@
 
 Both classify windows of 5 s that begin every 2.5 s, on one processor, with the same weights. The
 peer computes librosa's features of a window and runs the plain network on it; ours is the timeline
-of tools/predict.py, by ONNX Runtime and by PyTorch. Memory is the largest resident set of a
+of tools/predict.py with an exported model. Memory is the largest resident set of a
 process that classifies a recording with ours, for three lengths. That the plain network cannot
 take the recording at once is shown by its attention alone, which is asked to try.
 """
@@ -29,7 +29,7 @@ from configuration_dusha import DushaConfig
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 from onnx_dusha import OnnxClassifier, export
-from timeline_dusha import HOP, WINDOW, TimelineClassifier, classify_file, torch_classifier
+from timeline_dusha import HOP, WINDOW, TimelineClassifier, classify_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WINDOWS_AT_ONCE = 1
@@ -99,21 +99,23 @@ def measure(folder: Path, minutes: float, rounds: int) -> dict:
     plain = plain_twin(model)
     export(model, extractor, folder / "model.onnx", one_length=True)
     onnx = OnnxClassifier(folder / "model.onnx", threads=1)
-    by_torch = torch_classifier(model.to(memory_format=torch.channels_last), extractor)
     lengths = (minutes / 10, minutes / 3, minutes)
     paths = [write_recording(folder / f"{number}.wav", n) for number, n in enumerate(lengths)]
     expected, found = as_peer(paths[0], plain), as_ours(paths[0], onnx)
-    sizes, memory = {}, {}
-    for length, path in zip(lengths, paths, strict=True):
-        used = measure_in_turn({"ours": lambda path=path: as_ours(path, onnx)}, 1, False)
-        sizes[length] = used["processor_seconds"]["ours"][0]
-        memory[length] = memory_of_ours(path, folder / "model.onnx")
+    memory = {
+        length: memory_of_ours(path, folder / "model.onnx")
+        for length, path in zip(lengths, paths, strict=True)
+    }
     variants = {
         "librosa + plain network, windows one by one": lambda: as_peer(paths[-1], plain),
         "ours, ONNX Runtime": lambda: as_ours(paths[-1], onnx),
-        "ours, PyTorch": lambda: as_ours(paths[-1], by_torch),
     }
     times = measure_in_turn(variants, rounds, False)
+    sizes = {}
+    for length, path in zip(lengths[:-1], paths[:-1], strict=True):
+        used = measure_in_turn({"ours": lambda path=path: as_ours(path, onnx)}, 1, False)
+        sizes[length] = used["processor_seconds"]["ours"][0]
+    sizes[minutes] = min(times["processor_seconds"]["ours, ONNX Runtime"])
     peer = next(iter(variants))
     return {
         **times,
