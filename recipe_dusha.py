@@ -1,5 +1,6 @@
 """How a model learns: the options of a recipe, and what the labels and clips become by them."""
 
+import math
 from dataclasses import dataclass, field
 
 import datasets
@@ -17,8 +18,28 @@ from collation_dusha import (
 from command_line_dusha import WrongUseError
 from configuration_dusha import DushaConfig
 from losses_dusha import LOSSES
+from metrics.ser.ser import SCORES
 from sampling_dusha import SAMPLERS
 from training_arguments_dusha import DushaTrainingArguments
+
+# The least value of options, and what they stay below.
+RECIPE_RANGES = {
+    **dict.fromkeys(("label_smoothing", "stretch", "multi_threshold"), (0, 1)),
+    **dict.fromkeys(("frequency_mask", "time_mask", "crop", "longest"), (0, math.inf)),
+    "pad_to_multiple_of": (1, math.inf),
+}
+TRAINER_RANGES = {
+    "average_decay": (0, 1),
+    **dict.fromkeys(("learning_rate", "weight_decay", "mixup", "patience"), (0, math.inf)),
+    **dict.fromkeys(
+        (
+            "per_device_train_batch_size",
+            "per_device_eval_batch_size",
+            "gradient_accumulation_steps",
+        ),
+        (1, math.inf),
+    ),
+}
 
 
 @dataclass
@@ -135,12 +156,16 @@ def check_options(recipe: RecipeOptions, arguments: DushaTrainingArguments) -> N
     """Refuse options that do not fit each other, before anything is read."""
     if arguments.num_train_epochs <= 0 and arguments.max_steps <= 0:
         raise WrongUseError("num_train_epochs is 0 and max_steps too: nothing would be learnt")
-    if not 0 <= recipe.label_smoothing < 1:
-        raise WrongUseError(f"label_smoothing is {recipe.label_smoothing}: take 0 to below 1")
-    if not 0 <= recipe.stretch < 1:
-        raise WrongUseError(f"stretch is {recipe.stretch}: take 0 to below 1")
-    if not 0 <= arguments.average_decay < 1:
-        raise WrongUseError(f"average_decay is {arguments.average_decay}: take 0 to below 1")
+    for options, ranges in ((recipe, RECIPE_RANGES), (arguments, TRAINER_RANGES)):
+        for name, (lowest, limit) in ranges.items():
+            if not lowest <= (value := getattr(options, name)) < limit:
+                allowed = f"{lowest} to below {limit}" if limit < math.inf else f"at least {lowest}"
+                raise WrongUseError(f"{name} is {value}: take {allowed}")
+    chosen_by = arguments.metric_for_best_model or "loss"
+    if chosen_by.removeprefix("eval_") not in (*SCORES, "loss"):
+        raise WrongUseError(
+            f"metric_for_best_model is {chosen_by!r}: take {', '.join(SCORES)} or loss"
+        )
     installed = get_available_reporting_integrations()
     for tracker in arguments.report_to:
         if tracker not in installed:
