@@ -5,12 +5,15 @@ the others and says which files are done. Processes that share a list write a pa
 become one file in the order of the list.
 """
 
+import contextlib
 import csv
 import glob
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from filelock import FileLock
 
 from command_line_dusha import WrongUseError, replacing
 from predictions_dusha import PROBABILITY_PREFIX
@@ -248,6 +251,18 @@ class AnswerFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other program adds to a file of rows, and keep others waiting.
+
+    Args:
+        path: of the file; its folder is made, and the lock lies beside it, hidden.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def part_path(path: Path, rank: int, world_size: int) -> Path:

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -221,16 +222,26 @@ def cached_clips(
     path = folder / f"{key}.parquet"
     # Whoever comes second waits and reads, instead of doing the same work beside.
     with FileLock(f"{path}.lock"):
-        if not path.exists():
-            answers, bad_rows = read_raw(members, options, quiet)
-            with waiting(f"Aggregating {len(answers):,} answers", quiet):
-                clips = make_clips(answers, options, quiet)
-            clips = clips.replace_schema_metadata({"bad_rows": json.dumps(bad_rows)})
-            temporary = path.with_suffix(".incomplete")
-            pq.write_table(clips, temporary)
-            temporary.replace(path)
-    clips = pq.read_table(path)
-    return clips.replace_schema_metadata(None), json.loads(clips.schema.metadata[b"bad_rows"])
+        if (found := read_kept(path)) is not None:
+            return found
+        answers, bad_rows = read_raw(members, options, quiet)
+        with waiting(f"Aggregating {len(answers):,} answers", quiet):
+            clips = make_clips(answers, options, quiet)
+        kept = clips.replace_schema_metadata({"bad_rows": json.dumps(bad_rows)})
+        temporary = path.with_suffix(".incomplete")
+        pq.write_table(kept, temporary, write_page_checksum=True)
+        temporary.replace(path)
+    return pq.read_table(path).replace_schema_metadata(None), bad_rows
+
+
+def read_kept(path: Path) -> tuple[pa.Table, list[dict]] | None:
+    """Read what `cached_clips` has kept; None where nothing is kept, or it is damaged."""
+    try:
+        clips = pq.read_table(path, page_checksum_verification=True)
+        bad_rows = json.loads(clips.schema.metadata[b"bad_rows"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
+    return clips.replace_schema_metadata(None), bad_rows
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from command_line_dusha import WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor
@@ -53,6 +54,7 @@ def compute_inputs(
     fingerprint = input_fingerprint(rows, feature_extractor)
     folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
     folder.mkdir(parents=True, exist_ok=True)
+    remove_damaged(folder, fingerprint, len(rows))
     first = compute_input(rows[0], feature_extractor, column)[column]
     computed = rows.map(
         compute_input,
@@ -70,6 +72,24 @@ def compute_inputs(
         desc=f"features of {split or 'clips'}",
     )
     return computed, column
+
+
+def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
+    """Remove features of the cache that a disk did not keep, so that they are computed anew.
+
+    Args:
+        folder: of the features.
+        fingerprint: of those that are wanted; several processes leave a file each, which may be
+            at work just now.
+        count: of rows that one file of them all has.
+    """
+    for file in folder.glob(f"{fingerprint}*.arrow"):
+        try:
+            whole = len(datasets.Dataset.from_file(str(file))) == count or "_" in file.stem
+        except (OSError, pa.ArrowException, ValueError, TypeError):
+            whole = False
+        if not whole:
+            file.unlink(missing_ok=True)
 
 
 def leave_out_silent(rows: datasets.Dataset, split: str = "") -> datasets.Dataset:

@@ -25,6 +25,7 @@ from answer_files_dusha import (  # noqa: E402
     FORMATS,
     AnswerFile,
     RowForm,
+    alone,
     check_settings,
     find_parts,
     make_form,
@@ -176,8 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         if not options.output_file:
             failed = write_to_screen(own, form, answer_groups(classifier, options), options)
-        else:
+        elif options.world_size > 1:
             failed = write_to_file(sounds, own, form, classifier, options)
+        else:
+            with alone(options.output_file):
+                failed = write_to_file(sounds, own, form, classifier, options)
     if options.rank:
         return
     if failed:
