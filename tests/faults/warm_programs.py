@@ -2,16 +2,18 @@
 
 One process imports everything, once; each program is a fork of it, from its `main` to its exit
 status. It can be killed at a moment (`Program.kill`), or kills itself by SIGKILL in
-front of its n-th change of a file in the folder where it runs (`kill_at`); it can run as another
-user, and under other constants, such as smaller shards.
+front of its n-th change of a file in the folder where it runs (`kill_at`). It can run without
+root's rights, and under other constants, such as smaller shards.
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -88,7 +90,7 @@ class WarmPrograms:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, main, *arguments, cwd, constants=None, kill_at=None, uid=None):
+    def start(self, main, *arguments, cwd, constants=None, kill_at=None, powerless=False):
         """Start a program.
 
         Args:
@@ -97,7 +99,7 @@ class WarmPrograms:
             cwd: the folder where it runs; changes of files in it are counted.
             constants: values by "MODULE.NAME".
             kill_at: number of the change of a file in front of which it kills itself.
-            uid: the user to run as; None: the one who started it.
+            powerless: whether it is without root's right to read and write what others own.
 
         Returns:
             The Program.
@@ -112,7 +114,7 @@ class WarmPrograms:
             "folder": str(folder),
             "constants": constants or {},
             "kill_at": kill_at,
-            "uid": uid,
+            "powerless": powerless,
         }
         return Program(self, self.ask(question), folder)
 
@@ -162,10 +164,8 @@ def become(question):
         setattr(importlib.import_module(owner), name, value)
     changes = os.open(Path(question["folder"], "changes"), os.O_WRONLY | os.O_CREAT, 0o666)
     count_changes(question["cwd"], question["kill_at"], changes)
-    if question["uid"] is not None:
-        os.setgroups([])
-        os.setgid(question["uid"])
-        os.setuid(question["uid"])
+    if question["powerless"]:
+        give_up_rights()
     from command_line_dusha import run_program
 
     try:
@@ -174,6 +174,13 @@ def become(question):
         sys.stderr.flush()
         # To take all of PyTorch apart would last longer than most of the programs do here.
         os._exit(end.code)
+
+
+def give_up_rights():
+    """Lose all capabilities (capset, linux/capability.h); who is not root has none to lose."""
+    header, none = struct.pack("Ii", 0x20080522, 0), bytes(24)
+    if ctypes.CDLL(None, use_errno=True).capset(header, none):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def count_changes(folder, kill_at, place):
