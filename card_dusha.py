@@ -299,11 +299,11 @@ def label_section(configuration: Prepared) -> str:
     if options["validation"]:
         text += (
             f" The validation split is {options['validation']:.0%} of train by whole speakers, "
-            "who are in no other split of it."
+            "none of whom is left in train."
         )
     if footer["shared_sources"]:
         text += (
-            f" Note that {footer['shared_sources']} speakers or podcasts are in both train and "
-            "test."
+            f" Note that {footer['shared_sources']} speakers or podcasts are in both "
+            f"{'train or validation' if options['validation'] else 'train'} and test."
         )
     return text

@@ -183,3 +183,14 @@ def test_count_shared_sources_when_some_are(caplog):
         count_shared_sources(plan)
     assert plan.shared_sources == 1
     assert "2 of test's 4 clips" in caplog.text
+
+
+def test_count_shared_sources_when_speakers_of_test_were_moved_to_validation(caplog):
+    splits = {"train": ["a", None], "validation": ["b"], "test": ["b", "b", "c", None]}
+    plan = Plan({split: pa.table({"source_id": names}) for split, names in splits.items()})
+    count_shared_sources(plan)
+    assert plan.shared_sources == 1
+    assert "are in both train or validation and test, with 2 of test's 4 clips" in caplog.text
+    plan = Plan({split: plan.splits[split] for split in ("train", "validation")})
+    count_shared_sources(plan)
+    assert plan.shared_sources == 0  # nothing is tested
