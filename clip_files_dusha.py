@@ -43,7 +43,7 @@ def hash_name(content: bytes) -> str:
 
     Example:
         >>> hash_name(b"clip")
-        '3eba0a7ccf7f4c31ba88bd2ce1b9cd74'
+        '67905ad3cc2dd52b1f5f6a6d2814de03'
     """
     return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
 

@@ -57,6 +57,10 @@ def load(name: str):
     """Import a file of the project by its path."""
     if "/" not in name:
         return importlib.import_module(Path(name).stem)
+    # doctest passes over what belongs to another module of the same name.
+    there = sys.modules.get(Path(name).stem)
+    if getattr(there, "__file__", None) == str(REPOSITORY / name):
+        return there
     specification = importlib.util.spec_from_file_location(Path(name).stem, REPOSITORY / name)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -116,6 +120,15 @@ COMMANDS = [
 ]
 
 
+# Benchmarks are modules of a package, and are shown as such.
+PROGRAMS = [
+    name
+    for name in MODULES
+    if 'if __name__ == "__main__"' in (REPOSITORY / name).read_text()
+    and not name.startswith("benchmarks/")
+]
+
+
 @functools.cache
 def help_text(program: str, *command: str) -> str:
     """What a program, or a command of it, prints for --help."""
@@ -131,6 +144,12 @@ def help_text(program: str, *command: str) -> str:
         runpy.run_path(str(REPOSITORY / program), run_name="__main__")
     assert not end.value.code
     return printed.getvalue()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_of_each_program_has_an_example(program):
+    # The usage has the program's name alone; "python" begins a command to type.
+    assert re.search(r"python\s+(\w+/)?\w+\.py", help_text(program))
 
 
 @pytest.mark.parametrize("words", COMMANDS)
