@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from crowdkit.aggregation import GLAD, MACE, OneCoinDawidSkene, Wawa, ZeroBasedSkill
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aggregation_dusha import METHODS, SKILL_METHODS, aggregate, multi_labels, single_labels
 from command_line_dusha import WrongUseError
@@ -44,6 +46,45 @@ def test_aggregate_when_tasks_are_known_unanswered_or_plain(method):
     assert (found[:80, 3] == 0).all()
     moved = np.where(truth == 3, 4, truth)
     assert right_share(found[5:80], moved[5:]) > 0.7
+
+
+crowds_of_any_kind = st.lists(
+    st.tuples(st.integers(0, 7), st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40
+)
+# GLAD and MACE are crowd-kit's own, and take a second for each table.
+QUICK_METHODS = tuple(method for method in METHODS if method not in ("glad", "mace"))
+
+
+@pytest.mark.parametrize("method", QUICK_METHODS)
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(answers=crowds_of_any_kind, random=st.randoms(use_true_random=False))
+def test_aggregate_when_answers_are_any(method, answers, random):
+    counts = {"task_count": 9, "annotator_count": 6, "label_count": 4}
+
+    def find(rows):
+        return aggregate(*np.array(rows).T, **counts, method=method, iterations=ITERATIONS)
+
+    found = find(answers)
+    assert found.shape == (9, 4)
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_array_equal(found[8], [0.25] * 4)  # nobody was asked
+    np.testing.assert_allclose(find(random.sample(answers, len(answers))), found, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(
+    shares=st.lists(st.lists(st.floats(0.01, 1), min_size=4, max_size=4), min_size=1, max_size=9),
+    threshold=st.floats(0, 1, exclude_min=True),
+)
+def test_labels_when_probabilities_are_any(shares, threshold):
+    probabilities = np.array(shares) / np.sum(shares, axis=1, keepdims=True)
+    labels = single_labels(probabilities, threshold)
+    for row, label in zip(probabilities, labels, strict=True):
+        assert label == (row.argmax() if row.max() >= threshold else -1)
+    np.testing.assert_array_equal(
+        multi_labels(probabilities, threshold), probabilities >= threshold
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
