@@ -230,11 +230,15 @@ class DushaTrainer(Trainer):
         Raises:
             WorkFailedError: if the Hub refuses or cannot be reached; the model stays on disk.
         """
-        with self.explained_hub_errors():
+        folder = self.args.output_dir
+        with self.explained_hub_errors(
+            f". The model is complete in {folder}; to push it later: hf upload "
+            f"{self.hub_model_id} {folder} . --exclude 'checkpoint-*'"
+        ):
             return super().push_to_hub(*args, **kwargs)
 
     @contextlib.contextmanager
-    def explained_hub_errors(self) -> Iterator[None]:
+    def explained_hub_errors(self, way_on: str = "") -> Iterator[None]:
         """Turn what the Hub refuses, or a network that is down, into one line."""
         try:
             yield
@@ -245,7 +249,7 @@ class DushaTrainer(Trainer):
             raise WorkFailedError(
                 f"{name} cannot be pushed to the Hub ({str(error).strip().splitlines()[0]}): "
                 "check --hub_model_id USER/NAME, the network and the login (hf auth login or "
-                "HF_TOKEN)"
+                f"HF_TOKEN){way_on}"
             ) from error
 
     @contextlib.contextmanager

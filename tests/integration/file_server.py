@@ -91,6 +91,11 @@ class LoopbackServer(ThreadingHTTPServer):
         with self._faults_lock:
             self._faults.append(Fault(re.compile(path), method, status, after_bytes, times))
 
+    def work_again(self) -> None:
+        """End all failures that are still to come."""
+        with self._faults_lock:
+            self._faults.clear()
+
     def next_fault(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets, which is then used up."""
         with self._faults_lock:
