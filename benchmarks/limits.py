@@ -81,7 +81,7 @@ def network_multiply_adds(frames: int) -> int:
         Those of convolutions, linear layers and attention; additions alone are left out.
 
     Example:
-        >>> network_multiply_adds(300) // 10**6
+        >>> round(network_multiply_adds(300) / 10**6)
         305
     """
     config = DushaConfig()
