@@ -77,11 +77,13 @@ class _BatchNorm(torch.autograd.Function):
         count = hidden_states.numel() // hidden_states.shape[1]
         of_bias = gradient.sum(POSITIONS)
         centred = hidden_states - by_channel(mean)
-        of_weight = centred.mul(gradient).sum(POSITIONS) * inverse
+        of_weight = centred.mul_(gradient).sum(POSITIONS) * inverse
         # The gradient of the input is linear in the gradient of the output and in the input.
         scale = weight * inverse
         slope, level = -scale * of_weight * inverse / count, -scale * of_bias / count
-        of_input = centred.mul_(by_channel(slope)).add_(by_channel(level))
+        of_input = torch.addcmul(
+            by_channel(level - slope * mean), hidden_states, by_channel(slope), out=centred
+        )
         return of_input.addcmul_(gradient, by_channel(scale)), of_weight, of_bias, None
 
 
