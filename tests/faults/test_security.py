@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from archive_server import ArchiveServer
@@ -14,6 +15,7 @@ from small_corpus import make_clips, wav_bytes, write_corpus
 from small_network import small_classifier
 
 import dusha
+from benchmarks import demo_load
 from feature_extraction_dusha import DushaFeatureExtractor
 from tools import predict
 
@@ -200,6 +202,23 @@ def test_prediction_when_names_of_files_are_strange(program, tmp_path, monkeypat
     assert files_below(tmp_path) - before == new
     ended = program(predict.main, tmp_path / "small", *clips.glob("*.wav"), "--quiet")
     assert "\x1b" not in ended.output, "a name of a file steers the terminal"
+
+
+# The demo.
+
+
+def test_demo_listens_to_this_machine_only(tmp_path, monkeypatch):
+    pytest.importorskip("gradio", reason="the demo needs the extra demo")
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    demo, address = demo_load.start_demo(demo_load.save_random_model(tmp_path / "m"), tmp_path)
+    try:
+        sockets = psutil.Process(demo.pid).net_connections("inet")
+        listening = {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
+        assert listening == {"127.0.0.1"}
+        assert address.startswith("http://127.0.0.1:")
+    finally:
+        demo.kill()
+        demo.wait()
 
 
 # Secrets.
