@@ -256,7 +256,9 @@ def test_main_gives_what_the_pipeline_gives_each_clip(model, clips, answered):
         }
         assert row["prediction"] == max(expected, key=expected.get)
         for label in LABELS:
-            assert float(row[f"probability_{label}"]) == pytest.approx(expected[label], abs=2e-5)
+            # The model's head was scaled up until its answers differ, and what rounding does to
+            # features in batches of another size with it.
+            assert float(row[f"probability_{label}"]) == pytest.approx(expected[label], abs=1e-4)
 
 
 def test_main_when_the_format_is_json_lines_or_a_table(model, clips, answered, tmp_path, capsys):
