@@ -83,6 +83,13 @@ CLAIMS = (
     ),
     Claim(
         "files_to_labels",
+        "files to labels, both on all of two processors",
+        "librosa + plain network, two threads",
+        5,
+        ("all_processors", CLOCK, "2 processes"),
+    ),
+    Claim(
+        "files_to_labels",
         "files to labels, int8",
         "librosa + plain network",
         5,

@@ -99,12 +99,21 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
         same = {name: float((work() == expected).mean()) for name, work in variants.items()}
         times = measure_in_turn(variants, rounds, False)
         at_once = f"{processes} processes"
+        all_threads = f"{PEER}, {processes} threads"
+
+        def peer_with_all_threads() -> None:
+            torch.set_num_threads(processes)
+            as_peer(paths, plain)
+            torch.set_num_threads(1)
+
         by_clock = measure_in_turn(
             {
+                all_threads: peer_with_all_threads,
                 "one process": lambda: classify_in_here(sessions["float"], pieces),
                 at_once: lambda: pool.map(classify_in_worker, pieces),
             },
-            1,
+            2,
+            False,
         )["seconds"]
     sizes = {len(paths): min(times["processor_seconds"]["ONNX Runtime"])}
     for size in (len(paths) // 4, len(paths) // 2):
@@ -120,7 +129,10 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
         "milliseconds_a_file": {name: 1e3 * value for name, value in used.items()},
         "times_as_fast": speedups(times["processor_seconds"], PEER),
         "times_as_fast_by_the_clock": speedups(times["seconds"], PEER),
-        "processes": speedups(by_clock, "one process"),
+        "all_processors": {
+            "seconds": by_clock,
+            "times_as_fast_by_the_clock": speedups(by_clock, all_threads),
+        },
         "same_label": same,
         "limit": {
             "frames_a_file": frames,
