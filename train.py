@@ -220,9 +220,6 @@ def make_trainer(
         process_index=arguments.process_index,
     )
     train_collator, eval_collator = make_collators(model, extractor, recipe)
-    if arguments.ddp_find_unused_parameters is None:
-        # Every step uses all of Dusha's; other networks may leave some out.
-        arguments.ddp_find_unused_parameters = model.config.model_type != DushaConfig.model_type
     validation = splits.get("validation")
     if validation is None:
         arguments.eval_strategy, arguments.load_best_model_at_end = "no", False
