@@ -46,7 +46,7 @@ class FileAClip(torch.utils.data.Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(np.load(self.paths[index]))
+        return torch.from_numpy(np.load(self.paths[index], allow_pickle=False))
 
 
 def pad(clips: list[torch.Tensor]) -> torch.Tensor:
