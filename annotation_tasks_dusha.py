@@ -117,7 +117,7 @@ def write_tasks(
         fresh = [clip for clip in clips if clip.id not in taken]
         if not fresh:
             raise WrongUseError(f"{source} has no clip to annotate that is readable and not known")
-        generator = secret_generator(answered, seed)
+        generator = secret_generator([*answered, *fresh], seed)
         controls = math.ceil(len(fresh) * control_share / (1 - control_share)) if known else 0
         exam, control = choose_known(answered, exam_size if known else 0, controls, generator)
         order = mix_controls(fresh, control, generator)
@@ -196,13 +196,14 @@ def read_known(table: Path, quiet: bool = False) -> list[Item]:
     return known
 
 
-def secret_generator(known: Iterable[Item], seed: int) -> np.random.Generator:
+def secret_generator(items: Iterable[Item], seed: int) -> np.random.Generator:
     """A source of random numbers that only those can repeat who know the answers and the seed.
 
     The code is public and the seed most often 0: drawn from it alone, the places of the control
-    tasks could be worked out by whoever sees the tasks.
+    tasks could be worked out by whoever sees the tasks. And each round of clips has an exam and
+    names of its own.
     """
-    secret = "".join(sorted(f"{item.id}{item.label}" for item in known))
+    secret = "".join(sorted(f"{item.id}{item.label}" for item in items))
     digest = hashlib.sha256(f"{seed} {secret}".encode()).digest()
     return np.random.default_rng(list(digest))
 

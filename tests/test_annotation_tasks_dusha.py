@@ -166,6 +166,19 @@ def test_write_tasks_cannot_be_worked_out_from_the_code_and_the_seed(written, ma
     assert not set(read_key(folder)) & set(read_key(written[0]))
 
 
+def test_write_tasks_of_another_round_share_no_names_and_no_order(written, material, tmp_path):
+    rows = rows_of(material / "clips" / "clips.csv")[:30]
+    for row in rows:
+        row["path"] = str(material / "clips" / row["path"])
+    write_csv(tmp_path / "clips.csv", list(rows[0]), rows)
+    folder = tmp_path / "round2"
+    write_tasks(tmp_path / "clips.csv", material / "known.csv", folder, 0.1, 15, "", 0, quiet=True)
+    first, second = read_key(written[0]), read_key(folder)
+    assert not set(first) & set(second)
+    exams = [[r["id"] for r in key.values() if r["kind"] == "exam"] for key in (first, second)]
+    assert exams[0] != exams[1]
+
+
 def test_write_tasks_for_label_studio_are_the_same_tasks(written):
     upload = written[0] / "upload"
     for name in ("tasks", "exam"):
