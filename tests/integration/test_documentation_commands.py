@@ -1,0 +1,270 @@
+"""The commands of README.md and docs/ run, as they stand, on small files of the names they use.
+
+Trainings end after two steps (LESS), and USER is logged in to a stand-in of the Hub on the loopback
+address. What is not run here stands in NOT_RUN with the reason; a command that neither runs nor
+has a reason, and a reason without a command, fail.
+"""
+
+import csv
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hub_server import HubServer
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "faults")]
+
+import fake_corpora  # noqa: E402
+from archive_files import write_tar  # noqa: E402
+from long_recordings import write_podcast  # noqa: E402
+from small_models import PITCHES, save_model, write_recordings  # noqa: E402
+from test_convert_checkpoint import released_names  # noqa: E402
+from test_documentation import PAGES, SHOWN, commands  # noqa: E402
+from warm_programs import WarmPrograms  # noqa: E402
+
+from lists_dusha import write_csv  # noqa: E402
+from sample_dusha import write_sample  # noqa: E402
+
+pytestmark = pytest.mark.timeout(1200)
+
+# What stands at the beginning of a command that is not run, and why.
+NOT_RUN = {
+    "pip install": "changes the environment; the README's two lines are what .ci/run does",
+    "pytest": "is the tests themselves",
+    "python -m ": "measures for minutes, or checks the code, as .ci/run does",
+    "python train.py": "for two minutes; tests/integration/test_default_run.py does",
+    "python train.py setups/crowd_large.yaml --base_url": "an address that is not there",
+    "python dusha.py crowd --method": "fetches 28 GB; docs/labels.md has it with --data_dir",
+    "python tools/readme_numbers.py": "writes into these pages; tests/test_readme_numbers.py does",
+    "python tools/evaluate.py --models runs/released": "released weights and real speech are not "
+    "ours to ship",
+    "python tools/evaluate.py --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "
+    "tests/test_evaluate.py compares two models",
+    "python tools/evaluate.py --train_on": "complete CREMA-D, RAVDESS and EmoDB; "
+    "tests/test_evaluate.py trains on one corpus and tests on another",
+    "python tools/cross_validate.py iemocap": "a complete IEMOCAP; tests/test_cross_validate.py "
+    "does it with one of silence",
+    "python tools/cross_validate.py clips.csv": "trains a model a fold; "
+    "tests/integration/test_cross_validation.py does",
+    "python tools/report.py results results runs/iemocap": "what the line above it would write; "
+    "tests/test_report_results.py does",
+    "find": "a pipe; tests/test_predict.py reads lists from standard input",
+    "python tools/predict.py runs/crowd_large -": "a pipe, as above",
+    "torchrun": "starts processes; tests/test_predict.py starts several",
+    "accelerate launch": "starts processes; tests/test_predict.py starts several",
+    "python demo/app.py": "serves until it is stopped; tests/integration/test_demo.py starts it",
+}
+# These come in the first block of README.md and docs/training.md.
+WHOLE_ONLY = ("python train.py", "pytest")
+# Enough to go through every step of a training.
+LESS = {"train.py": ("--max_steps", "2", "--per_device_train_batch_size", "4")}
+OWN = ("docs/own_corpus.md", "docs/publish.md")
+COLLECT = "python tools/collect.py"
+DOCUMENTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
+EMOTIONS = ("angry", "sad", "neutral", "positive")
+
+
+def reason_not_to_run(words: list[str]) -> str | None:
+    """The beginning in NOT_RUN of a command; the longest of several."""
+    text = " ".join(words)
+    found = [
+        start
+        for start in NOT_RUN
+        if text == start or (start not in WHOLE_ONLY and text.startswith(start))
+    ]
+    return max(found, key=len, default=None)
+
+
+def show_project(folder: Path) -> None:
+    """Let a folder show the programs of the project, as a clone would."""
+    for path in REPOSITORY.iterdir():
+        if path.suffix == ".py" or path.name in SHOWN:
+            (folder / path.name).symlink_to(path)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A Hub on which USER has an account."""
+    with HubServer(tmp_path_factory.mktemp("hub"), user="USER") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def python(hub, tmp_path_factory):
+    """Runs commands with USER logged in: words and a folder to exit status and output."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in set(os.environ) - set(environment := hub.environment(home)):
+            patched.delenv(name)
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        programs = WarmPrograms(tmp_path_factory.mktemp("programs"))
+
+    def run(words: list[str], folder: Path) -> tuple[int, str]:
+        # Each program is a module whose `main` it runs.
+        module = words[1].removesuffix(".py").replace("/", ".")
+        program, status = programs.run(f"{module}.main", *words[2:], cwd=folder)
+        return status, program.output + program.errors
+
+    yield run
+    programs.close()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random model, which many folders are copies of."""
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory, model):
+    """Where a reader of most pages stands: archives, recordings, models under the pages' names."""
+    folder = tmp_path_factory.mktemp("reader")
+    show_project(folder)
+    write_sample(folder / "archives", clips=48, quiet=True)
+    for name in ("runs/crowd_large", "runs/podcast_tune", "model"):
+        shutil.copytree(model, folder / name)
+    torch.manual_seed(0)
+    released = {
+        name: torch.zeros(shape, dtype=torch.int64) if not shape else torch.rand(shape)
+        for name, shape in released_names().items()
+    }
+    for name in ("released.pt", "released_checkpoint.pt"):
+        torch.save(released, folder / name)
+    write_recordings(folder)
+    header, *lines = write_recordings(folder / "other").read_text().splitlines()
+    (folder / "test.csv").write_text("\n".join([header, *(f"other/{line}" for line in lines)]))
+    for label, pitch in PITCHES.items():
+        for number in range(6):
+            name = f"clips/{label}/{number}.wav"
+            fake_corpora.write(folder / name, fake_corpora.tone(pitch + 5 * number, 0.2))
+    fake_corpora.write(folder / "a.wav", fake_corpora.tone(300, 0.4))
+    for suffix in ("wav", "flac"):
+        path = folder / "recordings" / "deep" / f"b.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.sin(np.arange(9000) / 20), 16000)
+    (folder / "calls.csv").write_text("number,file\n1,a.wav\n2,recordings/deep/b.flac\n")
+    write_podcast(folder / "podcast.wav", 3, phrases=2)
+    samples, rate = soundfile.read(folder / "podcast.wav")
+    soundfile.write(folder / "podcast.mp3", samples, rate)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory, model):
+    """Where somebody stands who builds a corpus: recordings, texts, a few known answers."""
+    folder = tmp_path_factory.mktemp("collector")
+    show_project(folder)
+    for name in ("runs/crowd_large", "model"):
+        shutil.copytree(model, folder / name)
+    for number in range(4):
+        write_podcast(folder / "recordings" / f"{number}.wav", number, phrases=8, pause=0.6)
+    write_podcast(folder / "podcasts" / "talk.wav", 9, phrases=3)
+    fake_corpora.write(folder / "a.wav", fake_corpora.tone(300, 0.4))
+    known = []
+    for number in range(30):
+        fake_corpora.write(folder / f"known/{number}.wav", fake_corpora.tone(200 + number, 0.2))
+        known.append({"path": f"known/{number}.wav", "label": EMOTIONS[number % 4]})
+    write_csv(folder / "known.csv", ["path", "label"], known)
+    rng = np.random.default_rng(0)
+    texts = [
+        {"text": f"фраза {number}"}
+        | {f"probability_{emotion}": value for emotion, value in zip(EMOTIONS, row, strict=True)}
+        for number, row in enumerate(rng.dirichlet([1, 1, 1, 1], 40).round(3))
+    ]
+    write_csv(folder / "texts.csv", list(texts[0]), texts)
+    save_text_classifier(folder / "text-classifier", ["joy", "anger", "sadness", "calm", "fear"])
+    (folder / "podcast_metadata.tsv").write_text(
+        "hash_id\tlink\tstart\tend\tbegin\tfinish\nabc\ttalk.mp3\t1\t2\t1000\t2000\n"
+    )
+    (folder / "files.csv").write_text("recording,path\ntalk.mp3,podcasts/talk.wav\n")
+    return folder
+
+
+def save_text_classifier(folder: Path, labels: list[str]) -> None:
+    """Save a tiny random text classifier."""
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "фраза"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    names = dict(enumerate(labels))
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=16,
+        id2label=names, label2id={name: number for number, name in names.items()},
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+
+
+def answer_tasks(folder: Path, python) -> None:
+    """Let a crowd answer all tasks that there are, before its answers are read."""
+    answers = []
+    for path in folder.glob("*/key.csv"):
+        with path.open(newline="") as file:
+            for number, row in enumerate(csv.DictReader(file)):
+                answer = row["label"] or EMOTIONS[number % 4]
+                answers += [
+                    {"task": row["task"], "annotator": name, "answer": answer}
+                    for name in ("one", "two", "three")
+                ]
+    write_csv(folder / "answers.csv", list(answers[0]), answers)
+    (folder / "export.json").write_text("[]")
+
+
+def pack_podcasts(folder: Path, python) -> None:
+    """Put links and timings where the published archive is said to have them."""
+    text = "hash_id\tlink\tstart\tend\nabcd\thttps://feed.example/talk.mp3\t0:00:01\t0:00:02\n"
+    write_tar(folder / "archives" / "podcast.tar", {"podcast_metadata.tsv": text.encode()})
+
+
+def export_model(folder: Path, python) -> None:
+    """Have an .onnx file under the name that the page uses."""
+    if (folder / "model.onnx").is_file():
+        # The README's table has made it; it takes a while.
+        shutil.copyfile(folder / "model.onnx", folder / "dusha.onnx")
+        return
+    status, output = python(["python", "tools/export_onnx.py", "model", "dusha.onnx"], folder)
+    assert status == 0, output
+
+
+def forget_model(folder: Path, python) -> None:
+    """Remove what another page made under the same name; the program replaces no model."""
+    shutil.rmtree(folder / "released", ignore_errors=True)
+
+
+# What somebody else does between two commands.
+BEFORE = {
+    "python tools/convert_checkpoint.py released_checkpoint.pt released": forget_model,
+    "python tools/collect.py answers": answer_tasks,
+    "python tools/collect.py podcast archives": pack_podcasts,
+    "python tools/predict.py dusha.onnx": export_model,
+}
+
+
+@pytest.mark.parametrize("page", DOCUMENTED)
+def test_commands_of_a_page_run(page, python, request):
+    runnable = [words for words in commands(page) if not reason_not_to_run(words)]
+    if not runnable:
+        pytest.skip("no command of this page can be run here: see NOT_RUN")
+    for words in runnable:
+        text = " ".join(words)
+        collects = page in OWN or text.startswith(COLLECT)
+        folder = request.getfixturevalue("collector" if collects else "reader")
+        assert words[0] == "python", f"neither run nor in NOT_RUN: {text}"
+        for start, prepare in BEFORE.items():
+            if text.startswith(start):
+                prepare(folder, python)
+        status, output = python([*words, *LESS.get(words[1], ())], folder)
+        assert status == 0, f"{page}: {text}\n{output[-3000:]}"
+
+
+def test_each_reason_not_to_run_is_of_a_command():
+    used = {reason_not_to_run(words) for page in DOCUMENTED for words in commands(page)}
+    assert set(NOT_RUN) == used - {None}
