@@ -1,4 +1,4 @@
-"""Batch normalisation in training whose sums are precise where channels are innermost in memory.
+"""Batch normalisation in training: precise sums, and running statistics of all processes.
 
 PyTorch's own kernel for processors adds up all positions of a channel one after the other in
 single precision where a tensor is channels-last. Over the positions of 64 clips of 3 s that costs
@@ -6,6 +6,8 @@ three of seven digits of mean and gradient (relative errors of 2e-3 where the co
 has 1e-7). The sums of tensors add up in a tree; on them the layer below is as fast, and as precise
 as the contiguous kernel.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -101,3 +103,36 @@ def make_precise(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = PreciseBatchNorm2d
+
+
+@torch.no_grad()
+def average_statistics(
+    model: nn.Module, mean_over_processes: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Give a model the running statistics of all processes that train it, in place.
+
+    Each process sees its share of a batch, and PyTorch keeps the statistics of the first one: of
+    half the clips, where there are two. A model so saved answers worse than it was trained.
+
+    Args:
+        model: in training, alike in all processes but for the running statistics.
+        mean_over_processes: gives the mean over the processes of a vector.
+
+    Example:
+        >>> layer = nn.BatchNorm2d(2)
+        >>> average_statistics(layer, lambda ours: (ours + 3) / 2)
+        >>> layer.running_mean.tolist(), layer.running_var.tolist()
+        ([1.5, 1.5], [2.0, 2.0])
+    """
+    statistics = [
+        values
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        for values in (module.running_mean, module.running_var)
+    ]
+    if not statistics:
+        return
+    mean = mean_over_processes(torch.cat([values.flatten() for values in statistics]))
+    parts = mean.split([values.numel() for values in statistics])
+    for values, part in zip(statistics, parts, strict=True):
+        values.copy_(part.view_as(values))

@@ -22,7 +22,7 @@ from checkpoints_dusha import WeightAverage, find_checkpoint, is_disk_error, rem
 from command_line_dusha import WorkFailedError, WrongUseError
 from losses_dusha import ClassificationLoss, mix_clips
 from metrics.ser.ser import count_confusions, scores
-from normalization_dusha import make_precise
+from normalization_dusha import average_statistics, make_precise
 from sampling_dusha import LengthBatchSampler
 from training_arguments_dusha import DushaTrainingArguments
 
@@ -167,6 +167,8 @@ class DushaTrainer(Trainer):
             WorkFailedError: if the loss is NaN or infinite.
         """
         loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.num_processes > 1:
+            average_statistics(self.model, lambda ours: self.accelerator.reduce(ours, "mean"))
         if not math.isfinite(loss.item()):
             raise WorkFailedError(
                 f"the loss became {loss.item()} after {self.state.global_step} steps; take a "
