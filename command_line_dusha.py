@@ -93,3 +93,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a library's message; the rest is advice that does not fit here."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 import feature_extraction_dusha  # noqa: F401 - the same
 import modeling_dusha  # noqa: F401 - both make Transformers know our model type
-from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError
+from command_line_dusha import MissingInputError, WorkFailedError, WrongUseError, first_line
 from configuration_dusha import DushaConfig
 from predictions_dusha import Predictions
 from recordings_dusha import decode_audio
@@ -259,8 +259,3 @@ def model_names(models: Sequence[str]) -> dict[str, str]:
     if len(set(short.values())) == len(short):
         return short
     return {model: model for model in models}
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message; the rest is advice that does not fit here."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -7,13 +7,13 @@ import datasets
 from huggingface_hub import DatasetCard, HfApi, get_token
 from huggingface_hub.errors import (
     EntryNotFoundError,
-    HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
 
 from card_dusha import card_data, card_text, default_name, find_prepared
-from command_line_dusha import WorkFailedError, WrongUseError
+from command_line_dusha import WorkFailedError, WrongUseError, first_line
 
 
 def check_login() -> None:
@@ -59,10 +59,10 @@ def push_folder(
         raise WrongUseError(
             f"push_to_hub is {repo_id!r}, which no dataset can be called ({error}): give USER/NAME"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # those of the network have no base class in common
         raise WorkFailedError(
-            f"pushing to {repo_id} failed ({error}): check token, name and network, and start "
-            "again; what the Hub has is not sent twice"
+            f"pushing to {repo_id} failed ({first_line(error)}): check token, name and network, "
+            "and start again; what the Hub has is not sent twice"
         ) from error
     return f"{HfApi().endpoint}/datasets/{repo_id}"
 
@@ -71,6 +71,9 @@ def pushed_names(repo_id: str) -> list[str]:
     """Name the configurations that a dataset on the Hub has; none where there is no dataset."""
     try:
         card = DatasetCard.load(repo_id)
+    except LocalEntryNotFoundError:
+        # The Hub was not reached: that says nothing of what it has.
+        raise
     except (RepositoryNotFoundError, EntryNotFoundError):
         return []
     return [one["config_name"] for one in card.data.get("configs") or []]

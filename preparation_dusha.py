@@ -13,8 +13,7 @@ import dusha
 import sample_dusha
 import speech_sample_dusha
 from aggregation_dusha import METHODS, THRESHOLD
-from command_line_dusha import MissingInputError, WrongUseError
-from evaluation_dusha import first_line
+from command_line_dusha import MissingInputError, WrongUseError, first_line
 from options_dusha import digest
 from recordings_dusha import read_recordings
 from splits_dusha import CONFIGURATIONS, MANIFESTS, RAW

@@ -18,11 +18,11 @@ MANY = 999
 def run(hub, tmp_path):
     """Run a program that takes the stand-in for the Hub; return its status and its last line."""
 
-    def run(*command):
+    def run(*command, **variables):
         ended = subprocess.run(
             list(map(str, command)),
             cwd=tmp_path,
-            env=hub.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1"},
+            env=hub.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1"} | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -54,6 +54,18 @@ def test_corpus_when_the_hub_goes_down_stays_on_disk_and_is_pushed_again(hub, ru
     assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == shards
     names = pushed(hub, "dataset")
     assert "README.md" in names and sum(name.endswith(".parquet") for name in names) == 2
+
+
+def test_corpus_when_there_is_no_network_stays_on_disk_and_is_pushed_later(hub, run, tmp_path):
+    write_corpus(tmp_path / "archives", make_clips(dict.fromkeys(COUNTS, 4)))
+    command = [sys.executable, REPOSITORY / "dusha.py", "crowd", "--data_dir", "archives"]
+    command += ["--push_to_hub", NAME, "--quiet"]
+    status, complaint = run(*command, HF_ENDPOINT="http://127.0.0.1:9")
+    assert status == 1
+    assert f"pushing to {NAME} failed" in complaint
+    assert (tmp_path / "dusha" / "README.md").is_file()
+    assert run(*command)[0] == 0
+    assert "README.md" in pushed(hub, "dataset")
 
 
 def test_model_when_the_hub_goes_down_is_safe_on_disk_and_is_pushed_again(
