@@ -26,10 +26,10 @@ if not child:
         end_with(os.getppid())
     grandchild = os.fork()
     if grandchild:
-        print(grandchild, flush=True)
+        os.write(1, b"%d\\n" % grandchild)  # in one piece, whoever else writes
     time.sleep(60)
     os._exit(0)
-print(child, flush=True)
+os.write(1, b"%d\\n" % child)
 time.sleep(60)
 """
 
