@@ -59,6 +59,8 @@ def push_folder(
         raise WrongUseError(
             f"push_to_hub is {repo_id!r}, which no dataset can be called ({error}): give USER/NAME"
         ) from error
+    except (WrongUseError, WorkFailedError):
+        raise
     except Exception as error:  # those of the network have no base class in common
         raise WorkFailedError(
             f"pushing to {repo_id} failed ({first_line(error)}): check token, name and network, "
