@@ -66,9 +66,14 @@ def fetch_archives(
     checksums = {name: parse_checksum(name, text) for name, text in (checksums or {}).items()}
     found = {}
     for name in names:
-        path = next((path for mirror in mirrors if (path := mirror.place(name)).is_file()), None)
-        if path is not None:
+        mirror = next((mirror for mirror in mirrors if mirror.place(name).is_file()), None)
+        if mirror is not None:
+            path = mirror.place(name)
             check_file(path, checksums.get(name), quiet)
+            if not mirror.local:
+                # A kill between the last two changes leaves a sidecar; a cache may be read-only.
+                with contextlib.suppress(OSError):
+                    discard_unused(path)
             found[name] = path
     missing = [name for name in names if name not in found]
     with requests.Session() as session:

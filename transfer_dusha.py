@@ -122,6 +122,7 @@ class Transfer:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with _alone(self.target), contextlib.ExitStack() as stack:
                 if self.target.is_file():
+                    discard(self.target)
                     return self.target
                 self.bar = stack.enter_context(
                     tqdm(desc=title, unit="B", unit_scale=True, disable=self.quiet)
@@ -331,12 +332,12 @@ def discard(target: Path) -> None:
 
 
 def discard_unused(target: Path) -> None:
-    """Delete what came of a file unless some program is fetching it.
+    """Delete what came of a file, or was left by a kill, unless some program is fetching it.
 
     Args:
         target: the complete file.
     """
-    if part_of(target).is_file():
+    if part_of(target).is_file() or part_of(target, ".part.json").is_file():
         with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
             discard(target)
 

@@ -58,6 +58,13 @@ def test_fetch_archives_writes_digests_beside_what_came(server, tmp_path):
     assert fetch(server.url, tmp_path)[NAME] == path and server.ranges == [None]
 
 
+def test_fetch_archives_when_killed_before_its_last_change_tidies_up(server, tmp_path):
+    path = fetch(server.url, tmp_path)[NAME]
+    left = path.with_name(f"{NAME}.part.json")
+    left.write_text("{}", "utf-8")
+    assert fetch(server.url, tmp_path)[NAME] == path and not left.exists()
+
+
 def test_fetch_archives_when_the_server_is_gone_but_the_archive_was_fetched(server, tmp_path):
     path = fetch(server.url, tmp_path)[NAME]
     server.__exit__()
