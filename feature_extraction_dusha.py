@@ -7,7 +7,6 @@ bands.
 
 import functools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -194,12 +193,15 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
                 f"clip {number} has samples of {waveform.dtype}, whose full scale is not known; "
                 "allowed are floating-point numbers of full scale 1, int16 and int32"
             )
-        scale = FULL_SCALE.get(waveform.dtype, 1.0)
-        waveform = waveform.detach().to("cpu", torch.float64) / scale
-        # A sum takes a fifth of the time of looking at each; only a sum may overflow by itself.
-        if not waveform.sum().isfinite() and not waveform.isfinite().all():
+        full_scale = FULL_SCALE.get(waveform.dtype)
+        waveform = waveform.detach().to("cpu", torch.float64)
+        if full_scale is not None:
+            waveform = waveform / full_scale
+        # One look at the samples for all: a single NaN makes both ends NaN.
+        loudest = max(abs(end.item()) for end in waveform.aminmax())
+        if not math.isfinite(loudest):
             raise ValueError(f"clip {number} holds NaN or infinity, need finite samples")
-        if (loudest := waveform.abs().max().item()) > LOUDEST:
+        if loudest > LOUDEST:
             raise ValueError(
                 f"clip {number} holds a sample of {loudest:.1e} times full scale, need at most "
                 f"{LOUDEST:.0e}: the file is damaged, or its samples have another form"
@@ -208,16 +210,15 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
 
     def _log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
         """Turn clips of (samples,) into (frames, feature_size) in dB, float32."""
-        clips = [
-            _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
-            for waveform in waveforms
-        ]
-        power = _joined([self._mel_power(frames) for frames in _in_groups(clips)])
+        return [self._clip_log_mel(waveform) for waveform in waveforms]
+
+    def _clip_log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Turn one clip; clip by clip, because that much fits a processor's cache."""
+        frames = _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
+        pieces = [self._mel_power(piece) for piece in frames.split(FRAMES_AT_ONCE)]
+        power = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         decibel = power.clamp_min_(self.power_floor).log10_().mul_(10)
-        return [
-            clip.sub_(clip.max()).clamp_min_(-self.dynamic_range)
-            for clip in decibel.split([len(clip) for clip in clips])
-        ]
+        return decibel.sub_(decibel.max()).clamp_min_(-self.dynamic_range)
 
     def _mel_power(self, frames: torch.Tensor) -> torch.Tensor:
         """Turn (frames, n_fft) into the power of each band, (frames, feature_size) float32."""
@@ -293,27 +294,11 @@ def _split_clips(raw_speech) -> list:
     return [raw_speech]
 
 
-def _in_groups(clips: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Give the frames of all clips in order, many short clips at once, a long one in pieces."""
-    group, room = [], FRAMES_AT_ONCE
-    for clip in clips:
-        for piece in clip.split(FRAMES_AT_ONCE):
-            if len(piece) > room:
-                yield _joined(group)
-                group, room = [], FRAMES_AT_ONCE
-            group.append(piece)
-            room -= len(piece)
-    yield _joined(group)
-
-
-def _joined(pieces: list[torch.Tensor]) -> torch.Tensor:
-    """Join pieces along their first axis; a single one is not copied."""
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
 def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
     """Mirror (samples,) at both ends, again and again where it is shorter than the reach."""
     count = len(waveform)
+    if count > reach:
+        return torch.nn.functional.pad(waveform.unsqueeze(0), (reach, reach), mode="reflect")[0]
     period = max(2 * (count - 1), 1)
     around = torch.cat([torch.arange(-reach, 0), torch.arange(count, count + reach)]) % period
     mirrored = waveform[torch.where(around < count, around, period - around)]
