@@ -27,6 +27,8 @@ FRAMES_AT_ONCE = 4096
 FULL_SCALE = {torch.int16: 2.0**15, torch.int32: 2.0**31}
 # Times full scale; the power of louder samples would be infinite in single precision.
 LOUDEST = 1e15
+# Quiet frames that trimming leaves at each end.
+KEPT_SILENCE = 5
 # Rates of anything that is recorded, in Hz: what a damaged header states may need all memory.
 RATES = (1_000, 1_000_000)
 
@@ -48,6 +50,8 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         dynamic_range: how far below the loudest point values are cut off, in dB.
         padding_value: what stands in frames of padding, in dB; the default is silence, and the
             published training code had 0.
+        trim_silence: cut off what is so many dB quieter than the clip's loudest point at both of
+            its ends, but for 50 ms; None: nothing is cut off, as published.
         **kwargs: return_attention_mask (True), padding_side ("right") and whatever else
             SequenceFeatureExtractor takes.
 
@@ -71,8 +75,11 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         power_floor: float = 1e-10,
         dynamic_range: float = 80.0,
         padding_value: float = -80.0,
+        trim_silence: float | None = None,
         **kwargs,
     ):
+        if trim_silence is not None and not trim_silence > 0:
+            raise ValueError(f"trim_silence is {trim_silence} dB, need more than 0, or None")
         super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
         self.n_fft = n_fft
         self.hop_length = hop_length
@@ -80,6 +87,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         self.max_frequency = max_frequency
         self.power_floor = power_floor
         self.dynamic_range = dynamic_range
+        self.trim_silence = trim_silence
 
     def __call__(
         self,
@@ -113,8 +121,8 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
 
         Returns:
             input_features (batch, frames, feature_size) float32, within -dynamic_range to 0 dB,
-            of 1 + samples // hop_length frames each, and attention_mask (batch, frames) int32,
-            1 for a real frame.
+            of 1 + samples // hop_length frames each where nothing is trimmed, and attention_mask
+            (batch, frames) int32, 1 for a real frame.
 
         Raises:
             ValueError: if a waveform is empty, not mono, not finite or not of a known type, or
@@ -218,7 +226,8 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         pieces = [self._mel_power(piece) for piece in frames.split(FRAMES_AT_ONCE)]
         power = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         decibel = power.clamp_min_(self.power_floor).log10_().mul_(10)
-        return decibel.sub_(decibel.max()).clamp_min_(-self.dynamic_range)
+        decibel = decibel.sub_(decibel.max()).clamp_min_(-self.dynamic_range)
+        return decibel if self.trim_silence is None else trim_frames(decibel, self.trim_silence)
 
     def _mel_power(self, frames: torch.Tensor) -> torch.Tensor:
         """Turn (frames, n_fft) into the power of each band, (frames, feature_size) float32."""
@@ -234,6 +243,28 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         spectrum = spectrum.to(torch.float32).square_()
         power = spectrum[..., 0] + spectrum[..., 1]
         return power @ filters.to(torch.float32)
+
+
+def trim_frames(features: torch.Tensor, trim_silence: float) -> torch.Tensor:
+    """Cut off what is quiet at both ends of a clip.
+
+    Doing it again changes nothing.
+
+    Args:
+        features: (frames, bands), in dB relative to the clip's loudest point.
+        trim_silence: frames count as quiet whose loudest band is at least so far below that, in
+            dB, more than 0.
+
+    Returns:
+        (frames, bands) without the quiet frames at both ends, but for five on each side.
+
+    Example:
+        >>> level = torch.tensor([-70.0] * 20 + [0.0, -70.0, -30.0] + [-70.0] * 2)
+        >>> trim_frames(level.unsqueeze(1), 40).shape
+        torch.Size([10, 1])
+    """
+    loud = (features.amax(1) > -trim_silence).nonzero()
+    return features[max(0, int(loud[0]) - KEPT_SILENCE) : int(loud[-1]) + 1 + KEPT_SILENCE]
 
 
 def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> torch.Tensor:

@@ -7,9 +7,10 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
+import torch
 
 from command_line_dusha import WrongUseError
-from feature_extraction_dusha import DushaFeatureExtractor
+from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 from options_dusha import digest
 from recordings_dusha import decode_audio
 
@@ -47,7 +48,8 @@ def compute_inputs(
     column = feature_extractor.model_input_names[0]
     kept = [name for name in ROW_COLUMNS if name in rows.column_names]
     if isinstance(feature_extractor, DushaFeatureExtractor) and INPUT_COLUMN in rows.column_names:
-        return rows.select_columns([*kept, INPUT_COLUMN]), INPUT_COLUMN
+        rows = rows.select_columns([*kept, INPUT_COLUMN])
+        return trim_inputs(rows, feature_extractor.trim_silence, split), INPUT_COLUMN
     if "audio" not in rows.column_names:
         raise WrongUseError("the data set has neither audio nor input_features: prepare it anew")
     rows = leave_out_silent(rows.select_columns([*kept, "audio"]), split)
@@ -72,6 +74,34 @@ def compute_inputs(
         desc=f"features of {split or 'clips'}",
     )
     return computed, column
+
+
+def trim_inputs(
+    rows: datasets.Dataset, trim_silence: float | None, split: str = ""
+) -> datasets.Dataset:
+    """Cut silence off features that came ready-made, as the extractor does with its own.
+
+    Args:
+        rows: with input_features.
+        trim_silence: as the extractor's; None: nothing is cut off.
+        split: for the progress bar.
+
+    Returns:
+        The rows.
+    """
+    if trim_silence is None:
+        return rows
+
+    def trimmed(row: dict) -> dict:
+        features = torch.tensor(row[INPUT_COLUMN], dtype=torch.float32)
+        return {INPUT_COLUMN: trim_frames(features, trim_silence).numpy()}
+
+    return rows.map(
+        trimmed,
+        features=rows.features,
+        writer_batch_size=100,
+        desc=f"trimming {split or 'clips'}",
+    )
 
 
 def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:

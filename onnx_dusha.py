@@ -169,7 +169,15 @@ def export(
             features.
         one_length: whether the graph hides no padding, so that all clips of a batch must be of one
             length; it is faster, and OnnxClassifier gives it clips one by one.
+
+    Raises:
+        WrongUseError: if waveforms are asked for and the extractor cuts off silence.
     """
+    if waveform and extractor.trim_silence is not None:
+        raise WrongUseError(
+            "this model's features leave out silence (trim_silence), which a graph that reads "
+            "waveforms does not: leave out --waveform"
+        )
     if waveform:
         kind = OneLengthWaveformToProbabilities if one_length else WaveformToProbabilities
         graph = kind(model, extractor).eval()

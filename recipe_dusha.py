@@ -62,6 +62,7 @@ class RecipeOptions:
         longest: frames that training clips are cut to.
         stretch: share by which time and Mel axis are stretched.
         equal_lengths: whether the clips of a batch are cut to its shortest.
+        trim_silence: how quiet the ends of clips are that are cut off.
         pad_to_multiple_of: batches are padded to a multiple of so many frames.
         published_quirks: whether to do as the published code did.
         list_setups: whether to list the setups and end.
@@ -138,6 +139,14 @@ class RecipeOptions:
             "is padded: about twice as fast"
         },
     )
+    trim_silence: float | None = field(
+        default=None,
+        metadata={
+            "help": "cut off what is so many dB quieter than the clip's loudest point at both of "
+            "its ends, in training and ever after (default: as the model that training starts "
+            "from; Dusha's cuts off nothing)"
+        },
+    )
     pad_to_multiple_of: int = field(
         default=1, metadata={"help": "frames; larger ones spare a compiled model new shapes"}
     )
@@ -156,6 +165,8 @@ def check_options(recipe: RecipeOptions, arguments: DushaTrainingArguments) -> N
     """Refuse options that do not fit each other, before anything is read."""
     if arguments.num_train_epochs <= 0 and arguments.max_steps <= 0:
         raise WrongUseError("num_train_epochs is 0 and max_steps too: nothing would be learnt")
+    if recipe.trim_silence is not None and recipe.trim_silence <= 0:
+        raise WrongUseError(f"trim_silence is {recipe.trim_silence} dB: take more than 0")
     for options, ranges in ((recipe, RECIPE_RANGES), (arguments, TRAINER_RANGES)):
         for name, (lowest, limit) in ranges.items():
             if not lowest <= (value := getattr(options, name)) < limit:

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-from transformers import AutoFeatureExtractor
 
 import train
 from checkpoints_dusha import LAST, find_checkpoint
 from command_line_dusha import WrongUseError
 from configuration_dusha import DushaConfig
-from evaluation_dusha import explained_errors
-from feature_extraction_dusha import DushaFeatureExtractor
 from inputs_dusha import compute_inputs
 from results_dusha import read_json, write_json
 from setup_options_dusha import find_setup
-from starting_model_dusha import network_type
+from starting_model_dusha import load_extractor, network_type
 from training_result_dusha import TrainingResult
 
 SETTINGS_FILE = "settings.json"
@@ -137,13 +134,11 @@ def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
     network = network_type(recipe.model_name_or_path, recipe.trust_remote_code)
     if network != DushaConfig.model_type:
         return rows
-    if recipe.model_name_or_path is None:
-        extractor = DushaFeatureExtractor()
-    else:
-        with explained_errors(recipe.model_name_or_path):
-            extractor = AutoFeatureExtractor.from_pretrained(
-                recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code
-            )
+    extractor = load_extractor(
+        recipe.model_name_or_path,
+        trust_remote_code=recipe.trust_remote_code,
+        trim_silence=recipe.trim_silence,
+    )
     return compute_inputs(rows, extractor, data.cache_dir, data.num_proc)[0]
 
 

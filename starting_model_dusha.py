@@ -2,6 +2,7 @@
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
+from command_line_dusha import WrongUseError
 from configuration_dusha import DushaConfig
 from evaluation_dusha import explained_errors
 from feature_extraction_dusha import DushaFeatureExtractor
@@ -38,6 +39,7 @@ def load_starting_model(
     published_quirks: bool = False,
     multi_label: bool = False,
     trust_remote_code: bool = False,
+    trim_silence: float | None = None,
 ):
     """Load the model that training starts from, and its feature extractor.
 
@@ -47,6 +49,7 @@ def load_starting_model(
         published_quirks: whether padding is 0 dB and seen by the network, as published.
         multi_label: whether a clip may have several labels.
         trust_remote_code: whether code that came with the model may run.
+        trim_silence: as for `load_extractor`.
 
     Returns:
         The model, whose labels are those of the data (a classifier that knows other ones is
@@ -57,13 +60,14 @@ def load_starting_model(
         WrongUseError: if it is no audio classification model.
     """
     problem = "multi_label_classification" if multi_label else "single_label_classification"
-    quirks = {"padding_value": 0.0} if published_quirks else {}
     numbered = dict(enumerate(labels))
     if name is None:
         config = DushaConfig(
             id2label=numbered, problem_type=problem, use_attention_mask=not published_quirks
         )
-        return DushaForAudioClassification(config), DushaFeatureExtractor(**quirks)
+        return DushaForAudioClassification(config), load_extractor(
+            name, published_quirks, trust_remote_code, trim_silence
+        )
     options = {"trust_remote_code": trust_remote_code}
     with explained_errors(name):
         config = AutoConfig.from_pretrained(name, **options)
@@ -77,5 +81,41 @@ def load_starting_model(
         model = AutoModelForAudioClassification.from_pretrained(
             name, config=config, ignore_mismatched_sizes=True, **options
         )
-        extractor = AutoFeatureExtractor.from_pretrained(name, **options, **quirks)
-    return model, extractor
+    return model, load_extractor(name, published_quirks, trust_remote_code, trim_silence)
+
+
+def load_extractor(
+    name: str | None,
+    published_quirks: bool = False,
+    trust_remote_code: bool = False,
+    trim_silence: float | None = None,
+):
+    """Load the feature extractor of the model that training starts from.
+
+    Args:
+        name: as for `load_starting_model`.
+        published_quirks: whether padding is 0 dB, as published.
+        trust_remote_code: whether code that came with the model may run.
+        trim_silence: of Dusha's own extractor, in dB; None: as the model's.
+
+    Returns:
+        The extractor.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it has no extractor, or one that cannot cut off silence.
+    """
+    quirks = {"padding_value": 0.0} if published_quirks else {}
+    trim = {} if trim_silence is None else {"trim_silence": trim_silence}
+    if name is None:
+        return DushaFeatureExtractor(**quirks, **trim)
+    with explained_errors(name):
+        extractor = AutoFeatureExtractor.from_pretrained(
+            name, trust_remote_code=trust_remote_code, **quirks, **trim
+        )
+    if trim and not isinstance(extractor, DushaFeatureExtractor):
+        raise WrongUseError(
+            f"--trim_silence is for Dusha's features, and {name} has its own "
+            f"({type(extractor).__name__}): leave it out"
+        )
+    return extractor

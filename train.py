@@ -144,6 +144,7 @@ def prepare(
         recipe.published_quirks,
         recipe.loss == "multi",
         recipe.trust_remote_code,
+        recipe.trim_silence,
     )
     inputs = {
         split: compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)

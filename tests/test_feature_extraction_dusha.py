@@ -513,3 +513,27 @@ def test_pad_when_given_what_other_collators_give_keeps_types(extractor):
         assert padded["input_features"].dtype == torch.float32
         assert padded["input_features"].shape == (2, 19, 64)
         assert padded["attention_mask"].sum(1).tolist() == [19, 4]
+
+
+def test_features_when_silence_is_cut_off_are_those_between_loud_frames(tmp_path):
+    rng = np.random.default_rng(0)
+    speech = np.concatenate([np.zeros(4800), rng.normal(size=8000), np.zeros(8000)])
+    DushaFeatureExtractor(trim_silence=40).save_pretrained(tmp_path)
+    trimming = DushaFeatureExtractor.from_pretrained(tmp_path)
+    (cut,), (whole,) = (
+        extractor(speech, 16000)["input_features"]
+        for extractor in (trimming, DushaFeatureExtractor())
+    )
+    loud = np.flatnonzero(whole.max(1) > -40)
+    np.testing.assert_array_equal(cut, whole[loud[0] - 5 : loud[-1] + 6])
+    assert len(cut) < 70 < len(whole)
+
+
+def test_features_when_silence_is_cut_off_of_silence_are_all_of_it():
+    (features,) = DushaFeatureExtractor(trim_silence=40)(np.zeros(1600), 16000)["input_features"]
+    assert features.shape == (11, 64) and not features.any()
+
+
+def test_extractor_refuses_to_cut_off_what_is_not_quieter():
+    with pytest.raises(ValueError, match="need more than 0"):
+        DushaFeatureExtractor(trim_silence=0)

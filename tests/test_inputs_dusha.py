@@ -48,3 +48,19 @@ def test_inputs_when_all_clips_have_audio(tmp_path, caplog):
     expected = DushaFeatureExtractor()(samples, sampling_rate=16000)["input_features"][0]
     np.testing.assert_allclose(rows[1][column], expected, atol=1e-4)
     assert not caplog.text
+
+
+def test_inputs_when_silence_is_cut_off_are_the_same_from_sound_and_from_features(tmp_path):
+    noise = np.random.default_rng(0).normal(size=16000) / 10
+    quiet = np.concatenate([np.zeros(8000), noise, np.zeros(16000)])
+    content = io.BytesIO()
+    soundfile.write(content, quiet, 16000, format="WAV", subtype="PCM_16")
+    rows = clips({"bytes": content.getvalue(), "path": None}, wav(1))
+    trimming = DushaFeatureExtractor(trim_silence=40)
+    cut, column = compute_inputs(rows, trimming, str(tmp_path))
+    assert [len(one) for one in cut[column]] == [111, 101]
+    whole, _ = compute_inputs(rows, DushaFeatureExtractor(), str(tmp_path))
+    assert len(whole[0][column]) == 251
+    for again in (whole, cut):
+        trimmed, _ = compute_inputs(again, trimming, str(tmp_path))
+        assert trimmed[0][column] == cut[0][column] and trimmed[1][column] == cut[1][column]

@@ -138,3 +138,9 @@ def test_find_clips_searches_folders_and_names_what_is_missing(tmp_path):
         export_onnx.find_clips([tmp_path / "missing"])
     with pytest.raises(MissingInputError, match="no sound files"):
         export_onnx.find_clips([tmp_path / "notes.txt"])
+
+
+def test_export_of_waveforms_refuses_what_cuts_off_silence(model, tmp_path):
+    trimming = DushaFeatureExtractor(trim_silence=40)
+    with pytest.raises(WrongUseError, match="leave out --waveform"):
+        export(model, trimming, tmp_path / "model.onnx", waveform=True)

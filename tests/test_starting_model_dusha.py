@@ -3,10 +3,11 @@
 import pytest
 import torch
 from small_network import small_classifier
+from transformers import ASTFeatureExtractor
 
 from command_line_dusha import MissingInputError, WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor
-from starting_model_dusha import load_starting_model, network_type
+from starting_model_dusha import load_extractor, load_starting_model, network_type
 
 LABELS = ["angry", "sad", "neutral", "positive"]
 
@@ -47,6 +48,22 @@ def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
     torch.testing.assert_close(
         model.dusha.stem.convolution.weight, start.dusha.stem.convolution.weight
     )
+
+
+def test_extractor_cuts_off_silence_where_that_is_asked_for(folder, tmp_path):
+    assert load_starting_model(folder, LABELS)[1].trim_silence is None
+    for name in (None, folder):
+        _, extractor = load_starting_model(name, LABELS, trim_silence=40)
+        assert extractor.trim_silence == 40
+    extractor.save_pretrained(folder)
+    assert load_starting_model(folder, LABELS)[1].trim_silence == 40, "it stays with the model"
+    DushaFeatureExtractor().save_pretrained(folder)
+
+
+def test_extractor_of_another_network_is_not_asked_to_cut_off_silence(tmp_path):
+    ASTFeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(WrongUseError, match="--trim_silence is for Dusha's features"):
+        load_extractor(str(tmp_path), trim_silence=40)
 
 
 def test_network_type_when_there_is_a_model_or_not(folder, tmp_path):
