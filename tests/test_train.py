@@ -110,7 +110,7 @@ def test_list_setups_names_all_of_them(monkeypatch, capsys):
     assert status == 0
     names = [line.split()[0] for line in output.out.splitlines()]
     assert names == sorted(path.stem for path in Path("setups").glob("*.yaml"))
-    assert len(names) == 8
+    assert len(names) == 9
 
 
 @pytest.mark.parametrize(
