@@ -253,7 +253,8 @@ def decode_audio(audio: dict, sampling_rate: int) -> np.ndarray:
     """
     source = audio["path"] if audio["bytes"] is None else io.BytesIO(audio["bytes"])
     try:
-        samples = np.concatenate([*read_blocks(source, sampling_rate), np.empty(0, np.float32)])
+        blocks = list(read_blocks(source, sampling_rate)) or [np.empty(0, np.float32)]
+        samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise WrongUseError(
             f"the recording {audio['path']} cannot be read ({error}); leave it out"

@@ -74,6 +74,13 @@ CLAIMS = (
         (TIMES, "ours, one by one"),
     ),
     Claim(
+        "log_mel",
+        "log-Mel features, both with two threads",
+        "librosa, warm",
+        3,
+        ("all_processors", CLOCK, "ours, one by one"),
+    ),
+    Claim(
         "files_to_labels",
         "files to labels, 673 clips",
         "librosa + plain network",
@@ -95,6 +102,17 @@ CLAIMS = (
         5,
         (CLOCK, "ONNX Runtime, int8"),
         (TIMES, "ONNX Runtime, int8"),
+    ),
+    *(
+        Claim(
+            "files_to_labels",
+            f"files to labels{kind}, silence cut off",
+            "librosa + plain network",
+            5,
+            (CLOCK, f"ONNX Runtime{kind}, silence cut off"),
+            (TIMES, f"ONNX Runtime{kind}, silence cut off"),
+        )
+        for kind in ("", ", int8")
     ),
     Claim(
         "first_answer",

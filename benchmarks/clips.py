@@ -6,6 +6,7 @@ import numpy as np
 import soundfile
 
 from command_line_dusha import WrongUseError
+from recordings_dusha import decode_audio
 from sounds_dusha import find_clips
 
 RATE = 16000
@@ -59,3 +60,8 @@ def read(path: Path) -> np.ndarray:
             f"{path} has {rate} Hz and shape {samples.shape}; need 16 kHz, one channel"
         )
     return samples
+
+
+def read_as_ours(path: Path) -> np.ndarray:
+    """Read any sound file as this project's programs do, as (samples,) of 16 kHz."""
+    return decode_audio({"bytes": None, "path": str(path)}, RATE)

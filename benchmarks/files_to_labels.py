@@ -4,7 +4,8 @@
 
 The peer reads a wav, computes librosa's features and runs the published network in plain PyTorch,
 one clip at a time. All have the same weights, and one processor each, but for the last variants,
-which have as many processes as there are processors.
+which have as many processes as there are processors. Where silence is cut off at both ends of
+clips, the labels are not the peer's: that is for models that were trained so.
 """
 
 import argparse
@@ -16,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.clips import RATE, read, wav_files
+from benchmarks.clips import RATE, read, read_as_ours, wav_files
 from benchmarks.limits import network_multiply_adds, peak_multiply_adds
 from benchmarks.log_mel import librosa_features
-from benchmarks.measuring import measure_in_turn, slope, speedups, write_results
+from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
 from benchmarks.plain_network import plain_twin
 from benchmarks.profiles import onnx_profile
 from command_line_dusha import run_program
@@ -32,6 +33,8 @@ from timeline_dusha import torch_classifier
 PEER = "librosa + plain network"
 BATCH = 8
 CALIBRATION_CLIPS = 24
+# As setups/own_recordings.yaml has it, in dB.
+TRIM = 40
 
 
 def as_peer(paths: list[Path], network) -> np.ndarray:
@@ -46,7 +49,7 @@ def as_peer(paths: list[Path], network) -> np.ndarray:
 
 def in_batches(classify, paths: list[Path], batch_size: int) -> np.ndarray:
     """Classify files in batches of like length; returns class numbers in the files' order."""
-    clips = [read(path) for path in paths]
+    clips = [read_as_ours(path) for path in paths]
     order = np.argsort([len(clip) for clip in clips])
     labels = np.empty(len(clips), dtype=int)
     for first in range(0, len(order), batch_size):
@@ -75,36 +78,41 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
         else DushaForAudioClassification(DushaConfig())
     ).eval()
     extractor, plain = DushaFeatureExtractor(), plain_twin(model)
-    files = {name: folder / f"{name}.onnx" for name in ("masked", "float", "int8")}
+    names = ("masked", "float", "int8", "trimmed", "trimmed_int8")
+    files = {name: folder / f"{name}.onnx" for name in names}
     export(model, extractor, files["masked"])
     export(model, extractor, files["float"], one_length=True)
+    export(model, DushaFeatureExtractor(trim_silence=TRIM), files["trimmed"], one_length=True)
     step = max(1, len(paths) // CALIBRATION_CLIPS)
-    quantise(files["float"], files["int8"], [read(path) for path in paths[::step]])
+    calibration = [read(path) for path in paths[::step]]
+    quantise(files["float"], files["int8"], calibration)
+    quantise(files["trimmed"], files["trimmed_int8"], calibration)
     sessions = {name: OnnxClassifier(path, threads=1) for name, path in files.items()}
     by_torch = torch_classifier(model.to(memory_format=torch.channels_last), extractor)
-    processes = os.cpu_count() or 1
+    count = os.cpu_count() or 1
     pieces = [paths[first : first + 8] for first in range(0, len(paths), 8)]
-    with multiprocessing.get_context("spawn").Pool(
-        processes, start_worker, (files["float"],)
-    ) as pool:
+    with multiprocessing.get_context("spawn").Pool(count, start_worker, (files["float"],)) as pool:
         variants = {
             PEER: lambda: as_peer(paths, plain),
             f"PyTorch, batches of {BATCH}": lambda: in_batches(by_torch, paths, BATCH),
             "ONNX Runtime, masked": lambda: in_batches(sessions["masked"], paths, 1),
             "ONNX Runtime": lambda: in_batches(sessions["float"], paths, 1),
             "ONNX Runtime, int8": lambda: in_batches(sessions["int8"], paths, 1),
+            "ONNX Runtime, silence cut off": lambda: in_batches(sessions["trimmed"], paths, 1),
+            "ONNX Runtime, int8, silence cut off": lambda: in_batches(
+                sessions["trimmed_int8"], paths, 1
+            ),
         }
         # What the peer says, and so a warm-up of all.
         expected = variants[PEER]()
         same = {name: float((work() == expected).mean()) for name, work in variants.items()}
         times = measure_in_turn(variants, rounds, False)
-        at_once = f"{processes} processes"
-        all_threads = f"{PEER}, {processes} threads"
+        at_once = f"{count} processes"
+        all_threads = f"{PEER}, {count} threads"
 
         def peer_with_all_threads() -> None:
-            torch.set_num_threads(processes)
-            as_peer(paths, plain)
-            torch.set_num_threads(1)
+            with processors(count):
+                as_peer(paths, plain)
 
         by_clock = measure_in_turn(
             {
@@ -175,14 +183,13 @@ def options() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure all variants in turn, print and write the table."""
     chosen = options().parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="files-to-labels-") as folder:
+    with processors(1), tempfile.TemporaryDirectory(prefix="files-to-labels-") as folder:
         paths = wav_files(Path(folder), chosen.clips, chosen.limit)
         audio = sum(len(read(path)) for path in paths) / RATE
         found = measure(Path(folder), paths, chosen.model, chosen.rounds)
     for name, ratio in found["times_as_fast"].items():
         print(
-            f"{name:<28} {found['milliseconds_a_file'][name]:6.2f} ms a file, {ratio:5.2f} times "
+            f"{name:<35} {found['milliseconds_a_file'][name]:6.2f} ms a file, {ratio:5.2f} times "
             f"as fast, same label {found['same_label'][name]:.3f}"
         )
     limit = found["limit"]

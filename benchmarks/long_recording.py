@@ -22,7 +22,7 @@ import torch
 from benchmarks.answers_to_labels import peak_memory
 from benchmarks.clips import RATE, make_clip
 from benchmarks.log_mel import librosa_features
-from benchmarks.measuring import measure_in_turn, slope, speedups, write_results
+from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
 from benchmarks.plain_network import PlainAttention, plain_twin
 from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
@@ -140,12 +140,12 @@ def main() -> None:
     parser.add_argument("--recording", type=Path, help="classify this one only, with --model")
     parser.add_argument("--model", type=Path, help=".onnx file for --recording")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
     if chosen.recording:
+        torch.set_num_threads(1)
         as_ours(chosen.recording, OnnxClassifier(chosen.model, threads=1))
         print(peak_memory())
         return
-    with tempfile.TemporaryDirectory(prefix="long-recording-") as folder:
+    with processors(1), tempfile.TemporaryDirectory(prefix="long-recording-") as folder:
         found = measure(Path(folder), chosen.minutes, chosen.rounds)
     for name, ratio in found["times_as_fast"].items():
         used = min(found["processor_seconds"][name])

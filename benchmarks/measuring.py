@@ -5,16 +5,38 @@ used. On a machine that others use, too, the second is what can be compared: the
 the time that a program waits for a processor.
 """
 
+import contextlib
 import json
 import os
 import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
+from threadpoolctl import threadpool_limits
+
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@contextlib.contextmanager
+def processors(count: int) -> Iterator[None]:
+    """Let PyTorch and NumPy's libraries use so many threads.
+
+    Threads of the one that wait a while for more work take processor time from the other.
+
+    Args:
+        count: of threads.
+    """
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def processor_seconds() -> float:
