@@ -118,7 +118,7 @@ def twin_of_gradients(plain: torch.nn.Module) -> torch.nn.Module:
     return ours
 
 
-def run_plain(pipe, batch_size: int, frames: int, compile_model: bool) -> None:
+def run_plain(pipe, batch_size: int, frames: int, options: dict) -> None:
     """Do one step of the plain loop for each message; answer with its seconds and data's, 0."""
     model = plain_twin(make_model())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-6)
@@ -166,8 +166,9 @@ class StepOnDemand(TrainerCallback):
         self.started, self.used = time.perf_counter(), time.process_time()
 
 
-def run_ours(pipe, batch_size: int, frames: int, compile_model: bool) -> None:
-    """Do one step of our Trainer for each message; answer with its seconds and data's."""
+def run_ours(pipe, batch_size: int, frames: int, options: dict) -> None:
+    """Do one step of our Trainer, under its options, for each message; answer as run_plain."""
+    accumulated = options.get("gradient_accumulation_steps", 1)
     column = datasets.Array2D((None, MELS), "float32")
     # So many that no epoch ends: batches are fetched one ahead, and the last for nothing.
     clips = make_clips(EPOCH * batch_size, frames)
@@ -178,21 +179,24 @@ def run_ours(pipe, batch_size: int, frames: int, compile_model: bool) -> None:
             features=datasets.Features({"input_features": column}),
             cache_dir=folder,
         )
+        arguments = DushaTrainingArguments(
+            folder,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+            max_steps=100000,
+            per_device_train_batch_size=batch_size // accumulated,
+            disable_tqdm=True,
+            use_cpu=True,
+            **options,
+        )
         trainer = DushaTrainer(
             model=make_model(),
-            args=DushaTrainingArguments(
-                folder,
-                eval_strategy="no",
-                save_strategy="no",
-                load_best_model_at_end=False,
-                max_steps=100000,
-                per_device_train_batch_size=batch_size,
-                torch_compile=compile_model,
-                disable_tqdm=True,
-                use_cpu=True,
-            ),
+            args=arguments,
             train_dataset=Clips(rows, "input_features", np.arange(len(rows)) % 4),
-            train_sampler=EveryClipSampler([frames / 100] * len(rows), batch_size=batch_size),
+            train_sampler=EveryClipSampler(
+                [frames / 100] * len(rows), batch_size=batch_size // accumulated
+            ),
             # No crop: the plain loop's clips keep their 300 frames.
             train_collator=PictureCollator(Augmentation(crop=0), equal_lengths=True),
             callbacks=[StepOnDemand(pipe)],
@@ -204,7 +208,7 @@ def measure(variants: dict, rounds: int, warm_up: int, batch_size: int, frames: 
     """Let processes step in turn.
 
     Args:
-        variants: function and whether the model is compiled, by name.
+        variants: function and options of training, by name.
         rounds: steps of each that count.
         warm_up: steps of each that do not.
         batch_size: clips of a step.
@@ -216,10 +220,10 @@ def measure(variants: dict, rounds: int, warm_up: int, batch_size: int, frames: 
     """
     context = multiprocessing.get_context("spawn")
     processes, pipes = [], {}
-    for name, (function, compiled) in variants.items():
+    for name, (function, options) in variants.items():
         pipes[name], theirs = context.Pipe()
         process = context.Process(
-            target=function, args=(theirs, batch_size, frames, compiled), daemon=True
+            target=function, args=(theirs, batch_size, frames, options), daemon=True
         )
         process.start()
         processes.append(process)
@@ -252,9 +256,9 @@ def main() -> None:
     options = parser.parse_args()
     if not 0 < options.rounds < EPOCH - WARM_UP:
         raise WrongUseError(f"--rounds is {options.rounds}; allowed are 1 to {EPOCH - WARM_UP - 1}")
-    variants = {"plain": (run_plain, False), "ours": (run_ours, False)}
+    variants = {"plain": (run_plain, {}), "ours": (run_ours, {})}
     if options.compile:
-        variants["ours, compiled"] = (run_ours, True)
+        variants["ours, compiled"] = (run_ours, {"torch_compile": True})
     times = measure(variants, options.rounds, WARM_UP, options.batch_size, options.frames)
     by_clock, used = (
         speedups({name: rows[:, column].tolist() for name, rows in times.items()}, "plain")
