@@ -61,6 +61,7 @@ def in_batches(classify, paths: list[Path], batch_size: int) -> np.ndarray:
 def start_worker(path: Path) -> None:
     """Open the exported model once a process, with one thread."""
     global worker_classify
+    torch.set_num_threads(1)
     worker_classify = OnnxClassifier(path, threads=1)
 
 
@@ -109,6 +110,7 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
         times = measure_in_turn(variants, rounds, False)
         at_once = f"{count} processes"
         all_threads = f"{PEER}, {count} threads"
+        one_thread = f"{PEER}, one thread"
 
         def peer_with_all_threads() -> None:
             with processors(count):
@@ -117,10 +119,11 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
         by_clock = measure_in_turn(
             {
                 all_threads: peer_with_all_threads,
+                one_thread: lambda: as_peer(paths, plain),
                 "one process": lambda: classify_in_here(sessions["float"], pieces),
                 at_once: lambda: pool.map(classify_in_worker, pieces),
             },
-            2,
+            1,
             False,
         )["seconds"]
     sizes = {len(paths): min(times["processor_seconds"]["ONNX Runtime"])}
@@ -140,6 +143,7 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
         "all_processors": {
             "seconds": by_clock,
             "times_as_fast_by_the_clock": speedups(by_clock, all_threads),
+            "times_as_fast_as_one_thread": speedups(by_clock, one_thread),
         },
         "same_label": same,
         "limit": {

@@ -5,6 +5,7 @@ import fake_corpora
 import numpy as np
 import pyarrow as pa
 import torch
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from configuration_dusha import DushaConfig
 from feature_extraction_dusha import DushaFeatureExtractor
@@ -24,6 +25,27 @@ def save_model(folder, seed=0, labels=LABELS):
         model.classifier.weight.mul_(40)
     model.save_pretrained(folder)
     DushaFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+def save_text_classifier(folder, labels, words=("фраза",)):
+    """Save a tiny random text classifier that knows a few words."""
+    folder.mkdir(exist_ok=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    names = dict(enumerate(labels))
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+        id2label=names,
+        label2id={name: number for number, name in names.items()},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
     return str(folder)
 
 

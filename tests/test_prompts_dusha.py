@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+from small_models import save_text_classifier
 
 from command_line_dusha import MissingInputError, WrongUseError
 from prompts_dusha import (
@@ -16,7 +16,7 @@ from prompts_dusha import (
     write_prompts,
 )
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "как", "хорошо", "плохо", "дела", "уйди"]
+WORDS = ["как", "хорошо", "плохо", "дела", "уйди"]
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +24,7 @@ def make_model(tmp_path_factory):
     """Save a tiny random text classifier with labels of a test's choice."""
 
     def make(labels):
-        folder = tmp_path_factory.mktemp("classifier")
-        (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
-        BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-        names = dict(enumerate(labels))
-        config = BertConfig(
-            vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-            intermediate_size=16, max_position_embeddings=16,
-            id2label=names, label2id={name: number for number, name in names.items()},
-        )  # fmt: skip
-        BertForSequenceClassification(config).save_pretrained(folder)
-        return str(folder)
+        return save_text_classifier(tmp_path_factory.mktemp("classifier"), labels, WORDS)
 
     return make
 

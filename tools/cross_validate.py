@@ -151,8 +151,9 @@ def write_result(
     }
     write_json(options.output_dir / RESULTS_DIR / f"{pair}.json", result)
     tables = folds_table(result), results_table(all_rows([result]))
-    if options.table:
-        write_table(options.table, result["command"], tables[1])
+    for path, table in ((options.folds_table, tables[0]), (options.table, tables[1])):
+        if path:
+            write_table(path, result["command"], table)
     page = "\n".join(markdown_table(table) for table in tables)
     write_text(
         options.output_dir / "results.md",
@@ -201,6 +202,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--table", type=Path, help="JSON file for the table, from which pages take their numbers"
     )
+    parser.add_argument("--folds_table", type=Path, help="the same for the table with a row a fold")
     parser.add_argument("--name", help="of the model in tables (default: name of output_dir)")
     parser.add_argument(
         "--folds",

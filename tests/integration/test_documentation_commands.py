@@ -16,7 +16,6 @@ import pytest
 import soundfile
 import torch
 from hub_server import HubServer
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "faults")]
@@ -24,7 +23,7 @@ sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "faults")]
 import fake_corpora  # noqa: E402
 from archive_files import write_tar  # noqa: E402
 from long_recordings import write_podcast  # noqa: E402
-from small_models import PITCHES, save_model, write_recordings  # noqa: E402
+from small_models import PITCHES, save_model, save_text_classifier, write_recordings  # noqa: E402
 from test_convert_checkpoint import released_names  # noqa: E402
 from test_documentation import PAGES, SHOWN, commands  # noqa: E402
 from warm_programs import WarmPrograms  # noqa: E402
@@ -186,21 +185,6 @@ def collector(tmp_path_factory, model):
     )
     (folder / "files.csv").write_text("recording,path\ntalk.mp3,podcasts/talk.wav\n")
     return folder
-
-
-def save_text_classifier(folder: Path, labels: list[str]) -> None:
-    """Save a tiny random text classifier."""
-    folder.mkdir()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "фраза"]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    names = dict(enumerate(labels))
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=16,
-        id2label=names, label2id={name: number for number, name in names.items()},
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
 
 
 def answer_tasks(folder: Path, python) -> None:

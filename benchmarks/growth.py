@@ -1,0 +1,146 @@
+"""How cost grows with work, how far it is from this machine's limits, and where the time goes.
+
+    python -m benchmarks.growth
+
+For the programs whose comparison with a peer takes long: ours alone, at three sizes each. A limit
+is the time that the least of the work takes at the machine's measured peak: reading the file from
+disk for answers, going twice over answers and posteriors for an iteration of Dawid-Skene, the
+multiply-adds of a step forward and twice as many backward for training.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import answers_to_labels, training_step
+from benchmarks.crowds import simulate_dusha
+from benchmarks.limits import (
+    disk_speeds,
+    memory_bandwidth,
+    network_multiply_adds,
+    peak_multiply_adds,
+)
+from benchmarks.measuring import processor_seconds, processors, slope, write_results
+from benchmarks.profiles import python_profile, torch_profile
+from command_line_dusha import WrongUseError, run_program
+from dawid_skene_dusha import dawid_skene
+from normalization_dusha import make_precise
+
+SHARES = (0.25, 0.5, 1.0)
+ANSWERS, CLIPS, ANNOTATORS = 1_715_301, 303_963, 8_000
+FRAMES = (75, 150, 300)
+BATCH_SIZE = 16
+
+
+def used_by(work: Callable[[], object]) -> float:
+    """Run work; returns the processor time that it took, in seconds."""
+    began = processor_seconds()
+    work()
+    return processor_seconds() - began
+
+
+def measure_answers(folder: Path, scale: float) -> dict:
+    """Make labels of three corpora of generated answers."""
+    sizes, read = {}, disk_speeds(folder)["read"]
+    for share in SHARES:
+        counts = [max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS)]
+        corpus = folder / str(share)
+        answers_to_labels.write_corpus(corpus, *counts, shuffled=False)
+        began = time.perf_counter()
+        sizes[counts[0]] = used_by(lambda corpus=corpus: answers_to_labels.label_as_ours(corpus))
+        clock = time.perf_counter() - began
+    size = sum(path.stat().st_size for path in corpus.rglob("*.jsonl"))
+    return {
+        "sizes": sizes,
+        "growth": slope(sizes),
+        "bytes": size,
+        "limit": {"seconds": size / read, "share_reached": size / read / clock},
+        "profile": python_profile(lambda: answers_to_labels.label_as_ours(corpus)),
+    }
+
+
+def measure_dawid_skene(scale: float) -> dict:
+    """Run Dawid-Skene over three crowds."""
+    sizes = {}
+    for share in SHARES:
+        answers, tasks, annotators = (
+            max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS)
+        )
+        crowd = simulate_dusha(answers=answers, tasks=tasks, annotators=annotators)
+
+        def work(crowd=crowd):
+            return dawid_skene(*crowd.answers, **crowd.counts)
+
+        iterations = work().iterations
+        sizes[answers] = used_by(work) / iterations
+    touched = 2 * (sum(one.nbytes for one in crowd.answers) + work().probabilities.nbytes)
+    least = touched / memory_bandwidth()
+    return {
+        "sizes": sizes,
+        "growth": slope(sizes),
+        "bytes": touched,
+        "limit": {"seconds": least, "share_reached": least / sizes[answers]},
+        "profile": python_profile(work),
+    }
+
+
+def measure_training(rounds: int) -> dict:
+    """Do training steps on clips of three lengths."""
+    sizes = {}
+    for frames in FRAMES:
+        times = training_step.measure(
+            {"ours": (training_step.run_ours, {})},
+            *(rounds, training_step.WARM_UP, BATCH_SIZE, frames),
+        )
+        sizes[frames] = float(np.median(times["ours"][:, 2]))
+    least = 3 * BATCH_SIZE * network_multiply_adds(FRAMES[-1]) / peak_multiply_adds()
+    model = training_step.make_model().to(memory_format=torch.channels_last)
+    make_precise(model)
+    features = torch.from_numpy(training_step.make_clips(BATCH_SIZE, FRAMES[-1]))
+    labels = torch.arange(BATCH_SIZE) % 4
+    return {
+        "batch_size": BATCH_SIZE,
+        "sizes": sizes,
+        "growth": slope(sizes),
+        "limit": {"seconds": least, "share_reached": least / sizes[FRAMES[-1]]},
+        "profile": torch_profile(lambda: model(features, labels=labels).loss.backward()),
+    }
+
+
+def main() -> None:
+    """Measure all, print and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="example: python -m benchmarks.growth"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="largest size, as a share of Dusha's answers (1)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="training steps that count")
+    chosen = parser.parse_args()
+    if not 0 < chosen.scale <= 1:
+        raise WrongUseError(f"--scale is {chosen.scale}; take more than 0 and at most 1")
+    if not 0 < chosen.rounds < training_step.EPOCH - training_step.WARM_UP:
+        raise WrongUseError(f"--rounds is {chosen.rounds}; take 1 to 13")
+    with processors(1), tempfile.TemporaryDirectory(prefix="growth-") as folder:
+        results = {
+            "answers to labels": measure_answers(Path(folder), chosen.scale),
+            "an iteration of Dawid-Skene": measure_dawid_skene(chosen.scale),
+            "training step": measure_training(chosen.rounds),
+        }
+    for name, found in results.items():
+        largest = max(found["sizes"])
+        print(
+            f"{name}: {found['sizes'][largest]:.3g} s of processor time for {largest:,}, exponent "
+            f"{found['growth']['exponent']:.2f}, {found['limit']['share_reached']:.0%} of the limit"
+        )
+        print("   " + ", ".join(f"{key} {value:.0%}" for key, value in found["profile"].items()))
+    print(f"written to {write_results('growth', results)}")
+
+
+if __name__ == "__main__":
+    run_program(main)
