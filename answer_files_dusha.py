@@ -16,8 +16,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from command_line_dusha import WrongUseError, replacing
-from predictions_dusha import PROBABILITY_PREFIX
 
+# Columns of probabilities begin so in all tables.
+PROBABILITY_PREFIX = "probability_"
 FORMATS = ("csv", "jsonl", "table")
 LONGEST_NAME = 60
 
@@ -48,7 +49,7 @@ class RowForm:
 
 
 class CsvForm(RowForm):
-    """One column a probability, probability_LABEL, as predictions_dusha has them."""
+    """One column a probability, probability_LABEL."""
 
     def header(self) -> str:
         """The names of the columns."""

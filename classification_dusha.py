@@ -354,7 +354,7 @@ def load_classifier(
 
     import torch
 
-    from evaluation_dusha import load_model
+    from models_dusha import load_model
 
     if threads:
         torch.set_num_threads(threads)
@@ -378,7 +378,7 @@ def model_mark(settings: Settings, trust_remote_code: bool = False) -> str:
     """A short hash of the model's weights: what answers alike has the same one."""
     import hashlib
 
-    from evaluation_dusha import model_fingerprint
+    from models_dusha import model_fingerprint
 
     if not settings.model.endswith(".onnx"):
         return model_fingerprint(settings.model, trust_remote_code)

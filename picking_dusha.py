@@ -13,12 +13,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from answer_files_dusha import AnswerFile, check_settings, make_form, settings_path
+from answer_files_dusha import (
+    PROBABILITY_PREFIX,
+    AnswerFile,
+    check_settings,
+    make_form,
+    settings_path,
+)
 from classification_dusha import Settings, load_classifier, make_groups, model_mark
 from clip_files_dusha import find_clips_table, read_table
 from command_line_dusha import WrongUseError
 from lists_dusha import write_csv
-from predictions_dusha import PROBABILITY_PREFIX
 from sounds_dusha import Sound
 
 PICKS = ("balanced", "uncertain")

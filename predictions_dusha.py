@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from answer_files_dusha import PROBABILITY_PREFIX
 from command_line_dusha import MissingInputError, WrongUseError, replacing
 from metrics.ser.ser import reliability, ser_metrics
 
 SUFFIXES = (".csv", ".jsonl")
-PROBABILITY_PREFIX = "probability_"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from answer_files_dusha import PROBABILITY_PREFIX
 from answers_dusha import EMOTIONS
 from clip_files_dusha import hash_name, read_table
 from command_line_dusha import MissingInputError, WrongUseError
 from lists_dusha import write_csv
 from picking_dusha import share_out
-from predictions_dusha import PROBABILITY_PREFIX
 
 # The paper's pairs; the one with the text's most probable emotion is taken, and where there are
 # two such, the one whose other emotion is the more probable.

@@ -4,9 +4,9 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 from command_line_dusha import WrongUseError
 from configuration_dusha import DushaConfig
-from evaluation_dusha import explained_errors
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
+from models_dusha import explained_errors
 
 
 def network_type(name: str | None, trust_remote_code: bool = False) -> str:

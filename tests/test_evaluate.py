@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from command_line_dusha import MissingInputError, WrongUseError
-from evaluation_dusha import load_model, match_labels, predict_rows
+from evaluation_dusha import match_labels, predict_rows
 from metrics.ser.ser import LABELS, ser_metrics
+from models_dusha import load_model
 from predictions_dusha import Predictions, read_predictions, write_predictions
 from test_sets_dusha import named_rows
 from tools.evaluate import compare_predictions, main

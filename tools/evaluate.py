@@ -15,14 +15,9 @@ import datasets  # noqa: E402
 import transformers  # noqa: E402
 
 from command_line_dusha import WrongUseError, run_program  # noqa: E402
-from evaluation_dusha import (  # noqa: E402
-    BATCH_SIZE,
-    load_model,
-    model_fingerprint,
-    model_names,
-    predict_rows,
-)
+from evaluation_dusha import BATCH_SIZE, model_names, predict_rows  # noqa: E402
 from metrics.ser.ser import compare_models  # noqa: E402
+from models_dusha import load_model, model_fingerprint  # noqa: E402
 from pictures_dusha import draw_calibration, draw_confusion, save_picture  # noqa: E402
 from predictions_dusha import (  # noqa: E402
     Predictions,

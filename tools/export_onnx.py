@@ -16,8 +16,8 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from command_line_dusha import WorkFailedError, WrongUseError, run_program  # noqa: E402
-from evaluation_dusha import load_model  # noqa: E402
 from modeling_dusha import DushaForAudioClassification  # noqa: E402
+from models_dusha import load_model  # noqa: E402
 from sounds_dusha import find_clips  # noqa: E402
 from timeline_dusha import read_blocks, torch_classifier  # noqa: E402
 

@@ -8,9 +8,10 @@ import torch
 from own_recordings import write_recordings
 from small_network import small_config
 
-from evaluation_dusha import load_model, predict_rows
+from evaluation_dusha import predict_rows
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
+from models_dusha import load_model
 from predictions_dusha import read_predictions
 from test_sets_dusha import named_rows
 
