@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from torch import nn
 
 from command_line_dusha import MissingInputError, WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
-from modeling_dusha import DushaForAudioClassification
+
+if TYPE_CHECKING:  # a graph runs without it, and importing it takes seconds
+    from modeling_dusha import DushaForAudioClassification
 
 # The newest that both torch's exporter is tested with and the oldest supported runtime reads.
 OPSET = 18
@@ -33,7 +36,7 @@ class FeaturesToProbabilities(nn.Module):
         "attention_mask": {0: "batch", 1: "frames"},
     }
 
-    def __init__(self, model: DushaForAudioClassification):
+    def __init__(self, model: "DushaForAudioClassification"):
         super().__init__()
         self.model = model
 
@@ -81,7 +84,7 @@ class WaveformToProbabilities(nn.Module):
         "lengths": {0: "batch"},
     }
 
-    def __init__(self, model: DushaForAudioClassification, extractor: DushaFeatureExtractor):
+    def __init__(self, model: "DushaForAudioClassification", extractor: DushaFeatureExtractor):
         super().__init__()
         self.model = model
         self.n_fft = extractor.n_fft
@@ -153,7 +156,7 @@ class OneLengthWaveformToProbabilities(WaveformToProbabilities):
 
 
 def export(
-    model: DushaForAudioClassification,
+    model: "DushaForAudioClassification",
     extractor: DushaFeatureExtractor,
     path: str | Path,
     waveform: bool = False,
