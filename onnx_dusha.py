@@ -6,6 +6,7 @@ recipe inside. Its metadata hold all that a program needs to use it: labels, sam
 
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -295,8 +296,12 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
         quantised_path: file to write.
         clips: some tens of typical clips, each (samples,) in [-1, 1] at the model's rate.
     """
+    own_path = list(sys.path)
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    # It adds a folder whose modules, metrics among them, hide those of an editable installation.
+    sys.path[:] = own_path
 
     classifier = OnnxClassifier(path)
 

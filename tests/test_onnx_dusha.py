@@ -1,5 +1,7 @@
 """Tests of exported models: parity with PyTorch, metadata, 8-bit convolutions, wrong files."""
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -107,6 +109,12 @@ def test_int8_model_is_smaller_and_close(files, tmp_path):
     result = export_onnx.compare(exact, quantised, iter(clips[1::2]))
     assert result["clips"] == 6
     assert 0 < result["largest_difference"] < 0.2
+
+
+def test_quantising_leaves_the_modules_of_this_project_to_be_found(files, tmp_path):
+    before = list(sys.path)
+    quantise(files / "waveform.onnx", tmp_path / "int8.onnx", [np.ones(1600, np.float32)])
+    assert sys.path == before
 
 
 def test_opening_refuses_when_the_file_is_missing_or_not_ours(tmp_path):
