@@ -1,6 +1,6 @@
 """How cost grows with work, how far it is from this machine's limits, and where the time goes.
 
-    python -m benchmarks.growth
+    python -m benchmarks growth
 
 For the programs whose comparison with a peer takes long: ours alone, at three sizes each. A limit
 is the time that the least of the work takes at the machine's measured peak: reading the file from

@@ -1,6 +1,6 @@
 """What options of training cost or save: steps of our Trainer under each, in turn.
 
-    python -m benchmarks.training_options [--compile]
+    python -m benchmarks training_options
 
 Each variant is a process of its own that steps when it is its turn, as in training_step, with the
 same number of clips a step. Sixteen-bit variants are compared on this machine's processor, which
@@ -24,6 +24,7 @@ VARIANTS = {
     "--fp16": {"fp16": True},
     "--gradient_accumulation_steps 4": {"gradient_accumulation_steps": 4},
     "--average_decay 0.99": {"average_decay": 0.99},
+    "--torch_compile": {"torch_compile": True},
 }
 
 
@@ -31,24 +32,18 @@ def main() -> None:
     """Measure all variants in turn, print and write what they cost."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.training_options --compile",
+        epilog="example: python -m benchmarks.training_options --frames 150",
     )
     parser.add_argument("--rounds", type=int, default=5, help="steps of each that are timed")
     parser.add_argument("--batch_size", type=int, default=16, help="clips of a step")
     parser.add_argument("--frames", type=int, default=300, help="frames of a clip, 100 a second")
-    parser.add_argument(
-        "--compile", action="store_true", help="measure --torch_compile, too (minutes to compile)"
-    )
     chosen = parser.parse_args()
     if not 0 < chosen.rounds < EPOCH - WARM_UP:
         raise WrongUseError(f"--rounds is {chosen.rounds}; allowed are 1 to {EPOCH - WARM_UP - 1}")
     if chosen.batch_size < 4 or chosen.batch_size % 4:
         raise WrongUseError(f"--batch_size is {chosen.batch_size}; take a multiple of 4")
-    variants = dict(VARIANTS)
-    if chosen.compile:
-        variants["--torch_compile"] = {"torch_compile": True}
     times = measure(
-        {name: (run_ours, options) for name, options in variants.items()},
+        {name: (run_ours, options) for name, options in VARIANTS.items()},
         chosen.rounds,
         WARM_UP,
         chosen.batch_size,

@@ -162,6 +162,8 @@ def test_command_when_a_page_shows_it(words):
     if choices := re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE):
         assert words[place + 1] in choices[1].split(",")
         described = help_text(program, words[place + 1])
+    if "Any option of train.py may follow" in " ".join(described.split()):
+        described += help_text("train.py")
     assert options <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", described))
     setups = [word for word in words[place + 1 :] if word.startswith("setups/")]
     assert all((REPOSITORY / name).is_file() for name in setups)

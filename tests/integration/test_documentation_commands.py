@@ -40,7 +40,7 @@ NOT_RUN = {
     "python -m ": "measures for minutes, or checks the code, as .ci/run does",
     "python train.py": "for two minutes; tests/integration/test_default_run.py does",
     "python train.py setups/crowd_large.yaml --base_url": "an address that is not there",
-    "python dusha.py crowd --method": "fetches 28 GB; docs/labels.md has it with --data_dir",
+    "python dusha.py crowd --data_dir archives --method": "docs/labels.md has it with a folder",
     "python tools/readme_numbers.py": "writes into these pages; tests/test_readme_numbers.py does",
     "python tools/evaluate.py --models runs/released": "released weights and real speech are not "
     "ours to ship",
@@ -50,6 +50,7 @@ NOT_RUN = {
     "tests/test_evaluate.py trains on one corpus and tests on another",
     "python tools/cross_validate.py iemocap": "a complete IEMOCAP; tests/test_cross_validate.py "
     "does it with one of silence",
+    "python tools/cross_validate.py ravdess": "released weights and real speech, as above",
     "python tools/cross_validate.py clips.csv": "trains a model a fold; "
     "tests/integration/test_cross_validation.py does",
     "python tools/report.py results results runs/iemocap": "what the line above it would write; "
