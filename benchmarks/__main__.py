@@ -54,7 +54,9 @@ def main() -> None:
         "names", nargs="*", metavar="NAME", help=f"programs (default: all): {', '.join(PROGRAMS)}"
     )
     parser.add_argument("--clips", type=Path, help="folder of mono 16 kHz files (default: made)")
-    parser.add_argument("--folds", type=Path, help=f"folder of trained folds, for {WITH_FOLDS}")
+    parser.add_argument(
+        "--folds", type=Path, help=f"folder of trained folds; with --clips, for {WITH_FOLDS}"
+    )
     parser.add_argument("--model", help="folder of a trained model (default: random weights)")
     parser.add_argument(
         "--collect", action="store_true", help="measure nothing; write the table of what is there"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS
 from benchmarks.measuring import speedups, write_results
 from command_line_dusha import run_program
 
@@ -199,9 +200,9 @@ def options() -> argparse.ArgumentParser:
         epilog="example: python -m benchmarks.answers_to_labels --answers 50000 --clips 9000 "
         "--annotators 400",
     )
-    parser.add_argument("--answers", type=int, default=1_715_301, help="number of answers")
-    parser.add_argument("--clips", type=int, default=303_963, help="number of clips")
-    parser.add_argument("--annotators", type=int, default=8_000, help="number of annotators")
+    parser.add_argument("--answers", type=int, default=ANSWERS, help="number of answers")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="number of clips")
+    parser.add_argument("--annotators", type=int, default=ANNOTATORS, help="number of annotators")
     parser.add_argument("--rounds", type=int, default=3, help="times each side is measured")
     parser.add_argument(
         "--shuffled", action="store_true", help="answers to a clip lie apart from each other"

@@ -11,6 +11,8 @@ from answers_dusha import code_answers, read_answers
 from archives_dusha import find_archives
 from command_line_dusha import MissingInputError, WrongUseError
 
+# The paper's counts; that of annotators is a guess, for it does not say.
+ANSWERS, CLIPS, ANNOTATORS = 1_715_301, 303_963, 8_000
 LABEL_COUNT = 5
 # Table 2 of the Dusha paper, all of it: angry, sad, neutral, positive, other.
 SHARES = {

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from benchmarks.answers_to_labels import peak_memory
-from benchmarks.crowds import Crowd, simulate_dusha
+from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS, Crowd, simulate_dusha
 from benchmarks.measuring import speedups, write_results
 from command_line_dusha import run_program
 from dawid_skene_dusha import dawid_skene
@@ -62,9 +62,9 @@ def options() -> argparse.ArgumentParser:
         epilog="example: python -m benchmarks.dawid_skene --answers 50000 --tasks 9000 "
         "--annotators 400",
     )
-    parser.add_argument("--answers", type=int, default=1_715_301, help="number of answers")
-    parser.add_argument("--tasks", type=int, default=303_963, help="number of tasks (clips)")
-    parser.add_argument("--annotators", type=int, default=8_000, help="number of annotators")
+    parser.add_argument("--answers", type=int, default=ANSWERS, help="number of answers")
+    parser.add_argument("--tasks", type=int, default=CLIPS, help="number of tasks (clips)")
+    parser.add_argument("--annotators", type=int, default=ANNOTATORS, help="number of annotators")
     parser.add_argument("--rounds", type=int, default=3, help="times each side is measured")
     return parser
 

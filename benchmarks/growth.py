@@ -9,58 +9,55 @@ multiply-adds of a step forward and twice as many backward for training.
 """
 
 import argparse
+import functools
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import answers_to_labels, training_step
-from benchmarks.crowds import simulate_dusha
+from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS, simulate_dusha
 from benchmarks.limits import (
     disk_speeds,
     memory_bandwidth,
     network_multiply_adds,
     peak_multiply_adds,
 )
-from benchmarks.measuring import processor_seconds, processors, slope, write_results
+from benchmarks.measuring import measure_in_turn, processors, slope, write_results
 from benchmarks.profiles import python_profile, torch_profile
 from command_line_dusha import WrongUseError, run_program
 from dawid_skene_dusha import dawid_skene
 from normalization_dusha import make_precise
 
 SHARES = (0.25, 0.5, 1.0)
-ANSWERS, CLIPS, ANNOTATORS = 1_715_301, 303_963, 8_000
 FRAMES = (75, 150, 300)
 BATCH_SIZE = 16
 
 
-def used_by(work: Callable[[], object]) -> float:
-    """Run work; returns the processor time that it took, in seconds."""
-    began = processor_seconds()
-    work()
-    return processor_seconds() - began
+def sized(scale: float, share: float) -> tuple[int, ...]:
+    """Return a share of Dusha's numbers of answers, clips and annotators."""
+    return tuple(max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS))
 
 
 def measure_answers(folder: Path, scale: float) -> dict:
     """Make labels of three corpora of generated answers."""
     sizes, read = {}, disk_speeds(folder)["read"]
     for share in SHARES:
-        counts = [max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS)]
+        counts = sized(scale, share)
         corpus = folder / str(share)
         answers_to_labels.write_corpus(corpus, *counts, shuffled=False)
-        began = time.perf_counter()
-        sizes[counts[0]] = used_by(lambda corpus=corpus: answers_to_labels.label_as_ours(corpus))
-        clock = time.perf_counter() - began
+        work = functools.partial(answers_to_labels.label_as_ours, corpus)
+        times = measure_in_turn({"ours": work}, 1, False)
+        sizes[counts[0]] = times["processor_seconds"]["ours"][0]
     size = sum(path.stat().st_size for path in corpus.rglob("*.jsonl"))
+    least = size / read
     return {
         "sizes": sizes,
         "growth": slope(sizes),
         "bytes": size,
-        "limit": {"seconds": size / read, "share_reached": size / read / clock},
-        "profile": python_profile(lambda: answers_to_labels.label_as_ours(corpus)),
+        "limit": {"seconds": least, "share_reached": least / times["seconds"]["ours"][0]},
+        "profile": python_profile(work),
     }
 
 
@@ -68,17 +65,13 @@ def measure_dawid_skene(scale: float) -> dict:
     """Run Dawid-Skene over three crowds."""
     sizes = {}
     for share in SHARES:
-        answers, tasks, annotators = (
-            max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS)
-        )
+        answers, tasks, annotators = sized(scale, share)
         crowd = simulate_dusha(answers=answers, tasks=tasks, annotators=annotators)
-
-        def work(crowd=crowd):
-            return dawid_skene(*crowd.answers, **crowd.counts)
-
-        iterations = work().iterations
-        sizes[answers] = used_by(work) / iterations
-    touched = 2 * (sum(one.nbytes for one in crowd.answers) + work().probabilities.nbytes)
+        work = functools.partial(dawid_skene, *crowd.answers, **crowd.counts)
+        found = work()
+        times = measure_in_turn({"ours": work}, 1, False)
+        sizes[answers] = times["processor_seconds"]["ours"][0] / found.iterations
+    touched = 2 * (sum(one.nbytes for one in crowd.answers) + found.probabilities.nbytes)
     least = touched / memory_bandwidth()
     return {
         "sizes": sizes,
@@ -124,8 +117,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if not 0 < chosen.scale <= 1:
         raise WrongUseError(f"--scale is {chosen.scale}; take more than 0 and at most 1")
-    if not 0 < chosen.rounds < training_step.EPOCH - training_step.WARM_UP:
-        raise WrongUseError(f"--rounds is {chosen.rounds}; take 1 to 13")
+    training_step.check_rounds(chosen.rounds)
     with processors(1), tempfile.TemporaryDirectory(prefix="growth-") as folder:
         results = {
             "answers to labels": measure_answers(Path(folder), chosen.scale),

@@ -240,46 +240,61 @@ def measure(variants: dict, rounds: int, warm_up: int, batch_size: int, frames: 
     return {name: np.array(rows) for name, rows in times.items()}
 
 
+def compare(times: dict[str, np.ndarray], peer: str, batch_size: int) -> dict[str, dict]:
+    """Say what `measure` found of each variant, and how many times as fast as the peer it is."""
+    by_clock, used = (
+        speedups({name: rows[:, column].tolist() for name, rows in times.items()}, peer)
+        for column in (0, 2)
+    )
+    return {
+        name: {
+            "clips_per_second": batch_size / float(np.median(rows[:, 0])),
+            "times_as_fast": used[name],
+            "times_as_fast_by_the_clock": by_clock[name],
+            "seconds": rows[:, 0].tolist(),
+            "processor_seconds": rows[:, 2].tolist(),
+            "share_of_data": float(rows[:, 1].sum() / rows[:, 0].sum()),
+        }
+        for name, rows in times.items()
+    }
+
+
+def check_rounds(rounds: int) -> None:
+    """Refuse more rounds than an epoch of ours has steps for."""
+    if not 0 < rounds < EPOCH - WARM_UP:
+        raise WrongUseError(f"--rounds is {rounds}; allowed are 1 to {EPOCH - WARM_UP - 1}")
+
+
+def step_options(description: str, example: str, batch_size: int) -> argparse.ArgumentParser:
+    """Describe the options of a program that times steps."""
+    parser = argparse.ArgumentParser(description=description, epilog=f"example: {example}")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each that are timed")
+    parser.add_argument("--batch_size", type=int, default=batch_size, help="clips of a step")
+    parser.add_argument("--frames", type=int, default=300, help="frames of a clip, 100 a second")
+    return parser
+
+
 def main() -> None:
     """Measure, compare gradients, print and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.training_step --compile",
+    parser = step_options(
+        __doc__.splitlines()[0], "python -m benchmarks.training_step --compile", 64
     )
-    parser.add_argument("--rounds", type=int, default=5, help="steps of each that are timed")
-    parser.add_argument("--batch_size", type=int, default=64, help="clips of a step")
-    parser.add_argument("--frames", type=int, default=300, help="frames of a clip, 100 a second")
     parser.add_argument("--model", help="trained model at which gradients are compared")
     parser.add_argument(
         "--compile", action="store_true", help="measure --torch_compile, too (minutes to compile)"
     )
     options = parser.parse_args()
-    if not 0 < options.rounds < EPOCH - WARM_UP:
-        raise WrongUseError(f"--rounds is {options.rounds}; allowed are 1 to {EPOCH - WARM_UP - 1}")
+    check_rounds(options.rounds)
     variants = {"plain": (run_plain, {}), "ours": (run_ours, {})}
     if options.compile:
         variants["ours, compiled"] = (run_ours, {"torch_compile": True})
     times = measure(variants, options.rounds, WARM_UP, options.batch_size, options.frames)
-    by_clock, used = (
-        speedups({name: rows[:, column].tolist() for name, rows in times.items()}, "plain")
-        for column in (0, 2)
-    )
     # Double precision of whole batches would take gigabytes.
     differences = compare_gradients(options.model, min(16, options.batch_size), options.frames)
     results = {
         "batch_size": options.batch_size,
         "frames": options.frames,
-        "variants": {
-            name: {
-                "clips_per_second": options.batch_size / float(np.median(rows[:, 0])),
-                "times_as_fast": used[name],
-                "times_as_fast_by_the_clock": by_clock[name],
-                "seconds": rows[:, 0].tolist(),
-                "processor_seconds": rows[:, 2].tolist(),
-                "share_of_data": float(rows[:, 1].sum() / rows[:, 0].sum()),
-            }
-            for name, rows in times.items()
-        },
+        "variants": compare(times, "plain", options.batch_size),
         "weights": "trained" if options.model else "random",
         "gradient_differences": differences,
     }
