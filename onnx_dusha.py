@@ -4,6 +4,7 @@ A graph reads either features, as DushaFeatureExtractor makes them, or waveforms
 recipe inside. Its metadata hold all that a program needs to use it: labels, sampling rate, input.
 """
 
+import copy
 import json
 import logging
 import sys
@@ -19,6 +20,7 @@ from torch import nn
 
 from command_line_dusha import MissingInputError, WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
+from masking_dusha import frame_mask
 
 if TYPE_CHECKING:  # a graph runs without it, and importing it takes seconds
     from modeling_dusha import DushaForAudioClassification
@@ -26,6 +28,41 @@ if TYPE_CHECKING:  # a graph runs without it, and importing it takes seconds
 # The newest that both torch's exporter is tested with and the oldest supported runtime reads.
 OPSET = 18
 OUTPUTS = ["logits", "probabilities"]
+# The first convolutions, which int8 leaves in floating point: the input of the first spans 80 dB,
+# and the second looks at four channels, where 8-bit kernels work on sixteen or more at once.
+KEPT_CONVOLUTIONS = 2
+
+
+class PooledAttention(nn.Module):
+    """Attention whose output is right in its mean over the positions, which is all the head reads.
+
+    The mean of the rows of weights times values is the mean row times the inputs, turned into a
+    value once: no product of all positions with all, but for the weights themselves.
+
+    Args:
+        attention: the model's.
+    """
+
+    def __init__(self, attention: nn.Module):
+        super().__init__()
+        self.attention = attention
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        return_weights: bool = False,
+    ) -> tuple[torch.Tensor, None]:
+        """Add to (batch, channels, mels, frames) what attention adds to a position on average."""
+        _, weights = self.attention(hidden_states, lengths, return_weights=True)
+        rows = weights.squeeze(1)
+        real = torch.ones_like(rows[:, :1])
+        if lengths is not None:
+            real = frame_mask(hidden_states, lengths).repeat(1, 1, 1, hidden_states.shape[2])[:, 0]
+        share = real / real.sum(2, keepdim=True) @ rows  # by a product: ONNX Runtime is faster so
+        positions = torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
+        added = self.attention.gamma * self.attention.value(share @ positions)
+        return hidden_states + added.transpose(1, 2).unsqueeze(3), None
 
 
 class FeaturesToProbabilities(nn.Module):
@@ -182,6 +219,8 @@ def export(
             "this model's features leave out silence (trim_silence), which a graph that reads "
             "waveforms does not: leave out --waveform"
         )
+    model = copy.deepcopy(model)
+    model.dusha.attention = PooledAttention(model.dusha.attention)
     if waveform:
         kind = OneLengthWaveformToProbabilities if one_length else WaveformToProbabilities
         graph = kind(model, extractor).eval()
@@ -288,9 +327,9 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
     """Turn the convolutions of an exported model into 8-bit ones (static quantisation).
 
     Weights get a scale for each channel; the ranges of activations are those that the calibration
-    clips give. Attention, head and feature recipe stay in floating point, and so does the first
-    convolution, whose input spans 80 dB. It is faster only in graphs of one length, where
-    convolutions follow each other.
+    clips give. Attention, head and feature recipe stay in floating point, and so do the first two
+    convolutions (KEPT_CONVOLUTIONS). It is faster only in graphs of one length, where convolutions
+    follow each other.
 
     Args:
         path: file that `export` wrote.
@@ -319,14 +358,14 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         nodes = onnx.load(prepared, load_external_data=False).graph.node
-        first = next(node.name for node in nodes if node.op_type == "Conv")
+        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         quantization.quantize_static(
             str(prepared),
             str(quantised_path),
             Reader(),
             # The sums and bounds between convolutions, too: else each is turned to floats and back.
             op_types_to_quantize=["Conv", "Add", "Clip"],
-            nodes_to_exclude=[first],
+            nodes_to_exclude=convolutions[:KEPT_CONVOLUTIONS],
             per_channel=True,
             # Seven bits a weight: where a processor has no instruction for 8-bit sums, those of
             # two products of eight would overflow.

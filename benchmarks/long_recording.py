@@ -4,8 +4,8 @@
 
 Both classify windows of 5 s that begin every 2.5 s, on one processor, with the same weights. The
 peer computes librosa's features of a window and runs the plain network on it; ours is the timeline
-of tools/predict.py with an exported model. Memory is the largest resident set of a
-process that classifies a recording with ours, for three lengths. That the plain network cannot
+of tools/predict.py with an exported model, in float and in int8. Memory is the largest resident set
+of a process that classifies a recording with ours, for three lengths. That the plain network cannot
 take the recording at once is shown by its attention alone, which is asked to try.
 """
 
@@ -28,11 +28,12 @@ from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
-from onnx_dusha import OnnxClassifier, export
+from onnx_dusha import OnnxClassifier, export, quantise
 from timeline_dusha import HOP, WINDOW, TimelineClassifier, classify_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WINDOWS_AT_ONCE = 1
+CALIBRATION_CLIPS = 24
 FRAMES_A_SECOND = 100
 # The network halves mels and frames three times.
 POSITIONS_A_FRAME = (64 / 8) / 8
@@ -98,7 +99,10 @@ def measure(folder: Path, minutes: float, rounds: int) -> dict:
     )
     plain = plain_twin(model)
     export(model, extractor, folder / "model.onnx", one_length=True)
-    onnx = OnnxClassifier(folder / "model.onnx", threads=1)
+    rng = np.random.default_rng(1)
+    calibration = [make_clip(rng, WINDOW) for _ in range(CALIBRATION_CLIPS)]
+    quantise(folder / "model.onnx", folder / "int8.onnx", calibration)
+    onnx, int8 = (OnnxClassifier(folder / f"{name}.onnx", threads=1) for name in ("model", "int8"))
     lengths = (minutes / 10, minutes / 3, minutes)
     paths = [write_recording(folder / f"{number}.wav", n) for number, n in enumerate(lengths)]
     expected, found = as_peer(paths[0], plain), as_ours(paths[0], onnx)
@@ -109,6 +113,7 @@ def measure(folder: Path, minutes: float, rounds: int) -> dict:
     variants = {
         "librosa + plain network, windows one by one": lambda: as_peer(paths[-1], plain),
         "ours, ONNX Runtime": lambda: as_ours(paths[-1], onnx),
+        "ours, ONNX Runtime, int8": lambda: as_ours(paths[-1], int8),
     }
     times = measure_in_turn(variants, rounds, False)
     sizes = {}
