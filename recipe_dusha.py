@@ -25,7 +25,9 @@ from training_arguments_dusha import DushaTrainingArguments
 # The least value of options, and what they stay below.
 RECIPE_RANGES = {
     **dict.fromkeys(("label_smoothing", "stretch", "multi_threshold"), (0, 1)),
-    **dict.fromkeys(("frequency_mask", "time_mask", "crop", "longest"), (0, math.inf)),
+    **dict.fromkeys(
+        ("frozen_blocks", "frequency_mask", "time_mask", "crop", "longest"), (0, math.inf)
+    ),
     "pad_to_multiple_of": (1, math.inf),
 }
 TRAINER_RANGES = {
@@ -49,6 +51,7 @@ class RecipeOptions:
     Args:
         model_name_or_path: the model to start from; None: Dusha's network, random weights.
         trust_remote_code: whether code that came with the model may run.
+        frozen_blocks: first blocks of the network that stay as they are.
         sampler: how batches are drawn.
         class_weights: weights of the classes.
         class_weights_in: where these weigh.
@@ -78,6 +81,13 @@ class RecipeOptions:
     )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "let code run that came with the model"}
+    )
+    frozen_blocks: int = field(
+        default=0,
+        metadata={
+            "help": "leave the first convolution and so many of the 15 blocks behind it as "
+            "--model_name_or_path has them, which takes less time and data; 0: all learns"
+        },
     )
     sampler: str = field(
         default="every_clip",
@@ -165,6 +175,11 @@ def check_options(recipe: RecipeOptions, arguments: DushaTrainingArguments) -> N
     """Refuse options that do not fit each other, before anything is read."""
     if arguments.num_train_epochs <= 0 and arguments.max_steps <= 0:
         raise WrongUseError("num_train_epochs is 0 and max_steps too: nothing would be learnt")
+    if recipe.frozen_blocks > 0 and recipe.model_name_or_path is None:
+        raise WrongUseError(
+            "frozen_blocks leaves blocks as a trained model has them: name one by "
+            "--model_name_or_path, or take 0"
+        )
     if recipe.trim_silence is not None and recipe.trim_silence <= 0:
         raise WrongUseError(f"trim_silence is {recipe.trim_silence} dB: take more than 0")
     for options, ranges in ((recipe, RECIPE_RANGES), (arguments, TRAINER_RANGES)):

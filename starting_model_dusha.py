@@ -84,6 +84,30 @@ def load_starting_model(
     return model, load_extractor(name, published_quirks, trust_remote_code, trim_silence)
 
 
+def freeze_blocks(model, count: int) -> None:
+    """Leave the first layers of a network out of what learns.
+
+    Args:
+        model: of Dusha's network.
+        count: blocks behind the first convolution, which is left out with them; 0: none.
+
+    Raises:
+        WrongUseError: if the network is another one, or has fewer blocks.
+    """
+    if not count:
+        return
+    if not isinstance(model, DushaForAudioClassification):
+        raise WrongUseError(
+            f"--frozen_blocks is for Dusha's network, and this one is {model.config.model_type}: "
+            "leave it out"
+        )
+    blocks = model.dusha.blocks
+    if count > len(blocks):
+        raise WrongUseError(f"frozen_blocks is {count}: the network has {len(blocks)} blocks")
+    for layer in (model.dusha.stem, *blocks[:count]):
+        layer.requires_grad_(False)
+
+
 def load_extractor(
     name: str | None,
     published_quirks: bool = False,

@@ -28,7 +28,7 @@ from preparation_dusha import DataOptions, hold_out_validation, load_splits, shu
 from recipe_dusha import RecipeOptions, check_options, make_collators, make_targets
 from sampling_dusha import SAMPLERS, read_class_weights
 from setup_options_dusha import OneLineParser, describe_setups, find_setup, parse_options
-from starting_model_dusha import load_starting_model, network_type
+from starting_model_dusha import freeze_blocks, load_starting_model, network_type
 from training_arguments_dusha import DushaTrainingArguments
 from training_dusha import DushaTrainer
 from training_result_dusha import (
@@ -146,6 +146,7 @@ def prepare(
         recipe.trust_remote_code,
         recipe.trim_silence,
     )
+    freeze_blocks(model, recipe.frozen_blocks)
     inputs = {
         split: compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
         for split, rows in splits.items()

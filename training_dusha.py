@@ -62,6 +62,7 @@ class DushaTrainer(Trainer):
         if self.args.channels_last:
             self.model.to(memory_format=torch.channels_last)
             make_precise(self.model)
+        self.frozen = frozen_normalizations(self.model)
         self.add_callback(AverageCallback(self))
 
     def get_train_dataloader(self) -> DataLoader:
@@ -111,7 +112,8 @@ class DushaTrainer(Trainer):
         head = head_names(self.model)
         groups = [{"params": []}, {"params": []}]
         for name, parameter in self.model.named_parameters():
-            groups[name in head]["params"].append(parameter)
+            if parameter.requires_grad:
+                groups[name in head]["params"].append(parameter)
         if self.args.head_learning_rate is not None:
             groups[1]["lr"] = self.args.head_learning_rate
         return [group for group in groups if group["params"]]
@@ -129,6 +131,10 @@ class DushaTrainer(Trainer):
         Returns:
             The loss, or the loss and the outputs.
         """
+        if model.training:
+            # The Trainer puts all of the model in training at each step.
+            for normalization in self.frozen:
+                normalization.eval()
         if model.training and self.args.mixup:
             inputs = mix_clips(inputs, self.model.config.num_labels, self.args.mixup)
         features = dict(inputs)
@@ -341,6 +347,15 @@ def head_names(model: torch.nn.Module) -> set[str]:
     """Return the names of the parameters outside the network that the model builds upon."""
     network = f"{model.base_model_prefix}."
     return {name for name, _ in model.named_parameters() if not name.startswith(network)}
+
+
+def frozen_normalizations(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
+    """Find batch normalisation whose weights do not learn: its statistics are to stay, too."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.requires_grad
+    ]
 
 
 def compute_scores(prediction: EvalPrediction) -> dict[str, float]:

@@ -82,3 +82,8 @@ def test_options_when_out_of_range_are_refused_and_within_are_not(tmp_path, valu
     check_options(RecipeOptions(label_smoothing=0.1), arguments)
     with pytest.raises(WrongUseError, match=f"label_smoothing is {value}: take 0 to below 1"):
         check_options(RecipeOptions(label_smoothing=value), arguments)
+
+
+def test_frozen_blocks_when_there_is_no_model_to_take_them_from(tmp_path):
+    with pytest.raises(WrongUseError, match="name one by --model_name_or_path"):
+        check_options(RecipeOptions(frozen_blocks=2), DushaTrainingArguments(str(tmp_path)))

@@ -3,11 +3,16 @@
 import pytest
 import torch
 from small_network import small_classifier
-from transformers import ASTFeatureExtractor
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from command_line_dusha import MissingInputError, WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor
-from starting_model_dusha import load_extractor, load_starting_model, network_type
+from starting_model_dusha import (
+    freeze_blocks,
+    load_extractor,
+    load_starting_model,
+    network_type,
+)
 
 LABELS = ["angry", "sad", "neutral", "positive"]
 
@@ -73,3 +78,24 @@ def test_network_type_when_there_is_a_model_or_not(folder, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
     with pytest.raises(WrongUseError, match="no audio classification model"):
         network_type(str(tmp_path))
+
+
+def test_frozen_blocks_are_the_first_ones_and_the_convolution_before_them():
+    model = small_classifier()
+    freeze_blocks(model, 0)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    freeze_blocks(model, 2)
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[2] for name in learns if ".blocks." in name} == {
+        str(number) for number in range(2, len(model.dusha.blocks))
+    }
+    assert not any("stem" in name for name in learns)
+    assert {"dusha.attention.gamma", "classifier.weight"} <= learns
+
+
+def test_frozen_blocks_when_there_are_not_so_many_or_the_network_is_another():
+    with pytest.raises(WrongUseError, match="frozen_blocks is 99: the network has"):
+        freeze_blocks(small_classifier(), 99)
+    config = ASTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_labels=4)
+    with pytest.raises(WrongUseError, match="audio-spectrogram-transformer"):
+        freeze_blocks(ASTForAudioClassification(config), 1)

@@ -13,6 +13,7 @@ from collation_dusha import Augmentation, PictureCollator
 from command_line_dusha import WorkFailedError
 from losses_dusha import ClassificationLoss
 from sampling_dusha import EveryClipSampler
+from starting_model_dusha import freeze_blocks
 from training_dusha import (
     DushaTrainer,
     DushaTrainingArguments,
@@ -46,7 +47,9 @@ class Pictures(torch.utils.data.Dataset):
         }
 
 
-def make_trainer(folder, dataset=None, batch_size=8, loss=None, augmentation=None, **options):
+def make_trainer(
+    folder, dataset=None, batch_size=8, loss=None, augmentation=None, frozen_blocks=0, **options
+):
     torch.manual_seed(0)
     defaults = {
         "num_train_epochs": 3,
@@ -59,6 +62,7 @@ def make_trainer(folder, dataset=None, batch_size=8, loss=None, augmentation=Non
     }
     arguments = DushaTrainingArguments(str(folder), **(defaults | options))
     model = small_classifier().train()
+    freeze_blocks(model, frozen_blocks)
     dataset = dataset or Pictures()
     return DushaTrainer(
         model=model,
@@ -118,6 +122,20 @@ def test_optimizer_when_decay_is_to_be_decoupled_or_the_head_learns_faster(tmp_p
     groups = trainer.create_optimizer().param_groups
     assert [group["lr"] for group in groups] == [1e-3, 0.5]
     assert len(groups[1]["params"]) == len(head_names(trainer.model)) == 2
+
+
+def test_frozen_blocks_stay_as_they_are_with_their_statistics(tmp_path):
+    trainer = make_trainer(tmp_path, frozen_blocks=1, num_train_epochs=1, average_decay=0.5)
+    before = weights(trainer.model)
+    trainer.train()
+    after = weights(trainer.model)
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith(("dusha.stem.", "dusha.blocks.0.")) for name in changed)
+    assert {"dusha.blocks.1.project_1x1.normalization.running_mean", "classifier.weight"} < changed
+    torch.testing.assert_close(
+        trainer.model.dusha.stem.normalization.running_mean,
+        before["dusha.stem.normalization.running_mean"],
+    )
 
 
 def test_published_values_are_the_defaults(tmp_path):
