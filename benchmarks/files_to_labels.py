@@ -18,7 +18,11 @@ import numpy as np
 import torch
 
 from benchmarks.clips import RATE, read, read_as_ours, wav_files
-from benchmarks.limits import network_multiply_adds, peak_multiply_adds
+from benchmarks.limits import (
+    network_multiply_adds,
+    peak_8_bit_multiply_adds,
+    peak_multiply_adds,
+)
 from benchmarks.log_mel import librosa_features
 from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
 from benchmarks.plain_network import plain_twin
@@ -150,6 +154,7 @@ def measure(folder: Path, paths: list[Path], model_name: str | None, rounds: int
             "frames_a_file": frames,
             "multiply_adds_a_file": needed,
             "peak_multiply_adds_a_second": peak,
+            "peak_8_bit_multiply_adds_a_second": peak_8_bit_multiply_adds(),
             "milliseconds_a_file": 1e3 * least,
             "most_times_as_fast": used[PEER] / least,
             "share_reached": least / used["ONNX Runtime"],

@@ -19,6 +19,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 RESULTS = Path(__file__).resolve().parent / "results"
+# As Linux calls them: what decides how fast sums of products of 32, 16 and 8 bits are.
+WIDE_INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8")
 
 
 @contextlib.contextmanager
@@ -109,6 +111,23 @@ def slope(sizes: dict[int, float]) -> dict[str, float]:
     }
 
 
+def wide_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Name the instructions for many numbers at once that this machine's processors have.
+
+    Args:
+        cpuinfo: Linux's file about the processors.
+
+    Returns:
+        Those of WIDE_INSTRUCTIONS that are there; none where the file is not.
+
+    Example:
+        >>> wide_instructions(Path("no such file"))
+        []
+    """
+    words = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+    return [name for name in WIDE_INSTRUCTIONS if name in words]
+
+
 def write_results(name: str, results: dict) -> Path:
     """Write a benchmark's results and what it ran on.
 
@@ -124,6 +143,7 @@ def write_results(name: str, results: dict) -> Path:
     machine = {
         "processors": os.cpu_count(),
         "architecture": platform.machine(),
+        "instructions": wide_instructions(),
         # Programs that wanted a processor in the last minute; ours alone count as one to two.
         "load": os.getloadavg()[0],
     }
