@@ -13,6 +13,7 @@ from checkpoints_dusha import LAST, find_checkpoint
 from command_line_dusha import WrongUseError
 from configuration_dusha import DushaConfig
 from inputs_dusha import compute_inputs
+from recipe_dusha import check_options
 from results_dusha import read_json, write_json
 from setup_options_dusha import find_setup
 from starting_model_dusha import load_extractor, network_type
@@ -129,8 +130,12 @@ def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
 
     Returns:
         the rows, with input_features and without audio where the network is Dusha's.
+
+    Raises:
+        WrongUseError: if options are wrong, before anything is computed.
     """
-    data, recipe, _ = run.parsed()
+    data, recipe, arguments = run.parsed()
+    check_options(recipe, arguments)
     network = network_type(recipe.model_name_or_path, recipe.trust_remote_code)
     if network != DushaConfig.model_type:
         return rows

@@ -94,6 +94,12 @@ def test_with_inputs_computes_features_of_dushas_network_with_its_own_extractor(
     assert again[0]["input_features"] == rows[0]["input_features"]
 
 
+def test_with_inputs_refuses_wrong_options_before_it_computes_anything(run, splits):
+    for options in (("--label_smoothing", "2"), ("--frozen_blocks", "3")):
+        with pytest.raises(WrongUseError, match=options[0].removeprefix("--")):
+            with_inputs(splits["train"].select_columns(["label"]), replace(run, options=options))
+
+
 def test_split_options_refuses_what_belongs_to_no_option():
     assert split_options(["--max_steps", "1"]) == ("--max_steps", "1")
     with pytest.raises(WrongUseError, match="'extra' belongs to no option"):
