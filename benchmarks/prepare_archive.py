@@ -6,6 +6,7 @@ An archive of clips of Dusha's length is generated, with answers to them. In tur
 by tar, and prepared by the program dusha.py, alone and with two processes, as a dataset folder;
 and by load_dataset, in the cache. Each variant starts from nothing but the archives: no index, no
 labels, no result of an earlier round. Times are those of whole processes, Python's start included.
+The folder is also made of archives of a quarter and a half of the size, and once under a profiler.
 """
 
 import argparse
@@ -17,13 +18,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from benchmarks.measuring import speedups, time_in_turn, write_results
+import dusha
+from benchmarks.measuring import measure_in_turn, slope, speedups, time_in_turn, write_results
+from benchmarks.profiles import python_profile
 from command_line_dusha import run_program
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -32,6 +36,9 @@ SAMPLING_RATE = 16000
 MEAN_SECONDS = 4.5
 ANSWERS = 6
 EMOTIONS = ("angry", "sad", "neutral", "positive")
+# Of the archive, to see how the cost grows.
+SHARES = (0.25, 0.5)
+ONE_PROCESS = "folder, 1 process"
 # Share of the clips that are in the test set.
 TEST_SHARE = 0.085
 # Random numbers that all clips are cut from: other sound would not change anything.
@@ -122,25 +129,53 @@ def run_anew(folder: Path, command: list) -> None:
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
 
 
-def variants(folder: Path) -> dict:
-    """Name and work of each variant."""
+def program(folder: Path) -> list:
+    """Return the words of dusha.py, but for the number of processes."""
     archives, result = folder / "archives", folder / "result"
-    program = [
-        *(sys.executable, REPOSITORY / "dusha.py", "crowd", "--data_dir", archives, "--quiet"),
+    return [
+        *(REPOSITORY / "dusha.py", "crowd", "--data_dir", archives, "--quiet"),
         *("--output_dir", result / "dusha", "--cache_dir", result / "cache"),
         *("--parts", "crowd_train,crowd_test", "--num_proc"),
     ]
+
+
+def variants(folder: Path) -> dict:
+    """Name and work of each variant."""
+    archives, result = folder / "archives", folder / "result"
+    prepare = [sys.executable, *program(folder)]
     load = [sys.executable, "-c", LOAD, REPOSITORY, archives, result]
     commands = {
         "tar -x": ["tar", "-xf", archives / "crowd.tar", "-C", result],
-        "folder, 1 process": [*program, 1],
-        "folder, 2 processes": [*program, 2],
+        ONE_PROCESS: [*prepare, 1],
+        "folder, 2 processes": [*prepare, 2],
         "cache, 1 process": [*load, 1],
         "cache, 2 processes": [*load, 2],
     }
     return {
         name: functools.partial(run_anew, folder, command) for name, command in commands.items()
     }
+
+
+def measure_sizes(folder: Path, gigabytes: float) -> dict[float, float]:
+    """Time one process making folders of smaller archives; returns seconds by gigabytes."""
+    sizes = {}
+    for share in SHARES:
+        smaller = folder / f"{share:g}"
+        (smaller / "archives").mkdir(parents=True)
+        write_archive(smaller / "archives", share * gigabytes * 1e9, quiet=True)
+        work = {"": variants(smaller)[ONE_PROCESS]}
+        sizes[share * gigabytes] = measure_in_turn(work, 1)["seconds"][""][0]
+        shutil.rmtree(smaller)
+    return sizes
+
+
+def profile(folder: Path) -> dict[str, float]:
+    """Tell where the time goes when one process makes the folder."""
+    result = folder / "result"
+    shutil.rmtree(result, ignore_errors=True)
+    command = [str(word) for word in program(folder)]
+    with unittest.mock.patch.object(sys, "argv", [*command, "1"]):
+        return python_profile(dusha.main)
 
 
 def measure(folder: Path, rounds: int) -> dict:
@@ -169,11 +204,17 @@ def main() -> None:
         (folder / "archives").mkdir()
         clips = write_archive(folder / "archives", chosen.gigabytes * 1e9, chosen.quiet)
         found = {"gigabytes": chosen.gigabytes, "clips": clips, **measure(folder, chosen.rounds)}
+        sizes = measure_sizes(folder, chosen.gigabytes)
+        sizes[chosen.gigabytes] = min(found["seconds"][ONE_PROCESS])
+        found |= {"sizes": sizes, "growth": slope(sizes), "profile": profile(folder)}
     for variant, seconds in found["seconds"].items():
         ratio = found["times_as_fast_as_tar"][variant]
         print(f"{variant:20} {min(seconds):6.1f} s  {ratio:5.2f} times the speed of tar -x")
     for kind, ratio in found["scaling"].items():
         print(f"two processes write the {kind} {ratio:.2f} times as fast as one")
+    growth = found["growth"]
+    print(f"{growth['seconds_each']:.2f} s a gigabyte, exponent {growth['exponent']:.2f}")
+    print("   " + ", ".join(f"{name} {share:.0%}" for name, share in found["profile"].items()))
     print(f"written to {write_results('prepare_archive', found)}")
 
 
