@@ -140,6 +140,10 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         features = [clip.numpy() for clip in self._log_mel(waveforms)]
         if padding is None:
             padding = return_tensors is not None
+        is_plain = isinstance(padding, bool) and not truncation
+        if len(features) == 1 and is_plain and max_length is None and pad_to_multiple_of is None:
+            # Nothing is to be padded, and to find that out takes `pad` a while.
+            return self._alone(features, return_attention_mask, return_tensors)
         padded = self.pad(
             BatchFeature({self.model_input_names[0]: features}),
             padding=padding,
@@ -152,6 +156,19 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         if return_tensors is None:
             return BatchFeature({name: list(values) for name, values in padded.items()})
         return padded
+
+    def _alone(
+        self,
+        features: list[np.ndarray],
+        return_attention_mask: bool | None,
+        return_tensors: str | TensorType | None,
+    ) -> BatchFeature:
+        """Make of one clip what `pad` would."""
+        name, mask_name = self.model_input_names
+        batch = {name: features}
+        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
+            batch[mask_name] = [np.ones(len(features[0]), dtype=np.int32)]
+        return BatchFeature(batch, tensor_type=return_tensors)
 
     def _check_sampling_rate(self, sampling_rate: int | None, resample: bool) -> int:
         if sampling_rate is None:
