@@ -135,7 +135,8 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         rate = self._check_sampling_rate(sampling_rate, resample)
         if rate != self.sampling_rate:
             waveforms = [
-                resample_waveform(waveform, rate, self.sampling_rate) for waveform in waveforms
+                resample_waveform(waveform.to(torch.float64), rate, self.sampling_rate)
+                for waveform in waveforms
             ]
         features = [clip.numpy() for clip in self._log_mel(waveforms)]
         if padding is None:
@@ -192,13 +193,13 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         )
 
     def _as_waveform(self, waveform, number: int) -> torch.Tensor:
-        """Check one waveform and turn it into doubles of full scale 1."""
+        """Check one waveform and turn it into floats or doubles of full scale 1."""
         if not isinstance(waveform, torch.Tensor):
             is_list = isinstance(waveform, (list, tuple))
             try:
-                # A copy: tensors take neither reversed nor read-only arrays.
-                copied = np.array(waveform, dtype=np.float64 if is_list else None, order="C")
-                waveform = torch.from_numpy(copied)
+                array = np.asarray(waveform, dtype=np.float64 if is_list else None, order="C")
+                # Tensors take neither reversed nor read-only arrays.
+                waveform = torch.from_numpy(array if array.flags.writeable else array.copy())
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"clip {number} is no waveform: got {type(waveform).__name__}, need a "
@@ -219,9 +220,9 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
                 "allowed are floating-point numbers of full scale 1, int16 and int32"
             )
         full_scale = FULL_SCALE.get(waveform.dtype)
-        waveform = waveform.detach().to("cpu", torch.float64)
-        if full_scale is not None:
-            waveform = waveform / full_scale
+        waveform = waveform.detach().to("cpu")
+        if full_scale is not None or waveform.dtype not in (torch.float32, torch.float64):
+            waveform = waveform.to(torch.float64) / (full_scale or 1)
         # One look at the samples for all: a single NaN makes both ends NaN.
         loudest = max(abs(end.item()) for end in waveform.aminmax())
         if not math.isfinite(loudest):
@@ -343,14 +344,21 @@ def _split_clips(raw_speech) -> list:
 
 
 def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
-    """Mirror (samples,) at both ends, again and again where it is shorter than the reach."""
+    """Mirror (samples,) at both ends, again and again where it is shorter than the reach.
+
+    The result is in double precision; one pass over memory makes it so and moves it.
+    """
     count = len(waveform)
-    if count > reach:
-        return torch.nn.functional.pad(waveform.unsqueeze(0), (reach, reach), mode="reflect")[0]
     period = max(2 * (count - 1), 1)
     around = torch.cat([torch.arange(-reach, 0), torch.arange(count, count + reach)]) % period
     mirrored = waveform[torch.where(around < count, around, period - around)]
-    return torch.cat([mirrored[:reach], waveform, mirrored[reach:]])
+    padded = torch.empty(count + 2 * reach, dtype=torch.float64)
+    padded[:reach], padded[reach:-reach], padded[-reach:] = (
+        mirrored[:reach],
+        waveform,
+        mirrored[reach:],
+    )
+    return padded
 
 
 @functools.lru_cache(maxsize=8)
