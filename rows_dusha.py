@@ -19,9 +19,14 @@ from tqdm import tqdm
 from archives_dusha import Member
 from command_line_dusha import WorkFailedError
 from exact_rows_dusha import BadRow, Column, json_row, parse_lines, schema_of, tsv_row
-from fast_rows_dusha import NotPlainError, check_table, parse_json, parse_tsv
+from fast_rows_dusha import (
+    BYTE_ORDER_MARK,
+    NotPlainError,
+    check_table,
+    parse_json,
+    parse_tsv,
+)
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Bytes of a block. Larger ones are no faster; each thread holds a few copies of one.
 BLOCK_SIZE = 2**22
 # Blocks name the same texts again and again, and leave holes in the memory; they are joined when

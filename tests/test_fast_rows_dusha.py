@@ -2,7 +2,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exact_rows_dusha import Column, json_row, parse_lines, tsv_row
@@ -158,6 +158,7 @@ def tsv(objects):
 
 @settings(deadline=None, max_examples=400)
 @given(clean_rows | clean_rows | rows, st.sampled_from([b"\n", b"\r\n", b"\n\n"]), harm)
+@example([{"hash_id": "\ufeffa1", "duration": 0.0, "annotator_emo": "angry"}], b"\n", [])
 def test_parse_tsv_when_it_takes_a_block_agrees_with_the_exact_way(objects, end, changes):
     header = [*FIELDS, "another"]
     content = tsv([row.get(field, "") for field in header] for row in objects)
