@@ -72,6 +72,36 @@ def frame_mask(
     return (frames < lengths.view(-1, 1, 1, 1)).to(dtype or hidden_states.dtype)
 
 
+def as_positions(hidden_states: torch.Tensor) -> torch.Tensor:
+    """Line up all positions of each clip, mel by mel.
+
+    Args:
+        hidden_states: (batch, channels, mels, frames).
+
+    Returns:
+        (batch, mels * frames, channels).
+    """
+    # Not reshape: torch.export cannot see that a single frame flattens as many do, and would refuse
+    # to leave their number open.
+    return torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
+
+
+def position_mask(
+    hidden_states: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Mark the positions of each clip, in the order of as_positions.
+
+    Args:
+        hidden_states: as for frame_mask.
+        lengths: as for frame_mask.
+        dtype: as for frame_mask.
+
+    Returns:
+        (batch, 1, 1, mels * frames), 1 or True within a clip.
+    """
+    return frame_mask(hidden_states, lengths, dtype).repeat(1, 1, 1, hidden_states.shape[2])
+
+
 def masked_batch_norm(
     hidden_states: torch.Tensor, lengths: torch.Tensor, normalization: nn.BatchNorm2d
 ) -> torch.Tensor:
@@ -109,4 +139,11 @@ def masked_batch_norm(
     ).to(hidden_states.dtype)
 
 
-__all__ = ["frame_mask", "hides_frames", "masked_batch_norm", "move_to_front"]
+__all__ = [
+    "as_positions",
+    "frame_mask",
+    "hides_frames",
+    "masked_batch_norm",
+    "move_to_front",
+    "position_mask",
+]

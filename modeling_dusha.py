@@ -21,10 +21,24 @@ from transformers.utils import can_return_tuple
 
 try:
     from .configuration_dusha import DushaConfig
-    from .masking_dusha import frame_mask, hides_frames, masked_batch_norm, move_to_front
+    from .masking_dusha import (
+        as_positions,
+        frame_mask,
+        hides_frames,
+        masked_batch_norm,
+        move_to_front,
+        position_mask,
+    )
 except ImportError:  # In a flat checkout or installation the module has no package.
     from configuration_dusha import DushaConfig
-    from masking_dusha import frame_mask, hides_frames, masked_batch_norm, move_to_front
+    from masking_dusha import (
+        as_positions,
+        frame_mask,
+        hides_frames,
+        masked_batch_norm,
+        move_to_front,
+        position_mask,
+    )
 
 
 class DushaConvLayer(nn.Module):
@@ -140,15 +154,13 @@ class DushaAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the output, and (batch, 1, positions, positions) weights where asked for."""
         batch, channels, mels, frames = hidden_states.shape
-        # (batch, mels * frames, channels). Not reshape: torch.export cannot see that a single frame
-        # flattens as many do, and would refuse to leave their number open.
-        positions = torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
+        positions = as_positions(hidden_states)
         query = self.query(positions).unsqueeze(1)
         key = self.key(positions).unsqueeze(1)
         value = self.value(positions).unsqueeze(1)
         mask = None
         if lengths is not None:
-            mask = frame_mask(hidden_states, lengths, torch.bool).repeat(1, 1, 1, mels)
+            mask = position_mask(hidden_states, lengths, torch.bool)
 
         weights = None
         if return_weights:

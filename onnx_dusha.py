@@ -20,7 +20,7 @@ from torch import nn
 
 from command_line_dusha import MissingInputError, WrongUseError
 from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
-from masking_dusha import frame_mask
+from masking_dusha import as_positions, position_mask
 
 if TYPE_CHECKING:  # a graph runs without it, and importing it takes seconds
     from modeling_dusha import DushaForAudioClassification
@@ -58,10 +58,10 @@ class PooledAttention(nn.Module):
         rows = weights.squeeze(1)
         real = torch.ones_like(rows[:, :1])
         if lengths is not None:
-            real = frame_mask(hidden_states, lengths).repeat(1, 1, 1, hidden_states.shape[2])[:, 0]
+            real = position_mask(hidden_states, lengths)[:, 0]
         share = real / real.sum(2, keepdim=True) @ rows  # by a product: ONNX Runtime is faster so
-        positions = torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
-        added = self.attention.gamma * self.attention.value(share @ positions)
+        mean = share @ as_positions(hidden_states)
+        added = self.attention.gamma * self.attention.value(mean)
         return hidden_states + added.transpose(1, 2).unsqueeze(3), None
 
 

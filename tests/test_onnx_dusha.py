@@ -105,6 +105,7 @@ def test_int8_model_is_smaller_and_close(files, tmp_path):
     )
     assert quantised.labels == exact.labels
     nodes = onnx.load(tmp_path / "int8.onnx").graph.node
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in nodes}
     eight_bit = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     in_float = [node for node in convolutions if node.input[1] not in eight_bit]

@@ -132,10 +132,6 @@ def test_frozen_blocks_stay_as_they_are_with_their_statistics(tmp_path):
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert not any(name.startswith(("dusha.stem.", "dusha.blocks.0.")) for name in changed)
     assert {"dusha.blocks.1.project_1x1.normalization.running_mean", "classifier.weight"} < changed
-    torch.testing.assert_close(
-        trainer.model.dusha.stem.normalization.running_mean,
-        before["dusha.stem.normalization.running_mean"],
-    )
 
 
 def test_published_values_are_the_defaults(tmp_path):
