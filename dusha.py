@@ -1,12 +1,11 @@
 """Dusha, the corpus of Russian emotional speech, as a builder of the `datasets` library.
 
 As a library: `dusha.load_dataset("crowd", data_dir="archives")` returns a DatasetDict.
-As a program: `python dusha.py crowd --output_dir dusha` writes a dataset folder, which the stock
+As a program: `dusha corpus crowd --output_dir dusha` writes a dataset folder, which the stock
 `datasets.load_dataset("dusha", "crowd")` reads. As a loading script: `datasets` 3.6 takes this
 file itself, with `trust_remote_code=True`.
 """
 
-import argparse
 import contextlib
 import shutil
 from collections.abc import Iterator
@@ -15,31 +14,26 @@ from dataclasses import dataclass, field
 import datasets
 import pyarrow as pa
 
-from archives_dusha import Members, find_archives
-from card_dusha import CITATION, HOMEPAGE, LICENSE, SUMMARY, refuse_foreign_card, write_card
-from clips_dusha import content_key
-from columns_dusha import corpus_features, cut_rows, read_tables, row_bytes
-from command_line_dusha import WorkFailedError, WrongUseError, run_program
-from exports_dusha import FORMATS, check_exports, check_formats, export_configuration
-from folder_dusha import write_configuration
-from hub_dusha import check_login, push_folder
-from lists_dusha import collect_lists, note_missing
-from options_dusha import (
-    CorpusOptions,
-    add_corpus_options,
-    add_source_options,
-    check_num_proc,
-    digest,
+from dusha_ser.archives.find import find_archives
+from dusha_ser.archives.members import Members
+from dusha_ser.corpus.clips import content_key
+from dusha_ser.corpus.columns import corpus_features, cut_rows, read_tables, row_bytes
+from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS
+from dusha_ser.corpus.dataset_card import (
+    CITATION,
+    HOMEPAGE,
+    LICENSE,
+    SUMMARY,
+    refuse_foreign_card,
+    write_card,
 )
-from processes_dusha import workers_end_with_us
-from splits_dusha import (
-    CONFIGURATIONS,
-    DESCRIPTIONS,
-    Plan,
-    make_plan,
-    needed_archives,
-    needs_file,
-)
+from dusha_ser.corpus.missing import collect_lists, note_missing
+from dusha_ser.corpus.options import CorpusOptions, check_num_proc
+from dusha_ser.corpus.parquet_folder import write_configuration
+from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
+from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.processes import workers_end_with_us
+from dusha_ser.storage import digest
 
 VERSION = "1.0.0"
 # Work is handed to processes, and streams are shuffled, in runs of rows of about this size.
@@ -247,7 +241,7 @@ def load_dataset(
     """Load a configuration of the corpus, preparing it first where it is not in the cache.
 
     Args:
-        name: one of `splits_dusha.CONFIGURATIONS`.
+        name: one of `dusha_ser.corpus.configurations.CONFIGURATIONS`.
         data_dir: folder of archives, of their unpacked files, or of any mix.
         base_url: address or addresses to fetch the archives from where there is no data_dir;
             None: where they were published.
@@ -256,7 +250,7 @@ def load_dataset(
         streaming: whether to read the archives as rows are asked for, preparing nothing.
         num_proc: number of processes; None: one.
         quiet: whether to show no progress bars.
-        **options: fields of `options_dusha.CorpusOptions`, and checksums.
+        **options: fields of `dusha_ser.corpus.options.CorpusOptions`, and checksums.
 
     Returns:
         A DatasetDict by split, or the Dataset of the split asked for; their iterable kinds where
@@ -349,78 +343,10 @@ def write_folder(
     return written
 
 
-def main() -> None:
-    """Write the configurations that the command line names as a dataset folder."""
-    options = make_parser().parse_args()
-    names = options.names or ["crowd"]
-    check_formats(options.export)
-    if options.push_to_hub:
-        check_login()
-    elif options.private:
-        raise WrongUseError("private says how to push: give --push_to_hub USER/NAME with it")
-    corpus_options = {name: getattr(options, name) for name in CorpusOptions.__dataclass_fields__}
-    written = write_folder(
-        names,
-        options.output_dir,
-        num_proc=options.num_proc,
-        quiet=options.quiet,
-        data_dir=options.data_dir,
-        base_url=tuple(options.base_url),
-        checksums=dict(options.checksum),
-        archive_dir=options.cache_dir,
-        **corpus_options,
-    )
-    print(f"{options.output_dir}: {', '.join(written) or 'nothing new'} written")
-    if options.export or options.export_audio:
-        check_exports(options.output_dir, names, options.export)
-        for name in names:
-            place = export_configuration(
-                options.output_dir, name, options.export, options.export_audio, options.quiet
-            )
-            print(f"{place} written")
-    if options.push_to_hub:
-        with no_bars(options.quiet):
-            address = push_folder(options.output_dir, names, options.push_to_hub, options.private)
-        print(f"{address}: {', '.join(names)} pushed")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of this program's command line."""
-    parser = argparse.ArgumentParser(
-        description="Write configurations of the corpus as a dataset folder of Parquet shards, "
-        "which the stock datasets.load_dataset reads.",
-        epilog="example: python dusha.py crowd podcast --data_dir archives --output_dir dusha",
-    )
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="CONFIGURATION",
-        help=f"one or more of {', '.join(CONFIGURATIONS)} (default crowd)",
-    )
-    parser.add_argument(
-        "--output_dir", default="dusha", help="dataset folder to write or add to (default dusha)"
-    )
-    add_source_options(parser)
-    add_corpus_options(parser)
-    parser.add_argument(
-        "--export",
-        action="append",
-        default=[],
-        metavar="FORMAT",
-        help=f"write OUTPUT_DIR/exports/CONFIGURATION for other toolkits, as one of "
-        f"{', '.join(FORMATS)}; give several for several",
-    )
-    parser.add_argument(
-        "--export_audio", action="store_true", help="extract the recordings there as well"
-    )
-    parser.add_argument(
-        "--push_to_hub", metavar="USER/NAME", help="push the configurations to a dataset on the Hub"
-    )
-    parser.add_argument(
-        "--private", action="store_true", default=None, help="make a new dataset there private"
-    )
-    return parser
-
-
 if __name__ == "__main__":
-    run_program(main)
+    import sys
+
+    from dusha_ser.cli.main import main
+    from dusha_ser.cli.program import run_program
+
+    run_program(lambda: main(["corpus", *sys.argv[1:]]))

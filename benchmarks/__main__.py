@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.claims import CLAIMS, TABLE, collect
-from command_line_dusha import WorkFailedError, WrongUseError, run_program
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import WorkFailedError, WrongUseError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Programs that take --clips, and those that take --model.
@@ -74,7 +75,7 @@ def main() -> None:
     failed = [name for name in names if not run(name, clips, chosen.model, folds)]
     for row in collect():
         print(" | ".join("-" if cell is None else cell for cell in row))
-    print(f"written to {TABLE}; the pages take it by python tools/readme_numbers.py")
+    print(f"written to {TABLE}; the pages take it by python -m benchmarks.page_numbers")
     if failed:
         raise WorkFailedError(f"{', '.join(failed)} failed; what they printed is above")
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from aggregation_dusha import METHODS, THRESHOLD, aggregate, single_labels
-from answers_dusha import ANSWERS
 from benchmarks.crowds import KINDS, SHARES, Crowd, read_archives, read_crowd, simulate_crowd
 from benchmarks.measuring import write_results
-from command_line_dusha import MissingInputError, run_program
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import MissingInputError
+from dusha_ser.labels.aggregation import METHODS, THRESHOLD, aggregate, single_labels
+from dusha_ser.vocabulary import ANSWERS
 
 COMPARED = ("majority_vote", "dawid_skene", "regularised_dawid_skene")
 ANSWERS_AN_ANNOTATOR = (5, 15, 45, 150, 500)

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS
 from benchmarks.measuring import speedups, write_results
-from command_line_dusha import run_program
+from dusha_ser.cli.program import run_program
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
@@ -125,10 +125,10 @@ def label_as_ours(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         Ids of the clips in the order of first answers, float64 (clips, labels) probabilities,
         and int (clips,) labels, -1 where none is probable enough.
     """
-    from aggregation_dusha import single_labels
-    from archives_dusha import open_members
-    from clips_dusha import make_clips, read_raw
-    from options_dusha import CorpusOptions
+    from dusha_ser.archives.find import open_members
+    from dusha_ser.corpus.clips import make_clips, read_raw
+    from dusha_ser.corpus.options import CorpusOptions
+    from dusha_ser.labels.aggregation import single_labels
 
     members = open_members([folder], cache_dir=folder / "cache", quiet=True)
     options = CorpusOptions()

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from command_line_dusha import WrongUseError
-from recordings_dusha import decode_audio
-from sounds_dusha import find_clips
+from dusha_ser.audio.finding import find_clips
+from dusha_ser.audio.reading import decode_audio
+from dusha_ser.errors import WrongUseError
 
 RATE = 16000
 # Acted utterances of the usual corpora; Dusha's crowd has 4.5 s.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from answers_dusha import code_answers, read_answers
-from archives_dusha import find_archives
-from command_line_dusha import MissingInputError, WrongUseError
+from dusha_ser.archives.find import find_archives
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.labels.answers import code_answers, read_answers
 
 # The paper's counts; that of annotators is a guess, for it does not say.
 ANSWERS, CLIPS, ANNOTATORS = 1_715_301, 303_963, 8_000

@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.answers_to_labels import peak_memory
 from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS, Crowd, simulate_dusha
 from benchmarks.measuring import speedups, write_results
-from command_line_dusha import run_program
-from dawid_skene_dusha import dawid_skene
+from dusha_ser.cli.program import run_program
+from dusha_ser.labels.dawid_skene import dawid_skene
 
 
 def run_crowd_kit(crowd: Crowd, frame) -> np.ndarray:

@@ -25,10 +25,11 @@ import soundfile
 import torch
 
 from benchmarks.measuring import write_results
-from command_line_dusha import WorkFailedError, run_program
 from configuration_dusha import DushaConfig
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import WorkFailedError
+from dusha_ser.evaluation.ser.ser import LABELS
 from feature_extraction_dusha import DushaFeatureExtractor
-from metrics.ser.ser import LABELS
 from modeling_dusha import DushaForAudioClassification
 
 COMMAND = "python -m benchmarks.demo_load"

@@ -27,12 +27,13 @@ from benchmarks.log_mel import librosa_features
 from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
 from benchmarks.plain_network import plain_twin
 from benchmarks.profiles import onnx_profile
-from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
+from dusha_ser.cli.program import run_program
+from dusha_ser.inference.classify import torch_classifier
+from dusha_ser.inference.onnx_export import export, quantise
+from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
-from onnx_dusha import OnnxClassifier, export, quantise
-from timeline_dusha import torch_classifier
 
 PEER = "librosa + plain network"
 BATCH = 8

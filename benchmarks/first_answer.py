@@ -19,8 +19,8 @@ import torch
 from benchmarks.clips import wav_files
 from benchmarks.measuring import measure_in_turn, speedups, write_results
 from benchmarks.plain_network import plain_twin
-from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
+from dusha_ser.cli.program import run_program
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
@@ -50,7 +50,7 @@ def programs(folder: Path) -> dict[str, list]:
     for one in (model, extractor):
         one.save_pretrained(folder / "model")
     torch.save(plain_twin(model).state_dict(), folder / "plain.pt")
-    from onnx_dusha import export
+    from dusha_ser.inference.onnx_export import export
 
     export(model, extractor, folder / "model.onnx", waveform=True, one_length=True)
     (wav,) = wav_files(folder, None, 1)

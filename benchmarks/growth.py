@@ -26,9 +26,10 @@ from benchmarks.limits import (
 )
 from benchmarks.measuring import measure_in_turn, processors, slope, write_results
 from benchmarks.profiles import python_profile, torch_profile
-from command_line_dusha import WrongUseError, run_program
-from dawid_skene_dusha import dawid_skene
-from normalization_dusha import make_precise
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import WrongUseError
+from dusha_ser.labels.dawid_skene import dawid_skene
+from dusha_ser.training.normalization import make_precise
 
 SHARES = (0.25, 0.5, 1.0)
 FRAMES = (75, 150, 300)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.int8_loss --folds FOLDER --clips FOLDER
 
-The folds are those of tools/cross_validate.py. Each fold's model is exported for clips of one
+The folds are those of dusha cross-validate. Each fold's model is exported for clips of one
 length and quantised with clips of the speakers that it was trained on; the clips that it was
 tested on are then classified by both, one by one, and the answers of all folds are pooled.
 """
@@ -16,12 +16,14 @@ import numpy as np
 
 from benchmarks.clips import read
 from benchmarks.measuring import write_results
-from command_line_dusha import MissingInputError, run_program
+from dusha_ser.audio.finding import find_clips
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import MissingInputError
+from dusha_ser.evaluation.ser.ser import ser_metrics
+from dusha_ser.inference.onnx_export import export, quantise
+from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from feature_extraction_dusha import DushaFeatureExtractor
-from metrics.ser.ser import ser_metrics
 from modeling_dusha import DushaForAudioClassification
-from onnx_dusha import OnnxClassifier, export, quantise
-from sounds_dusha import find_clips
 
 CALIBRATION_CLIPS = 48
 
@@ -87,7 +89,7 @@ def main() -> None:
     if not folds:
         raise MissingInputError(
             f"{chosen.folds} holds no fold with test_predictions.csv; "
-            "tools/cross_validate.py --output_dir writes them below folds/"
+            "dusha cross-validate --output_dir writes them below folds/"
         )
     clips = {path.stem: path for path in find_clips([chosen.clips])}
     pooled = {"label": [], "float": [], "int8": []}

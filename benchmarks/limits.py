@@ -19,10 +19,10 @@ import onnxruntime
 import torch
 
 from benchmarks.measuring import write_results
-from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
+from dusha_ser.cli.program import run_program
+from dusha_ser.inference.onnx_export import OPSET
 from modeling_dusha import DushaForAudioClassification
-from onnx_dusha import OPSET
 
 SIDE = 2048
 COPIED_BYTES = 256 * 2**20

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.clips import RATE, read, read_as_ours, wav_files
 from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
 from benchmarks.profiles import torch_profile
-from command_line_dusha import run_program
+from dusha_ser.cli.program import run_program
 from feature_extraction_dusha import DushaFeatureExtractor
 
 AT_ONCE = 8

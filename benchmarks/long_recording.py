@@ -4,7 +4,7 @@
 
 Both classify windows of 5 s that begin every 2.5 s, on one processor, with the same weights. The
 peer computes librosa's features of a window and runs the plain network on it; ours is the timeline
-of tools/predict.py with an exported model, in float and in int8. Memory is the largest resident set
+of dusha predict with an exported model, in float and in int8. Memory is the largest resident set
 of a process that classifies a recording with ours, for three lengths. That the plain network cannot
 take the recording at once is shown by its attention alone, which is asked to try.
 """
@@ -24,12 +24,13 @@ from benchmarks.clips import RATE, make_clip
 from benchmarks.log_mel import librosa_features
 from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
 from benchmarks.plain_network import PlainAttention, plain_twin
-from command_line_dusha import run_program
 from configuration_dusha import DushaConfig
+from dusha_ser.cli.program import run_program
+from dusha_ser.inference.onnx_export import export, quantise
+from dusha_ser.inference.onnx_runtime import OnnxClassifier
+from dusha_ser.inference.timeline import HOP, WINDOW, TimelineClassifier, classify_file
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
-from onnx_dusha import OnnxClassifier, export, quantise
-from timeline_dusha import HOP, WINDOW, TimelineClassifier, classify_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WINDOWS_AT_ONCE = 1

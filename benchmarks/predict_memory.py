@@ -1,4 +1,4 @@
-"""Memory of tools/predict.py over more and more clips: the same, whatever their number.
+"""Memory of dusha predict over more and more clips: the same, whatever their number.
 
     python -m benchmarks.predict_memory [--counts N ...]
 
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks.demo_load import REPOSITORY, save_random_model
 from benchmarks.measuring import write_results
-from command_line_dusha import WorkFailedError, run_program
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import WorkFailedError
 
 COMMAND = "python -m benchmarks.predict_memory"
 COUNTS = (2000, 20000)

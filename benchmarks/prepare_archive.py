@@ -28,7 +28,7 @@ from tqdm import tqdm
 import dusha
 from benchmarks.measuring import measure_in_turn, slope, speedups, time_in_turn, write_results
 from benchmarks.profiles import python_profile
-from command_line_dusha import run_program
+from dusha_ser.cli.program import run_program
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLING_RATE = 16000

@@ -3,9 +3,9 @@
     python -m benchmarks.training_data
 
 The published code keeps the features of each clip in a file of its own, (1, 64, frames), and loads
-them by np.load in one worker of a DataLoader. Ours are in the Arrow file that train.py makes, read
-through Clips and PictureCollator in the training process itself. Both give batches of 64 clips in
-random order, padded to the longest. Before a cold round the system forgets the content of all
+them by np.load in one worker of a DataLoader. Ours are in the Arrow file that `dusha train` makes,
+read through Clips and PictureCollator in the training process itself. Both give batches of 64 clips
+in random order, padded to the longest. Before a cold round the system forgets the content of all
 files of both.
 """
 
@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 from benchmarks.limits import forget
 from benchmarks.measuring import processor_seconds, slope, speedups, write_results
 from benchmarks.profiles import torch_profile
-from collation_dusha import Clips, PictureCollator
-from command_line_dusha import run_program
-from sampling_dusha import EveryClipSampler
-from training_dusha import keep_freed_memory
+from dusha_ser.cli.program import run_program
+from dusha_ser.training.batches import Clips, PictureCollator
+from dusha_ser.training.sampling import EveryClipSampler
+from dusha_ser.training.trainer import keep_freed_memory
 
 MELS = 64
 BATCH = 64

@@ -16,7 +16,8 @@ from benchmarks.training_step import (
     run_ours,
     step_options,
 )
-from command_line_dusha import WrongUseError, run_program
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import WrongUseError
 
 DEFAULTS = "defaults"
 VARIANTS = {

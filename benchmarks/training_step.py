@@ -3,7 +3,7 @@
     python -m benchmarks.training_step [--compile]
 
 The plain loop runs the published network of torchvision's blocks on contiguous tensors, with
-Adam and cross-entropy. Ours is DushaTrainer as train.py runs it, from features in the cache of
+Adam and cross-entropy. Ours is DushaTrainer as `dusha train` runs it, from features in the cache of
 `datasets` to the step of Adam, batches of 64 clips of 300 frames each. Each has a process of its
 own, because ours changes how a process keeps memory, and they step in turn. Batch normalisation
 sees whole batches in both, and the gradients are compared.
@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 
-# As train.py does, and for both: see there.
+# As `dusha train` does, and for both: see there.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import datasets
@@ -25,13 +25,15 @@ from transformers import TrainerCallback
 
 from benchmarks.measuring import speedups, write_results
 from benchmarks.plain_network import plain_twin
-from collation_dusha import Augmentation, Clips, PictureCollator
-from command_line_dusha import WrongUseError, run_program
 from configuration_dusha import DushaConfig
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import WrongUseError
+from dusha_ser.training.batches import Augmentation, Clips, PictureCollator
+from dusha_ser.training.normalization import make_precise
+from dusha_ser.training.options import DushaTrainingArguments
+from dusha_ser.training.sampling import EveryClipSampler
+from dusha_ser.training.trainer import DushaTrainer
 from modeling_dusha import DushaForAudioClassification
-from normalization_dusha import make_precise
-from sampling_dusha import EveryClipSampler
-from training_dusha import DushaTrainer, DushaTrainingArguments
 
 MELS = 64
 # Steps of an epoch of ours; more than are measured.

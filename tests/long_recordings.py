@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speech_sample_dusha import SAMPLING_RATE, draw_voice, speak
+from dusha_ser.corpus.sample_voice import SAMPLING_RATE, draw_voice, speak
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 

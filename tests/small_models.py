@@ -8,8 +8,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from configuration_dusha import DushaConfig
+from dusha_ser.evaluation.ser.ser import LABELS
 from feature_extraction_dusha import DushaFeatureExtractor
-from metrics.ser.ser import LABELS
 from modeling_dusha import DushaForAudioClassification
 
 PITCHES = {"angry": 420.0, "sad": 150.0, "neutral": 220.0, "positive": 320.0}

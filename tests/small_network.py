@@ -87,3 +87,35 @@ def assert_same_step(model, other):
         )
     for ours, theirs in zip(model.buffers(), other.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def released_names():
+    """Names and shapes of the released state dict, as the paper's code lays it out."""
+
+    def norm(prefix, channels):
+        return {
+            f"{prefix}.weight": (channels,),
+            f"{prefix}.bias": (channels,),
+            f"{prefix}.running_mean": (channels,),
+            f"{prefix}.running_var": (channels,),
+            f"{prefix}.num_batches_tracked": (),
+        }
+
+    names = {"features.0.0.weight": (4, 1, 3, 3), **norm("features.0.1", 4)}
+    narrow, number = 4, 1
+    for ratio, wide, depth in ((1, 16, 1), (2, 32, 2), (2, 64, 6), (2, 128, 6)):
+        for _ in range(depth):
+            block, inside, layer = f"features.{number}.conv", narrow * ratio, 0
+            if ratio > 1:
+                names[f"{block}.0.0.weight"] = (inside, narrow, 1, 1)
+                names |= norm(f"{block}.0.1", inside)
+                layer = 1
+            names[f"{block}.{layer}.0.weight"] = (inside, 1, 3, 3)
+            names |= norm(f"{block}.{layer}.1", inside)
+            names[f"{block}.{layer + 1}.weight"] = (wide, inside, 1, 1)
+            names |= norm(f"{block}.{layer + 2}", wide)
+            narrow, number = wide, number + 1
+    names |= {"features.16.0.weight": (128, 128, 1, 1), **norm("features.16.1", 128)}
+    names |= {f"pooling.0.{part}.weight": (16, 128, 1) for part in ("query", "key")}
+    names |= {"pooling.0.value.weight": (128, 128, 1), "pooling.0.gamma": (1,)}
+    return names | {"classifier.weight": (4, 128), "classifier.bias": (4,)}

@@ -14,32 +14,23 @@ import importlib.util
 import io
 import os
 import re
-import runpy
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from documentation import PAGES, SHOWN, blocks, commands
+
+from dusha_ser.cli.main import COMMANDS as COMMANDS_OF_DUSHA
+from dusha_ser.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODULES = sorted(
     path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.py", "tools/*.py", "metrics/*/*.py", "demo/*.py", "benchmarks/*.py")
+    for pattern in ("*.py", "dusha_ser/**/*.py", "demo/*.py", "benchmarks/*.py")
     for path in REPOSITORY.glob(pattern)
 )
 WITH_EXAMPLES = [name for name in MODULES if ">>> " in (REPOSITORY / name).read_text()]
-# Folders of the project; a run of train.py leaves others, with pages of their own.
-SHOWN = ("metrics", "setups", "tools", "demo", "benchmarks", "docs")
-PAGES = sorted(
-    path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", *(f"{folder}/*.md" for folder in SHOWN), "metrics/*/*.md")
-    for path in REPOSITORY.glob(pattern)
-)
-BLOCK = re.compile(
-    r"(?P<mark><!-- not run: [^>]+ -->\s*\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```",
-    re.MULTILINE | re.DOTALL,
-)
 PRINTED = "#> "
 
 
@@ -54,17 +45,8 @@ def project(tmp_path, monkeypatch):
 
 
 def load(name: str):
-    """Import a file of the project by its path."""
-    if "/" not in name:
-        return importlib.import_module(Path(name).stem)
-    # doctest passes over what belongs to another module of the same name.
-    there = sys.modules.get(Path(name).stem)
-    if getattr(there, "__file__", None) == str(REPOSITORY / name):
-        return there
-    specification = importlib.util.spec_from_file_location(Path(name).stem, REPOSITORY / name)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    """Import a file of the project."""
+    return importlib.import_module(name.removesuffix(".py").replace("/", "."))
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
@@ -85,88 +67,55 @@ def test_setup_when_a_module_stands_at_the_top():
     ]
     assert not missing, "py_modules of setup.cfg names modules that are not there"
     at_the_top = {Path(name).stem for name in MODULES if "/" not in name}
-    assert at_the_top <= set(installed), "py_modules of setup.cfg lacks modules"
-
-
-def blocks(page: str, *languages: str) -> list[str]:
-    """The blocks of code in a page that are meant to run, in any of the languages."""
-    return [
-        found["text"]
-        for found in BLOCK.finditer((REPOSITORY / page).read_text())
-        if found["language"] in languages and not found["mark"]
-    ]
-
-
-def commands(page: str) -> list[list[str]]:
-    """The commands of a page's shell blocks and of its lines, each as a list of words."""
-    found = []
-    inline = re.findall(r"`(python [^`]+)`", (REPOSITORY / page).read_text())
-    for text in [*blocks(page, "bash", "sh", "shell", "console"), *inline]:
-        for line in text.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|\||[;|]", line.removeprefix("$ ")):
-                words = shlex.split(part, comments=True)
-                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-                    words = words[1:]
-                if words:
-                    found.append(words)
-    return found
+    # Only train.py is not installed: its name would be a module of everybody's.
+    assert at_the_top == {*installed, "train"}, "py_modules of setup.cfg lacks modules"
 
 
 COMMANDS = [
     pytest.param(words, id=f"{page}: {' '.join(words)}")
     for page in PAGES
     for words in commands(page)
-    if any(word.endswith(".py") for word in words)
+    if words[0] == "dusha" or any(word.endswith(".py") for word in words)
 ]
-
-
-# Benchmarks are modules of a package, and are shown as such.
-PROGRAMS = [
-    name
-    for name in MODULES
-    if 'if __name__ == "__main__"' in (REPOSITORY / name).read_text()
-    and not name.startswith("benchmarks/")
-]
+# The commands that stand for two of the programs.
+SCRIPTS = {"train.py": "train", "dusha.py": "corpus"}
 
 
 @functools.cache
-def help_text(program: str, *command: str) -> str:
-    """What a program, or a command of it, prints for --help."""
+def help_text(*command: str) -> str:
+    """What the command `dusha`, or a subcommand of it, prints for --help."""
     # In this process, where PyTorch is imported already: a dozen programs would take a minute.
     printed = io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patched,
-        contextlib.redirect_stdout(printed),
-        pytest.raises(SystemExit) as end,
-    ):
-        patched.setattr(sys, "argv", [program, *command, "--help"])
-        patched.syspath_prepend(str((REPOSITORY / program).parent))
-        runpy.run_path(str(REPOSITORY / program), run_name="__main__")
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
     assert not end.value.code
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_of_each_program_has_an_example(program):
-    # The usage has the program's name alone; "python" begins a command to type.
-    assert re.search(r"python\s+(\w+/)?\w+\.py", help_text(program))
+@pytest.mark.parametrize("command", [name for name in COMMANDS_OF_DUSHA if name != "report"])
+def test_help_of_each_command_has_an_example(command):
+    assert re.search(rf"dusha\s+{command}", help_text(command).split("options:")[-1])
 
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_command_when_a_page_shows_it(words):
-    place = next(i for i, word in enumerate(words) if word.endswith(".py"))
-    program = words[place]
-    assert (REPOSITORY / program).is_file()
+    script = next((word for word in words if word in SCRIPTS), None)
+    if script is not None:
+        place = words.index(script)
+        command = SCRIPTS[script]
+        assert (REPOSITORY / script).is_file()
+    else:
+        place = words.index("dusha") + 1
+        command = words[place]
     options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
-    described = help_text(program)
-    if choices := re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE):
+    described = help_text(command)
+    choices = re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE)
+    if choices and words[place + 1 :]:
         assert words[place + 1] in choices[1].split(",")
-        described = help_text(program, words[place + 1])
-    if "Any option of train.py may follow" in " ".join(described.split()):
-        described += help_text("train.py")
+        described = help_text(command, words[place + 1])
+    if "Any option of `dusha train` may follow" in " ".join(described.split()):
+        described += help_text("train")
     assert options <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", described))
-    setups = [word for word in words[place + 1 :] if word.startswith("setups/")]
-    assert all((REPOSITORY / name).is_file() for name in setups)
 
 
 @pytest.mark.parametrize("page", PAGES)

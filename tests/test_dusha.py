@@ -16,7 +16,9 @@ import soundfile
 from small_corpus import COUNTS, EMOTIONS, make_clips, write_corpus
 
 import dusha
-from command_line_dusha import MissingInputError, WrongUseError, run_program
+from dusha_ser.cli.corpus import main
+from dusha_ser.cli.program import run_program
+from dusha_ser.errors import MissingInputError, WrongUseError
 
 PROGRAM = Path(dusha.__file__).resolve()
 COLUMNS = [
@@ -68,7 +70,7 @@ def complain(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["dusha.py", *map(str, arguments), "--quiet"])
         with pytest.raises(SystemExit) as ended:
-            run_program(dusha.main)
+            run_program(main)
         return ended.value.code, capsys.readouterr().err
 
     return complain
@@ -466,4 +468,4 @@ def test_program_when_an_archive_is_missing(archives, complain, tmp_path):
 def test_program_when_started_as_one(archives, tmp_path):
     done = run("croud", "--data_dir", archives, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dusha.py: there is no configuration 'croud'")
+    assert done.stderr.startswith("dusha corpus: there is no configuration 'croud'")

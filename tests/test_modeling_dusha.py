@@ -37,7 +37,7 @@ from modeling_dusha import (
 @pytest.fixture(scope="module")
 def published(shared):
     """The network with the released weights."""
-    from tools.convert_checkpoint import convert_checkpoint, read_checkpoint
+    from dusha_ser.inference.released_weights import convert_checkpoint, read_checkpoint
 
     model = DushaForAudioClassification(DushaConfig())
     path = shared / "data" / "reference" / "released_checkpoint.pt"

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hub_server import HubServer
+from warm_programs import WarmPrograms
 
-from command_line_dusha import run_program
+from dusha_ser.cli.program import run_program
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-# The servers of the integration tests.
-sys.path.append(str(REPOSITORY / "tests" / "integration"))
-
-from hub_server import HubServer  # noqa: E402
-from warm_programs import WarmPrograms  # noqa: E402
-
 # Fault tests are many and small: threads that wait for each other would take most of the time.
 os.environ["OMP_NUM_THREADS"] = "1"
 

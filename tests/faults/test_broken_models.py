@@ -18,7 +18,8 @@ from small_corpus import make_clips, npy_bytes, write_corpus
 from transformers import AutoModelForAudioClassification
 
 import dusha
-from tools import convert_checkpoint, predict
+from dusha_ser.cli import predict
+from dusha_ser.inference import released_weights as convert_checkpoint
 
 WEIGHTS, CONFIG, EXTRACTOR = "model.safetensors", "config.json", "preprocessor_config.json"
 HEAD = "classifier.weight"

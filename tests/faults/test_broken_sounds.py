@@ -13,11 +13,11 @@ import soundfile
 from small_corpus import make_clips, write_corpus
 
 import dusha
-import train
-from inputs_dusha import compute_inputs
-from recordings_dusha import read_recordings
-from sounds_dusha import read_sound
-from tools import predict
+from dusha_ser.audio.reading import read_sound
+from dusha_ser.cli import predict
+from dusha_ser.corpus.own_recordings import read_recordings
+from dusha_ser.training import run
+from dusha_ser.training.features import compute_inputs
 
 RATE = 16000
 
@@ -134,7 +134,7 @@ def test_training_when_a_recording_is_broken_names_it(program, small_model, tmp_
         rows = [f"{one},{'sad' if i % 2 else 'angry'}" for i, one in enumerate([*good, name])]
         table.write_text("\n".join(["path,label", *rows]) + "\n")
         ended = program(
-            *(train.main, "--train_file", table, "--model_name_or_path", small_model),
+            *(run.main, "--train_file", table, "--model_name_or_path", small_model),
             *("--output_dir", tmp_path / str(number), "--cache_dir", tmp_path / "cache"),
             *("--validation", "0", "--max_steps", "1", "--use_cpu", "--quiet"),
         )

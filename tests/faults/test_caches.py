@@ -28,7 +28,7 @@ def training(tmp_path_factory):
     small_classifier(num_mel_bins=64).save_pretrained(folder / "small")
     DushaFeatureExtractor().save_pretrained(folder / "small")
     return (
-        *("train.main", "--train_file", table, "--quiet", "--validation", "0"),
+        *("dusha_ser.cli.train.main", "--train_file", table, "--quiet", "--validation", "0"),
         *("--model_name_or_path", folder / "small", "--num_train_epochs", "2"),
         *("--per_device_train_batch_size", "8"),
     )
@@ -76,7 +76,7 @@ def test_cache_when_two_programs_compute_features_in_it_at_once(warm, training, 
 
 def test_answers_when_two_programs_write_them_at_once(warm, training, tmp_path):
     model, table = training[training.index("--model_name_or_path") + 1], training[2]
-    command = ("tools.predict.main", model, table.parent, "--quiet", "--output_file")
+    command = ("dusha_ser.cli.predict.main", model, table.parent, "--quiet", "--output_file")
     together(warm, tmp_path, (*command, "alone.csv"))
     together(warm, tmp_path, *[(*command, "answers.csv")] * 3)
     together(warm, tmp_path, (*command, "answers.csv"))
@@ -86,9 +86,9 @@ def test_answers_when_two_programs_write_them_at_once(warm, training, tmp_path):
 # What older code, or a disk that failed, has left. The marks are those of forms.
 
 OLDER = {
-    "index": "index_dusha.INDEX_FORM",
-    "labels": "clips_dusha.FORM",
-    "features": "inputs_dusha.FEATURES_VERSION",
+    "index": "dusha_ser.archives.tar_index.INDEX_FORM",
+    "labels": "dusha_ser.corpus.clips.FORM",
+    "features": "dusha_ser.training.features.FEATURES_VERSION",
     "corpus": "dusha.VERSION",
 }
 

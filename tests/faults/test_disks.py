@@ -102,18 +102,18 @@ def work(request, archives, model, clips, table):
     """What programs do on a disk, by name: arguments and options of WarmPrograms.start."""
     return {
         "folder": (
-            ("dusha.main", "crowd", "--data_dir", archives, "--output_dir", "dusha", "--export",
-             "csv", "--export_audio", "--cache_dir", "cache", "--quiet"),
-            {"constants": {"folder_dusha.SHARD_BYTES": 2e5}},
+            ("dusha_ser.cli.corpus.main", "crowd", "--data_dir", archives, "--output_dir", "dusha",
+             "--export", "csv", "--export_audio", "--cache_dir", "cache", "--quiet"),
+            {"constants": {"dusha_ser.corpus.parquet_folder.SHARD_BYTES": 2e5}},
         ),
         "cache": (("warm_programs.load", archives, "cache"), {}),
         "prediction": (
-            ("tools.predict.main", model, clips, "--output_file", "answers.csv", "--quiet"),
-            {"constants": {"classification_dusha.GROUP_FILES": 20}},
+            ("dusha_ser.cli.predict.main", model, clips, "--output_file", "answers.csv", "--quiet"),
+            {"constants": {"dusha_ser.inference.sound_files.GROUP_FILES": 20}},
         ),
         "training": (
-            ("train.main", "--train_file", table, "--quiet", "--validation", "0", "--output_dir",
-             "model", "--model_name_or_path", model, "--cache_dir", "cache",
+            ("dusha_ser.cli.train.main", "--train_file", table, "--quiet", "--validation", "0",
+             "--output_dir", "model", "--model_name_or_path", model, "--cache_dir", "cache",
              "--per_device_train_batch_size", "8", "--num_train_epochs", "2",
              "--resume_from_checkpoint", "auto"),
             {},
@@ -190,7 +190,7 @@ def test_archive_when_it_may_not_be_read_ends_in_one_line(archives, tmp_path, wa
     locked = tmp_path / "crowd.tar"
     locked.chmod(0o600)
     os.chown(locked, NOBODY, NOBODY)
-    arguments = ("dusha.main", "--data_dir", ".", "--cache_dir", "cache", "--quiet")
+    arguments = ("dusha_ser.cli.corpus.main", "--data_dir", ".", "--cache_dir", "cache", "--quiet")
     program, status = warm.run(*arguments, cwd=tmp_path, powerless=True)
     said = refused(program, status)
     assert "crowd.tar" in said and "Permission denied" in said
@@ -202,7 +202,7 @@ def test_sound_when_it_may_not_be_read_is_a_row_with_the_error(model, tmp_path, 
         soundfile.write(tmp_path / name, 0.1 * np.sin(np.arange(800)), 16000)
     (tmp_path / "0.wav").chmod(0o600)
     os.chown(tmp_path / "0.wav", NOBODY, NOBODY)
-    arguments = ("tools.predict.main", model, "0.wav", "1.wav", "--output_file", "a.csv")
+    arguments = ("dusha_ser.cli.predict.main", model, "0.wav", "1.wav", "--output_file", "a.csv")
     program, status = warm.run(*arguments, "--quiet", cwd=tmp_path, powerless=True)
     assert "1 of 2 files failed" in refused(program, status)
     rows = (tmp_path / "a.csv").read_text().splitlines()

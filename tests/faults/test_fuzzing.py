@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pytest
 
-import rows_dusha
-from answers_dusha import ANSWERS, answer_columns
-from archives_dusha import Member
-from command_line_dusha import WorkFailedError
-from fast_rows_dusha import NotPlainError
-from index_dusha import index_archive
-from tar_dusha import BLOCK, gunzip, scan_tar
+from dusha_ser.archives.members import Member
+from dusha_ser.archives.tar_index import BLOCK, gunzip, index_archive, scan_tar
+from dusha_ser.errors import WorkFailedError
+from dusha_ser.labels import rows as rows_module
+from dusha_ser.labels.answers import answer_columns
+from dusha_ser.labels.fast_rows import NotPlainError
+from dusha_ser.vocabulary import ANSWERS
 
 SECONDS = float(os.environ.get("DUSHA_FUZZ_SECONDS", "60"))
 CASE = os.environ.get("DUSHA_FUZZ_CASE")
@@ -281,7 +281,7 @@ def some_tsv(rng):
 def read(member):
     """What a file of rows gives: its table and its bad rows; None where it is refused."""
     try:
-        table, bad = rows_dusha.read_rows(member, COLUMNS, "skip")
+        table, bad = rows_module.read_rows(member, COLUMNS, "skip")
     except WorkFailedError as error:
         # Which of several faults is met first is for the size of the blocks to decide.
         assert str(error).startswith(member.name)
@@ -305,10 +305,10 @@ def try_rows(rng, folder, content, suffix):
     member = Member(name, str(path), 6, len(content))
     with pytest.MonkeyPatch.context() as changed:
         whole = read(member)
-        changed.setattr(rows_dusha, "BLOCK_SIZE", rng.choice((1, 50, 300, 2000)))
+        changed.setattr(rows_module, "BLOCK_SIZE", rng.choice((1, 50, 300, 2000)))
         assert read(member) == whole, "in smaller blocks"
-        changed.setattr(rows_dusha, "parse_json", refuse)
-        changed.setattr(rows_dusha, "parse_tsv", refuse)
+        changed.setattr(rows_module, "parse_json", refuse)
+        changed.setattr(rows_module, "parse_tsv", refuse)
         assert read(member) == whole, "line by line"
     if whole is None:
         return

@@ -40,7 +40,7 @@ def pushed(hub, kind):
 
 def test_corpus_when_the_hub_goes_down_stays_on_disk_and_is_pushed_again(hub, run, tmp_path):
     write_corpus(tmp_path / "archives", make_clips(dict.fromkeys(COUNTS, 4)))
-    command = [sys.executable, REPOSITORY / "dusha.py", "crowd", "--data_dir", "archives"]
+    command = [sys.executable, "-m", "dusha_ser", "corpus", "crowd", "--data_dir", "archives"]
     command += ["--push_to_hub", NAME, "--quiet"]
     hub.fail_next("/commit/", 500, times=MANY)
     status, complaint = run(*command)
@@ -58,7 +58,7 @@ def test_corpus_when_the_hub_goes_down_stays_on_disk_and_is_pushed_again(hub, ru
 
 def test_corpus_when_there_is_no_network_stays_on_disk_and_is_pushed_later(hub, run, tmp_path):
     write_corpus(tmp_path / "archives", make_clips(dict.fromkeys(COUNTS, 4)))
-    command = [sys.executable, REPOSITORY / "dusha.py", "crowd", "--data_dir", "archives"]
+    command = [sys.executable, "-m", "dusha_ser", "corpus", "crowd", "--data_dir", "archives"]
     command += ["--push_to_hub", NAME, "--quiet"]
     status, complaint = run(*command, HF_ENDPOINT="http://127.0.0.1:9")
     assert status == 1
@@ -72,7 +72,7 @@ def test_model_when_the_hub_goes_down_is_safe_on_disk_and_is_pushed_again(
     hub, run, small_model, tmp_path
 ):
     write_recordings(tmp_path / "sounds", ("angry", "sad", "neutral", "positive"))
-    command = [sys.executable, REPOSITORY / "train.py", "--train_file", "sounds/clips.csv"]
+    command = [sys.executable, "-m", "dusha_ser", "train", "--train_file", "sounds/clips.csv"]
     command += ["--validation", "0", "--model_name_or_path", small_model, "--max_steps", "1"]
     command += ["--per_device_train_batch_size", "2", "--output_dir", "run", "--use_cpu"]
     command += ["--quiet", "--push_to_hub", "--hub_model_id", NAME]
@@ -82,7 +82,7 @@ def test_model_when_the_hub_goes_down_is_safe_on_disk_and_is_pushed_again(
     assert f"{NAME} cannot be pushed to the Hub" in complaint
     assert "The model is complete in run" in complaint
     weights = (tmp_path / "run" / "model.safetensors").read_bytes()
-    came_to = run(sys.executable, REPOSITORY / "tools" / "predict.py", "run", "sounds", "--quiet")
+    came_to = run(sys.executable, "-m", "dusha_ser", "predict", "run", "sounds", "--quiet")
     assert came_to[0] == 0
     hub.work_again()
     again = shlex.split(complaint.partition("to push it later: ")[2])
@@ -98,7 +98,7 @@ def test_training_when_the_hub_is_down_says_so_before_it_begins(hub, run, small_
     write_recordings(tmp_path / "sounds", ("angry", "sad", "neutral", "positive"))
     hub.fail_next(".", 500, times=MANY)
     status, complaint = run(
-        *(sys.executable, REPOSITORY / "train.py", "--train_file", "sounds/clips.csv"),
+        *(sys.executable, "-m", "dusha_ser", "train", "--train_file", "sounds/clips.csv"),
         *("--model_name_or_path", small_model, "--output_dir", "run", "--max_steps", "1"),
         *("--validation", "0", "--quiet", "--use_cpu", "--push_to_hub", "--hub_model_id", NAME),
     )

@@ -96,11 +96,18 @@ def test_download_when_killed_twenty_times(warm, tmp_path):
 def test_dataset_folder_when_killed_twenty_times(warm, archives, tmp_path):
     def start(result, **options):
         return warm.start(
-            *("dusha.main", "crowd", "--data_dir", archives, "--output_dir", result / "dusha"),
+            *(
+                "dusha_ser.cli.corpus.main",
+                "crowd",
+                "--data_dir",
+                archives,
+                "--output_dir",
+                result / "dusha",
+            ),
             *("--cache_dir", result.parent / f"{result.name} cache", "--export", "emobox"),
             *("--export", "csv", "--export_audio", "--quiet"),
             cwd=tmp_path,
-            constants={"folder_dusha.SHARD_BYTES": 2e5},
+            constants={"dusha_ser.corpus.parquet_folder.SHARD_BYTES": 2e5},
             **options,
         )
 
@@ -137,10 +144,10 @@ def test_prediction_when_killed_twenty_times(warm, tmp_path):
 
     def start(result, **options):
         return warm.start(
-            *("tools.predict.main", tmp_path / "small", clips, "--quiet"),
+            *("dusha_ser.cli.predict.main", tmp_path / "small", clips, "--quiet"),
             *("--output_file", result / "answers.csv"),
             cwd=tmp_path,
-            constants={"classification_dusha.GROUP_FILES": 8},
+            constants={"dusha_ser.inference.sound_files.GROUP_FILES": 8},
             **options,
         )
 
@@ -158,7 +165,7 @@ def test_training_when_killed_twenty_times(warm, tmp_path):
 
     def start(result, **options):
         return warm.start(
-            *("train.main", "--train_file", table, "--quiet", "--validation", "0"),
+            *("dusha_ser.cli.train.main", "--train_file", table, "--quiet", "--validation", "0"),
             *("--model_name_or_path", tmp_path / "small", "--output_dir", result / "model"),
             *("--cache_dir", result / "cache", "--per_device_train_batch_size", "8"),
             *("--num_train_epochs", "3", "--save_strategy", "steps", "--save_steps", "3"),

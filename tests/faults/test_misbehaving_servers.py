@@ -10,9 +10,9 @@ from archive_server import ArchiveServer
 from small_corpus import COUNTS, make_clips, write_corpus
 
 import dusha
-from command_line_dusha import WorkFailedError
-from download_dusha import fetch_archives
-from transfer_dusha import Patience
+from dusha_ser.archives.mirrors import fetch_archives
+from dusha_ser.archives.transfer import Patience
+from dusha_ser.errors import WorkFailedError
 
 QUICK = Patience(first_wait=0.001, longest_wait=0.01, timeout=20)
 NAMES = ("crowd.tar", "podcast.tar")

@@ -16,8 +16,8 @@ from small_network import small_classifier
 
 import dusha
 from benchmarks import demo_load
+from dusha_ser.cli import predict
 from feature_extraction_dusha import DushaFeatureExtractor
-from tools import predict
 
 pytestmark = pytest.mark.timeout(900)
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -28,7 +28,7 @@ PASSWORD, QUERY = "password-of-the-mirror", "signature-of-the-address"
 
 SOURCES = [
     *REPOSITORY.glob("*.py"),
-    *(path for name in ("tools", "metrics", "demo", "benchmarks") for path in
+    *(path for name in ("dusha_ser", "demo", "benchmarks") for path in
       sorted((REPOSITORY / name).rglob("*.py"))),
 ]  # fmt: skip
 FORBIDDEN = {
@@ -261,13 +261,13 @@ def test_secrets_are_neither_printed_nor_stored_nor_pushed(corpus, hub, tmp_path
         address = server.url.replace("//", f"//user:{PASSWORD}@")
         address = f"{address}dusha/?signature={QUERY}"
         written = run(
-            [REPOSITORY / "dusha.py", "crowd", "--base_url", address, "--push_to_hub", "newcomer/d",
-             "--cache_dir", "cache"],
+            ["-m", "dusha_ser", "corpus", "crowd", "--base_url", address, "--push_to_hub",
+             "newcomer/d", "--cache_dir", "cache"],
             user, environment | {"HF_TOKEN": hub.token},
         )  # fmt: skip
         assert written.returncode == 0, written.stderr
         trained = run(
-            [REPOSITORY / "train.py", "--dataset", "crowd", "--base_url", address,
+            ["-m", "dusha_ser", "train", "--dataset", "crowd", "--base_url", address,
              "--model_name_or_path", "small", "--num_train_epochs", "1", "--cache_dir", "cache",
              "--output_dir", "model", "--keep_checkpoints", "true", "--validation", "0",
              "--per_device_train_batch_size", "8", "--push_to_hub", "--hub_model_id",
@@ -288,8 +288,8 @@ def test_token_that_is_refused_is_not_printed(corpus, hub, tmp_path):
     environment = hub.environment(tmp_path / "home") | {"HF_TOKEN": SECRET}
     with ArchiveServer(corpus) as server:
         ended = run(
-            [REPOSITORY / "dusha.py", "crowd", "--base_url", f"{server.url}dusha/", "--push_to_hub",
-             "newcomer/d", "--cache_dir", "cache", "--quiet"],
+            ["-m", "dusha_ser", "corpus", "crowd", "--base_url", f"{server.url}dusha/",
+             "--push_to_hub", "newcomer/d", "--cache_dir", "cache", "--quiet"],
             tmp_path, environment,
         )  # fmt: skip
     assert ended.returncode == 1

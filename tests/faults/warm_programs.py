@@ -21,7 +21,14 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 IMPORTED = (
-    *("dusha", "download_dusha", "train", "tools.predict", "soundfile", "scipy.io"),
+    *(
+        "dusha",
+        "dusha_ser.archives.mirrors",
+        "dusha_ser.cli.train",
+        "dusha_ser.cli.predict",
+        "soundfile",
+        "scipy.io",
+    ),
     *("sklearn.metrics", "matplotlib.pyplot", "transformers.trainer"),
     "transformers.models.auto.modeling_auto",
 )
@@ -94,7 +101,7 @@ class WarmPrograms:
         """Start a program.
 
         Args:
-            main: "MODULE.FUNCTION", such as "train.main".
+            main: "MODULE.FUNCTION", such as "dusha_ser.cli.train.main".
             arguments: of its command line.
             cwd: the folder where it runs; changes of files in it are counted.
             constants: values by "MODULE.NAME".
@@ -166,7 +173,7 @@ def become(question):
     count_changes(question["cwd"], question["kill_at"], changes)
     if question["powerless"]:
         give_up_rights()
-    from command_line_dusha import run_program
+    from dusha_ser.cli.program import run_program
 
     try:
         run_program(getattr(importlib.import_module(module), function))
@@ -202,8 +209,8 @@ def count_changes(folder, kill_at, place):
 
 def fetch():
     """Fetch an archive: address, folder for downloads."""
-    from download_dusha import fetch_archives
-    from transfer_dusha import Patience
+    from dusha_ser.archives.mirrors import fetch_archives
+    from dusha_ser.archives.transfer import Patience
 
     url, folder = sys.argv[1:]
     fetch_archives(["crowd.tar"], url, folder, quiet=True, patience=Patience(first_wait=0.01))

@@ -16,7 +16,9 @@ def test_report_when_the_archives_hold_random_annotators(
     ravdess_archives, repository, shell, tmp_path
 ):
     shell(
-        repository / "tools" / "report.py",
+        "-m",
+        "dusha_ser",
+        "report",
         "annotators",
         ravdess_archives,
         "--output_dir",
@@ -38,7 +40,7 @@ def test_report_when_the_archives_hold_random_annotators(
 def test_labels_when_prepared_by_a_method(method, ravdess_archives, repository, shell, tmp_path):
     options = ("--data_dir", ravdess_archives, "--output_dir", tmp_path / "dusha", "--quiet")
     kept = ("--keep_control", "--threshold", "0.5", "--cache_dir", tmp_path / "cache")
-    shell(repository / "dusha.py", "all", *options, *kept, "--method", method, cwd=repository)
+    shell("-m", "dusha_ser", "corpus", "all", *options, *kept, "--method", method, cwd=repository)
     code = f"""
     import csv, datasets
     with open({str(ravdess_archives / "truth.csv")!r}) as file:

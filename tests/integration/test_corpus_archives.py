@@ -17,7 +17,7 @@ from crowdkit.aggregation import DawidSkene
 from file_server import FileServer
 
 import dusha
-from answers_dusha import ANSWERS, PARTS
+from dusha_ser.vocabulary import ANSWERS, PARTS
 
 CLIPS = 864
 
@@ -166,7 +166,7 @@ def test_manifests_when_they_decide(name, train, test, load):
 def test_folder_when_fetched_over_http(ravdess_archives, repository, shell, tmp_path, monkeypatch):
     with FileServer(ravdess_archives) as server:
         shell(
-            *(repository / "dusha.py", "crowd", "podcast", "dusha_large", "--num_proc", 2),
+            *("-m", "dusha_ser", "corpus", "crowd", "podcast", "dusha_large", "--num_proc", 2),
             *("--base_url", f"{server.url}/nowhere", "--base_url", server.url, "--quiet"),
             *("--cache_dir", tmp_path / "cache", "--export", "csv", "--export_audio"),
             cwd=tmp_path,

@@ -24,7 +24,7 @@ def push(shell, repository, archives, hub, tmp_path):
 
     def push(*arguments, token=True, status=0):
         return shell(
-            *(repository / "dusha.py", *arguments, "--data_dir", archives),
+            *("-m", "dusha_ser", "corpus", *arguments, "--data_dir", archives),
             *("--push_to_hub", NAME, "--quiet"),
             cwd=tmp_path,
             env=hub.environment(tmp_path / "home", token=token),

@@ -48,8 +48,9 @@ def in_folder(archives, tmp_path):
     script = tmp_path / "small_shards.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "import dusha, folder_dusha\nfolder_dusha.SHARD_BYTES = 4e6\n"
-        "if __name__ == '__main__':\n    dusha.run_program(dusha.main)\n"
+        "from dusha_ser.cli import corpus, program\n"
+        "from dusha_ser.corpus import parquet_folder\nparquet_folder.SHARD_BYTES = 4e6\n"
+        "if __name__ == '__main__':\n    program.run_program(corpus.main)\n"
     )
 
     def start(result):

@@ -9,13 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import save_model, write_recordings
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests"))
-
-from small_models import save_model, write_recordings  # noqa: E402
-
-from predictions_dusha import read_predictions  # noqa: E402
+from dusha_ser.evaluation.predictions import read_predictions
 
 
 def children(process_id):
@@ -45,7 +41,7 @@ def test_folds_killed_in_parallel_and_started_again_end_as_undisturbed(tmp_path)
     model = save_model(tmp_path / "model")
 
     def command(name):
-        program = [sys.executable, str(REPOSITORY / "tools" / "cross_validate.py"), str(table)]
+        program = [sys.executable, "-m", "dusha_ser", "cross-validate", str(table)]
         options = ["--num_train_epochs", "2", "--per_device_train_batch_size", "8"]
         options += ["--model_name_or_path", model, "--validation", "0.3", "--jobs", "2"]
         return [*program, "--output_dir", str(tmp_path / name), *options]

@@ -34,7 +34,7 @@ def default_run(home, *options):
     }
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "train.py", *options],
+        [sys.executable, "-m", "dusha_ser", "train", *options],
         cwd=home,
         env=environment,
         capture_output=True,
@@ -50,7 +50,7 @@ def test_default_run_learns_within_three_minutes(home):
     metrics, seconds, output = default_run(home)
     assert metrics["test"]["balanced_accuracy"] >= 0.8
     assert seconds <= LIMIT, f"{seconds:.0f} s"
-    for words in ("balanced_accuracy", "true \\ predicted", "Next:", "tools/predict.py"):
+    for words in ("balanced_accuracy", "true \\ predicted", "Next:", "dusha predict"):
         assert words in output
 
 

@@ -1,4 +1,4 @@
-"""The demo in a real browser: the same answers as tools/predict.py, for everybody, and only here.
+"""The demo in a real browser: the same answers as dusha predict, for everybody, and only here.
 
 A wav is Chromium's microphone. To make the picture of the page anew, with a model that is worth
 showing: DUSHA_MODEL=MODEL DEMO_PICTURE=docs/pictures/demo.png python -m pytest -n 0
@@ -24,8 +24,8 @@ import soxr
 from scipy.signal import correlate
 from small_models import save_model
 
-from speech_sample_dusha import SAMPLING_RATE, draw_voice, speak
-from tools.predict import main as predict_main
+from dusha_ser.cli.predict import main as predict_main
+from dusha_ser.corpus.sample_voice import SAMPLING_RATE, draw_voice, speak
 
 pytest.importorskip("gradio", reason="the demo needs the extra demo: pip install -e .[demo]")
 playwright_api = pytest.importorskip(
@@ -205,7 +205,7 @@ def read_timeline(page, where="#timeline"):
 
 @pytest.fixture
 def predict(model, tmp_path):
-    """Ask tools/predict.py about a file."""
+    """Ask dusha predict about a file."""
 
     def run(path, *options):
         output = tmp_path / "answers.csv"

@@ -8,29 +8,25 @@ has a reason, and a reason without a command, fail.
 import csv
 import os
 import shutil
-import sys
 from pathlib import Path
 
+import fake_corpora
 import numpy as np
 import pytest
 import soundfile
 import torch
+from archive_files import write_tar
+from documentation import PAGES, SHOWN, commands
 from hub_server import HubServer
+from long_recordings import write_podcast
+from small_models import PITCHES, save_model, save_text_classifier, write_recordings
+from small_network import released_names
+from warm_programs import WarmPrograms
+
+from dusha_ser.corpus.sample import write_sample
+from dusha_ser.storage import write_csv
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "faults")]
-
-import fake_corpora  # noqa: E402
-from archive_files import write_tar  # noqa: E402
-from long_recordings import write_podcast  # noqa: E402
-from small_models import PITCHES, save_model, save_text_classifier, write_recordings  # noqa: E402
-from test_convert_checkpoint import released_names  # noqa: E402
-from test_documentation import PAGES, SHOWN, commands  # noqa: E402
-from warm_programs import WarmPrograms  # noqa: E402
-
-from lists_dusha import write_csv  # noqa: E402
-from sample_dusha import write_sample  # noqa: E402
-
 pytestmark = pytest.mark.timeout(1200)
 
 # What stands at the beginning of a command that is not run, and why.
@@ -39,34 +35,34 @@ NOT_RUN = {
     "pytest": "is the tests themselves",
     "python -m ": "measures for minutes, or checks the code, as .ci/run does",
     "python train.py": "for two minutes; tests/integration/test_default_run.py does",
-    "python train.py setups/crowd_large.yaml --base_url": "an address that is not there",
-    "python dusha.py crowd --data_dir archives --method": "docs/labels.md has it with a folder",
-    "python tools/readme_numbers.py": "writes into these pages; tests/test_readme_numbers.py does",
-    "python tools/evaluate.py --models runs/released": "released weights and real speech are not "
+    "dusha train crowd_large --base_url": "an address that is not there",
+    "dusha corpus crowd --data_dir archives --method": "docs/labels.md has it with a folder",
+    "python -m benchmarks.page_numbers": "writes into these pages; its tests do",
+    "dusha evaluate --models runs/released": "released weights and real speech are not "
     "ours to ship",
-    "python tools/evaluate.py --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "
-    "tests/test_evaluate.py compares two models",
-    "python tools/evaluate.py --train_on": "complete CREMA-D, RAVDESS and EmoDB; "
-    "tests/test_evaluate.py trains on one corpus and tests on another",
-    "python tools/cross_validate.py iemocap": "a complete IEMOCAP; tests/test_cross_validate.py "
+    "dusha evaluate --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "
+    "tests/cli/test_evaluate.py compares two models",
+    "dusha evaluate --train_on": "complete CREMA-D, RAVDESS and EmoDB; "
+    "tests/cli/test_evaluate.py trains on one corpus and tests on another",
+    "dusha cross-validate iemocap": "a complete IEMOCAP; tests/cli/test_cross_validate.py "
     "does it with one of silence",
-    "python tools/cross_validate.py ravdess": "released weights and real speech, as above",
-    "python tools/cross_validate.py clips.csv": "trains a model a fold; "
+    "dusha cross-validate ravdess": "released weights and real speech, as above",
+    "dusha cross-validate clips.csv": "trains a model a fold; "
     "tests/integration/test_cross_validation.py does",
-    "python tools/report.py results results runs/iemocap": "what the line above it would write; "
-    "tests/test_report_results.py does",
-    "find": "a pipe; tests/test_predict.py reads lists from standard input",
-    "python tools/predict.py runs/crowd_large -": "a pipe, as above",
-    "torchrun": "starts processes; tests/test_predict.py starts several",
-    "accelerate launch": "starts processes; tests/test_predict.py starts several",
-    "python demo/app.py": "serves until it is stopped; tests/integration/test_demo.py starts it",
+    "dusha report results results runs/iemocap": "what the line above it would write; "
+    "tests/reports/test_results.py does",
+    "find": "a pipe; tests/cli/test_predict.py reads lists from standard input",
+    "dusha predict runs/crowd_large -": "a pipe, as above",
+    "torchrun": "starts processes; tests/cli/test_predict.py starts several",
+    "accelerate launch": "starts processes; tests/cli/test_predict.py starts several",
+    "dusha demo": "serves until it is stopped; tests/integration/test_demo.py starts it",
 }
 # These come in the first block of README.md and docs/training.md.
-WHOLE_ONLY = ("python train.py", "pytest")
+WHOLE_ONLY = ("python train.py", "dusha train", "pytest")
 # Enough to go through every step of a training.
-LESS = {"train.py": ("--max_steps", "2", "--per_device_train_batch_size", "4")}
+LESS = {"train": ("--max_steps", "2", "--per_device_train_batch_size", "4")}
 OWN = ("docs/own_corpus.md", "docs/publish.md")
-COLLECT = "python tools/collect.py"
+COLLECT = "dusha collect"
 DOCUMENTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 
@@ -108,9 +104,7 @@ def python(hub, tmp_path_factory):
         programs = WarmPrograms(tmp_path_factory.mktemp("programs"))
 
     def run(words: list[str], folder: Path) -> tuple[int, str]:
-        # Each program is a module whose `main` it runs.
-        module = words[1].removesuffix(".py").replace("/", ".")
-        program, status = programs.run(f"{module}.main", *words[2:], cwd=folder)
+        program, status = programs.run("dusha_ser.cli.main.main", *words[1:], cwd=folder)
         return status, program.output + program.errors
 
     yield run
@@ -215,7 +209,7 @@ def export_model(folder: Path, python) -> None:
         # The README's table has made it; it takes a while.
         shutil.copyfile(folder / "model.onnx", folder / "dusha.onnx")
         return
-    status, output = python(["python", "tools/export_onnx.py", "model", "dusha.onnx"], folder)
+    status, output = python(["dusha", "export", "model", "dusha.onnx"], folder)
     assert status == 0, output
 
 
@@ -226,10 +220,10 @@ def forget_model(folder: Path, python) -> None:
 
 # What somebody else does between two commands.
 BEFORE = {
-    "python tools/convert_checkpoint.py released_checkpoint.pt released": forget_model,
-    "python tools/collect.py answers": answer_tasks,
-    "python tools/collect.py podcast archives": pack_podcasts,
-    "python tools/predict.py dusha.onnx": export_model,
+    "dusha convert released_checkpoint.pt released": forget_model,
+    "dusha collect answers": answer_tasks,
+    "dusha collect podcast archives": pack_podcasts,
+    "dusha predict dusha.onnx": export_model,
 }
 
 
@@ -242,7 +236,7 @@ def test_commands_of_a_page_run(page, python, request):
         text = " ".join(words)
         collects = page in OWN or text.startswith(COLLECT)
         folder = request.getfixturevalue("collector" if collects else "reader")
-        assert words[0] == "python", f"neither run nor in NOT_RUN: {text}"
+        assert words[0] == "dusha", f"neither run nor in NOT_RUN: {text}"
         for start, prepare in BEFORE.items():
             if text.startswith(start):
                 prepare(folder, python)

@@ -9,8 +9,8 @@ import pytest
 import scipy.special
 import soundfile
 
-from onnx_dusha import OnnxClassifier
-from timeline_dusha import TimelineClassifier
+from dusha_ser.inference.onnx_runtime import OnnxClassifier
+from dusha_ser.inference.timeline import TimelineClassifier
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -21,7 +21,7 @@ def model(shared, shell, repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("released")
     checkpoint = shared / "data" / "reference" / "released_checkpoint.pt"
     shell(
-        *(repository / "tools" / "convert_checkpoint.py", checkpoint, folder / "model", "--quiet"),
+        *("-m", "dusha_ser", "convert", checkpoint, folder / "model", "--quiet"),
         cwd=folder,
     )
     return folder / "model"
@@ -41,7 +41,7 @@ def test_exported_model_when_clips_are_real_answers_as_the_reference(
 ):
     files, expected = reference
     process = shell(
-        *(repository / "tools" / "export_onnx.py", model, "dusha.onnx", *options, "--quiet"),
+        *("-m", "dusha_ser", "export", model, "dusha.onnx", *options, "--quiet"),
         *("--clips", *files[:4]),
         cwd=tmp_path,
         timeout=800,
@@ -60,7 +60,7 @@ def test_int8_model_when_calibrated_on_real_clips_says_what_it_loses(
 ):
     files, expected = reference
     process = shell(
-        *(repository / "tools" / "export_onnx.py", model, "int8.onnx", "--one_length", "--int8"),
+        *("-m", "dusha_ser", "export", model, "int8.onnx", "--one_length", "--int8"),
         *("--quiet", "--clips", *files),
         cwd=tmp_path,
         timeout=800,
@@ -87,7 +87,7 @@ def test_stream_when_pushed_to_the_exported_model_gives_the_timeline_of_the_whol
 ):
     files, _ = reference
     shell(
-        *(repository / "tools" / "export_onnx.py", model, "dusha.onnx", "--waveform", "--quiet"),
+        *("-m", "dusha_ser", "export", model, "dusha.onnx", "--waveform", "--quiet"),
         cwd=tmp_path,
         timeout=800,
     )

@@ -26,7 +26,7 @@ def command(repository, tmp_path_factory):
     small_classifier(num_mel_bins=64).save_pretrained(folder / "small")
     DushaFeatureExtractor().save_pretrained(folder / "small")
     return [
-        *(sys.executable, repository / "train.py", "--train_file", table, "--quiet"),
+        *(sys.executable, "-m", "dusha_ser", "train", "--train_file", table, "--quiet"),
         *("--model_name_or_path", folder / "small", "--cache_dir", folder / "cache"),
         *("--num_train_epochs", "4", "--per_device_train_batch_size", "8"),
         *("--save_strategy", "steps", "--save_steps", "2", "--validation", "0"),

@@ -18,11 +18,11 @@ from long_recordings import join_phrases
 from small_corpus import make_clips, write_corpus
 
 import dusha
-from answers_dusha import ANSWERS
-from command_line_dusha import WorkFailedError
-from lists_dusha import write_csv
-from tools.collect import main as collect
-from tools.convert_checkpoint import read_checkpoint, write_model
+from dusha_ser.cli.collect import main as collect
+from dusha_ser.errors import WorkFailedError
+from dusha_ser.inference.released_weights import read_checkpoint, write_model
+from dusha_ser.storage import write_csv
+from dusha_ser.vocabulary import ANSWERS
 
 pytest.importorskip("silero_vad")
 pytestmark = pytest.mark.timeout(900)
@@ -181,7 +181,7 @@ def test_only_who_answers_without_listening_fails_the_exam(archives):
 def corpus(archives, repository, shell, user, tmp_path_factory):
     """The dataset folder, as the stock `datasets` reads it."""
     shell(
-        *(repository / "dusha.py", "crowd", "--data_dir", "archives", "--output_dir", "corpus"),
+        *("-m", "dusha_ser", "corpus", "crowd", "--data_dir", "archives", "--output_dir", "corpus"),
         *("--parts", "crowd_train,crowd_test", "--method", "regularised_dawid_skene"),
         *("--cache_dir", tmp_path_factory.mktemp("cache"), "--quiet"),
         cwd=user,
@@ -207,7 +207,7 @@ def test_labels_of_the_crowd_are_what_was_acted(corpus, clips, user):
 
 def test_model_trains_on_the_corpus(corpus, repository, shell, user):
     shell(
-        *(repository / "train.py", "--dataset", "corpus", "--model_name_or_path", "released"),
+        *("-m", "dusha_ser", "train", "--dataset", "corpus", "--model_name_or_path", "released"),
         *("--num_train_epochs", 1, "--per_device_train_batch_size", 8, "--validation", 0.2),
         *("--learning_rate", 1e-4, "--output_dir", "model", "--quiet"),
         cwd=user,

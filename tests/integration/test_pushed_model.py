@@ -28,14 +28,14 @@ def test_run_when_pushed_leaves_all_that_tells_how_the_model_was_made(
     options, hub, shell, repository, tmp_path
 ):
     shell(
-        *(repository / "train.py", *options, "--hub_model_id", "newcomer/mine"),
+        *("-m", "dusha_ser", "train", *options, "--hub_model_id", "newcomer/mine"),
         cwd=tmp_path,
         env=hub.environment(tmp_path / "home"),
     )
     pushed = hub.repositories.visible("model", "newcomer/mine", None).resolve("main")
     assert set(pushed.files) >= {
         *("model.safetensors", "config.json", "preprocessor_config.json", "README.md"),
-        *("modeling_dusha.py", "masking_dusha.py", "configuration_dusha.py"),
+        *("modeling_dusha.py", "configuration_dusha.py"),
         *("feature_extraction_dusha.py", "training_args.bin", "options.yaml", "metrics.json"),
         *("curves.png", "confusion_matrix.png", "test_predictions.csv"),
     }
@@ -57,7 +57,7 @@ def test_run_when_the_hub_refuses_the_name_ends_with_one_line(
     options, hub, shell, repository, tmp_path
 ):
     process = shell(
-        *(repository / "train.py", *options, "--hub_model_id", "somebody-else/mine"),
+        *("-m", "dusha_ser", "train", *options, "--hub_model_id", "somebody-else/mine"),
         cwd=tmp_path,
         env=hub.environment(tmp_path / "home"),
         status=1,

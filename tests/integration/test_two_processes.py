@@ -8,12 +8,12 @@ import torch
 from own_recordings import write_recordings
 from small_network import small_config
 
-from evaluation_dusha import predict_rows
+from dusha_ser.corpus.named import named_rows
+from dusha_ser.evaluation.predict_rows import predict_rows
+from dusha_ser.evaluation.predictions import read_predictions
+from dusha_ser.inference.loading import load_model
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
-from models_dusha import load_model
-from predictions_dusha import read_predictions
-from test_sets_dusha import named_rows
 
 pytestmark = pytest.mark.timeout(900)
 LABELS = ["angry", "sad", "neutral", "positive"]
@@ -52,7 +52,7 @@ def alone(options, shell, repository, tmp_path_factory):
     """The folder of the run by one process."""
     folder = tmp_path_factory.mktemp("alone")
     shell(
-        *(repository / "train.py", *options, "--per_device_train_batch_size", "16"),
+        *("-m", "dusha_ser", "train", *options, "--per_device_train_batch_size", "16"),
         *("--output_dir", folder / "model"),
         cwd=folder,
     )
@@ -62,7 +62,7 @@ def alone(options, shell, repository, tmp_path_factory):
 @pytest.mark.parametrize("launcher", list(LAUNCHERS))
 def test_two_processes_train_as_one_does(launcher, options, alone, shell, repository, tmp_path):
     done = shell(
-        *(*LAUNCHERS[launcher], repository / "train.py", *options),
+        *(*LAUNCHERS[launcher], "-m", "dusha_ser", "train", *options),
         *("--per_device_train_batch_size", "8", "--output_dir", tmp_path / "model"),
         cwd=tmp_path,
     )
@@ -89,7 +89,7 @@ def test_two_processes_train_as_one_does(launcher, options, alone, shell, reposi
 def test_model_of_two_processes_answers_as_they_did(options, shell, repository, tmp_path):
     """What the processes gathered is what one process computes from the saved model."""
     shell(
-        *(*LAUNCHERS["torchrun"], repository / "train.py", *options, "--max_steps", "3"),
+        *(*LAUNCHERS["torchrun"], "-m", "dusha_ser", "train", *options, "--max_steps", "3"),
         *("--per_device_train_batch_size", "8", "--output_dir", tmp_path / "model"),
         cwd=tmp_path,
     )

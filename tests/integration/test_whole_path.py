@@ -32,7 +32,16 @@ def dataset_folder(ravdess_archives, repository, shell, folder, tmp_path_factory
     """The dataset folder, made from archives that a server on the loopback address has."""
     with FileServer(ravdess_archives) as server:
         shell(
-            *(repository / "dusha.py", "all", "--base_url", server.url, "--output_dir", "dusha"),
+            *(
+                "-m",
+                "dusha_ser",
+                "corpus",
+                "all",
+                "--base_url",
+                server.url,
+                "--output_dir",
+                "dusha",
+            ),
             *("--cache_dir", tmp_path_factory.mktemp("archives"), "--quiet"),
             cwd=folder,
         )
@@ -89,7 +98,7 @@ def pushed(dataset_folder, repository, shell, folder, hub, tmp_path_factory):
     """Train on the dataset folder for a few epochs and push the model."""
     environment = hub.environment(tmp_path_factory.mktemp("home"))
     shell(
-        *(repository / "train.py", "--dataset", "dusha", "--num_train_epochs", 2, "--quiet"),
+        *("-m", "dusha_ser", "train", "--dataset", "dusha", "--num_train_epochs", 2, "--quiet"),
         *("--per_device_train_batch_size", 16, "--learning_rate", 2e-3, "--longest", 100),
         *("--per_device_eval_batch_size", 16),
         *("--output_dir", "model", "--push_to_hub", "--hub_model_id", MODEL),

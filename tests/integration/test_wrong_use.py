@@ -12,7 +12,7 @@ import pytest
 def archives(repository, shell, tmp_path_factory):
     """A small synthetic corpus as the four archives."""
     folder = tmp_path_factory.mktemp("sample") / "archives"
-    shell(repository / "sample_dusha.py", folder, "--clips", 64, "--quiet", cwd=folder.parent)
+    shell("-m", "dusha_ser", "sample", folder, "--clips", 64, "--quiet", cwd=folder.parent)
     return folder
 
 

@@ -1,0 +1,1 @@
+"""The Dusha corpus of Russian emotional speech and its model, from raw answers to predictions."""

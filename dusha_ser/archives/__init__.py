@@ -1,0 +1,1 @@
+"""The archives of the corpus: found, fetched, indexed, read in place."""

@@ -1,0 +1,221 @@
+"""The archives of the corpus: found, indexed once, their members read in place, never unpacked."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub.constants import HF_HOME
+
+from dusha_ser.archives.checksums import check_file, parse_checksum
+from dusha_ser.archives.members import Members
+from dusha_ser.archives.mirrors import Mirror, fetch_archives
+from dusha_ser.archives.tar_index import (
+    GZIP_SUFFIXES,
+    TAR_SUFFIX,
+    Index,
+    corpus_name,
+    index_archive,
+)
+from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+
+logger = logging.getLogger(__name__)
+
+BASE_URL = "https://cdn.chatwm.opensmodel.sberdevices.ru/dusha/"
+ARCHIVES = ("crowd.tar", "podcast.tar", "features.tar", "paper_setups.tgz")
+# Any of these beginnings of member names shows that an archive's content is there.
+CONTENTS = {
+    "crowd.tar": ("crowd_train/raw_", "crowd_test/raw_"),
+    "podcast.tar": ("podcast_train/raw_", "podcast_test/raw_"),
+    "features.tar": ("features/",),
+    "paper_setups.tgz": ("paper_setups/",),
+}
+
+
+def open_members(
+    paths: Iterable[str | os.PathLike],
+    cache_dir: str | os.PathLike | None = None,
+    quiet: bool = False,
+) -> Members:
+    """Open archives and folders of unpacked files, in any mix, for reading members in place.
+
+    Folders are searched through, hidden files left out, for loose files and for archives
+    (.tar, .tgz, .tar.gz). Headers of an archive are read once: the index is kept in the cache
+    until path, size or time of change of the archive are others.
+
+    Args:
+        paths: archives and folders, in order of precedence; within a folder, loose files come
+            before archives.
+        cache_dir: folder of indexes; None: `dusha` in the Hugging Face cache.
+        quiet: no bars.
+
+    Returns:
+        all members.
+
+    Raises:
+        MissingInputError: a path is not there.
+        WorkFailedError: an archive is damaged, cut short, no tar, or holds links, devices or
+            names that lead outside.
+    """
+    cache_dir = cache_folder(cache_dir)
+    indexes = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            loose, archives = _search(path)
+            indexes.append(loose)
+            indexes.extend(index_archive(archive, cache_dir, quiet) for archive in archives)
+        elif path.is_file():
+            indexes.append(index_archive(path, cache_dir, quiet))
+        else:
+            raise MissingInputError(
+                f"no file or folder {path}; name an archive or a folder that holds archives or "
+                "their unpacked files"
+            )
+    return Members(indexes)
+
+
+def cache_folder(cache_dir: str | os.PathLike | None) -> Path:
+    """The folder for what is worth keeping between runs.
+
+    Args:
+        cache_dir: the user's choice, or None.
+
+    Returns:
+        cache_dir, or `dusha` in the Hugging Face cache (environment variable HF_HOME).
+    """
+    return Path(HF_HOME) / "dusha" if cache_dir is None else Path(cache_dir)
+
+
+def _search(folder: Path) -> tuple[Index, list[Path]]:
+    """The loose files of a folder and the archives in it, both in the order of their names."""
+    names, paths, sizes, archives = [], [], [], []
+    own_name = folder.resolve().name
+    seen = set()
+    try:
+        for root, below, files in os.walk(folder, onerror=_raise, followlinks=True):
+            # Users link folders from other disks; a link to an outer folder would never end.
+            seen.add(os.path.realpath(root))
+            below[:] = sorted(
+                name
+                for name in below
+                if not name.startswith(".") and os.path.realpath(Path(root, name)) not in seen
+            )
+            for name in sorted(files):
+                path = Path(root, name)
+                if name.startswith(".") or not path.is_file():
+                    continue
+                if name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES)):
+                    archives.append(path)
+                    continue
+                names.append(corpus_name(path.relative_to(folder).as_posix(), own_name))
+                paths.append(str(path))
+                sizes.append(path.stat().st_size)
+    except OSError as error:
+        raise WorkFailedError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    loose = Index(names, paths, np.zeros(len(names), np.int64), np.array(sizes, np.int64))
+    return loose, archives
+
+
+def _raise(error: OSError):
+    raise error
+
+
+def find_archives(
+    names: Sequence[str] = ARCHIVES,
+    data_dir: str | os.PathLike | None = None,
+    base_urls: str | Sequence[str] | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    checksums: Mapping[str, str] | None = None,
+    required: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> Members:
+    """Find the archives that a piece of work needs, in a user's folder or at an address.
+
+    What data_dir holds, packed or unpacked, is not fetched. Without data_dir and base_urls,
+    archives are fetched from BASE_URL.
+
+    Args:
+        names: archives that are wanted, of ARCHIVES.
+        data_dir: folder of archives, of their unpacked files, or of any mix.
+        base_urls: addresses of folders of archives, tried in turn.
+        cache_dir: folder of downloads and indexes; None: `dusha` in the Hugging Face cache.
+        checksums: "sha256:HEX" or "md5:HEX" for names whose content the user knows.
+        required: archives that must be there; None: all of names.
+        quiet: no bars.
+
+    Returns:
+        the members of all that was found, those of data_dir before fetched ones.
+
+    Raises:
+        MissingInputError: data_dir or a required archive is not there.
+        WrongUseError: what was given as address or checksum cannot be one, or a checksum is of no
+            archive.
+        WorkFailedError: an archive cannot be fetched, is damaged, or holds what no honest one
+            does.
+    """
+    required = tuple(names if required is None else required)
+    cache_dir = cache_folder(cache_dir)
+    paths = [] if data_dir is None else [data_dir]
+    members = open_members(paths, cache_dir, quiet)
+    _compare_checksums(members, checksums or {}, quiet)
+    missing = [name for name in names if not holds_archive(members, name)]
+    if data_dir is None and not base_urls:
+        base_urls = [BASE_URL]
+    base_urls = [base_urls] if isinstance(base_urls, str) else base_urls
+    if missing and base_urls:
+        optional = [name for name in missing if name not in required]
+        fetched = fetch_archives(missing, base_urls, cache_dir, checksums, optional, quiet)
+        members = open_members([*paths, *fetched.values()], cache_dir, quiet)
+        missing = [name for name in missing if not holds_archive(members, name)]
+    missing = [name for name in missing if name in required]
+    if missing:
+        places = [data_dir] if data_dir else [Mirror(url, cache_dir).shown("") for url in base_urls]
+        raise MissingInputError(_describe_missing(missing, members, places))
+    return members
+
+
+def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bool) -> None:
+    """Compare those archives of a user's folder whose checksums are given; refuse other names.
+
+    A misspelt name would else look as if its archive had been compared.
+    """
+    at_hand = {archive.name: archive for archive in members.archives}
+    for name, text in checksums.items():
+        checksum = parse_checksum(name, text)
+        if name in at_hand:
+            check_file(at_hand[name], checksum, quiet)
+        elif name not in ARCHIVES:
+            known = ", ".join(dict.fromkeys([*ARCHIVES, *at_hand]))
+            raise WrongUseError(
+                f"a checksum was given of {name}, and there is no such archive: take one of {known}"
+            )
+        elif holds_archive(members, name):
+            logger.warning("%s is unpacked here: its checksum cannot be compared", name)
+
+
+def _describe_missing(missing: Sequence[str], members: Members, places: Sequence) -> str:
+    """Say which archives are missing where, what came instead and what to do."""
+    came = ", ".join(map(str, members.archives)) or f"no archive, and {len(members)} loose files"
+    wanted = "; ".join(
+        f"{name} has files such as {' or '.join(f'{start}...' for start in CONTENTS[name])}"
+        for name in missing
+    )
+    return (
+        f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has {came}); "
+        f"{wanted}. Put these archives, or what is unpacked from them, into one folder and name "
+        "it with --data_dir FOLDER, or name an address that has them with --base_url ADDRESS"
+    )
+
+
+def holds_archive(members: Members, name: str) -> bool:
+    """Tell whether the content of a published archive is among members.
+
+    Args:
+        members: what was found.
+        name: one of ARCHIVES.
+
+    Returns:
+        whether a member of it is there.
+    """
+    return any(member.startswith(CONTENTS[name]) for member in members)

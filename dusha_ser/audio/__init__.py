@@ -1,0 +1,1 @@
+"""Audio: which files, their samples, and where somebody speaks."""

@@ -1,0 +1,1 @@
+"""The command `dusha`: one module for each of its subcommands."""

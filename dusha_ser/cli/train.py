@@ -1,0 +1,23 @@
+"""Train a network on Dusha, on its sample, or on anyone's own recordings, with the HF Trainer.
+
+Without arguments it trains on a small synthetic corpus that it makes itself. A setup, by its
+name or as a YAML file, holds what differs from the defaults; options come after it.
+"""
+
+import sys
+
+from dusha_ser.training.result import describe_result
+from dusha_ser.training.run import set_up_logging, train
+from dusha_ser.training.setups import describe_setups, read_options
+
+
+def main() -> None:
+    """Read the options, train, test once, and say what was found."""
+    data, recipe, arguments = read_options(sys.argv[1:])
+    if recipe.list_setups:
+        print(describe_setups())
+        return
+    set_up_logging(recipe, arguments)
+    result = train(data, recipe, arguments)
+    if arguments.should_log:
+        print(describe_result(result))

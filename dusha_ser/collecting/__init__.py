@@ -1,0 +1,1 @@
+"""A corpus of your own: clips, annotation tasks, and the answers to them."""

@@ -1,0 +1,322 @@
+"""From the crowd's answers to the raw layout of the corpus, without those who failed the exam.
+
+The result is what `dusha corpus crowd --data_dir FOLDER` reads: crowd_train and crowd_test with
+raw_PART.jsonl, a row an answer, and wavs/HASH.wav. Control tasks are in it with their known answer;
+answers to the exam are not.
+"""
+
+import hashlib
+import json
+import math
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dusha_ser.collecting.clips import WAVS, wav_path
+from dusha_ser.collecting.label_studio import answer_label, read_label_studio
+from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.storage import is_safe_name, whole_folder, write_csv
+from dusha_ser.tables import read_table
+from dusha_ser.vocabulary import ANSWERS
+
+# The paper's: "All participants with a passing score above 80%".
+EXAM_MARK = 0.8
+TEST_SHARE = 0.2
+TRAIN, TEST = "crowd_train", "crowd_test"
+ANNOTATORS_FILE = "annotators.csv"
+ANNOTATOR_COLUMNS = (
+    *("annotator_id", "name", "passed", "exam_score", "exam_right", "exam_answers"),
+    *("control_right", "control_answers", "answers"),
+)
+COLUMNS = {"task": "task", "annotator": "annotator", "answer": "answer"}
+JSON_SUFFIX = ".json"
+
+
+@dataclass
+class Person:
+    """An annotator.
+
+    Attributes:
+        name: as the platform has it.
+        answers: labels by task, the first answer to each.
+        id: what stands in the corpus instead of the name.
+        exam_right: right answers in the exam.
+        passed: whether they count.
+    """
+
+    name: str
+    answers: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+    exam_right: int = 0
+    passed: bool = True
+
+    def of_kind(self, key: dict[str, dict], kind: str) -> list[bool]:
+        """Whether each of their answers to tasks of a kind is right."""
+        return [
+            answer == key[task]["label"]
+            for task, answer in self.answers.items()
+            if key[task]["kind"] == kind
+        ]
+
+
+def collect_answers(
+    tasks_dir: Path,
+    files: Sequence[Path],
+    output_dir: Path,
+    mark: float = EXAM_MARK,
+    test_share: float = TEST_SHARE,
+    columns: dict[str, str] | None = None,
+    quiet: bool = False,
+) -> dict[str, int]:
+    """Write the answers of those who passed the exam as raw parts of the corpus.
+
+    Args:
+        tasks_dir: what `tasks.write_tasks` wrote.
+        files: answers: tables of a platform (.csv, .tsv) or exports of Label Studio (.json).
+        output_dir: gets crowd_train/, crowd_test/ and annotators.csv.
+        mark: share of the exam that must be right, from 0 to 1; a task of it that was not
+            answered is wrong. At 0, and where there is no exam, everybody passes.
+        test_share: share of the clips that goes to crowd_test, by whole sources; at 0 there is no
+            test set.
+        columns: names of the tables' columns, by "task", "annotator" and "answer".
+        quiet: no bar.
+
+    Returns:
+        Numbers: annotators, failed, answers, left_out (answers of those who failed), other_tasks
+        (answers to tasks that are not of the key), clips, train and test clips.
+
+    Raises:
+        MissingInputError: if a file is not there.
+        WrongUseError: if an answer is none of the labels, no answer is left, or a test set by
+            whole sources cannot be had.
+    """
+    for name, value in {"--mark": mark, "--test_share": test_share}.items():
+        if not 0 <= value <= 1 or (name == "--test_share" and value == 1):
+            raise WrongUseError(f"{name} is {value}; it must be a share between 0 and 1")
+    key = read_key(tasks_dir)
+    people, others = read_people(files, key, COLUMNS | (columns or {}))
+    apply_exam(people, key, mark)
+    rows = list(raw_rows(people, key))
+    if not rows:
+        raise WrongUseError(
+            f"no answer is left: {sum(not one.passed for one in people)} of {len(people)} "
+            f"annotators are below the exam's mark of {mark:g}, and the others answered to no "
+            "task that is not of the exam"
+        )
+    clips = {task: key[task] for _, task in rows}
+    test = choose_test(clips.values(), test_share)
+    with whole_folder(output_dir, (ANNOTATORS_FILE, TRAIN, TEST), True) as folder:
+        for part in (TRAIN, TEST) if test else (TRAIN,):
+            write_part(folder, part, rows, test, tasks_dir / UPLOAD, quiet)
+        write_csv(folder / ANNOTATORS_FILE, ANNOTATOR_COLUMNS, annotator_rows(people, key))
+    ids = {clip["id"] for clip in clips.values()}
+    return {
+        "annotators": len(people),
+        "failed": sum(not one.passed for one in people),
+        "answers": len(rows),
+        "left_out": sum(
+            key[task]["kind"] != EXAM for one in people if not one.passed for task in one.answers
+        ),
+        "other_tasks": others,
+        "clips": len(ids),
+        "train": len(ids - test),
+        "test": len(test),
+    }
+
+
+def read_people(
+    files: Sequence[Path], key: dict[str, dict], columns: dict[str, str]
+) -> tuple[list[Person], int]:
+    """Read who answered what.
+
+    Args:
+        files: as of `collect_answers`.
+        key: rows of the key by task.
+        columns: of the tables.
+
+    Returns:
+        The annotators in the order of their names, and the number of answers to other tasks.
+
+    Raises:
+        MissingInputError: if a file is not there.
+        WrongUseError: if an answer is none of the labels, or none is to a task of the key.
+    """
+    people: dict[str, Person] = {}
+    others = found = 0
+    for path in files:
+        for row in read_file(path, columns):
+            task = task_name(row["task"])
+            if not row["answer"].strip():
+                continue  # The annotator skipped the task.
+            if task not in key:
+                others += 1
+                continue
+            label = answer_label(row["answer"])
+            if label is None or not row["annotator"]:
+                wrong = "no annotator" if label else f"the answer {row['answer']!r}"
+                raise WrongUseError(
+                    f"{row['place']} has {wrong}; allowed are {', '.join(ANSWERS)}, each by "
+                    "somebody: correct it"
+                )
+            found += 1
+            person = people.setdefault(row["annotator"], Person(row["annotator"]))
+            person.answers.setdefault(task, label)
+    if not found:
+        raise WrongUseError(
+            f"{', '.join(map(str, files))}: no answer to a task of the key ({others} to others); "
+            "give the folder of the tasks that were answered"
+        )
+    ordered = [people[name] for name in sorted(people)]
+    digits = len(str(len(ordered)))
+    for number, person in enumerate(ordered, start=1):
+        # Names on platforms may be e-mail addresses, which are nobody else's business.
+        person.id = f"annotator{number:0{digits}d}"
+    return ordered, others
+
+
+def read_file(path: Path, columns: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Read the answers of one file: task, annotator, answer and place."""
+    if not path.is_file():
+        raise MissingInputError(f"no file {path}; give answers as .csv, .tsv or .json")
+    if path.suffix.lower() == JSON_SUFFIX:
+        yield from read_label_studio(path)
+        return
+    advice = "name yours with --task_column, --annotator_column and --answer_column"
+    for number, row in enumerate(read_table(path, list(columns.values()), advice), start=2):
+        yield {role: row[column] for role, column in columns.items()} | {
+            "place": f"{path}, row {number}"
+        }
+
+
+def task_name(text: str) -> str:
+    """The task that a platform means by its name or by the address of its sound.
+
+    Example:
+        >>> task_name("0a1b"), task_name("https://a.example/wavs/0a1b.wav?x=1")
+        ('0a1b', '0a1b')
+    """
+    sound = re.search(r"([\w-]+)\.wav", text)
+    return sound[1] if sound else text.strip()
+
+
+def apply_exam(people: Iterable[Person], key: dict[str, dict], mark: float) -> None:
+    """Note who passed: a share of the whole exam, so that leaving out hard tasks is no help."""
+    size = sum(row["kind"] == EXAM for row in key.values())
+    for person in people:
+        person.exam_right = sum(person.of_kind(key, EXAM))
+        # Multiplied and rounded: 0.8 of 15 tasks is 12 right ones, also in floating point.
+        person.passed = person.exam_right >= math.ceil(round(mark * size, 9))
+
+
+def raw_rows(people: Iterable[Person], key: dict[str, dict]) -> Iterator[tuple[dict, str]]:
+    """One row an answer that counts, with the published field names, and the answer's task."""
+    nan = float("nan")
+    for person in people:
+        for task, answer in person.answers.items() if person.passed else ():
+            row = key[task]
+            if row["kind"] == EXAM:
+                continue
+            yield (
+                {
+                    "hash_id": row["id"],
+                    "audio_path": f"{WAVS}/{row['id']}.wav",
+                    "duration": float(row["duration"]),
+                    "annotator_emo": answer,
+                    "golden_emo": row["label"] if row["kind"] == CONTROL else nan,
+                    "speaker_text": row["text"] or nan,
+                    "speaker_emo": row["speaker_emotion"] or nan,
+                    "source_id": row["source_id"] or nan,
+                    "annotator_id": person.id,
+                },
+                task,
+            )
+
+
+def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
+    """Choose whole speakers or podcasts for the test set, so that none is also trained on.
+
+    Args:
+        clips: rows of the key; control tasks, which no split keeps, go to train.
+        share: of the clips.
+
+    Returns:
+        Ids of the clips of the test set.
+
+    Raises:
+        WrongUseError: if there are fewer than two sources, and a test set is wanted.
+    """
+    if not share:
+        return set()
+    sources: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip["kind"] != CONTROL:
+            # Of clips by nobody knows whom, each stands for itself.
+            sources[clip["source_id"] or clip["id"]].add(clip["id"])
+    if len(sources) < 2:
+        raise WrongUseError(
+            "all clips are by one speaker or podcast, so there is none for a test set: annotate "
+            "others too, or give --test_share 0 and train with --test_file of your own"
+        )
+    wanted = share * sum(map(len, sources.values()))
+    order = sorted(sources, key=lambda name: hashlib.sha256(name.encode()).digest())
+    test: set[str] = set()
+    for name in order:
+        if abs(len(test) + len(sources[name]) - wanted) < abs(len(test) - wanted):
+            test |= sources[name]
+    if not test or len(test) == sum(map(len, sources.values())):
+        # No choice comes near: the smallest source is better than none.
+        test = set(sources[min(order, key=lambda name: len(sources[name]))])
+    return test
+
+
+def write_part(
+    folder: Path,
+    part: str,
+    rows: Sequence[tuple[dict, str]],
+    test: set[str],
+    upload: Path,
+    quiet: bool,
+) -> None:
+    """Write the answers and the sounds of one part."""
+    own = [(row, task) for row, task in rows if (row["hash_id"] in test) == (part == TEST)]
+    (folder / part / WAVS).mkdir(parents=True)
+    with (folder / part / f"raw_{part}.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in own)
+    sounds = {row["hash_id"]: task for row, task in own}
+    for name, task in tqdm(sounds.items(), unit="clip", desc=part, disable=True if quiet else None):
+        if not is_safe_name(name) or not is_safe_name(task):
+            raise WrongUseError(f"the key has the id {name!r} and the task {task!r}: not of tasks")
+        try:
+            shutil.copyfile(wav_path(upload, task), wav_path(folder / part, name))
+        except FileNotFoundError as error:
+            raise MissingInputError(
+                f"no file {error.filename}; the tasks' sounds are needed"
+            ) from (error)
+
+
+def annotator_rows(people: Iterable[Person], key: dict[str, dict]) -> list[dict]:
+    """Rows of annotators.csv: who they are on the platform, and how they did."""
+    size = sum(row["kind"] == EXAM for row in key.values())
+    rows = []
+    for person in people:
+        control = person.of_kind(key, CONTROL)
+        rows.append(
+            {
+                "annotator_id": person.id,
+                "name": person.name,
+                "passed": "yes" if person.passed else "no",
+                "exam_score": f"{person.exam_right / size:.3f}" if size else "",
+                "exam_right": person.exam_right,
+                "exam_answers": len(person.of_kind(key, EXAM)),
+                "control_right": sum(control),
+                "control_answers": len(control),
+                "answers": len(person.answers),
+            }
+        )
+    return rows

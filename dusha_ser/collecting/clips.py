@@ -1,0 +1,75 @@
+"""Clips of an own corpus as files: wavs of one kind named by hash, their tables, whole folders."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from dusha_ser.audio.reading import SAMPLING_RATE, read_sound
+from dusha_ser.storage import hash_name, is_safe_name, replacing
+
+WAVS = "wavs"
+
+
+def encode_clip(samples: np.ndarray) -> bytes:
+    """Write samples as the corpus has them: a wav of 16 kHz and 16 bits.
+
+    Args:
+        samples: (samples,) int16, or floating point, about [-1, 1]; what lies outside is cut off.
+
+    Returns:
+        The bytes of the file.
+    """
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def wav_path(folder: Path, name: str) -> Path:
+    """Where the clip of a safe name lies in a folder."""
+    if not is_safe_name(name):
+        raise ValueError(f"{name!r} is no name for a file")
+    return folder / WAVS / f"{name}.wav"
+
+
+def write_clip(folder: Path, content: bytes, name: str | None = None) -> str:
+    """Write a clip into a folder of clips, whole or not at all.
+
+    Args:
+        folder: which gets wavs/NAME.wav.
+        content: of the wav.
+        name: of the clip; None: the hash of its content.
+
+    Returns:
+        The name.
+    """
+    name = hash_name(content) if name is None else name
+    path = wav_path(folder, name)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+    return name
+
+
+def convert_clip(path: str | Path) -> bytes:
+    """Read any sound file as a clip of the corpus.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The bytes of the wav, which hold nothing but the sound. A wav of this kind keeps its
+        samples, so that converting twice changes nothing.
+
+    Raises:
+        UnreadableSoundError: if it is no sound.
+    """
+    try:
+        info = soundfile.info(path)
+        if (info.samplerate, info.channels, info.subtype) == (SAMPLING_RATE, 1, "PCM_16"):
+            samples, _ = soundfile.read(path, dtype="int16")
+            if len(samples):
+                return encode_clip(samples)
+    except (OSError, RuntimeError):
+        pass  # Whoever reads it next says what is wrong, or can read it.
+    return encode_clip(np.concatenate(list(read_sound(path, SAMPLING_RATE))))

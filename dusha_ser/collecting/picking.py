@@ -1,0 +1,184 @@
+"""Which clips to annotate, by what a model says of them: each emotion alike, or the least certain.
+
+Most speech is neutral (paper, section 3): annotating clips as they come would spend nearly all
+answers on it.
+"""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dusha_ser.audio.finding import Sound
+from dusha_ser.collecting.balance import check_seed, share_out
+from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.prediction_rows import (
+    PROBABILITY_PREFIX,
+    AnswerFile,
+    check_settings,
+    make_form,
+    settings_path,
+)
+from dusha_ser.inference.sound_files import Settings, load_classifier, make_groups, model_mark
+from dusha_ser.storage import write_csv
+from dusha_ser.tables import find_clips_table, read_table
+
+PICKS = ("balanced", "uncertain")
+PREDICTIONS_FILE = "predictions.csv"
+PICKED_FILE = "picked.csv"
+
+
+def label_clips(
+    source: Path,
+    settings: Settings,
+    output_file: Path,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> list[dict[str, str]]:
+    """Add a model's probabilities to a table of clips; a run that was stopped goes on.
+
+    Args:
+        source: the table, or the folder with its clips.csv; columns id and path count, paths are
+            relative to the table's folder.
+        settings: the model and how it is asked.
+        output_file: CSV that gets a row a clip as dusha predict writes it.
+        device: "cpu", "cuda" and so on; None: a GPU if there is one.
+        trust_remote_code: whether code that came with the model may run.
+        overwrite: whether to start anew where the output file is there.
+        quiet: no bar.
+
+    Returns:
+        The rows of the table with prediction, probability_LABEL and error, all text.
+
+    Raises:
+        MissingInputError: if the table or the model is not there.
+        WrongUseError: if it is no such table, or the output file is another model's.
+    """
+    table = find_clips_table(source)
+    clips = read_table(table, ("id", "path"))
+    sounds = [Sound(clip["id"], str(table.parent / clip["path"])) for clip in clips]
+    if len({sound.name for sound in sounds}) < len(sounds):
+        raise WrongUseError(f"{table} has an id twice; each clip needs its own")
+    classifier = load_classifier(settings, device, trust_remote_code=trust_remote_code)
+    if overwrite:
+        for old in (output_file, settings_path(output_file)):
+            old.unlink(missing_ok=True)
+    mark = model_mark(settings, trust_remote_code)
+    check_settings(output_file, asdict(settings) | {"model": Path(settings.model).name, "is": mark})
+    file = AnswerFile(output_file, make_form("csv", False, False, classifier.labels))
+    try:
+        todo = [
+            group
+            for group in make_groups(sounds)
+            if not all(sound.name in file.done for sound in group)
+        ]
+        with tqdm(total=sum(map(len, todo)), unit="clip", disable=True if quiet else None) as bar:
+            for group in todo:
+                file.write(classifier(group))
+                bar.update(len(group))
+    finally:
+        file.close()
+    with output_file.open(encoding="utf-8", newline="") as answers:
+        found = {row["id"]: row for row in csv.DictReader(answers)}
+    return [clip | {k: v for k, v in found[clip["id"]].items() if k not in clip} for clip in clips]
+
+
+def pick_clips(
+    probabilities: np.ndarray, number: int, pick: str = "balanced", seed: int = 0
+) -> np.ndarray:
+    """Choose clips by a model's probabilities.
+
+    Args:
+        probabilities: (clips, labels), rows summing to 1.
+        number: how many to choose; all where there are fewer.
+        pick: "balanced": as many of each most probable label as there are, at random among them;
+            "uncertain": those whose most probable label is the least probable.
+        seed: of the random choice.
+
+    Returns:
+        Places of the chosen clips, int64 (number,), in the order of the clips.
+
+    Raises:
+        WrongUseError: if pick is neither, or number below 1.
+
+    Example:
+        >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]])
+        >>> pick_clips(probabilities, 2, "uncertain").tolist()
+        [1, 2]
+        >>> 3 in pick_clips(probabilities, 2, "balanced")
+        True
+    """
+    check_pick(pick, number, seed)
+    number = min(number, len(probabilities))
+    if pick == "uncertain":
+        return np.sort(np.argsort(probabilities.max(axis=1), kind="stable")[:number])
+    labels = probabilities.argmax(axis=1)
+    shares = share_out(np.bincount(labels, minlength=probabilities.shape[1]), number)
+    generator = np.random.default_rng(seed)
+    chosen = [
+        generator.choice(np.flatnonzero(labels == label), share, replace=False)
+        for label, share in enumerate(shares)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def check_pick(pick: str, number: int, seed: int) -> None:
+    """Raise a WrongUseError if what is asked for cannot be picked."""
+    if pick not in PICKS:
+        raise WrongUseError(f"--pick is {pick!r}; allowed are {', '.join(PICKS)}")
+    if number < 1:
+        raise WrongUseError(f"--number is {number}; it must be at least 1")
+    check_seed(seed)
+
+
+def write_picked(
+    rows: Sequence[dict[str, str]], source: Path, path: Path, number: int, pick: str, seed: int
+) -> list[dict[str, str]]:
+    """Choose among labelled clips and write those to annotate as a table of clips.
+
+    Args:
+        rows: as `label_clips` returns them; those with an error are left out.
+        source: as of `label_clips`.
+        path: of the table to write; its paths lead to the clips from there.
+        number: how many to choose.
+        pick: one of PICKS.
+        seed: of the random choice.
+
+    Returns:
+        The rows that were chosen.
+
+    Raises:
+        WrongUseError: if no clip has probabilities.
+    """
+    usable = [row for row in rows if not row["error"] and row["prediction"]]
+    if not usable:
+        raise WrongUseError(f"the model answered to no clip of {source}; see their errors")
+    columns = [name for name in usable[0] if name.startswith(PROBABILITY_PREFIX)]
+    probabilities = np.array([[float(row[name]) for name in columns] for row in usable])
+    chosen = [usable[place] for place in pick_clips(probabilities, number, pick, seed)]
+    folder = find_clips_table(source).parent
+    for row in chosen:
+        row["path"] = relative_path(folder / row["path"], path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(
+        path,
+        [name for name in chosen[0] if name != "error"],
+        [{name: value for name, value in row.items() if name != "error"} for row in chosen],
+    )
+    return chosen
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """A path as it is named from a folder, also upwards.
+
+    Example:
+        >>> relative_path(Path("clips/wavs/a.wav"), Path("picked"))
+        '../clips/wavs/a.wav'
+    """
+    return Path(os.path.relpath(path, folder)).as_posix()

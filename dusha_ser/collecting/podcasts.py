@@ -1,0 +1,343 @@
+"""Audio of the corpus' podcasts, cut by the published links and timings out of files one has.
+
+The podcasts are published without audio. Their archive says where each clip comes from; whoever
+has the podcasts' files gets wavs/HASH.wav of them, which dusha.py finds in its --data_dir.
+"""
+
+import contextlib
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from tqdm import tqdm
+
+from dusha_ser.archives.find import open_members
+from dusha_ser.audio.finding import OTHER_SUFFIXES, find_clips, sound_suffixes
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableSoundError, count_frames, read_sound
+from dusha_ser.audio.voice_activity import cut_spans
+from dusha_ser.collecting.clips import encode_clip, wav_path, write_clip
+from dusha_ser.errors import MissingInputError
+from dusha_ser.storage import is_safe_name, safe_name, write_csv
+from dusha_ser.tables import read_table
+
+METADATA = "podcast_metadata"
+METADATA_SUFFIXES = (".tsv", ".csv")
+MISSING_FILE = "missing_podcasts.csv"
+MISSING_COLUMNS = ("id", "recording", "reason")
+COLUMNS = {"id": "hash_id", "recording": "link", "start": "start", "end": "end"}
+UNITS = {"seconds": 1.0, "milliseconds": 0.001}
+# The last clip of a recording may end a little behind what a decoder gives, in seconds.
+TOLERANCE = 0.1
+# No clip of the corpus is longer than 20 s; a timing that is says something else.
+LONGEST = 60.0
+TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?)")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A clip of a podcast.
+
+    Attributes:
+        id: the clip's hash, safe as a file's name.
+        recording: the link or title of the podcast that it comes from.
+        start: in seconds.
+        end: in seconds.
+    """
+
+    id: str
+    recording: str
+    start: float
+    end: float
+
+
+class BadTimingError(ValueError):
+    """A row of the timings cannot be used; the message says why."""
+
+
+def cut_podcasts(
+    metadata: Path,
+    audio_dir: Path,
+    output_dir: Path,
+    columns: dict[str, str] | None = None,
+    unit: str = "seconds",
+    files: Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, int]:
+    """Cut the clips of all podcasts that are there, and list what is missing.
+
+    Args:
+        metadata: the table of timings, or podcast.tar or a folder with podcast_metadata.tsv in it.
+        audio_dir: folder of the podcasts' files.
+        output_dir: gets wavs/HASH.wav and missing_podcasts.csv; clips that are there stay.
+        columns: names of the table's columns, by "id", "recording", "start" and "end".
+        unit: of the times that are plain numbers, one of UNITS; 1:02:03.5 is always hours.
+        files: table with the columns recording and path, for files whose names do not tell.
+        overwrite: whether clips that are there are cut again.
+        quiet: no bar.
+
+    Returns:
+        Numbers of clips: cut, there (by an earlier run) and missing.
+
+    Raises:
+        MissingInputError: if a table or folder is not there.
+        WrongUseError: if a table lacks a column.
+    """
+    names = COLUMNS | (columns or {})
+    advice = "name yours with " + ", ".join(f"--{role}_column" for role in COLUMNS)
+    with find_metadata(metadata) as table:
+        rows = read_table(table, list(names.values()), advice)
+    pieces, missing = [], []
+    for number, row in enumerate(rows, start=2):
+        values = {role: row[column].strip() for role, column in names.items()}
+        try:
+            pieces.append(parse_piece(values, UNITS[unit]))
+        except BadTimingError as error:
+            missing.append(missing_row(values["id"], values["recording"], f"row {number}: {error}"))
+    by_recording: dict[str, list[Piece]] = defaultdict(list)
+    for piece in pieces:
+        by_recording[piece.recording].append(piece)
+    found = find_recordings(by_recording, audio_dir, files)
+    counts = {"cut": 0, "there": 0}
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with tqdm(
+        total=len(pieces), unit="clip", desc="podcasts", disable=True if quiet else None
+    ) as bar:
+        for recording, own in by_recording.items():
+            todo = [piece for piece in own if overwrite or not is_cut(output_dir, piece)]
+            counts["there"] += len(own) - len(todo)
+            lacking = cut_recording(found[recording], todo, output_dir)
+            counts["cut"] += len(todo) - len(lacking)
+            missing += lacking
+            bar.update(len(own))
+    write_csv(output_dir / MISSING_FILE, MISSING_COLUMNS, missing)
+    return counts | {"missing": len(missing)}
+
+
+@contextlib.contextmanager
+def find_metadata(source: Path) -> Iterator[Path]:
+    """Give the table of timings, which may lie in an archive or in a folder."""
+    if source.suffix.lower() in METADATA_SUFFIXES:
+        yield source
+        return
+    wanted = [METADATA + suffix for suffix in METADATA_SUFFIXES]
+    with tempfile.TemporaryDirectory(prefix="dusha-podcasts-") as folder:
+        members = open_members([source], Path(folder) / "index", quiet=True)
+        found = [name for name in members if PurePosixPath(name).name in wanted]
+        if not found:
+            raise MissingInputError(
+                f"no {' or '.join(wanted)} in {source}; give the table of links and timings itself"
+            )
+        table = Path(folder) / PurePosixPath(found[0]).name
+        table.write_bytes(members[found[0]].read())
+        yield table
+
+
+def parse_piece(values: dict[str, str], unit: float) -> Piece:
+    """Read one row; BadTimingError where it names no file or no stretch of time."""
+    if not is_safe_name(values["id"]):
+        raise BadTimingError(f"{values['id']!r} cannot be the name of a clip")
+    if not values["recording"]:
+        raise BadTimingError("it names no recording")
+    start, end = (parse_time(values[role], unit) for role in ("start", "end"))
+    if not 0 < end - start <= LONGEST:
+        raise BadTimingError(
+            f"from {start:g} s to {end:g} s is no clip; clips last up to {LONGEST:g} s (see --unit)"
+        )
+    return Piece(values["id"], values["recording"], start, end)
+
+
+def parse_time(text: str, unit: float = 1.0) -> float:
+    """Read a time.
+
+    Args:
+        text: a number, or hours, minutes and seconds with colons.
+        unit: of a plain number, in seconds.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        BadTimingError: if it is neither.
+
+    Example:
+        >>> parse_time("1:02:03.5"), parse_time("1500", 0.001)
+        (3723.5, 1.5)
+    """
+    match = TIME.fullmatch(text)
+    if not match:
+        raise BadTimingError(f"{text!r} is no time; times are numbers or H:MM:SS")
+    hours, minutes, seconds = match.groups()
+    number = float(seconds.replace(",", "."))
+    if minutes is None:
+        return number * unit
+    return 3600 * int(hours or 0) + 60 * int(minutes) + number
+
+
+def find_recordings(
+    recordings: Iterable[str], audio_dir: Path, files: Path | None
+) -> dict[str, Path | str]:
+    """Find the file of each recording.
+
+    Args:
+        recordings: links or titles.
+        audio_dir: folder of files, named as the last part of a link or as a title, with any
+            suffix.
+        files: table with the columns recording and path (relative to the table's folder); what
+            stands there goes before names.
+
+    Returns:
+        By recording its file, or the reason why there is none.
+
+    Raises:
+        MissingInputError: if the folder or the table is not there.
+    """
+    if not audio_dir.is_dir():
+        raise MissingInputError(f"no folder {audio_dir}; give the folder of the podcasts' files")
+    by_name: dict[str, set[Path]] = defaultdict(set)
+    with contextlib.suppress(MissingInputError):
+        for path in find_clips([audio_dir], [*sound_suffixes(), *OTHER_SUFFIXES]):
+            by_name[plain_name(path.name)].add(path)
+            by_name[plain_name(path.stem)].add(path)
+    given = {}
+    if files:
+        for row in read_table(files, ("recording", "path")):
+            given[row["recording"].strip()] = files.parent / row["path"]
+    found: dict[str, Path | str] = {}
+    users: dict[Path, list[str]] = defaultdict(list)
+    for recording in recordings:
+        if recording in given:
+            found[recording] = given[recording]
+            continue
+        name = file_name(recording)
+        paths = by_name.get(plain_name(name)) or by_name.get(plain_name(Path(name).stem)) or set()
+        if len(paths) == 1:
+            found[recording] = next(iter(paths))
+            users[found[recording]].append(recording)
+        else:
+            found[recording] = (
+                f"{len(paths)} files have the name {name}; say which with --files"
+                if paths
+                else f"no file {name} in the folder of podcasts"
+            )
+    for path, sharing in users.items():
+        # Many feeds name their files alike; a guess would cut somebody else's speech.
+        if len(sharing) > 1:
+            for recording in sharing:
+                found[recording] = (
+                    f"{len(sharing)} links end in {path.name}; say which with --files"
+                )
+    return found
+
+
+def file_name(recording: str) -> str:
+    """The name that a podcast's file most likely has.
+
+    Example:
+        >>> file_name("https://feed.example/a/%D0%B0%201.mp3?key=2"), file_name("A title")
+        ('а 1.mp3', 'A title')
+    """
+    if "://" not in recording:
+        return recording
+    return PurePosixPath(unquote(urlsplit(recording).path)).name
+
+
+def plain_name(name: str) -> str:
+    """A name as file systems and downloaders may have changed it."""
+    return safe_name(name).casefold()
+
+
+def is_cut(output_dir: Path, piece: Piece) -> bool:
+    """Tell whether a clip is there, of the right length."""
+    path = wav_path(output_dir, piece.id)
+    if not path.is_file():
+        return False
+    frames = count_frames(path.read_bytes())
+    wanted = (piece.end - piece.start) * SAMPLING_RATE
+    return frames is not None and abs(frames - wanted) <= TOLERANCE * SAMPLING_RATE
+
+
+def cut_recording(path: Path | str, pieces: Sequence[Piece], output_dir: Path) -> list[dict]:
+    """Cut one recording.
+
+    Args:
+        path: its file, or the reason why there is none.
+        pieces: clips of it.
+        output_dir: which gets them.
+
+    Returns:
+        Rows of those that are missing.
+    """
+    if isinstance(path, str):
+        return [missing_row(piece.id, piece.recording, path) for piece in pieces]
+    missing = []
+    for layer in without_overlap(pieces):
+        try:
+            missing += cut_layer(path, layer, output_dir)
+        except UnreadableSoundError as error:
+            missing += [
+                missing_row(piece.id, piece.recording, f"{path.name} {error}")
+                for piece in layer
+                if not is_cut(output_dir, piece)
+            ]
+    return missing
+
+
+def without_overlap(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Share clips out so that those of one layer follow one another; mostly there is one."""
+    layers: list[list[Piece]] = []
+    for piece in sorted(pieces, key=lambda piece: (piece.start, piece.end)):
+        for layer in layers:
+            if layer[-1].end <= piece.start:
+                layer.append(piece)
+                break
+        else:
+            layers.append([piece])
+    return layers
+
+
+def cut_layer(path: Path, layer: Sequence[Piece], output_dir: Path) -> list[dict]:
+    """Cut clips that do not overlap in one reading; rows of those that lie behind the end."""
+    by_start = {round(piece.start * SAMPLING_RATE): piece for piece in layer}
+    held: dict[int, list[np.ndarray]] = defaultdict(list)
+    spans = [(piece.start, piece.end) for piece in layer]
+    size, done = 0, set()
+
+    def write(start: int, short: float) -> None:
+        piece, samples = by_start[start], np.concatenate(held.pop(start))
+        wanted = round(piece.end * SAMPLING_RATE) - start
+        if wanted - len(samples) <= short * SAMPLING_RATE:
+            write_clip(output_dir, encode_clip(samples), piece.id)
+            done.add(piece.id)
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal size
+        for block in read_sound(path, SAMPLING_RATE):
+            size += len(block)
+            yield block
+
+    for start, samples in cut_spans(counted(), spans, SAMPLING_RATE):
+        for other in [key for key in held if key != start]:
+            write(other, 0)
+        held[start].append(samples)
+    for start in list(held):
+        write(start, TOLERANCE)
+    return [
+        missing_row(
+            piece.id,
+            piece.recording,
+            f"{path.name} ends at {size / SAMPLING_RATE:.2f} s, before the clip does",
+        )
+        for piece in layer
+        if piece.id not in done
+    ]
+
+
+def missing_row(name: str, recording: str, reason: str) -> dict[str, str]:
+    """A row of missing_podcasts.csv."""
+    return {"id": name, "recording": recording, "reason": reason}

@@ -1,0 +1,248 @@
+"""Recordings cut into clips by voice activity, as the podcasts of the corpus were (section 3.2).
+
+What a recording gave is noted when all its clips are written, under a name that says what the
+recording is and how it was cut. A run that was stopped goes on with the recordings that lack such
+a note; the tables are made of the notes in the end.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dusha_ser.audio.finding import Sound
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableSoundError, read_sound
+from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
+from dusha_ser.collecting.clips import WAVS, encode_clip, wav_path, write_clip
+from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import hash_name, write_csv, write_json
+from dusha_ser.tables import CLIPS_FILE
+
+RECORDINGS_FILE = "recordings.csv"
+NOTES = ".slices"
+CLIP_COLUMNS = ("id", "path", "source_id", "start", "end", "duration")
+RECORDING_COLUMNS = (
+    *("path", "source_id", "duration", "speech", "clips", "repeated", "short", "error"),
+)
+# Long speech is cut at its quietest stretch of so many seconds.
+QUIET = 0.03
+SOURCES = ("file", "folder")
+NOTHING = {"duration": None, "speech": None, "short": 0, "error": None, "clips": ()}
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How recordings are cut.
+
+    Attributes:
+        longest: of a clip, in seconds; the paper's 5.
+        shortest: of a clip, in seconds; shorter speech is left out.
+        pause: in seconds; speech on both sides of a shorter one is one clip, if it fits.
+        threshold: the probability of speech from which on a moment counts as speech.
+    """
+
+    longest: float = 5.0
+    shortest: float = 0.5
+    pause: float = 0.3
+    threshold: float = 0.5
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a number is out of range."""
+        if not 0 < self.shortest <= self.longest / 2 < float("inf"):
+            raise WrongUseError(
+                f"--shortest is {self.shortest} s and --longest {self.longest} s; the shortest "
+                "must be over 0 and at most half of the longest"
+            )
+        if not 0 <= self.pause < float("inf"):
+            raise WrongUseError(f"--pause is {self.pause} s; it must be a number of at least 0")
+        if not 0 < self.threshold < 1:
+            raise WrongUseError(f"--threshold is {self.threshold}; it must be over 0 and below 1")
+
+
+def join_spans(spans: Sequence[Span], cut: Cut) -> list[Span]:
+    """Join speech across short pauses as long as it fits into one clip.
+
+    Args:
+        spans: beginnings and ends in seconds, in order.
+        cut: the longest clip and the longest pause inside one.
+
+    Returns:
+        Beginnings and ends, fewer of them.
+
+    Example:
+        >>> join_spans([(0.0, 2.0), (2.2, 4.0), (4.1, 6.0), (9.0, 9.5)], Cut(longest=5.0))
+        [(0.0, 4.0), (4.1, 6.0), (9.0, 9.5)]
+    """
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and start - joined[-1][1] <= cut.pause and end - joined[-1][0] <= cut.longest:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def quietest(samples: np.ndarray, first: int, last: int) -> int:
+    """The middle of the quietest stretch of 30 ms in samples[first:last].
+
+    Example:
+        >>> samples = np.ones(3000)
+        >>> samples[1500:2100] = 0.0
+        >>> 1500 < quietest(samples, 1000, 3000) < 2100
+        True
+    """
+    size = round(QUIET * SAMPLING_RATE)
+    if last - first <= size:
+        return (first + last) // 2
+    # The first of the sums is of nothing: each difference of two is the energy of one stretch.
+    sums = np.concatenate([[0.0], np.cumsum(np.square(samples[first:last], dtype=np.float64))])
+    return first + int(np.argmin(sums[size:] - sums[:-size])) + size // 2
+
+
+def cut_clips(
+    blocks: Iterator[np.ndarray], spans: Sequence[Span], cut: Cut
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Take clips out of a recording that comes piece by piece.
+
+    Args:
+        blocks: (samples,) each, at 16 kHz.
+        spans: of speech, in seconds, in order, without overlap; long ones are cut where it is
+            quiet, so that no part is longer than the longest clip or shorter than the shortest.
+        cut: the limits.
+
+    Yields:
+        The number of a clip's first sample in the recording, and (samples,) of it.
+    """
+    longest, shortest = (int(seconds * SAMPLING_RATE) for seconds in (cut.longest, cut.shortest))
+    sizes = {
+        round(start * SAMPLING_RATE): round(end * SAMPLING_RATE) - round(start * SAMPLING_RATE)
+        for start, end in spans
+    }
+    held, begin, left = np.empty(0, np.float32), -1, 0
+    for start, part in cut_spans(blocks, spans, SAMPLING_RATE):
+        if start in sizes:
+            held, begin, left = np.empty(0, np.float32), start, sizes.pop(start)
+        held = np.concatenate([held, part])
+        while left > longest and len(held) >= longest:
+            size = quietest(held, longest // 2, min(longest, left - shortest))
+            yield begin, held[:size]
+            held, begin, left = held[size:], begin + size, left - size
+        if len(held) == left:
+            yield begin, held
+            held = held[:0]
+
+
+def slice_recording(sound: Sound, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
+    """Cut one recording and write its clips.
+
+    Args:
+        sound: the recording.
+        folder: which gets wavs/HASH.wav.
+        detector: finds speech.
+        cut: the limits.
+
+    Returns:
+        duration and speech in seconds, the number of short ones left out, error (None where all
+        went well) and clips: id, start and end in seconds.
+    """
+    found = NOTHING | {"clips": []}
+    try:
+        spans, found["duration"] = detector(read_sound(sound.path, SAMPLING_RATE))
+        spans = join_spans(spans, cut)
+        found["speech"] = round(sum(end - start for start, end in spans), 3)
+        kept = [(start, end) for start, end in spans if end - start >= cut.shortest]
+        found["short"] = len(spans) - len(kept)
+        for begin, samples in cut_clips(read_sound(sound.path, SAMPLING_RATE), kept, cut):
+            start, end = begin / SAMPLING_RATE, (begin + len(samples)) / SAMPLING_RATE
+            name = write_clip(folder, encode_clip(samples))
+            found["clips"].append({"id": name, "start": start, "end": end})
+    except UnreadableSoundError as error:
+        found["error"] = str(error)
+    return found
+
+
+def slice_recordings(
+    sounds: Sequence[Sound], folder: Path, cut: Cut, source: str = "file", quiet: bool = False
+) -> list[dict]:
+    """Cut recordings into clips and write their tables; what an earlier run did is not done again.
+
+    Args:
+        sounds: the recordings.
+        folder: to write wavs/HASH.wav, clips.csv and recordings.csv into.
+        cut: the limits.
+        source: what clips of one speaker or podcast have in common: their "file", or the "folder"
+            that the file lies in.
+        quiet: no bar.
+
+    Returns:
+        The rows of recordings.csv, one a recording.
+
+    Raises:
+        WrongUseError: if a limit is out of range, or silero-vad is not installed.
+    """
+    cut.check()
+    rows, clips = [], []
+    detector = SpeechDetector(cut.threshold)
+    seen: set[str] = set()
+    for sound in tqdm(sounds, unit="recording", desc="slice", disable=True if quiet else None):
+        found = take_up(sound, folder, detector, cut)
+        origin = found["content"] if source == "file" else str(Path(sound.name).parent)
+        source_id = hash_name(origin.encode("utf-8", "surrogateescape"))
+        # Jingles and copies of a file would be annotated twice.
+        own = [clip for clip in found["clips"] if clip["id"] not in seen]
+        seen |= {clip["id"] for clip in own}
+        clips += [clip_row(clip, source_id) for clip in own]
+        row = {"path": sound.name, "source_id": source_id, "clips": len(own)}
+        row |= {name: found[name] for name in ("duration", "speech", "short", "error")}
+        rows.append(row | {"repeated": len(found["clips"]) - len(own)})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / RECORDINGS_FILE, RECORDING_COLUMNS, rows)
+    write_csv(folder / CLIPS_FILE, CLIP_COLUMNS, clips)
+    return rows
+
+
+def take_up(sound: Sound, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
+    """What a recording gave: noted by an earlier run, or found now and noted.
+
+    Args:
+        sound: the recording.
+        folder: of the clips.
+        detector: finds speech.
+        cut: the limits.
+
+    Returns:
+        As `slice_recording`, and content: a hash of the file's, or its name where there is none.
+    """
+    try:
+        with Path(sound.path).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return NOTHING | {"content": sound.name, "error": f"cannot be read: {error.strerror}"}
+    mark = hash_name(f"{content} {json.dumps(asdict(cut), sort_keys=True)}".encode())
+    note = folder / NOTES / f"{mark}.json"
+    if note.is_file():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if all(wav_path(folder, clip["id"]).is_file() for clip in found["clips"]):
+            return found
+    found = slice_recording(sound, folder, detector, cut) | {"content": content}
+    # A recording that cannot be read may be readable next time, with PyAV installed.
+    if found["error"] is None:
+        write_json(note, found)
+    return found
+
+
+def clip_row(clip: dict, source_id: str) -> dict:
+    """A row of clips.csv; five decimals of a second tell the sample."""
+    return {
+        "id": clip["id"],
+        "path": f"{WAVS}/{clip['id']}.wav",
+        "source_id": source_id,
+        "start": f"{clip['start']:.5f}",
+        "end": f"{clip['end']:.5f}",
+        "duration": f"{clip['end'] - clip['start']:.5f}",
+    }

@@ -1,0 +1,311 @@
+"""Annotation tasks for a crowd: clips to label, control tasks among them, an exam to pass first.
+
+The paper (section 3.3) asks of each annotator an exam passed with 80 %, and gives control tasks
+("honeypots") whose answer is known. Nobody may tell these from the others: every sound is written
+anew under a name drawn for the task, in the order of the tasks, and what is known of a task stands
+in a key file that stays at home.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableSoundError, count_frames
+from dusha_ser.collecting.balance import share_out
+from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
+from dusha_ser.collecting.label_studio import label_studio_config, label_studio_tasks
+from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import hash_name, whole_folder, write_csv, write_json, write_text
+from dusha_ser.tables import find_clips_table, read_table
+from dusha_ser.vocabulary import ANSWERS
+
+UPLOAD = "upload"
+KEY_FILE = "key.csv"
+KEY_COLUMNS = (
+    *("task", "kind", "label", "id", "duration", "source_id", "text", "speaker_emotion"),
+)
+SHOWN_COLUMNS = ("task", "audio")
+CLIP, CONTROL, EXAM = "clip", "control", "exam"
+CONTROL_SHARE = 0.1
+EXAM_SIZE = 20
+
+
+@dataclass
+class Item:
+    """A sound that becomes a task.
+
+    Attributes:
+        id: the hash of its wav.
+        path: of the file that it comes from.
+        duration: in seconds.
+        label: the known answer; "" for a clip to annotate.
+        source_id: speaker or podcast; "" where unknown.
+        text: what was said, "" where unknown.
+        speaker_emotion: what the speaker was asked to act, "" where nothing was.
+        kind: CLIP, CONTROL or EXAM.
+        task: the name that the annotators see.
+    """
+
+    id: str
+    path: Path
+    duration: float
+    label: str = ""
+    source_id: str = ""
+    text: str = ""
+    speaker_emotion: str = ""
+    kind: str = CLIP
+    task: str = ""
+
+
+def write_tasks(
+    source: Path,
+    known: Path | None,
+    output_dir: Path,
+    control_share: float = CONTROL_SHARE,
+    exam_size: int = EXAM_SIZE,
+    audio_url: str = "",
+    seed: int = 0,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, int]:
+    """Write the tasks, the exam and the key.
+
+    Args:
+        source: table of clips to annotate, or the folder of `slice`; the column path counts, and
+            source_id (or speaker), text and speaker_emotion where they are there.
+        known: table of clips whose answer is known, columns path and label; None: there are
+            neither control tasks nor an exam.
+        output_dir: gets upload/ (tasks.csv, exam.csv, the same for Label Studio, wavs/) and
+            key.csv.
+        control_share: of control tasks among the tasks, at least 0 and at most 0.5.
+        exam_size: number of exam tasks.
+        audio_url: what stands before wavs/TASK.wav in the tasks.
+        seed: of all random choices.
+        overwrite: whether tasks that are there may go, and their key with them.
+        quiet: no bars.
+
+    Returns:
+        Numbers of tasks by kind, and of repeated and unreadable clips.
+
+    Raises:
+        MissingInputError: if a table is not there.
+        WrongUseError: if a table is wrong, a known clip cannot be read, there are too few of
+            them, or output_dir is not empty.
+    """
+    if not 0 <= control_share <= 0.5:
+        raise WrongUseError(f"--control_share is {control_share}; it must be from 0 to 0.5")
+    if exam_size < 0:
+        raise WrongUseError(f"--exam_size is {exam_size}; it must be at least 0")
+    with whole_folder(output_dir, (KEY_FILE, UPLOAD), overwrite) as folder:
+        answered = read_known(known, quiet) if known else []
+        clips, broken, repeated = read_items(find_clips_table(source), quiet)
+        taken = {item.id for item in answered}
+        fresh = [clip for clip in clips if clip.id not in taken]
+        if not fresh:
+            raise WrongUseError(f"{source} has no clip to annotate that is readable and not known")
+        generator = secret_generator([*answered, *fresh], seed)
+        controls = math.ceil(len(fresh) * control_share / (1 - control_share)) if known else 0
+        exam, control = choose_known(answered, exam_size if known else 0, controls, generator)
+        order = mix_controls(fresh, control, generator)
+        name_tasks([*exam, *order], generator)
+        write_folder(folder, exam, order, audio_url, quiet)
+    return {
+        CLIP: len(fresh),
+        CONTROL: len(control),
+        EXAM: len(exam),
+        "repeated": repeated + len(clips) - len(fresh),
+        "unreadable": len(broken),
+    }
+
+
+def read_items(
+    table: Path, quiet: bool = False, label: bool = False
+) -> tuple[list[Item], list[tuple[str, str]], int]:
+    """Read the sounds of a table, each once, and what can be known of them.
+
+    Args:
+        table: with the column path, relative to the table's folder.
+        quiet: no bar.
+        label: whether the known answers are read, from a column label.
+
+    Returns:
+        The sounds, repeated ones once; the paths and errors of those that cannot be read; and how
+        many came again.
+
+    Raises:
+        MissingInputError: if there is no table.
+        WrongUseError: if it is no such table, or a label is none of the answers.
+    """
+    rows = read_table(table, ("path", "label") if label else ("path",))
+    items: dict[str, Item] = {}
+    broken = []
+    for number, row in enumerate(
+        tqdm(rows, unit="clip", desc=table.name, disable=True if quiet else None), start=2
+    ):
+        if label and row["label"] not in ANSWERS:
+            raise WrongUseError(
+                f"{table}, line {number} has the label {row['label']!r}; allowed are "
+                f"{', '.join(ANSWERS)}"
+            )
+        path = table.parent / row["path"]
+        try:
+            content = convert_clip(path)
+        except UnreadableSoundError as error:
+            broken.append((row["path"], str(error)))
+            continue
+        item = Item(
+            hash_name(content),
+            path,
+            count_frames(content) / SAMPLING_RATE,
+            row["label"] if label else "",
+            row.get("source_id") or row.get("speaker") or "",
+            row.get("text", ""),
+            row.get("speaker_emotion", ""),
+        )
+        first = items.setdefault(item.id, item)
+        if first.label != item.label:
+            raise WrongUseError(
+                f"{table}, line {number}: {row['path']} has the label {item.label}, and "
+                f"{first.label} in another line; keep one"
+            )
+    return list(items.values()), broken, len(rows) - len(broken) - len(items)
+
+
+def read_known(table: Path, quiet: bool = False) -> list[Item]:
+    """Read the clips whose answer is known; all of them must be readable."""
+    known, broken, _ = read_items(table, quiet, label=True)
+    if broken:
+        raise WrongUseError(
+            f"{table}: {broken[0][0]} {broken[0][1]} ({len(broken)} in all cannot be read); leave "
+            "it out"
+        )
+    return known
+
+
+def secret_generator(items: Iterable[Item], seed: int) -> np.random.Generator:
+    """A source of random numbers that only those can repeat who know the answers and the seed.
+
+    The code is public and the seed most often 0: drawn from it alone, the places of the control
+    tasks could be worked out by whoever sees the tasks. And each round of clips has an exam and
+    names of its own.
+    """
+    secret = "".join(sorted(f"{item.id}{item.label}" for item in items))
+    digest = hashlib.sha256(f"{seed} {secret}".encode()).digest()
+    return np.random.default_rng(list(digest))
+
+
+def choose_known(
+    known: Sequence[Item], exam_size: int, controls: int, generator: np.random.Generator
+) -> tuple[list[Item], list[Item]]:
+    """Share known clips between the exam and the control tasks, labels as evenly as they allow.
+
+    Args:
+        known: the clips.
+        exam_size: how many go to the exam.
+        controls: how many become control tasks; none is also in the exam.
+        generator: of random numbers.
+
+    Returns:
+        The exam and the control tasks.
+
+    Raises:
+        WrongUseError: if there are too few known clips.
+    """
+    if exam_size + controls > len(known):
+        raise WrongUseError(
+            f"there are {len(known)} clips with known answers; {exam_size} for the exam and "
+            f"{controls} control tasks are asked for: add more, or lower --exam_size or "
+            "--control_share"
+        )
+    left, parts = list(known), []
+    for kind, size in ((EXAM, exam_size), (CONTROL, controls)):
+        own = [[item for item in left if item.label == label] for label in ANSWERS]
+        shares = share_out([len(items) for items in own], size)
+        part = [
+            items[place]
+            for items, share in zip(own, shares, strict=True)
+            for place in generator.permutation(len(items))[:share]
+        ]
+        for item in part:
+            item.kind = kind
+        left = [item for item in left if item.kind == CLIP]
+        parts.append([part[place] for place in generator.permutation(len(part))])
+    return parts[0], parts[1]
+
+
+def mix_controls(
+    clips: Sequence[Item], controls: Sequence[Item], generator: np.random.Generator
+) -> list[Item]:
+    """Shuffle clips and put one control task at random into each of equal stretches of them.
+
+    So whoever does a page of neighbouring tasks meets about as many as anybody else.
+
+    Args:
+        clips: to annotate.
+        controls: whose answers are known.
+        generator: of random numbers.
+
+    Returns:
+        All of them, in the order of the tasks.
+    """
+    shuffled = [clips[place] for place in generator.permutation(len(clips))]
+    mixed: list[Item] = []
+    for number, control in enumerate(controls):
+        first, last = (len(shuffled) * place // len(controls) for place in (number, number + 1))
+        stretch = shuffled[first:last]
+        stretch.insert(int(generator.integers(len(stretch) + 1)), control)
+        mixed += stretch
+    return mixed if controls else shuffled
+
+
+def name_tasks(items: Sequence[Item], generator: np.random.Generator) -> None:
+    """Give each task a name that tells nothing."""
+    names: set[str] = set()
+    for item in items:
+        while not item.task or item.task in names:
+            item.task = generator.bytes(8).hex()
+        names.add(item.task)
+
+
+def write_folder(
+    folder: Path, exam: Sequence[Item], order: Sequence[Item], audio_url: str, quiet: bool
+) -> None:
+    """Write what is uploaded and the key; no sound keeps anything of the file it comes from."""
+    upload = folder / UPLOAD
+    items = [*exam, *order]
+    for item in tqdm(items, unit="task", desc="tasks", disable=True if quiet else None):
+        write_clip(upload, convert_clip(item.path), item.task)
+    for name, part in (("tasks", order), ("exam", exam)):
+        if part:
+            rows = [
+                {"task": item.task, "audio": f"{audio_url}{WAVS}/{item.task}.wav"} for item in part
+            ]
+            write_csv(upload / f"{name}.csv", SHOWN_COLUMNS, rows)
+            write_json(upload / f"{name}_label_studio.json", label_studio_tasks(rows))
+    write_text(upload / "label_studio_config.xml", label_studio_config())
+    write_csv(
+        folder / KEY_FILE,
+        KEY_COLUMNS,
+        [{name: getattr(item, name) for name in KEY_COLUMNS} for item in items],
+    )
+
+
+def read_key(folder: Path) -> dict[str, dict[str, str]]:
+    """What is known of each task.
+
+    Args:
+        folder: that `write_tasks` wrote.
+
+    Returns:
+        Rows of the key by the names of the tasks.
+
+    Raises:
+        MissingInputError: if there is no key.
+        WrongUseError: if it is none.
+    """
+    return {row["task"]: row for row in read_table(folder / KEY_FILE, KEY_COLUMNS)}

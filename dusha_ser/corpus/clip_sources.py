@@ -1,0 +1,213 @@
+"""The wav and feature files of clips: where they lie, what is wrong with them, what is in them."""
+
+import functools
+import io
+from tokenize import TokenError
+
+import numpy as np
+import pyarrow as pa
+import soundfile
+from tqdm.auto import tqdm
+
+from dusha_ser.archives.members import Member, Members
+from dusha_ser.audio.reading import SAMPLING_RATE, count_frames
+from dusha_ser.errors import WorkFailedError
+
+# Where a row's files lie: a file on disk, the first byte in it and the number of bytes.
+FILE_COLUMNS = ("file", "offset", "size")
+MISSING_COLUMNS = ("id", "split", "domain", "reason")
+# The published features: (1, bands, frames).
+MEL_BANDS = 64
+# From when on a progress bar is worth drawing, in seconds.
+PATIENCE = 2
+
+
+def locate_files(
+    rows: pa.Table, split: str, members: Members, input_features: bool, quiet: bool = True
+) -> tuple[pa.Table, list[dict]]:
+    """Find the wav and, if asked for, the features of each row, and leave out rows that lack them.
+
+    A domain without a single wav is one without audio (Dusha's podcasts): its rows stay, with
+    null audio. Podcast audio is what users collected themselves, so those rows stay as well.
+
+    Args:
+        rows: with id, domain, part and audio_path.
+        split: name for the list of missing clips.
+        members: all files.
+        input_features: whether each row needs features, or audio to compute them from.
+        quiet: no progress bar.
+
+    Returns:
+        The rows that stay, with FILE_COLUMNS for wav and npy, and the rows that don't.
+    """
+    ids, domains = rows["id"].to_pylist(), rows["domain"].to_pylist()
+    places = zip(ids, rows["part"].to_pylist(), rows["audio_path"].to_pylist(), strict=True)
+    description = f"Locating files of {split}"
+    wavs = [
+        find_wav(members, *place)
+        for place in tqdm(places, description, len(rows), delay=PATIENCE, disable=quiet)
+    ]
+    with_audio = {
+        domain for domain, wav in zip(domains, wavs, strict=True) if wav and domain != "podcast"
+    }
+    features = [members.get(f"features/{name}.npy") if input_features else None for name in ids]
+    missing, stays = [], np.ones(len(rows), bool)
+    for index, (name, domain, wav, npy) in enumerate(
+        zip(ids, domains, wavs, features, strict=True)
+    ):
+        reason = why_left_out(wav, npy, domain in with_audio, input_features)
+        if reason:
+            stays[index] = False
+            missing.append(dict(zip(MISSING_COLUMNS, (name, split, domain, reason), strict=True)))
+    rows = rows.drop_columns(["part", "audio_path"])
+    for prefix, files in {"wav": wavs, "npy": features}.items():
+        for column, values in file_columns(files).items():
+            rows = rows.append_column(f"{prefix}_{column}", values)
+    return rows.filter(pa.array(stays)), missing
+
+
+def find_wav(
+    members: Members, name: str, part: str | None, audio_path: str | None
+) -> Member | None:
+    """Return the member that holds a clip's audio, None where there is none."""
+    found = members.get(f"{part}/{audio_path}") if part and audio_path else None
+    return found or members.wav(name)
+
+
+def why_left_out(wav, npy, needs_wav: bool, needs_features: bool) -> str | None:
+    """Say why a row cannot stay, None if it can.
+
+    Args:
+        wav: the member with its audio, or None.
+        npy: the member with its features, or None.
+        needs_wav: whether the rows of its domain have audio.
+        needs_features: whether features were asked for.
+
+    Returns:
+        The reason, for people.
+    """
+    if needs_wav and wav is None:
+        return "no wav"
+    if needs_wav and not wav.size:
+        return "empty wav"
+    if needs_features and npy is None and (wav is None or not wav.size):
+        return "neither features nor wav"
+    return None
+
+
+def file_columns(files: list) -> dict[str, pa.Array]:
+    """Return where members lie as columns, null for those that are None."""
+    return {
+        "file": pa.array([file and file.path for file in files], pa.string()),
+        "offset": pa.array([file and file.offset for file in files], pa.int64()),
+        "size": pa.array([file and file.size for file in files], pa.int64()),
+    }
+
+
+def row_member(row: dict, prefix: str) -> Member | None:
+    """Return the member that a row's file columns describe, None where they are null.
+
+    Args:
+        row: a row of a plan.
+        prefix: "wav" or "npy".
+    """
+    path = row.get(f"{prefix}_file")
+    if path is None:
+        return None
+    return Member(f"{row['id']}.{prefix}", path, row[f"{prefix}_offset"], row[f"{prefix}_size"])
+
+
+def read_wav(member: Member) -> bytes:
+    """Read a recording as it lies and make sure that there is sound in it.
+
+    Args:
+        member: the recording.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: it is no sound file or holds no samples; the message is the reason.
+        WorkFailedError: the archive itself cannot be read.
+    """
+    content = member.read()
+    frames = count_frames(content)
+    if frames is None:
+        try:
+            frames = soundfile.info(io.BytesIO(content)).frames
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"unreadable wav ({error.error_string})") from error
+    if not frames:
+        raise ValueError("empty wav")
+    return content
+
+
+def load_features(member: Member) -> np.ndarray:
+    """Load published features.
+
+    Args:
+        member: an .npy file of float32, shape (1, 64, frames).
+
+    Returns:
+        float32 (frames, 64), dB.
+
+    Raises:
+        ValueError: it is something else; the message is the reason.
+        WorkFailedError: the archive itself cannot be read.
+    """
+    content = member.read()
+    try:
+        # Pickles could run code of whoever made the archive.
+        values = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError, TokenError) as error:
+        # Memory for the shape that a damaged header states; words that are no header at all.
+        raise ValueError(f"unreadable features ({error})") from error
+    if (
+        not isinstance(values, np.ndarray)
+        or values.dtype != np.float32
+        or values.ndim != 3
+        or values.shape[:2] != (1, MEL_BANDS)
+        or not values.shape[2]
+    ):
+        found = f"{getattr(values, 'dtype', type(values))} {getattr(values, 'shape', '')}"
+        raise ValueError(f"features are {found}, not float32 (1, {MEL_BANDS}, frames)")
+    if not np.isfinite(values).all():
+        raise ValueError("features hold NaN or infinity")
+    return np.ascontiguousarray(values[0].T)
+
+
+def compute_features(content: bytes) -> np.ndarray:
+    """Compute features from a recording; several channels are averaged, any rate is converted.
+
+    Args:
+        content: a sound file.
+
+    Returns:
+        float32 (frames, 64), dB.
+
+    Raises:
+        ValueError: there is no sound in it that can be used; the message is the reason.
+    """
+    try:
+        samples, sampling_rate = soundfile.read(io.BytesIO(content), always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"unreadable wav ({error.error_string})") from error
+    features = feature_extractor()(samples.mean(axis=1), sampling_rate, resample=True)
+    return np.asarray(features["input_features"][0])
+
+
+@functools.cache
+def feature_extractor():
+    """Return the feature extractor; here, because corpora without features need no PyTorch."""
+    try:
+        import torch
+
+        from feature_extraction_dusha import DushaFeatureExtractor
+    except ImportError as error:
+        raise WorkFailedError(
+            f"computing input_features needs PyTorch and Transformers ({error}): install them, "
+            "or fetch features.tar"
+        ) from error
+    # Processes share the cores already.
+    torch.set_num_threads(1)
+    return DushaFeatureExtractor(sampling_rate=SAMPLING_RATE)

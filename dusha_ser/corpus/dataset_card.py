@@ -1,0 +1,308 @@
+"""The dataset card: README.md of a dataset folder, made from what its shards tell of themselves."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCardData
+
+from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS, MANIFESTS, RAW
+from dusha_ser.corpus.parquet_folder import first_footer, lock_folder, read_footer
+from dusha_ser.errors import WrongUseError
+
+HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
+LICENSE = "Dusha's public licence with attribution, not that of this software"
+SUMMARY = (
+    "Dusha is the largest corpus of Russian emotional speech: some 300,000 clips, acted by a crowd "
+    "or cut from podcasts, with 1.7 million answers of annotators to what emotion they hear."
+)
+CITATION = """\
+@inproceedings{kondratenko2023hybrid,
+  title = {Hybrid Dataset for Speech Emotion Recognition in Russian Language},
+  author = {Kondratenko, Vladimir and Sokolov, Artem and Karpov, Nikolay and Kutuzov, Oleg and
+            Savushkin, Nikita and Minkin, Fyodor},
+  booktitle = {Interspeech},
+  year = {2023},
+}"""
+# Which configuration is read when none is named: the first of these that is there.
+DEFAULTS = ("crowd", "all")
+COLUMNS = {
+    "id": "hash of the clip",
+    "audio": "the recording as published, bytes and file name; null where none is published",
+    "input_features": "log-Mel spectrogram, (frames, 64), dB below the clip's loudest point, "
+    "100 frames a second",
+    "duration": "seconds",
+    "label": "the most probable emotion",
+    "labels": "all emotions that are probable enough",
+    "label_probabilities": "probability of each answer being the true one: {labels}",
+    "votes": "number of annotators who gave each answer: {labels}",
+    "text": "what was to be said (crowd)",
+    "speaker_emotion": "what the speaker was asked to act (crowd)",
+    "golden_emotion": "known answer of a control task, else null",
+    "source_id": "speaker or podcast",
+    "domain": "crowd or podcast",
+    "audio_path": "file name in the archive",
+    "annotator_emotion": "the answer",
+    "annotator_id": "who answered",
+}
+
+
+@dataclass
+class Prepared:
+    """What a folder holds of one configuration.
+
+    Args:
+        name: of the configuration.
+        shards: paths of each split's files.
+        footer: our entry of their footers.
+        features: the columns.
+    """
+
+    name: str
+    shards: dict[str, list[Path]]
+    footer: dict
+    features: datasets.Features
+
+    def column(self, split: str, name: str):
+        """Read one column of a split, without touching the audio."""
+        tables = [pq.read_table(path, columns=[name]) for path in self.shards[split]]
+        return [value for table in tables for value in table[name].to_pylist()]
+
+
+def find_prepared(folder: Path) -> list[Prepared]:
+    """Look what a dataset folder holds.
+
+    Args:
+        folder: the dataset folder.
+
+    Returns:
+        Its configurations, in their fixed order.
+    """
+    found = []
+    for name in CONFIGURATIONS:
+        paths = sorted((folder / name).glob("*.parquet"))
+        footer = first_footer(paths)
+        if footer is None:
+            continue
+        shards: dict[str, list[Path]] = {}
+        for file_name in footer["files"]:
+            shards.setdefault(file_name.split("-")[0], []).append(folder / name / file_name)
+        features = datasets.Features.from_arrow_schema(pq.read_schema(paths[0]))
+        found.append(Prepared(name, shards, footer, features))
+    return found
+
+
+def write_card(folder: str | os.PathLike) -> None:
+    """Write README.md, all of it or nothing.
+
+    Args:
+        folder: the dataset folder; at least one configuration is there.
+    """
+    folder = Path(folder)
+    with lock_folder(folder):
+        prepared = find_prepared(folder)
+        text = f"---\n{card_data(prepared).to_yaml()}\n---\n\n{card_text(prepared)}"
+        temporary = folder / ".README.md.incomplete"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / "README.md")
+
+
+def refuse_foreign_card(folder: str | os.PathLike) -> None:
+    """Raise a WrongUseError if a folder has a README.md that is not the card of our work."""
+    card = Path(folder) / "README.md"
+    if card.exists() and not find_prepared(Path(folder)):
+        raise WrongUseError(
+            f"{card} is no card of a prepared corpus and would be replaced: choose another "
+            "--output_dir, such as dusha"
+        )
+
+
+def default_name(names: list[str]) -> str:
+    """Choose the configuration that is read when none is named."""
+    return next((name for name in DEFAULTS if name in names), names[0])
+
+
+def card_data(prepared: list[Prepared]) -> DatasetCardData:
+    """Make the card's YAML, by which the stock `load_dataset` finds configurations and splits.
+
+    Args:
+        prepared: what the folder holds.
+
+    Returns:
+        The data.
+    """
+    data = DatasetCardData(
+        language=["ru"],
+        license="other",
+        license_name="dusha-public-license-with-attribution",
+        license_link=HOMEPAGE,
+        pretty_name="Dusha",
+        task_categories=["audio-classification"],
+        tags=["speech-emotion-recognition", "crowdsourcing"],
+        size_categories=[size_category(max(map(count_rows, prepared)))],
+    )
+    default = default_name([configuration.name for configuration in prepared])
+    infos, configurations = {}, {}
+    for configuration in prepared:
+        name = configuration.name
+        infos[name] = configuration_info(configuration)
+        configurations[name] = {
+            "data_files": [
+                {"split": split, "path": f"{name}/{split}-*"} for split in configuration.shards
+            ]
+        } | ({"default": True} if name == default else {})
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    MetadataConfigs(configurations).to_dataset_card_data(data)
+    return data
+
+
+def configuration_info(configuration: Prepared) -> datasets.DatasetInfo:
+    """Describe a configuration to the library: columns, rows and bytes of each split."""
+    splits = datasets.SplitDict()
+    for split, paths in configuration.shards.items():
+        splits[split] = datasets.SplitInfo(
+            name=split,
+            num_bytes=sum(read_footer(path)["bytes"] for path in paths),
+            num_examples=sum(pq.read_metadata(path).num_rows for path in paths),
+        )
+    paths = [path for paths in configuration.shards.values() for path in paths]
+    return datasets.DatasetInfo(
+        features=configuration.features,
+        config_name=configuration.name,
+        splits=splits,
+        download_size=sum(path.stat().st_size for path in paths),
+        dataset_size=sum(split.num_bytes for split in splits.values()),
+    )
+
+
+def count_rows(configuration: Prepared) -> int:
+    """Count the rows of all splits."""
+    return sum(
+        pq.read_metadata(path).num_rows for paths in configuration.shards.values() for path in paths
+    )
+
+
+def size_category(rows: int) -> str:
+    """Return the Hub's name for a number of rows.
+
+    Example:
+        >>> size_category(150352)
+        '100K<n<1M'
+    """
+    steps = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
+    return next((name for limit, name in steps if rows < limit), "1M<n<10M")
+
+
+def card_text(prepared: list[Prepared], path: str = "dusha") -> str:
+    """Write the card for people: counts, columns, how labels were made, licence, citation.
+
+    Args:
+        prepared: what the folder holds.
+        path: what to give to load_dataset.
+
+    Returns:
+        Markdown.
+    """
+    names = [configuration.name for configuration in prepared]
+    default = default_name(names)
+    sections = [
+        f"# Dusha\n\n{SUMMARY}",
+        "```python\nimport datasets\n\n"
+        f'dataset = datasets.load_dataset("{path}", "{default}")\n```',
+        "## Configurations\n\n" + "\n".join(f"- `{name}`: {DESCRIPTIONS[name]}" for name in names),
+        *(count_section(configuration) for configuration in prepared),
+        column_section(prepared),
+        "## How the labels were made\n\n"
+        + "\n\n".join(label_section(configuration) for configuration in prepared),
+        f"## Licence\n\nThe corpus has a licence of its own: {LICENSE}. See {HOMEPAGE}.",
+        f"## Citation\n\n```bibtex\n{CITATION}\n```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def count_section(configuration: Prepared) -> str:
+    """Count rows, hours and classes of each split."""
+    classes = configuration.features["label"].names if "label" in configuration.features else []
+    lines = [
+        table_row("split", "clips" if classes else "answers", "length", *classes),
+        "|" + " --- |" * (3 + len(classes)),
+    ]
+    for split in configuration.shards:
+        durations = configuration.column(split, "duration")
+        counts = Counter(configuration.column(split, "label")) if classes else {}
+        length = format_length(sum(filter(None, durations))) if classes else ""
+        per_class = (counts[number] for number in range(len(classes)))
+        lines.append(table_row(split, len(durations), length, *per_class))
+    return f"### {configuration.name}\n\n" + "\n".join(lines)
+
+
+def table_row(*cells) -> str:
+    """Return a line of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def format_length(seconds: float) -> str:
+    """Return a length as the paper's Table 2 gives it.
+
+    Example:
+        >>> format_length(679440)
+        '188 h 44 min'
+    """
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def column_section(prepared: list[Prepared]) -> str:
+    """Explain the columns of all configurations."""
+    rows = [table_row("column", "what it holds"), "| --- | --- |"]
+    for column, meaning in COLUMNS.items():
+        holders = [one for one in prepared if column in one.features]
+        if holders:
+            labels = ", ".join(holders[0].footer["options"]["labels"])
+            rows.append(table_row(f"`{column}`", meaning.format(labels=labels)))
+    return "## Columns\n\n" + "\n".join(rows)
+
+
+def label_section(configuration: Prepared) -> str:
+    """Say how the labels of a configuration came about, and what was left out."""
+    name, footer = configuration.name, configuration.footer
+    options = footer["options"]
+    if name == RAW:
+        return f"`{name}`: the answers as they were given, not aggregated."
+    parts = ", ".join(options["parts"])
+    if name in MANIFESTS:
+        text = f"`{name}`: clips and labels are those of the published experiment's manifest."
+    else:
+        known = " with control tasks' known answers as truth" if options["golden"] else ""
+        counts = footer["counts"]
+        left_out = ", ".join(
+            f"{counts[reason]} {meaning}"
+            for reason, meaning in {
+                "unsure": "below the threshold",
+                "other": "without a usable voice",
+                "control": "control tasks",
+            }.items()
+            if counts.get(reason)
+        )
+        text = (
+            f"`{name}`: one run of `{options['method']}` (at most {options['iterations']} "
+            f"iterations) over the answers of {parts}{known}; a clip has its most probable label, "
+            f"kept where the probability is at least {options['threshold']}. Of {counts['clips']} "
+            f"clips, left out were (a clip may count twice): {left_out or 'none'}."
+        )
+    if options["validation"]:
+        text += (
+            f" The validation split is {options['validation']:.0%} of train by whole speakers, "
+            "none of whom is left in train."
+        )
+    if footer["shared_sources"]:
+        text += (
+            f" Note that {footer['shared_sources']} speakers or podcasts are in both "
+            f"{'train or validation' if options['validation'] else 'train'} and test."
+        )
+    return text

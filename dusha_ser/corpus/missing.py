@@ -1,0 +1,69 @@
+"""Lists of what a prepared corpus lacks, beside it: missing audio and rows that were skipped."""
+
+import json
+import logging
+from pathlib import Path
+
+from dusha_ser.corpus.clip_sources import MISSING_COLUMNS
+from dusha_ser.storage import write_csv
+
+logger = logging.getLogger(__name__)
+
+MISSING_FILE = "missing_audio.csv"
+BAD_ROWS_FILE = "bad_rows.csv"
+# Each process notes what it finds in files of its own, which are gathered at the end.
+NOTE_PREFIX = ".missing-"
+
+
+def note_missing(folder: str | None, name: str, missing: list[dict]) -> None:
+    """Keep clips whose files are broken for `collect_lists`; without a folder, warn of each.
+
+    Args:
+        folder: of the unfinished result; None while streaming.
+        name: of this note, given once.
+        missing: clips with MISSING_COLUMNS.
+    """
+    if folder is None:
+        for clip in missing:
+            logger.warning("clip %(id)s of %(domain)s %(split)s: %(reason)s", clip)
+    elif missing:
+        Path(folder, f"{NOTE_PREFIX}{name}.json").write_text(json.dumps(missing))
+
+
+def collect_lists(folder: str, bad_rows: list[dict]) -> None:
+    """Gather the notes of all processes and write the lists.
+
+    Args:
+        folder: of the unfinished result.
+        bad_rows: rows of the archives that were skipped.
+    """
+    notes = sorted(Path(folder).glob(f"{NOTE_PREFIX}*.json"))
+    missing = [clip for note in notes for clip in json.loads(note.read_text())]
+    write_lists(folder, missing, bad_rows)
+    for note in notes:
+        note.unlink()
+
+
+def write_lists(folder: str | Path, missing: list[dict], bad_rows: list[dict]) -> None:
+    """Write what a result lacks beside it and warn with a count; nothing lacking, no files.
+
+    Args:
+        folder: of the result.
+        missing: clips with MISSING_COLUMNS.
+        bad_rows: rows of the archives that were skipped.
+    """
+    if missing:
+        missing = sorted(missing, key=lambda clip: (clip["split"], clip["id"]))
+        write_csv(Path(folder) / MISSING_FILE, MISSING_COLUMNS, missing)
+        logger.warning(
+            "%d clips have missing, empty or unreadable files and are listed in %s",
+            len(missing),
+            MISSING_FILE,
+        )
+    if bad_rows:
+        write_csv(Path(folder) / BAD_ROWS_FILE, list(bad_rows[0]), bad_rows)
+        logger.warning(
+            "%d rows of the archives were skipped and are listed in %s",
+            len(bad_rows),
+            BAD_ROWS_FILE,
+        )

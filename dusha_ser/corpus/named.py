@@ -1,0 +1,226 @@
+"""Data sets by a short name on the command line: prepared corpora, own tables, other corpora."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+
+from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
+from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
+from dusha_ser.errors import MissingInputError, WrongUseError
+
+SPELLINGS = (
+    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus), TABLE.csv or a folder with a "
+    f"folder a label (own recordings), or CORPUS=FOLDER (CORPUS is one of {', '.join(CORPORA)})"
+)
+REQUIRED_COLUMNS = ("id", "label")
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """Rows with a name.
+
+    Attributes:
+        name: as it was spelled, without the folders before the last.
+        rows: with id, label (a ClassLabel), audio or input_features, and, where they are known,
+            duration, source_id (the speaker) and domain.
+        folds: the fold of each row in the usual cross-validation of this corpus, (rows,); None
+            where it has none.
+    """
+
+    name: str
+    rows: datasets.Dataset
+    folds: list[str] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels in the order of their numbers."""
+        return tuple(self.rows.features["label"].names)
+
+    @property
+    def speakers(self) -> list[str] | None:
+        """The speaker of each row; None where any is not known."""
+        if "source_id" not in self.rows.column_names:
+            return None
+        speakers = list(self.rows["source_id"])
+        return None if any(speaker in (None, "") for speaker in speakers) else speakers
+
+    @property
+    def clips(self) -> set[str]:
+        """What tells clips apart across tables: their files, or domain and id."""
+        columns = self.rows.column_names
+        domains = self.rows["domain"] if "domain" in columns else [""] * len(self.rows)
+        keys = [f"{domain}/{name}" for domain, name in zip(domains, self.rows["id"], strict=True)]
+        if "audio" not in columns:
+            return set(keys)
+        files = self.rows.data.column("audio").combine_chunks().field("path").to_pylist()
+        # Bytes that were taken into a corpus keep only the name of their file. (Rows come straight
+        # from a table here: there are no chosen indices to follow.)
+        return {
+            file if file and Path(file).is_absolute() else key
+            for file, key in zip(files, keys, strict=True)
+        }
+
+    @property
+    def published_as(self) -> str | None:
+        """What results were published for: crowd or podcast of Dusha, iemocap, or None."""
+        if "domain" not in self.rows.column_names:
+            return None
+        domains = set(self.rows["domain"])
+        known = domains & {"crowd", "podcast", "iemocap"}
+        return known.pop() if len(domains) == len(known) == 1 else None
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of ids and labels: rows with the same one are the same test set."""
+        content = hashlib.sha256()
+        for name, label in zip(self.rows["id"], self.rows["label"], strict=True):
+            content.update(f"{name}\0{label}\0".encode())
+        return content.hexdigest()[:16]
+
+
+def named_rows(
+    spelling: str, split: str | None = None, allow_other_counts: bool = False
+) -> NamedRows:
+    """Find the rows that a spelling on the command line means.
+
+    Args:
+        spelling: FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]], TABLE.csv, a folder with a folder a
+            label, or CORPUS=FOLDER.
+        split: of a prepared corpus, where the spelling names none; None: all of its splits, and
+            an error where it has more than one.
+        allow_other_counts: whether another corpus may be incomplete.
+
+    Returns:
+        the rows.
+
+    Raises:
+        MissingInputError: if there is no such thing.
+        WrongUseError: if it is not what it should be.
+    """
+    corpus, equals, folder = spelling.partition("=")
+    if equals and corpus in CORPORA:
+        return corpus_rows(corpus, folder, allow_other_counts)
+    path = Path(spelling)
+    if path.is_file() or path.suffix in (".csv", ".tsv"):
+        return NamedRows(path.name, read_recordings(path))
+    # Hidden folders are other programs' business.
+    if path.is_dir() and not any(path.glob("[!.]*.parquet")) and not any(path.glob("*/*.parquet")):
+        return NamedRows(path.name, read_recordings(path))
+    return prepared_rows(spelling, split)
+
+
+def corpus_rows(corpus: str, folder: str | Path, allow_other_counts: bool = False) -> NamedRows:
+    """Rows of another corpus; arguments and errors as of `other_corpora.read_corpus`."""
+    recordings = read_corpus(corpus, folder, allow_other_counts)
+    rows = make_recordings(
+        [
+            {
+                "id": recording.id,
+                "path": recording.path,
+                "label": recording.label,
+                "speaker": recording.speaker,
+                "place": str(recording.path),
+            }
+            for recording in recordings
+        ],
+        list(CORPORA[corpus].counts),
+        domain=corpus,
+    )
+    folds = [recording.fold for recording in recordings]
+    return NamedRows(corpus, rows, None if None in folds else folds)
+
+
+def prepared_rows(spelling: str, split: str | None) -> NamedRows:
+    """Rows of a folder of Parquet files or of a data set on the Hub, as `datasets` reads them."""
+    name, configuration, named_split = split_spelling(spelling)
+    loaded = load_folder_or_hub(name, configuration)
+    wanted = named_split or split
+    if wanted is None and len(loaded) == 1:
+        wanted = next(iter(loaded))
+    if wanted not in loaded:
+        raise WrongUseError(
+            f"{spelling} has the splits {', '.join(loaded)}; name one as "
+            f"{name}:{configuration or 'default'}:{next(iter(loaded))}"
+        )
+    rows = loaded[wanted]
+    missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
+    if missing or not isinstance(rows.features["label"], datasets.ClassLabel):
+        raise WrongUseError(
+            f"{spelling} has the columns {', '.join(rows.column_names)}; it needs id and label "
+            "(a ClassLabel), and audio or input_features"
+        )
+    parts = [Path(name).name, configuration, wanted]
+    return NamedRows(":".join(part for part in parts if part), without_decoding(rows))
+
+
+def load_folder_or_hub(name: str, configuration: str | None) -> datasets.DatasetDict:
+    """Read a folder of Parquet files with its card, or a data set on the Hub.
+
+    The cache of `datasets` knows a local folder by its last name and its card alone, so a folder
+    that was prepared anew, or another one of the same name, may come out as the old one. A cache
+    of its own for each state of the files avoids that.
+
+    Args:
+        name: folder, or name on the Hub.
+        configuration: of it; None: its default.
+
+    Returns:
+        its splits.
+
+    Raises:
+        MissingInputError: if there is no such data set.
+        WrongUseError: if it cannot be read.
+    """
+    cache_dir = None
+    if Path(name).is_dir():
+        state = hashlib.sha256(str(Path(name).resolve()).encode())
+        for path in sorted(Path(name).glob("**/*.parquet")):
+            status = path.stat()
+            state.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        cache_dir = str(
+            Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{state.hexdigest()[:16]}"
+        )
+    try:
+        return datasets.load_dataset(name, configuration, cache_dir=cache_dir)
+    except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
+        raise MissingInputError(f"no data set {name!r}; allowed are {SPELLINGS}") from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:
+        told = " ".join(str(error).split())
+        raise WrongUseError(f"{name} cannot be read as a data set: {told}") from error
+
+
+def split_spelling(spelling: str) -> tuple[str, str | None, str | None]:
+    """Name, configuration and split of "NAME[:CONFIGURATION[:SPLIT]]".
+
+    Example:
+        >>> split_spelling("data/dusha:crowd:test"), split_spelling("user/dusha")
+        (('data/dusha', 'crowd', 'test'), ('user/dusha', None, None))
+    """
+    # A folder may hold a colon in its own name.
+    if Path(spelling).is_dir():
+        return spelling, None, None
+    name, *rest = spelling.split(":")
+    if len(rest) > 2:
+        raise WrongUseError(f"{spelling!r} has {len(rest)} colons; allowed are {SPELLINGS}")
+    configuration, split = [*rest, None, None][:2]
+    return name, configuration or None, split or None
+
+
+def without_decoding(rows: datasets.Dataset) -> datasets.Dataset:
+    """The rows with audio as bytes and path: `datasets` would ask for torchcodec to decode it."""
+    if isinstance(rows.features.get("audio"), datasets.Audio):
+        return rows.cast_column("audio", datasets.Audio(decode=False))
+    return rows
+
+
+def refuse_other_labels(parts: Sequence[NamedRows]) -> None:
+    """Raise a WrongUseError unless all rows have the same labels in the same order."""
+    for part in parts:
+        if part.labels != parts[0].labels:
+            raise WrongUseError(
+                f"{part.name} has the labels {', '.join(part.labels)} and {parts[0].name} "
+                f"{', '.join(parts[0].labels)}; they must be the same, in the same order"
+            )

@@ -1,0 +1,177 @@
+"""What can be asked of the corpus, the same in Python and on the command line."""
+
+import argparse
+from dataclasses import dataclass, field, fields
+
+from dusha_ser.errors import WrongUseError
+from dusha_ser.labels.aggregation import METHODS, THRESHOLD
+from dusha_ser.labels.answers import BAD_ROWS, check_labels
+from dusha_ser.labels.dawid_skene import ITERATIONS
+from dusha_ser.vocabulary import ANSWERS, OTHER, PARTS
+
+
+def split_list(value) -> tuple[str, ...]:
+    """Return a list of words, given as such or as text with commas.
+
+    Args:
+        value: str or sequence of str.
+
+    Returns:
+        The words, without blanks around them.
+
+    Example:
+        >>> split_list("angry, sad")
+        ('angry', 'sad')
+    """
+    words = value.split(",") if isinstance(value, str) else value
+    return tuple(str(word).strip() for word in words)
+
+
+@dataclass
+class CorpusOptions:
+    """How labels are made and what is kept; one field an option, with its help sentence.
+
+    Args:
+        method: aggregator, one of `labels.aggregation.METHODS`.
+        iterations: most iterations of the aggregator.
+        tolerance: rise of the loss, in nats an answer, below which Dawid-Skene stops.
+        threshold: least probability of a clip's label, above 0 and at most 1.
+        multi_threshold: least probability of each of a clip's `labels`; None: no such column.
+        golden: whether the known answers of control tasks count as their true labels.
+        keep_control: whether control tasks stay in the splits.
+        keep_other: whether clips labelled `other` stay in the splits.
+        labels: the answers that annotators could give, in the order of their numbers.
+        parts: parts of the corpus whose answers are read and aggregated together.
+        input_features: whether to add the log-Mel features, (frames, 64) in dB.
+        validation: share of train's clips that become a split of their own, by speaker.
+        bad_rows: "error" to stop at a row that cannot be read, "skip" to list it instead.
+    """
+
+    method: str = field(
+        default="dawid_skene",
+        metadata={"help": "how answers become labels", "choices": METHODS},
+    )
+    iterations: int = field(
+        default=ITERATIONS, metadata={"help": "most iterations of the aggregator"}
+    )
+    tolerance: float | None = field(
+        default=None,
+        metadata={
+            "help": "stop Dawid-Skene where its loss rises by less than this, in nats an answer; "
+            "0 takes all iterations (default: crowd-kit's 1e-5)",
+            "type": float,
+        },
+    )
+    threshold: float = field(
+        default=THRESHOLD,
+        metadata={"help": "keep clips whose most probable label has at least this probability"},
+    )
+    multi_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "add a column `labels` of all labels with at least this probability "
+            "(default: no such column)",
+            "type": float,
+        },
+    )
+    golden: bool = field(
+        default=False,
+        metadata={"help": "take the known answers of control tasks for their true labels"},
+    )
+    keep_control: bool = field(default=False, metadata={"help": "keep control tasks in the splits"})
+    keep_other: bool = field(
+        default=False, metadata={"help": f"keep clips labelled `{OTHER}` in the splits"}
+    )
+    labels: tuple[str, ...] = field(
+        default=ANSWERS,
+        metadata={
+            "help": "the answers that annotators could give, with commas",
+            "type": split_list,
+        },
+    )
+    parts: tuple[str, ...] = field(
+        default=PARTS,
+        metadata={
+            "help": "parts of the corpus to read and to aggregate together, with commas; leave "
+            "some out where you don't have their archives",
+            "type": split_list,
+        },
+    )
+    input_features: bool = field(
+        default=False,
+        metadata={
+            "help": "add the log-Mel features in dB, from features.tar where it is there, else "
+            "computed from the audio"
+        },
+    )
+    validation: float = field(
+        default=0.0,
+        metadata={"help": "share of train's clips to make a validation split of, by speaker"},
+    )
+    bad_rows: str = field(
+        default="error",
+        metadata={
+            "help": "stop at a row that cannot be read, or skip and list it",
+            "choices": BAD_ROWS,
+        },
+    )
+
+    def check_options(self) -> None:
+        """Bring lists to tuples and refuse what cannot be done.
+
+        Raises:
+            WrongUseError: naming the option, what came and what is allowed.
+        """
+        self.labels, self.parts = check_labels(split_list(self.labels)), split_list(self.parts)
+        if not self.parts or len(set(self.parts)) < len(self.parts) or set(self.parts) - set(PARTS):
+            raise WrongUseError(
+                f"parts is {','.join(self.parts)}: take one or more of {', '.join(PARTS)}, "
+                "each once"
+            )
+        # Their order is fixed: the first row of a clip is looked for in this order.
+        self.parts = tuple(part for part in PARTS if part in self.parts)
+        for option, allowed in {"method": METHODS, "bad_rows": BAD_ROWS}.items():
+            if getattr(self, option) not in allowed:
+                raise WrongUseError(
+                    f"{option} is {getattr(self, option)!r}: take one of {', '.join(allowed)}"
+                )
+        self._check_range("threshold", lambda value: 0 < value <= 1, "above 0 and at most 1")
+        self._check_range("multi_threshold", lambda value: 0 < value <= 1, "above 0 and at most 1")
+        self._check_range("validation", lambda value: 0 <= value < 1, "at least 0 and below 1")
+        self._check_range("iterations", lambda value: value >= 0, "at least 0")
+        self._check_range("tolerance", lambda value: value >= 0, "at least 0")
+
+    def _check_range(self, option: str, is_allowed, allowed: str) -> None:
+        value = getattr(self, option)
+        if value is not None and not is_allowed(value):
+            raise WrongUseError(f"{option} is {value}: it must be {allowed}")
+
+    def class_names(self) -> list[str]:
+        """Name the classes of the column `label`, in the order of their numbers.
+
+        Returns:
+            The labels, without `other` unless it is kept.
+        """
+        return [name for name in self.labels if name != OTHER or self.keep_other]
+
+    def as_dict(self) -> dict:
+        """Return the options by name, fit for JSON."""
+        return {
+            option.name: list(value) if isinstance(value, tuple) else value
+            for option in fields(CorpusOptions)
+            for value in [getattr(self, option.name)]
+        }
+
+
+def check_num_proc(num_proc: int | None) -> None:
+    """Raise a WrongUseError unless work can be shared among so many processes."""
+    if num_proc is not None and num_proc < 1:
+        raise WrongUseError(f"num_proc is {num_proc}: it must be at least 1")
+
+
+def name_and_checksum(text: str) -> tuple[str, str]:
+    """Split "ARCHIVE=KIND:HEX" of the command line."""
+    name, equals, checksum = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
+    return name, checksum

@@ -1,0 +1,263 @@
+"""Readers of other corpora of emotional speech as they are distributed, in Dusha's four emotions.
+
+Each reader takes the folder that the corpus was unpacked to and lists recordings with label and
+speaker, which the corpora keep in names (IEMOCAP in its evaluation files). Emotions beyond the four
+(fear, disgust, surprise, boredom, frustration) are left out. The numbers of recordings are checked:
+one lost line in a reader has halved a corpus before, and the published results with it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dusha_ser.errors import MissingInputError, WrongUseError
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class OtherRecording:
+    """One recording of another corpus.
+
+    Attributes:
+        id: unique in the corpus.
+        path: of the audio file.
+        label: one of Dusha's four emotions.
+        speaker: unique in the corpus.
+        fold: the part of the usual cross-validation that it belongs to; None where each study
+            makes its own.
+    """
+
+    id: str
+    path: Path
+    label: str
+    speaker: str
+    fold: str | None
+
+
+@dataclass(frozen=True)
+class OtherCorpus:
+    """What is known of a corpus.
+
+    Attributes:
+        title: its name as its authors write it.
+        layout: an example of a path in it.
+        counts: recordings of each of the four emotions in the whole corpus.
+        list_recordings: gives the recordings of a folder, in any order.
+        source: who published it, and under which licence.
+    """
+
+    title: str
+    layout: str
+    counts: dict[str, int]
+    list_recordings: Callable[[Path], Iterator[OtherRecording]]
+    source: str
+
+
+def read_corpus(
+    name: str, data_dir: str | Path, allow_other_counts: bool = False
+) -> list[OtherRecording]:
+    """List the recordings of a corpus that carry one of the four emotions.
+
+    Args:
+        name: one of `CORPORA`.
+        data_dir: the folder that the corpus was unpacked to.
+        allow_other_counts: go on where the numbers of recordings are not those of the corpus.
+
+    Returns:
+        the recordings in the order of their ids.
+
+    Raises:
+        WrongUseError: if there is no such corpus, or it is not complete.
+        MissingInputError: if the folder, or a file that the corpus names, is not there.
+    """
+    if name not in CORPORA:
+        raise WrongUseError(f"no corpus named {name!r}; known are {', '.join(CORPORA)}")
+    corpus, data_dir = CORPORA[name], Path(data_dir)
+    if not data_dir.is_dir():
+        raise MissingInputError(
+            f"no folder {data_dir}; give the one that {corpus.title} was unpacked to"
+        )
+    recordings: dict[str, OtherRecording] = {}
+    for recording in corpus.list_recordings(data_dir):
+        first = recordings.setdefault(recording.id, recording)
+        # Some copies of TESS and RAVDESS hold the whole corpus twice, one inside the other.
+        if first.path.stat().st_size != recording.path.stat().st_size:
+            raise WrongUseError(
+                f"{first.path} and {recording.path} have one name and differ in size; "
+                "keep the right one"
+            )
+    if not recordings:
+        raise MissingInputError(
+            f"no recordings of {corpus.title} in {data_dir}; they look like {corpus.layout}"
+        )
+    check_counts(corpus, data_dir, recordings.values(), allow_other_counts)
+    return sorted(recordings.values(), key=lambda recording: recording.id)
+
+
+def check_counts(corpus: OtherCorpus, data_dir: Path, recordings, allow_other_counts: bool) -> None:
+    """Raise WrongUseError where a corpus is not complete and nobody said that it may be so."""
+    found = Counter(recording.label for recording in recordings)
+    if found == corpus.counts or allow_other_counts:
+        return
+    told = ", ".join(f"{label} {found[label]} (of {n})" for label, n in corpus.counts.items())
+    raise WrongUseError(
+        f"{corpus.title} has {sum(corpus.counts.values()):,} recordings with the four emotions; "
+        f"{data_dir} has {found.total():,}: {told}. Unpack the corpus anew, or go on with what "
+        "is there by --allow_other_counts"
+    )
+
+
+def audio_files(data_dir: Path) -> Iterator[Path]:
+    """Audio files below a folder, without the "._NAME" companions that macOS leaves."""
+    for path in sorted(data_dir.rglob("*")):
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._"):
+            yield path
+
+
+def from_names(
+    pattern: str,
+    emotions: dict[str, str],
+    fold: Callable[[str], str | None] = lambda speaker: speaker,
+) -> Callable[[Path], Iterator[OtherRecording]]:
+    """A reader for a corpus whose file names carry emotion and speaker.
+
+    Args:
+        pattern: of "FOLDER/NAME" without its suffix, with the groups speaker and emotion; the
+            group id, where there is one, is the part that is unique within the speaker.
+        emotions: from the corpus' code of an emotion to one of the four.
+        fold: from speaker to fold; each speaker is one unless told otherwise.
+
+    Returns:
+        a function from folder to recordings.
+    """
+    compiled = re.compile(pattern)
+
+    def list_recordings(data_dir: Path) -> Iterator[OtherRecording]:
+        for path in audio_files(data_dir):
+            match = compiled.search(f"{path.parent.name}/{path.stem}")
+            if match is None or match["emotion"] not in emotions:
+                continue
+            speaker = match["speaker"]
+            name = f"{speaker}_{match['id']}" if "id" in compiled.groupindex else path.stem
+            yield OtherRecording(name, path, emotions[match["emotion"]], speaker, fold(speaker))
+
+    return list_recordings
+
+
+# A line such as "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]": the
+# majority's emotion, "xxx" where there is none. Single annotators' lines ("C-E2: Neutral; ()")
+# follow, and the head of the file names the columns after a "%".
+EVALUATION = re.compile(
+    r"^\[[\d.]+ - [\d.]+\]\s+"
+    r"(?P<id>Ses(?P<session>\d\d)[FM]_\w+_(?P<gender>[FM])\w+)\s+"
+    r"(?P<emotion>[a-z]{3})\s"
+)
+IEMOCAP_EMOTIONS = {
+    "ang": "angry",
+    "sad": "sad",
+    "neu": "neutral",
+    "hap": "positive",
+    "exc": "positive",
+}
+
+
+def list_iemocap(data_dir: Path) -> Iterator[OtherRecording]:
+    """Turns of Session1..5/dialog/EmoEvaluation/*.txt with one of the four emotions.
+
+    Only the files of the folder itself count: those of its subfolders hold what single annotators
+    said. The letter after the dialog's name is the speaker; the one before it says who wore the
+    motion capture markers.
+    """
+    for evaluation in sorted(data_dir.glob("Session[1-5]/dialog/EmoEvaluation/Ses*.txt")):
+        session_dir = evaluation.parents[2]
+        # The release is ASCII but for comments of single annotators.
+        for line in evaluation.read_text(encoding="latin-1").splitlines():
+            match = EVALUATION.match(line)
+            if match is None or match["emotion"] not in IEMOCAP_EMOTIONS:
+                continue
+            path = session_dir / "sentences" / "wav" / evaluation.stem / f"{match['id']}.wav"
+            if not path.is_file():
+                raise MissingInputError(
+                    f"no file {path}, which {evaluation} names; unpack IEMOCAP_full_release anew"
+                )
+            yield OtherRecording(
+                id=match["id"],
+                path=path,
+                label=IEMOCAP_EMOTIONS[match["emotion"]],
+                speaker=f"Ses{match['session']}{match['gender']}",
+                fold=session_dir.name,
+            )
+
+
+CORPORA = {
+    "iemocap": OtherCorpus(
+        title="IEMOCAP",
+        layout="Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and "
+        "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+        # Happy (595) and excited (1,041) are one, as in the paper (section 2.1).
+        counts={"angry": 1103, "sad": 1084, "neutral": 1708, "positive": 1636},
+        list_recordings=list_iemocap,
+        source="Busso et al. 2008; on request from the University of Southern California",
+    ),
+    "ravdess": OtherCorpus(
+        title="RAVDESS",
+        layout="Actor_01/03-01-05-01-01-01-01.wav",
+        # Neutral (96) and calm (192) are one: calm is what Dusha's annotators would call neutral.
+        counts={"angry": 192, "sad": 192, "neutral": 288, "positive": 192},
+        # Sound only (03) and speech (01): the corpus also has films and songs.
+        list_recordings=from_names(
+            r"/03-01-(?P<emotion>\d\d)-\d\d-\d\d-\d\d-(?P<speaker>\d\d)$",
+            {"01": "neutral", "02": "neutral", "03": "positive", "04": "sad", "05": "angry"},
+            # Six folds of four actors in order, two women and two men each.
+            fold=lambda actor: str((int(actor) - 1) // 4 + 1),
+        ),
+        source="Livingstone and Russo 2018; CC BY-NC-SA 4.0",
+    ),
+    "emodb": OtherCorpus(
+        title="EmoDB",
+        layout="wav/03a01Wa.wav",
+        counts={"angry": 127, "sad": 62, "neutral": 79, "positive": 71},
+        # Speaker, text, emotion in German (Wut, Trauer, Freude), version.
+        list_recordings=from_names(
+            r"/(?P<speaker>\d\d)[ab]\d\d(?P<emotion>[A-Z])[a-z]$",
+            {"W": "angry", "T": "sad", "N": "neutral", "F": "positive"},
+        ),
+        source="Burkhardt et al. 2005; free to use",
+    ),
+    "crema_d": OtherCorpus(
+        title="CREMA-D",
+        layout="AudioWAV/1001_IEO_ANG_HI.wav",
+        counts={"angry": 1271, "sad": 1271, "neutral": 1087, "positive": 1271},
+        # 91 speakers: no usual folds.
+        list_recordings=from_names(
+            r"/(?P<speaker>\d{4})_[A-Z]{3}_(?P<emotion>[A-Z]{3})_(?:LO|MD|HI|XX?)$",
+            {"ANG": "angry", "SAD": "sad", "NEU": "neutral", "HAP": "positive"},
+            fold=lambda speaker: None,
+        ),
+        source="Cao et al. 2014; Open Database License",
+    ),
+    "savee": OtherCorpus(
+        title="SAVEE",
+        layout="AudioData/DC/a01.wav or DC_a01.wav",
+        counts={"angry": 60, "sad": 60, "neutral": 120, "positive": 60},
+        list_recordings=from_names(
+            r"(?:^|/)(?P<speaker>DC|JE|JK|KL)[/_](?P<id>(?P<emotion>[a-z]{1,2})\d\d)$",
+            {"a": "angry", "sa": "sad", "n": "neutral", "h": "positive"},
+        ),
+        source="Jackson and Haq 2014; on request, for research",
+    ),
+    "tess": OtherCorpus(
+        title="TESS",
+        layout="OAF_angry/OAF_back_angry.wav",
+        counts={"angry": 400, "sad": 400, "neutral": 400, "positive": 400},
+        # One file of the older actress is published as OA_bite_neutral.wav.
+        list_recordings=from_names(
+            r"/(?P<speaker>OA|YA)F?_(?P<id>[a-z]+_(?P<emotion>[a-z]+))$",
+            {"angry": "angry", "sad": "sad", "neutral": "neutral", "happy": "positive"},
+        ),
+        source="Pichora-Fuller and Dupuis 2020; CC BY-NC 4.0",
+    ),
+}

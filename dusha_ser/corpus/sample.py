@@ -1,0 +1,375 @@
+"""A small synthetic corpus, written as the four archives that Dusha is published in.
+
+It is for trying and testing: a source-filter synthesis makes voiced, speech-like sound whose
+pitch, energy, tempo and spectral tilt depend on the emotion, simulated annotators of different
+care answer, and everything after that goes through the same code as the real archives.
+
+    crowd.tar          crowd_train/raw_crowd_train.jsonl, crowd_train/wavs/HASH.wav, crowd_test/...
+    podcast.tar        podcast_train/raw_podcast_train.jsonl, podcast_test/...: no audio
+    features.tar       features/HASH.npy, float32 of shape (1, 64, frames), of all clips
+    paper_setups.tgz   paper_setups/crowd_large.jsonl, ..., paper_setups/test/crowd_test.jsonl, ...
+    truth.csv          hash_id, emotion: what the sound was made to be (not published with Dusha)
+    annotators.csv     annotator_id, kind: how each simulated annotator answers (nor is this)
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from dusha_ser.corpus.sample_voice import SAMPLING_RATE, Voice, draw_voice, speak, wordless
+from dusha_ser.errors import WrongUseError
+
+EMOTIONS = ("angry", "sad", "neutral", "positive")
+ANSWERS = (*EMOTIONS, "other")
+# Share of the clips and mean clips a speaker; a speaker (or podcast) is in one part only.
+PARTS = {
+    "crowd_train": (0.68, 10),
+    "crowd_test": (0.2, 10),
+    "podcast_train": (0.07, 6),
+    "podcast_test": (0.05, 6),
+}
+DEFAULT_CLIPS = 480
+# Below it crowd_train has too few speakers to learn from.
+MINIMUM_CLIPS = 48
+OTHER_SHARE = 0.02
+CONTROL_SHARE = 0.04
+CONTROL_ANSWERS = 25
+# How often an actor means one emotion and listeners hear neutral speech.
+MISSED_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip before anybody has listened to it.
+
+    Args:
+        id: 32 hexadecimal digits.
+        part: the part of the corpus, a key of PARTS.
+        source_id: speaker or podcast.
+        intended: what the speaker was asked to act.
+        heard: the truth that annotators answer to, one of ANSWERS.
+        text: the syllables that are spoken, "" where there is no voice.
+        samples: (samples,) int16 at 16 kHz.
+    """
+
+    id: str
+    part: str
+    source_id: str
+    intended: str
+    heard: str
+    text: str
+    samples: np.ndarray
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLING_RATE
+
+
+def write_sample(
+    output_dir: str | os.PathLike, seed: int = 0, clips: int = DEFAULT_CLIPS, quiet: bool = False
+) -> Path:
+    """Write a synthetic corpus as the four published archives.
+
+    The same arguments give the same bytes. The folder appears when it is complete; archives of
+    the same names in an existing folder are replaced.
+
+    Args:
+        output_dir: the folder to write.
+        seed: of all random choices, at least 0.
+        clips: how many clips the four parts have together.
+        quiet: no progress bar.
+
+    Returns:
+        output_dir as a path.
+
+    Raises:
+        WrongUseError: too few clips, a negative seed, or output_dir is a file.
+    """
+    output_dir = Path(output_dir)
+    if clips < MINIMUM_CLIPS:
+        raise WrongUseError(
+            f"{clips} clips asked for; a sample has at least {MINIMUM_CLIPS}, "
+            "so that its four parts have enough speakers"
+        )
+    if seed < 0:
+        raise WrongUseError(f"seed {seed} given; it is a whole number of at least 0")
+    if output_dir.exists() and not output_dir.is_dir():
+        raise WrongUseError(f"{output_dir} is a file; name a folder for the archives")
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
+    try:
+        _write_archives(unfinished, seed, clips, quiet)
+        unfinished.chmod(0o755)  # mkdtemp's folders are for their owner only
+        _move(unfinished, output_dir)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return output_dir
+
+
+def _move(unfinished: Path, output_dir: Path) -> None:
+    try:
+        unfinished.rename(output_dir)
+    except OSError:
+        # The folder is there with files in it, or another process has just finished the same.
+        output_dir.mkdir(exist_ok=True)
+        for path in unfinished.iterdir():
+            path.replace(output_dir / path.name)
+
+
+def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
+    rng = np.random.default_rng([seed, 1])
+    crowd = draw_annotators(rng, max(CONTROL_ANSWERS + 5, clips // 12), seed)
+    rows: dict[str, list[dict]] = {part: [] for part in PARTS}
+    manifest: dict[str, list[dict]] = {part: [] for part in PARTS}
+    truth = []
+    with ExitStack() as stack:
+        extractor = stack.enter_context(_feature_extractor())
+        crowd_tar, podcast_tar, features_tar = (
+            stack.enter_context(tarfile.open(folder / name, "w"))
+            for name in ("crowd.tar", "podcast.tar", "features.tar")
+        )
+        bar = tqdm(make_clips(seed, clips), total=clips, unit="clip", desc="sample", disable=quiet)
+        for clip in bar:
+            answers = list(answer(clip, crowd, rng))
+            rows[clip.part].extend(answers)
+            truth.append((clip.id, clip.heard))
+            if clip.heard != "other" and answers[0]["golden_emo"] != clip.heard:
+                manifest[clip.part].append(_manifest_row(clip, answers))
+            if clip.part.startswith("crowd"):
+                _add(crowd_tar, f"{clip.part}/wavs/{clip.id}.wav", _wav(clip.samples))
+            features = extractor(
+                clip.samples.astype(np.float32) / 32768,
+                sampling_rate=SAMPLING_RATE,
+                return_tensors="np",
+            )["input_features"]
+            _add(features_tar, f"features/{clip.id}.npy", _npy(features.transpose(0, 2, 1)))
+        for part, part_rows in rows.items():
+            # Answers come in over time, not clip by clip.
+            shuffled = [part_rows[i] for i in rng.permutation(len(part_rows))]
+            archive = crowd_tar if part.startswith("crowd") else podcast_tar
+            _add(archive, f"{part}/raw_{part}.jsonl", _jsonl(shuffled))
+    _write_manifests(folder / "paper_setups.tgz", manifest)
+    _write_csv(folder / "truth.csv", ("hash_id", "emotion"), truth)
+    people = ((annotator.id, annotator.kind) for annotator in crowd)
+    _write_csv(folder / "annotators.csv", ("annotator_id", "kind"), people)
+
+
+@contextmanager
+def _feature_extractor() -> Iterator:
+    # Here and not above: PyTorch takes seconds to import, --help and bad options need none.
+    import torch
+
+    from feature_extraction_dusha import DushaFeatureExtractor
+
+    threads = torch.get_num_threads()
+    # Clips this short take several threads longer than one, several times so on busy cores.
+    torch.set_num_threads(1)
+    try:
+        yield DushaFeatureExtractor()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def make_clips(seed: int, clips: int) -> Iterator[Clip]:
+    """Make the clips of a sample, one after another, part by part.
+
+    Args:
+        seed: of all random choices.
+        clips: how many clips the four parts have together.
+
+    Yields:
+        Clip; every part has every emotion, a few crowd clips have no usable voice.
+    """
+    counts = {part: max(len(EMOTIONS), round(clips * share)) for part, (share, _) in PARTS.items()}
+    counts["crowd_train"] += clips - sum(counts.values())
+    number = 0
+    for part, count in counts.items():
+        rng = np.random.default_rng([seed, 2, number])
+        voices = [draw_voice(rng) for _ in range(max(3, count // PARTS[part][1]))]
+        other = set(rng.choice(count, size=round(count * OTHER_SHARE), replace=False))
+        # Where clips are few, the first of them make sure of each emotion.
+        sure = len(EMOTIONS) if count < 5 * len(EMOTIONS) else 0
+        other -= set(range(sure))
+        for i in range(count):
+            speaker = int(rng.integers(len(voices)))
+            heard = "other" if i in other else None if i >= sure else EMOTIONS[i]
+            source = f"{part} {speaker}"
+            yield _make_clip(seed, number, part, source, voices[speaker], i, heard)
+            number += 1
+
+
+def _make_clip(
+    seed: int, number: int, part: str, source: str, voice: Voice, i: int, heard: str | None
+) -> Clip:
+    """Make the clip of a number; i is its place in its part, heard is drawn where it is None."""
+    rng = np.random.default_rng([seed, 3, number])
+    intended = EMOTIONS[i % len(EMOTIONS)]
+    if heard is None:
+        heard = "neutral" if rng.random() < MISSED_SHARE else intended
+    samples, text = wordless(rng) if heard == "other" else speak(rng, voice, heard)
+    return Clip(
+        id=_hash(f"clip {seed} {number}"),
+        part=part,
+        source_id=_hash(f"source {seed} {source}"),
+        intended=intended,
+        heard=heard,
+        text=text,
+        samples=np.round(samples * 32767).astype(np.int16),
+    )
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A simulated annotator.
+
+    Args:
+        id: 32 hexadecimal digits.
+        kind: "careful", "hasty" or "random".
+        confusion: (5, 5), in the order of ANSWERS: probability of each answer for each truth.
+    """
+
+    id: str
+    kind: str
+    confusion: np.ndarray
+
+
+def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Annotator]:
+    """Draw annotators: of fifteen nine are careful, five hasty, and one answers at random.
+
+    Args:
+        rng: source of the random numbers.
+        count: how many.
+        seed: names them.
+
+    Returns:
+        list of Annotator.
+    """
+    crowd = []
+    for i in range(count):
+        kind = "random" if i % 15 == 14 else "hasty" if i % 3 == 2 else "careful"
+        low, high = {"careful": (0.8, 0.97), "hasty": (0.5, 0.7), "random": (0.2, 0.2)}[kind]
+        right = rng.uniform(low, high)
+        confusion = np.full((5, 5), 0.2)
+        for truth in range(5 if kind != "random" else 0):
+            # Doubt ends in "neutral" more often than elsewhere, and seldom in "other".
+            wrong = rng.dirichlet([2, 2, 3, 2, 0.3])
+            wrong[truth] = 0
+            confusion[truth] = (1 - right) * wrong / wrong.sum()
+            confusion[truth, truth] = right
+        crowd.append(Annotator(_hash(f"annotator {seed} {i}"), kind, confusion))
+    return crowd
+
+
+def answer(clip: Clip, crowd: list[Annotator], rng: np.random.Generator) -> Iterator[dict]:
+    """Let four to seven annotators answer, or 25 where the clip is a control task.
+
+    Args:
+        clip: what they hear.
+        crowd: those who may be asked.
+        rng: source of the random numbers.
+
+    Yields:
+        one row for each answer, with the published field names; NaN where nothing is known.
+    """
+    control = clip.heard != "other" and rng.random() < CONTROL_SHARE
+    count = CONTROL_ANSWERS if control else int(rng.integers(4, 8))
+    podcast = clip.part.startswith("podcast")
+    for i in rng.choice(len(crowd), size=count, replace=False):
+        chances = crowd[i].confusion[ANSWERS.index(clip.heard)]
+        yield {
+            "hash_id": clip.id,
+            "audio_path": f"wavs/{clip.id}.wav",
+            "duration": clip.duration,
+            "annotator_emo": ANSWERS[rng.choice(5, p=chances)],
+            "golden_emo": clip.heard if control else float("nan"),
+            "speaker_text": float("nan") if podcast else clip.text,
+            "speaker_emo": float("nan") if podcast else clip.intended,
+            "source_id": clip.source_id,
+            "annotator_id": crowd[i].id,
+        }
+
+
+def _manifest_row(clip: Clip, answers: list[dict]) -> dict:
+    votes = [sum(row["annotator_emo"] == emotion for row in answers) for emotion in EMOTIONS]
+    label = int(np.argmax(votes))
+    return {
+        "id": clip.id,
+        "tensor": f"../features/{clip.id}.npy",
+        "wav_length": clip.duration,
+        "label": label,
+        "emotion": EMOTIONS[label],
+        "agreement": votes[label] / len(answers),
+    }
+
+
+def _write_manifests(path: Path, manifest: dict[str, list[dict]]) -> None:
+    def confident(*parts: str) -> list[dict]:
+        return [row for part in parts for row in manifest[part] if row["agreement"] > 0.5]
+
+    crowd = confident("crowd_train")
+    setups = {
+        "crowd_large": crowd,
+        "crowd_medium": crowd[::2],
+        "crowd_small": crowd[::4],
+        "crowd_unconfident": manifest["crowd_train"],
+        "podcast_large": confident("podcast_train"),
+        "dusha_large": confident("crowd_train", "podcast_train"),
+        "test/crowd_test": confident("crowd_test"),
+        "test/podcast_test": confident("podcast_test"),
+        "test/dusha_test": confident("crowd_test", "podcast_test"),
+    }
+    with (
+        path.open("wb") as file,
+        # The name and time of writing would stand in gzip's header.
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name, rows in setups.items():
+            published = [{k: v for k, v in row.items() if k != "agreement"} for row in rows]
+            _add(archive, f"paper_setups/{name}.jsonl", _jsonl(published))
+
+
+def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # its time and owner are 0 unless set
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def _jsonl(rows: list[dict]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _wav(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array, dtype=np.float32))
+    return file.getvalue()
+
+
+def _hash(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,334 @@
+"""Clips to splits: which rows a configuration holds, and with which labels."""
+
+import copy
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dusha_ser.archives.members import Members
+from dusha_ser.corpus.clip_sources import locate_files
+from dusha_ser.corpus.clips import cached_clips, parts_at_hand, raw_prefixes, read_raw
+from dusha_ser.corpus.configurations import (
+    AGGREGATED,
+    CLIP_COLUMNS,
+    DOMAINS,
+    MANIFESTS,
+    RAW,
+    RAW_COLUMNS,
+    SPLITS,
+)
+from dusha_ser.corpus.options import CorpusOptions
+from dusha_ser.corpus.validation import carve_validation
+from dusha_ser.errors import WrongUseError
+from dusha_ser.labels.aggregation import multi_labels, single_labels
+from dusha_ser.labels.answers import plain_text, read_manifest
+from dusha_ser.vocabulary import EMOTIONS, OTHER
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Plan:
+    """All that a configuration holds, before any audio is read.
+
+    Args:
+        splits: for each split its rows: metadata, then wav_file, wav_offset, wav_size and, where
+            features are asked for, npy_file, npy_offset, npy_size; null where there is no file.
+        missing: clips that are kept out because their files are missing or empty: id, split,
+            domain and reason.
+        bad_rows: rows of the archives that were skipped: file, line, field, value, reason.
+        counts: how many clips were left out, by reason.
+        shared_sources: speakers or podcasts of test that are in another split too.
+    """
+
+    splits: dict[str, pa.Table]
+    missing: list[dict] = field(default_factory=list)
+    bad_rows: list[dict] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    shared_sources: int = 0
+
+
+def needed_archives(name: str, options: CorpusOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name the archives that a configuration is made of.
+
+    Args:
+        name: the configuration.
+        options: its parts and whether it gets features.
+
+    Returns:
+        Those without which it cannot be made, and those to fetch in addition; names as in
+        `archives.find.ARCHIVES`.
+    """
+    domains = [
+        domain for domain in DOMAINS if any(part.startswith(domain) for part in options.parts)
+    ]
+    answers = tuple(f"{domain}.tar" for domain in domains)
+    if name in MANIFESTS:
+        own = tuple(f"{domain}.tar" for domain in domains if name.startswith((domain, "dusha")))
+        return ("paper_setups.tgz",), ("features.tar",) if options.input_features else own
+    # Podcasts have no audio to compute features from.
+    without_audio = options.input_features and "podcast" in AGGREGATED.get(name, ())
+    return answers, ("features.tar",) if without_audio else ()
+
+
+def needs_file(name: str, options: CorpusOptions, member: str) -> bool:
+    """Tell whether a file of the corpus can change what a configuration holds.
+
+    Args:
+        name: the configuration.
+        options: its parts and whether it gets features.
+        member: name of the file.
+
+    Returns:
+        Whether it can.
+    """
+    if member.startswith(raw_prefixes(options.parts)):
+        return True
+    if name == RAW:
+        return False
+    if member.startswith("features/"):
+        return options.input_features
+    if member.startswith("paper_setups/"):
+        stem = member.removeprefix("paper_setups/").split(".")[0]
+        return name in MANIFESTS and stem in (name, f"test/{MANIFESTS[name]}")
+    return member.endswith((".wav", ".WAV"))
+
+
+def make_plan(
+    name: str, members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool = False
+) -> Plan:
+    """Decide what a configuration holds.
+
+    Args:
+        name: one of CONFIGURATIONS.
+        members: all files of the corpus.
+        options: how labels are made and what is kept.
+        cache_dir: folder where aggregated labels are kept for the next configuration; None:
+            `dusha` in the Hugging Face cache.
+        quiet: no progress bars.
+
+    Returns:
+        The plan; what is left out of it is told by warnings.
+
+    Raises:
+        WrongUseError: a split would be empty, or the parts don't fit the configuration.
+        MissingInputError: files that the configuration needs are not there.
+    """
+    if name == RAW:
+        return plan_raw(members, options, quiet)
+    if name in MANIFESTS:
+        plan = plan_manifest(name, members, options, cache_dir, quiet)
+    else:
+        plan = plan_aggregated(name, members, options, cache_dir, quiet)
+    if options.validation:
+        plan.splits = carve_validation(plan.splits, options.validation)
+    for split, rows in plan.splits.items():
+        rows, missing = locate_files(rows, split, members, options.input_features, quiet)
+        plan.missing += missing
+        plan.splits[split] = rows
+    refuse_empty(name, plan)
+    count_shared_sources(plan)
+    return plan
+
+
+def plan_raw(members: Members, options: CorpusOptions, quiet: bool) -> Plan:
+    """Plan the configuration of one row an answer; arguments as in `make_plan`."""
+    answers, bad_rows = read_raw(members, options, quiet)
+    part = plain_text(answers["part"])
+    table = pa.table({column: plain_text(answers[column]) for column in RAW_COLUMNS})
+    table = table.append_column("domain", first_word(part))
+    splits = {
+        split: table.filter(pc.is_in(part, pa.array([f"{domain}_{split}" for domain in DOMAINS])))
+        for split in SPLITS
+        if any(name.endswith(split) for name in options.parts)
+    }
+    plan = Plan(splits, bad_rows=bad_rows)
+    refuse_empty(RAW, plan)
+    return plan
+
+
+def plan_aggregated(
+    name: str, members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool
+) -> Plan:
+    """Plan crowd, podcast or all; arguments as in `make_plan`."""
+    wanted = [part for part in options.parts if part.rsplit("_", 1)[0] in AGGREGATED[name]]
+    if not wanted:
+        raise WrongUseError(
+            f"configuration {name} holds none of the parts {', '.join(options.parts)}: "
+            f"add its own to the option parts, or take one of {', '.join(AGGREGATED)}"
+        )
+    clips, bad_rows = cached_clips(members, options, cache_dir, quiet)
+    clips = clips.filter(pc.is_in(clips["part"], pa.array(wanted)))
+    probabilities = matrix(clips["label_probabilities"])
+    found = single_labels(probabilities, options.threshold)
+    reasons = {"unsure": found < 0}
+    if not options.keep_other and OTHER in options.labels:
+        reasons[OTHER] = found == options.labels.index(OTHER)
+    if not options.keep_control:
+        reasons["control"] = pc.is_valid(clips["golden_emotion"]).to_numpy()
+    kept = ~np.logical_or.reduce(list(reasons.values()))
+    counts = {"clips": len(clips)} | {reason: int(which.sum()) for reason, which in reasons.items()}
+    renumber = number_classes(options)
+    columns = {
+        "id": clips["id"],
+        "duration": clips["duration"],
+        "label": pa.array(np.where(kept, renumber[found], -1)),
+    }
+    if options.multi_threshold is not None:
+        columns["labels"] = multi_label_column(probabilities, options)
+    columns |= {column: clips[column] for column in CLIP_COLUMNS}
+    columns |= {
+        "domain": first_word(clips["part"]),
+        "part": clips["part"],
+        "audio_path": clips["audio_path"],
+    }
+    table = pa.table(columns).filter(pa.array(kept))
+    splits = {
+        split: table.filter(pc.ends_with(table["part"], f"_{split}"))
+        for split in SPLITS
+        if any(part.endswith(split) for part in wanted)
+    }
+    return Plan(splits, bad_rows=bad_rows, counts=counts)
+
+
+def number_classes(options: CorpusOptions) -> np.ndarray:
+    """Return the class number of each label, int64 (labels,), -1 for labels that are no class."""
+    classes = options.class_names()
+    return np.array([classes.index(label) if label in classes else -1 for label in options.labels])
+
+
+def multi_label_column(probabilities: np.ndarray, options: CorpusOptions) -> pa.ListArray:
+    """List all classes of a clip that are probable enough.
+
+    Args:
+        probabilities: float64 (clips, labels).
+        options: the threshold and the labels.
+
+    Returns:
+        lists of int64 (clips,), ascending; an empty list where no class is probable enough.
+    """
+    renumber = number_classes(options)
+    chosen = multi_labels(probabilities, options.multi_threshold) & (renumber >= 0)
+    offsets = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))])
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.array(renumber[np.nonzero(chosen)[1]])
+    )
+
+
+def plan_manifest(
+    name: str, members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool
+) -> Plan:
+    """Plan a published experiment: its manifests fix ids and labels; arguments as in `make_plan`.
+
+    What the manifests lack is joined from the answers of the parts that are there, else null.
+    """
+    if options.multi_threshold is not None:
+        raise WrongUseError(
+            f"configuration {name} has the labels of its manifest, which are single: leave "
+            f"multi_threshold out, or take one of {', '.join(AGGREGATED)}"
+        )
+    parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
+    clips, bad_rows = None, []
+    if parts:
+        at_hand = copy.copy(options)
+        at_hand.parts = parts
+        clips, bad_rows = cached_clips(members, at_hand, cache_dir, quiet)
+    splits = {}
+    for split, manifest_name in {"train": name, "test": f"test/{MANIFESTS[name]}"}.items():
+        manifest = read_manifest(members, manifest_name)
+        splits[split] = join_clips(manifest, clips, len(options.labels), guess_domain(name))
+    return Plan(splits, bad_rows=bad_rows)
+
+
+def guess_domain(name: str) -> str | None:
+    """Return the domain that all rows of a manifest configuration have, None if they have two."""
+    return next((domain for domain in DOMAINS if name.startswith(domain)), None)
+
+
+def join_clips(
+    manifest: pa.Table, clips: pa.Table | None, label_count: int, domain: str | None
+) -> pa.Table:
+    """Give the rows of a manifest the metadata of their clips.
+
+    Args:
+        manifest: id, duration, label and emotion.
+        clips: as `make_clips` returns them; None where no answers are there.
+        label_count: length of the vectors.
+        domain: of rows without a clip.
+
+    Returns:
+        The rows in the manifest's order, null where there is no clip.
+    """
+    label = pc.index_in(plain_text(manifest["emotion"]), value_set=pa.array(EMOTIONS))
+    columns = {
+        "id": manifest["id"],
+        "duration": manifest["duration"],
+        "label": label.cast(pa.int64()),
+    }
+    if clips is None:
+        row = pa.nulls(len(manifest), pa.int64())
+        empty = {
+            "label_probabilities": pa.list_(pa.float64(), label_count),
+            "votes": pa.list_(pa.int32(), label_count),
+        }
+        found = {
+            column: pa.nulls(len(manifest), empty.get(column, pa.string()))
+            for column in (*CLIP_COLUMNS, "part", "audio_path")
+        }
+    else:
+        row = pc.index_in(manifest["id"], value_set=clips["id"].combine_chunks())
+        joined = clips.take(row)
+        found = {column: joined[column] for column in (*CLIP_COLUMNS, "part", "audio_path")}
+    domains = first_word(found["part"])
+    if domain is not None:
+        domains = pc.fill_null(domains, domain)
+    part, audio_path = found.pop("part"), found.pop("audio_path")
+    return pa.table(columns | found | {"domain": domains, "part": part, "audio_path": audio_path})
+
+
+def first_word(part: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the domain that the name of a part begins with, null for null."""
+    return pc.replace_substring_regex(part, "_.*", "")
+
+
+def matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of vectors, none of them null, as an array (rows, length)."""
+    flat = pc.list_flatten(column).to_numpy()
+    return flat.reshape(len(column), column.type.list_size)
+
+
+def refuse_empty(name: str, plan: Plan) -> None:
+    """Raise a WrongUseError if a split of a plan holds nothing."""
+    for split, rows in plan.splits.items():
+        if not len(rows):
+            left_out = ", ".join(f"{count} {reason}" for reason, count in plan.counts.items())
+            raise WrongUseError(
+                f"split {split} of configuration {name} would be empty "
+                f"({left_out or 'no rows'}, {len(plan.missing)} without their files): check the "
+                "archives, lower the threshold, or keep more (keep_control, keep_other)"
+            )
+
+
+def count_shared_sources(plan: Plan) -> None:
+    """Count the speakers of test that are in another split too, in place, and warn of them."""
+    others = [split for split in plan.splits if split != "test"]
+    if not others or "test" not in plan.splits:
+        return
+    known = pa.chunked_array(
+        [chunk for split in others for chunk in plan.splits[split]["source_id"].chunks], pa.string()
+    )
+    test = plan.splits["test"]["source_id"]
+    shared = pc.is_in(test, pc.unique(known).drop_null())
+    plan.shared_sources = len(pc.unique(test.filter(shared)))
+    if plan.shared_sources:
+        logger.warning(
+            "%d speakers or podcasts (source_id) are in both %s and test, with %d of test's "
+            "%d clips: results on test flatter a model that learns voices",
+            plan.shared_sources,
+            " or ".join(others),
+            pc.sum(shared).as_py(),
+            len(test),
+        )

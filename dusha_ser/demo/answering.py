@@ -1,0 +1,299 @@
+"""What the page asks: the answer for a file, and for a microphone while somebody speaks."""
+
+import contextlib
+import hashlib
+import importlib.util
+import queue
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from dusha_ser.audio.finding import Sound
+from dusha_ser.audio.reading import UnreadableSoundError, read_sound
+from dusha_ser.demo.waveform import Envelope
+from dusha_ser.inference.sound_files import FileClassifier, Settings, load_classifier
+from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
+
+# While somebody speaks, an answer comes each second: windows shorter than those of files.
+LIVE_WINDOW = 3.0
+LIVE_HOP = 1.0
+# Who has sent nothing for so long, in seconds, has left.
+SILENT = 60.0
+
+
+@dataclass
+class Answer:
+    """What there is to show of a recording.
+
+    Attributes:
+        labels: names of the labels.
+        prediction: the most probable one; None where there is no speech, or an error.
+        probabilities: of all labels, in their order; empty where there is no prediction.
+        segments: the windows of the timeline.
+        envelope: for the drawing.
+        error: why there is no answer; None where all went well.
+    """
+
+    labels: list[str]
+    prediction: str | None = None
+    probabilities: list[float] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    envelope: Envelope | None = None
+    error: str | None = None
+
+
+class Answerer:
+    """Answers for files as dusha predict does, and opens sessions for microphones.
+
+    Args:
+        settings: the model, windows and so on; `timeline` and `vad` are chosen for each file.
+        longest: the longest file that is taken, in seconds.
+        longest_live: the longest time at the microphone, in seconds.
+        speakers: the most visitors at their microphones at the same time.
+        device: where the model runs; None: a GPU if there is one.
+        trust_remote_code: whether code that came with the model may run.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it is no such model, or something must be installed for it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        longest: float = 3600,
+        longest_live: float = 300,
+        speakers: int = 50,
+        device: str | None = None,
+        trust_remote_code: bool = False,
+    ):
+        loaded = load_classifier(settings, device=device, trust_remote_code=trust_remote_code)
+        self.settings = loaded.settings
+        self.labels = loaded.labels
+        self.sampling_rate = loaded.sampling_rate
+        self.classify = _one_at_a_time(loaded.classify)
+        self.longest = longest
+        self.longest_live = longest_live
+        self.speakers = speakers
+        self.can_find_speech = importlib.util.find_spec("silero_vad") is not None
+        self._detectors: queue.SimpleQueue = queue.SimpleQueue()
+        self._sessions: weakref.WeakSet[LiveSession] = weakref.WeakSet()
+        self._sessions_lock = threading.Lock()
+
+    def answer_file(self, path: str | Path, vad: bool = False) -> Answer:
+        """Classify a sound file as a whole, and as a timeline.
+
+        Args:
+            path: any format and rate that dusha predict reads.
+            vad: whether to leave out what is not speech.
+
+        Returns:
+            the answers of `dusha predict FILE` and `dusha predict FILE --timeline`.
+        """
+        answer = Answer(self.labels, envelope=Envelope(self.sampling_rate))
+        try:
+            for block in read_sound(path, self.sampling_rate):
+                answer.envelope.push(block)
+                if answer.envelope.duration > self.longest:
+                    answer.error = (
+                        f"is longer than {self.longest / 60:g} minutes, the limit here; cut it, "
+                        "or classify it with dusha predict"
+                    )
+                    return answer
+        except UnreadableSoundError as error:
+            answer.error = str(error)
+            return answer
+        sound, classify = Sound("", str(path)), _Remembering(self.classify)
+        with self._detector(vad) as detector:
+            (whole,), windows = (
+                FileClassifier(
+                    replace(self.settings, timeline=timeline, vad=vad),
+                    classify,
+                    self.labels,
+                    self.sampling_rate,
+                    detector,
+                )([sound])[0]
+                for timeline in (False, True)
+            )
+        answer.error = whole["error"] or windows[0]["error"]
+        if answer.error is None and whole["prediction"] is not None:
+            answer.prediction = whole["prediction"]
+            answer.probabilities = list(whole["probabilities"].values())
+            answer.segments = [
+                Segment(
+                    row["start"],
+                    row["end"],
+                    row["prediction"],
+                    np.array(list(row["probabilities"].values())),
+                )
+                for row in windows
+            ]
+        return answer
+
+    def open_session(self, folder: str | Path) -> "LiveSession | None":
+        """Begin to listen to a microphone.
+
+        Args:
+            folder: for a file of what is heard.
+
+        Returns:
+            the session; None where as many visitors as may are at their microphones.
+        """
+        silent_since = time.monotonic() - SILENT
+        with self._sessions_lock:
+            speaking = [
+                one for one in self._sessions if not one.finished and one.heard_at > silent_since
+            ]
+            if len(speaking) >= self.speakers:
+                return None
+            session = LiveSession(self, Path(folder))
+            self._sessions.add(session)
+        return session
+
+    @contextlib.contextmanager
+    def _detector(self, wanted: bool) -> Iterator:
+        """A detector of speech, which remembers what it hears and so serves one file at a time."""
+        if not wanted:
+            yield None
+            return
+        from dusha_ser.audio.voice_activity import SpeechDetector
+
+        try:
+            detector = self._detectors.get_nowait()
+        except queue.Empty:
+            detector = SpeechDetector()
+        try:
+            yield detector
+        finally:
+            self._detectors.put(detector)
+
+
+class LiveSession:
+    """One visitor at the microphone: takes what the browser sends, and answers as it comes.
+
+    Args:
+        answerer: who knows the model.
+        folder: where the recording is kept until it is handed over.
+    """
+
+    def __init__(self, answerer: Answerer, folder: Path):
+        self.answerer = answerer
+        rate = answerer.sampling_rate
+        self.timeline = TimelineClassifier(
+            answerer.classify, answerer.labels, rate, LIVE_WINDOW, LIVE_HOP
+        )
+        self.envelope = Envelope(rate)
+        self.segments: list[Segment] = []
+        self.recording = folder / f"{secrets.token_hex(8)}.wav"
+        self.finished = False
+        self.heard_at = time.monotonic()
+        self._resampler: soxr.ResampleStream | None = None
+        self._old_rate = 0
+        # The page sends one piece after the other; others may send several at once.
+        self._lock = threading.Lock()
+        # 32-bit samples: who classifies the recording gets the answer that was given live.
+        self._file = soundfile.SoundFile(self.recording, "w", rate, 1, "FLOAT")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is taken."""
+        return self.envelope.duration >= self.answerer.longest_live
+
+    def push(self, samples: np.ndarray, rate: int) -> Answer:
+        """Take the next piece of the recording.
+
+        Args:
+            samples: (samples,) int16.
+            rate: their sampling rate, in Hz; the same for all pieces.
+
+        Returns:
+            the answer so far: its prediction is that of the last window.
+
+        Raises:
+            ValueError: if the rate changed.
+        """
+        self.heard_at = time.monotonic()
+        with self._lock:
+            if self._resampler is None:
+                self._old_rate = rate
+                self._resampler = soxr.ResampleStream(rate, self.answerer.sampling_rate, 1)
+            if rate != self._old_rate:
+                raise ValueError(f"its rate went from {self._old_rate} Hz to {rate} Hz")
+            if not self.finished:
+                self._take(self._resampler.resample_chunk(samples.astype(np.float32) / 2**15))
+            return self._answer()
+
+    def finish(self) -> Answer:
+        """Take the recording as ended; the answer is that for all of it."""
+        with self._lock:
+            if not self.finished:
+                self.finished = True
+                if self._resampler is not None:
+                    rest = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
+                    self._take(rest)
+                if self.envelope.duration:
+                    self.segments += self.timeline.finish()
+                self._file.close()
+            return self._answer()
+
+    def close(self) -> None:
+        """Forget the recording."""
+        with self._lock:
+            self.finished = True
+            self._file.close()
+            self.recording.unlink(missing_ok=True)
+
+    def _take(self, samples: np.ndarray) -> None:
+        left = self.answerer.longest_live - self.envelope.duration
+        samples = samples[: max(0, round(left * self.answerer.sampling_rate))]
+        self._file.write(samples)
+        self.envelope.push(samples)
+        self.segments += self.timeline.push(samples)
+
+    def _answer(self) -> Answer:
+        answer = Answer(self.answerer.labels, envelope=self.envelope, segments=self.segments)
+        if self.segments:
+            last = self.segments[-1]
+            answer.prediction = self.timeline.label if self.finished else last.label
+            answer.probabilities = (
+                self.timeline.probabilities if self.finished else last.probabilities
+            ).tolist()
+        return answer
+
+
+def _one_at_a_time(classify: Classify) -> Classify:
+    """Let visitors share the model batch by batch, so that memory does not grow with them."""
+    lock = threading.Lock()
+
+    def classify_alone(clips: list[np.ndarray]) -> np.ndarray:
+        with lock:
+            return classify(clips)
+
+    return classify_alone
+
+
+class _Remembering:
+    """Gives the answers of one file's clips again without asking the model again.
+
+    A long file's answer is the mean of the windows that its timeline shows, and a short file is
+    itself its only window.
+    """
+
+    def __init__(self, classify: Classify):
+        self.classify = classify
+        self._answers: dict[bytes, np.ndarray] = {}
+
+    def __call__(self, clips: list[np.ndarray]) -> np.ndarray:
+        keys = [hashlib.sha256(np.ascontiguousarray(clip)).digest() for clip in clips]
+        new = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in self._answers}
+        if new:
+            self._answers |= zip(new, self.classify(list(new.values())), strict=True)
+        return np.stack([self._answers[key] for key in keys])

@@ -1,0 +1,282 @@
+"""The page: what a visitor sees, and what happens when they do something."""
+
+import base64
+import html
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio
+import numpy as np
+
+from dusha_ser.demo.answering import Answer, Answerer, LiveSession
+from dusha_ser.demo.examples import write_examples
+from dusha_ser.demo.waveform import bilingual, clock, draw_timeline
+
+STYLE = Path(__file__).with_name("page.css")
+MICROPHONE = Path(__file__).with_name("microphone.js")
+# A browser's rates in Hz, and the longest piece of sound that it sends at once, in seconds.
+RATES = (8000, 192000)
+LONGEST_PIECE = 90
+# Files of visitors are looked through so often, and removed at that age, in seconds.
+CLEANING = 300
+KEPT = 3600
+TITLE = "Emotion in speech"
+ABOUT = """# Emotion in speech · <span lang="ru">Эмоции в речи</span>
+
+Choose a recording or speak: the model says which emotion a listener would hear."""
+LIMITS = """The answer is what listeners from one crowd would most likely say of such speech. It is
+not what somebody feels, and it is not fit to decide anything about a person. Recordings stay on
+the machine that runs this page and are deleted within about an hour."""
+EMPTY = "Nothing to show yet: choose a recording, an example, or speak."
+SPEAK = "Nothing to show yet: press Start and speak."
+LISTENING = "Listening. The first answer comes after three seconds of sound."
+NO_SPEECH = "No speech was found in this recording."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the page takes.
+
+    Attributes:
+        upload: the largest file, in megabytes.
+        queue: the most requests that wait.
+        files_at_once: files that are classified at the same time.
+        pieces_at_once: pieces from microphones that are classified at the same time.
+    """
+
+    upload: float = 100
+    queue: int = 100
+    files_at_once: int = 2
+    pieces_at_once: int = 4
+
+
+def build_page(answerer: Answerer, limits: Limits, folder: str | Path, model: str) -> gradio.Blocks:
+    """Build the page.
+
+    Args:
+        answerer: who answers.
+        limits: what is taken.
+        folder: for examples and recordings; it lives as long as the page.
+        model: the name to show of the model.
+
+    Returns:
+        the page, its queue set up, ready to be launched.
+    """
+    folder = Path(folder)
+    with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEANING, KEPT)) as page:
+        gradio.Markdown(ABOUT)
+        with gradio.Tabs():
+            with gradio.Tab("Recording"):
+                build_recording(answerer, limits, write_examples(folder / "examples"))
+            with gradio.Tab("Live"):
+                build_live(answerer, limits, folder)
+        gradio.Markdown(f"{LIMITS} Model: {html.escape(model)}.", elem_id="limits")
+
+    page.queue(max_size=limits.queue, default_concurrency_limit=1, api_open=False)
+    return page
+
+
+def build_recording(answerer: Answerer, limits: Limits, examples: dict[str, Path]) -> None:
+    """The part of the page that takes recordings, whole."""
+    with gradio.Row():
+        with gradio.Column(scale=1, min_width=320):
+            sound = gradio.Audio(
+                sources=["upload", "microphone"],
+                type="filepath",
+                label=f"Recording, up to {limits.upload:g} MB and {answerer.longest / 60:g} min",
+                editable=False,
+                buttons=[],
+                elem_id="recording",
+            )
+            take_uploads_only(sound)
+            vad = gradio.Checkbox(
+                label="Speech only: leave out silence and noise",
+                visible=answerer.can_find_speech,
+                elem_id="speech-only",
+            )
+            gradio.HTML('<h2 class="small">Examples, in a synthetic voice</h2>')
+            with gradio.Row(elem_id="examples"):
+                for name, path in examples.items():
+                    gradio.Button(name, size="sm", min_width=60).click(
+                        lambda path=path: str(path),
+                        None,
+                        sound,
+                        api_visibility="private",
+                        queue=False,
+                    )
+        with gradio.Column(scale=1, min_width=320):
+            bars = gradio.HTML(show_bars(None), elem_id="answer", elem_classes="answer")
+    timeline = gradio.HTML("", elem_id="timeline")
+
+    def classify(path: str | None, speech_only: bool = False):
+        if path is None:
+            return show_bars(None), ""
+        answer = answerer.answer_file(path, speech_only)
+        return show_bars(answer), show_timeline(answer)
+
+    gradio.on(
+        [sound.change, vad.change],
+        classify,
+        [sound, vad],
+        [bars, timeline],
+        api_name="classify",
+        concurrency_limit=limits.files_at_once,
+        trigger_mode="always_last",
+        show_progress_on=bars,
+    )
+
+
+def take_uploads_only(sound: gradio.Audio) -> None:
+    """Let an input take uploaded files only.
+
+    Gradio would also fetch any address that a request names, whatever lies there and however
+    large it is.
+    """
+    move = sound.async_move_resource_to_block_cache
+
+    async def move_upload(place: str | None) -> str | None:
+        if "://" in str(place):
+            raise gradio.Error("addresses are not fetched here; upload the file")
+        return await move(place)
+
+    sound.async_move_resource_to_block_cache = move_upload
+
+
+def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
+    """The part of the page that answers while somebody speaks."""
+    with gradio.Row():
+        with gradio.Column(scale=1, min_width=320):
+            microphone = gradio.HTML(
+                "",
+                html_template='<button type="button">Start</button> <span role="status"></span>'
+                f'<p class="hint">Up to {answerer.longest_live / 60:g} min at a time.</p>',
+                js_on_load=MICROPHONE.read_text(encoding="utf-8"),
+                elem_id="microphone",
+            )
+            recording = gradio.Audio(
+                label="What was heard",
+                type="filepath",
+                interactive=False,
+                visible=False,
+                buttons=["download"],
+                elem_id="heard",
+            )
+        with gradio.Column(scale=1, min_width=320):
+            bars = gradio.HTML(show_bars(None, SPEAK), elem_id="live-answer", elem_classes="answer")
+    timeline = gradio.HTML("", elem_id="live-timeline")
+    session = gradio.State(None, time_to_live=KEPT, delete_callback=lambda one: one and one.close())
+
+    def listen(live: LiveSession | None, event: gradio.EventData):
+        samples, rate, is_first, is_last = read_piece(event._data)
+        # What changes each time tells the browser that the next piece may come; words after it,
+        # that none may.
+        taken = secrets.token_hex(4)
+        if is_first:
+            if live is not None:
+                live.close()
+            live = answerer.open_session(folder)
+            if live is None:
+                said = f"As many speak now as may ({answerer.speakers}); try later."
+                return f"{taken}:{said}", None, show_bars(None, SPEAK), "", gradio.skip()
+        if live is None or live.finished:
+            return f"{taken}:This recording has ended.", live, *[gradio.skip()] * 3
+        try:
+            answer = live.push(samples, rate)
+        except ValueError as error:
+            is_last, taken = True, f"{taken}:The microphone was changed: {error}."
+        if not (is_last or live.is_full):
+            now = show_bars(answer, LISTENING, "Now: the last three seconds")
+            heard = gradio.Audio(value=None, visible=False) if is_first else gradio.skip()
+            return taken, live, now, show_timeline(answer, table=False), heard
+        if not is_last:
+            taken += ":The time is over."
+        answer = live.finish()
+        heard = answer.envelope.duration > 0
+        return (
+            taken,
+            live,
+            show_bars(answer, "Nothing was heard.", "All that was heard"),
+            show_timeline(answer),
+            gradio.Audio(value=str(live.recording) if heard else None, visible=heard),
+        )
+
+    def forget(live: LiveSession | None) -> None:
+        if live is not None and live.finished:
+            live.close()
+
+    microphone.piece(
+        listen,
+        session,
+        [microphone, session, bars, timeline, recording],
+        api_visibility="private",
+        concurrency_limit=limits.pieces_at_once,
+        trigger_mode="multiple",
+        show_progress="hidden",
+    )
+    # Gradio has a copy of the recording by then, which it removes in time.
+    recording.change(forget, session, None, api_visibility="private", queue=False)
+
+
+def read_piece(piece: object) -> tuple[np.ndarray, int, bool, bool]:
+    """Check what a browser sent of its microphone.
+
+    Args:
+        piece: a dictionary with samples (int16, little-endian, in base 64), their rate in Hz, and
+            whether they are the first or the last.
+
+    Returns:
+        (samples,) int16, the rate, whether they are the first, whether they are the last.
+
+    Raises:
+        gradio.Error: if it is anything else.
+    """
+    try:
+        rate = round(piece["rate"])
+        data = base64.b64decode(piece["samples"], validate=True)
+        if not RATES[0] <= rate <= RATES[1] or len(data) > 2 * rate * LONGEST_PIECE:
+            raise ValueError(f"{len(data)} bytes at {rate} Hz")
+        samples = np.frombuffer(data, dtype="<i2")
+        return samples, rate, piece["first"] is True, piece["last"] is True
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise gradio.Error(
+            f"a piece of sound has samples, rate, first and last: {error}", print_exception=False
+        ) from error
+
+
+def show_bars(answer: Answer | None, empty: str = EMPTY, title: str = "The whole recording") -> str:
+    """The probabilities as bars, or in words why there are none; as HTML.
+
+    Args:
+        answer: what to show; None: nothing is there yet.
+        empty: what to say in that case, or where there is no prediction yet.
+        title: what the probabilities are of.
+    """
+    if answer is not None and answer.error is not None:
+        return f'<p role="alert">This recording {html.escape(answer.error)}</p>'
+    if answer is None or answer.prediction is None:
+        said = NO_SPEECH if answer is not None and empty == EMPTY else empty
+        return f'<p role="status" class="hint">{html.escape(said)}</p>'
+    rows = "".join(
+        f'<tr data-label="{html.escape(label)}" data-probability="{value:.6f}">'
+        f'<th scope="row">{bilingual(label)}</th><td class="bar" aria-hidden="true">'
+        f'<i class="emotion-{number}" style="width:{value:.1%}"></i></td>'
+        f"<td>{value:.1%}</td></tr>"
+        for number, (label, value) in enumerate(
+            zip(answer.labels, answer.probabilities, strict=True)
+        )
+    )
+    number = answer.labels.index(answer.prediction)
+    return (
+        f'<div role="status"><h2 data-prediction="{html.escape(answer.prediction)}">'
+        f'<i class="chip emotion-{number}"></i>{bilingual(answer.prediction)}</h2></div>'
+        f"<table><caption>{html.escape(title)} ({clock(answer.envelope.duration)})</caption>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def show_timeline(answer: Answer, table: bool = True) -> str:
+    """The drawing of an answer, as HTML; nothing where there is an error."""
+    if answer.error is not None or not answer.envelope.duration:
+        return ""
+    return draw_timeline(answer.envelope, answer.segments, answer.labels, table)

@@ -1,0 +1,231 @@
+"""The drawing of a recording over time: its waveform, coloured by the emotion heard around it."""
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from dusha_ser.inference.timeline import Segment
+
+# Peaks are kept this far apart, in seconds, and drawn as at most so many lines.
+STEP = 0.02
+COLUMNS = 600
+# A recording whose loudest sample is below this is drawn as quiet as it is.
+QUIETEST = 0.02
+TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+MOST_TICKS = 9
+# Labels in English and Russian: Dusha's, and what other corpora call theirs.
+NAMES = {
+    "angry": "злость",
+    "sad": "грусть",
+    "neutral": "нейтрально",
+    "positive": "позитив",
+    "happy": "радость",
+    "calm": "спокойствие",
+    "fear": "страх",
+    "disgust": "отвращение",
+    "surprise": "удивление",
+    "other": "другое",
+}
+
+
+class Envelope:
+    """The peaks of a recording that comes piece by piece: what a drawing needs to know of it.
+
+    Args:
+        sampling_rate: of the samples, in Hz.
+        step: the time that one peak stands for, in seconds.
+
+    Example:
+        >>> envelope = Envelope(sampling_rate=4, step=0.5)
+        >>> envelope.push(np.array([0.5, -1.0, 0.25]))
+        >>> envelope.peaks().tolist(), envelope.duration
+        ([1.0, 0.25], 0.75)
+    """
+
+    def __init__(self, sampling_rate: int, step: float = STEP):
+        self.sampling_rate = sampling_rate
+        self.size = max(1, round(step * sampling_rate))
+        self._held = np.empty(0, dtype=np.float32)
+        self._peaks: list[np.ndarray] = []
+        self._samples = 0
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take the next samples, (samples,) in [-1, 1]."""
+        self._samples += len(samples)
+        held = np.concatenate([self._held, np.abs(samples)], dtype=np.float32)
+        whole = len(held) - len(held) % self.size
+        if whole:
+            self._peaks.append(held[:whole].reshape(-1, self.size).max(axis=1))
+        self._held = held[whole:]
+
+    @property
+    def duration(self) -> float:
+        """Length of the recording so far, in seconds."""
+        return self._samples / self.sampling_rate
+
+    def peaks(self) -> np.ndarray:
+        """The loudest sample of each step, (steps,) in [0, 1]."""
+        rest = [self._held.max(keepdims=True)] if len(self._held) else []
+        return np.concatenate([np.empty(0, dtype=np.float32), *self._peaks, *rest])
+
+
+def bilingual(label: str) -> str:
+    """A label in English and Russian, as HTML that tells a screen reader which is which.
+
+    Example:
+        >>> bilingual("sad")
+        'sad · <span lang="ru">грусть</span>'
+    """
+    russian = f' · <span lang="ru">{NAMES[label]}</span>' if label in NAMES else ""
+    return html.escape(label) + russian
+
+
+def clock(seconds: float) -> str:
+    """A time as people write it.
+
+    Example:
+        >>> clock(75.4), clock(3675)
+        ('1:15', '1:01:15')
+    """
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def emotions_over_time(
+    segments: Sequence[Segment], labels: Sequence[str], times: np.ndarray
+) -> np.ndarray:
+    """The label at each moment: that of the window whose middle is nearest.
+
+    Args:
+        segments: the windows, which may overlap and leave gaps.
+        labels: names of the labels.
+        times: (moments,) in seconds.
+
+    Returns:
+        (moments,) indices of labels; -1 where no window is.
+
+    Example:
+        >>> windows = [Segment(0, 4, "sad", None), Segment(2, 6, "angry", None)]
+        >>> emotions_over_time(windows, ["angry", "sad"], np.array([1, 3.5, 7])).tolist()
+        [1, 0, -1]
+    """
+    if not segments:
+        return np.full(len(times), -1)
+    starts = np.array([one.start for one in segments])
+    ends = np.array([one.end for one in segments])
+    distance = np.abs(times[:, None] - (starts + ends) / 2)  # (moments, windows)
+    distance[(times[:, None] < starts) | (times[:, None] > ends)] = np.inf
+    nearest = distance.argmin(axis=1)
+    numbers = np.array([labels.index(one.label) for one in segments])[nearest]
+    return np.where(np.isfinite(distance.min(axis=1)), numbers, -1)
+
+
+def draw_timeline(
+    envelope: Envelope, segments: Sequence[Segment], labels: Sequence[str], table: bool = True
+) -> str:
+    """Draw a recording over time.
+
+    Args:
+        envelope: of its samples.
+        segments: its windows, in order.
+        labels: names of the labels, in the order of their probabilities.
+        table: whether to write the windows as a table, too.
+
+    Returns:
+        HTML of a figure; colours come from the style sheet, as classes emotion-0, emotion-1, ...
+    """
+    duration = envelope.duration
+    columns = _columns(envelope.peaks())
+    times = (np.arange(len(columns)) + 0.5) * duration / max(1, len(columns))
+    emotions = emotions_over_time(segments, labels, times)
+    shares = [(np.mean(emotions == number), label) for number, label in enumerate(labels)]
+    said = ", ".join(
+        f"{label} {share:.0%}" for share, label in sorted(shares, reverse=True) if share
+    )
+    described = f"Waveform of {clock(duration)}. Share of the time: {said or 'no speech'}."
+    return (
+        '<figure class="timeline"><svg role="img" '
+        f'viewBox="0 0 {max(1, len(columns))} 100" preserveAspectRatio="none" '
+        f'aria-label="{html.escape(described)}">{_lines(columns, emotions)}</svg>'
+        f'<div class="band" aria-hidden="true">{_band(emotions, labels)}</div>'
+        f'<div class="axis" aria-hidden="true">{_axis(duration)}</div>'
+        f"<figcaption>{_legend(emotions, labels)}</figcaption>"
+        f"{_table(segments, labels) if table and segments else ''}</figure>"
+    )
+
+
+def _columns(peaks: np.ndarray) -> np.ndarray:
+    """The loudest peak of each line that is drawn, (lines,) relative to the loudest of all."""
+    group = max(1, -(-len(peaks) // COLUMNS))
+    padded = np.pad(peaks, (0, -len(peaks) % group))
+    columns = padded.reshape(-1, group).max(axis=1)
+    return columns / max(QUIETEST, columns.max(initial=0))
+
+
+def _lines(columns: np.ndarray, emotions: np.ndarray) -> str:
+    paths = []
+    for number in sorted(set(emotions.tolist())):
+        moves = "".join(
+            f"M{place + 0.5} {50 - 48 * height:.1f}v{max(1, 96 * height):.1f}"
+            for place, height in enumerate(columns)
+            if emotions[place] == number
+        )
+        paths.append(f'<path class="{_class(number)}" d="{moves}"/>')
+    return "".join(paths)
+
+
+def _class(number: int) -> str:
+    return "emotion-none" if number < 0 else f"emotion-{number}"
+
+
+def _band(emotions: np.ndarray, labels: Sequence[str]) -> str:
+    edges = [0, *(np.flatnonzero(np.diff(emotions)) + 1).tolist(), len(emotions)]
+    spans = []
+    for first, last in zip(edges, edges[1:], strict=False):
+        if first == last:
+            continue
+        number = int(emotions[first])
+        name = bilingual(labels[number]) if number >= 0 else ""
+        place = f"left:{first / len(emotions):.2%};width:{(last - first) / len(emotions):.2%}"
+        spans.append(f'<span class="{_class(number)}" style="{place}"><b>{name}</b></span>')
+    return "".join(spans)
+
+
+def _axis(duration: float) -> str:
+    if not duration:
+        return ""
+    step = next((one for one in TICKS if duration / one <= MOST_TICKS), TICKS[-1])
+    return "".join(
+        f'<span style="left:{moment / duration:.2%}">{clock(moment)}</span>'
+        # The last tick leaves room for its own text.
+        for moment in np.arange(0, duration * 0.97, step)
+    )
+
+
+def _legend(emotions: np.ndarray, labels: Sequence[str]) -> str:
+    names = [(number, bilingual(label)) for number, label in enumerate(labels)]
+    if (emotions < 0).any():
+        names.append((-1, 'no answer · <span lang="ru">нет ответа</span>'))
+    return "".join(
+        f'<span class="key"><i class="chip {_class(number)}"></i>{name}</span>'
+        for number, name in names
+    )
+
+
+def _table(segments: Sequence[Segment], labels: Sequence[str]) -> str:
+    head = "".join(f'<th scope="col">{bilingual(label)}</th>' for label in labels)
+    rows = "".join(
+        f'<tr data-label="{html.escape(one.label)}"><th scope="row">{one.start:.1f} to '
+        f"{one.end:.1f} s</th><td>{bilingual(one.label)}</td>"
+        + "".join(f"<td>{value:.1%}</td>" for value in one.probabilities)
+        + "</tr>"
+        for one in segments
+    )
+    return (
+        f"<details><summary>The {len(segments)} windows as a table</summary>"
+        '<div class="scroll" role="region" aria-label="Windows" tabindex="0"><table>'
+        '<thead><tr><th scope="col">window</th><th scope="col">emotion</th>'
+        f"{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
+    )

@@ -1,0 +1,142 @@
+"""Models from the shelf on any rows: probabilities of each clip, in the rows' own labels."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+from tqdm import tqdm
+
+from configuration_dusha import DushaConfig
+from dusha_ser.audio.reading import decode_audio
+from dusha_ser.corpus.named import NamedRows
+from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.evaluation.predictions import Predictions
+from dusha_ser.inference.classify import feature_classifier, torch_classifier
+
+BATCH_SIZE = 16
+DUSHA = DushaConfig.model_type
+
+
+def predict_rows(
+    model,
+    feature_extractor,
+    test_set: NamedRows,
+    batch_size: int | None = None,
+    quiet: bool = False,
+) -> Predictions:
+    """Give a model's probabilities of each row.
+
+    Args:
+        model: an AutoModelForAudioClassification in evaluation mode.
+        feature_extractor: the one that was saved with it.
+        test_set: the rows; their input_features are used where they have them and the model
+            reads them, else their audio.
+        batch_size: clips of like length that are classified at once; None: 16 for Dusha's models,
+            and 1 for others, whose answers padding may change.
+        quiet: whether to show no bar.
+
+    Returns:
+        predictions in the order of the rows.
+
+    Raises:
+        WrongUseError: if the model's labels are others than the rows', or rows have neither
+            audio nor features that the model reads.
+    """
+    columns = match_labels(model.config.id2label, test_set)
+    read, classify = row_reader(model, feature_extractor, test_set)
+    order = by_length(test_set.rows)
+    batch_size = batch_size or (BATCH_SIZE if model.config.model_type == DUSHA else 1)
+    probabilities = np.zeros((len(order), len(test_set.labels)))
+    bar = tqdm(total=len(order), unit="clip", desc=test_set.name, disable=quiet or None)
+    with bar:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            answers = classify([read(test_set.rows[int(row)]) for row in batch])
+            probabilities[batch] = answers[:, columns]
+            bar.update(len(batch))
+    # A model may know more labels than the test set has; the rest is shared out.
+    sums = probabilities.sum(axis=1, keepdims=True)
+    if not np.isfinite(sums).all() or not (sums > 0).all():
+        bad = test_set.rows[int(np.argmin(np.nan_to_num(sums[:, 0])))]["id"]
+        raise WorkFailedError(f"the model's probabilities of {bad!r} are no numbers")
+    return Predictions(
+        labels=test_set.labels,
+        ids=[str(name) for name in test_set.rows["id"]],
+        references=np.array(test_set.rows["label"], dtype=np.int64),
+        probabilities=probabilities / sums,
+        speakers=test_set.speakers,
+        folds=test_set.folds,
+    )
+
+
+def match_labels(id2label: dict[int, str], test_set: NamedRows) -> list[int]:
+    """The model's number of each of the test set's labels, by name."""
+    numbers = {label: number for number, label in id2label.items()}
+    missing = [label for label in test_set.labels if label not in numbers]
+    if missing:
+        raise WrongUseError(
+            f"the model knows {', '.join(numbers)} and not {', '.join(missing)}, which "
+            f"{test_set.name} has; use a model with the labels {', '.join(test_set.labels)}"
+        )
+    return [numbers[label] for label in test_set.labels]
+
+
+def row_reader(
+    model, feature_extractor, test_set: NamedRows
+) -> tuple[Callable[[dict], np.ndarray], Callable[[list[np.ndarray]], np.ndarray]]:
+    """How to read a row and how to classify what was read.
+
+    Returns:
+        a function from a row to its features (frames, mels) or samples, and one from a list of
+        these to probabilities (clips, labels).
+    """
+    columns = test_set.rows.column_names
+    if model.config.model_type == DUSHA and "input_features" in columns:
+        return read_features, feature_classifier(model, feature_extractor)
+    if "audio" not in columns or all(
+        audio is None or (audio["bytes"] is None and audio["path"] is None)
+        for audio in test_set.rows.select(range(min(3, len(test_set.rows))))["audio"]
+    ):
+        raise WrongUseError(
+            f"{test_set.name} has neither audio nor input_features that the model reads; Dusha's "
+            "podcasts are published as features only: prepare them with --input_features"
+        )
+
+    def read_audio(row: dict) -> np.ndarray:
+        if row["audio"] is None:
+            raise WrongUseError(
+                f"{test_set.name}: the clip {row['id']!r} has no audio; leave it out, or prepare "
+                "the corpus with --input_features"
+            )
+        return decode_audio(row["audio"], feature_extractor.sampling_rate)
+
+    return read_audio, torch_classifier(model, feature_extractor)
+
+
+def read_features(row: dict) -> np.ndarray:
+    """The features of a row, (frames, mels) float32."""
+    return np.asarray(row["input_features"], dtype=np.float32)
+
+
+def by_length(rows: datasets.Dataset) -> np.ndarray:
+    """Numbers of rows so that neighbours are of like length: little padding in a batch."""
+    if "duration" not in rows.column_names:
+        return np.arange(len(rows))
+    durations = [np.inf if value is None else value for value in rows["duration"]]
+    return np.argsort(durations, kind="stable")
+
+
+def model_names(models: Sequence[str]) -> dict[str, str]:
+    """From each model to a short name that no other of them has.
+
+    Example:
+        >>> model_names(["runs/small", "runs/large"])
+        {'runs/small': 'small', 'runs/large': 'large'}
+        >>> model_names(["a/model", "b/model"])
+        {'a/model': 'a/model', 'b/model': 'b/model'}
+    """
+    short = {model: Path(model).name for model in models}
+    if len(set(short.values())) == len(short):
+        return short
+    return {model: model for model in models}

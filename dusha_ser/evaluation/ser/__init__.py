@@ -1,0 +1,1 @@
+"""The metric, an `evaluate` module."""

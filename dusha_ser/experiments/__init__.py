@@ -1,0 +1,1 @@
+"""Several runs together: on given rows, and in folds."""

@@ -1,0 +1,116 @@
+"""Models from a folder or the Hub, and one line for people where there is none that can be used.
+
+Importing this takes as little as loading a model needs: programs that answer start with it.
+"""
+
+import contextlib
+import hashlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+import feature_extraction_dusha  # noqa: F401 - the same
+import modeling_dusha  # noqa: F401 - both make Transformers know our model type
+from dusha_ser.errors import MissingInputError, WrongUseError, first_line
+
+# What of a model folder decides its answers.
+MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
+
+
+def load_model(name: str, device: str | None = None, trust_remote_code: bool = False):
+    """Load a model and its feature extractor.
+
+    Args:
+        name: a model folder, or a name on the Hub.
+        device: "cpu", "cuda" and so on; None: a GPU if there is one.
+        trust_remote_code: whether code that came with the model may run; Dusha's needs none.
+
+    Returns:
+        the model in evaluation mode, and its feature extractor.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it is no audio classification model, or lacks weights or labels.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options = {"trust_remote_code": trust_remote_code}
+    with explained_errors(name):
+        model, report = AutoModelForAudioClassification.from_pretrained(
+            name, output_loading_info=True, **options
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(name, **options)
+    # Transformers draws what is missing at random. How often a normalisation was updated is
+    # of no matter to answers.
+    missing = [key for key in report["missing_keys"] if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise WrongUseError(
+            f"{name} lacks {len(missing)} weights, such as {min(missing)}, and would answer at "
+            "random: fetch it again whole, or train it first (`dusha train` --model_name_or_path)"
+        )
+    labels = model.config.id2label
+    if sorted(labels) != list(range(len(labels))) or len(set(labels.values())) < len(labels):
+        raise WrongUseError(
+            f"{name} has the labels {labels}; they must be different and numbered from 0 without "
+            "a gap: correct id2label in its config.json"
+        )
+    return model.to(device).eval(), extractor
+
+
+def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
+    """A short hash of the weights and settings of a model: what answers alike has the same one.
+
+    Args:
+        name: its folder or its name on the Hub.
+        trust_remote_code: as for `load_model`.
+
+    Returns:
+        16 hexadecimal digits of what is in the folder, or the commit on the Hub.
+
+    Raises:
+        MissingInputError: if there is no such model.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        with explained_errors(name):
+            config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        return str(config._commit_hash)
+    content = hashlib.sha256()
+    for pattern in MODEL_FILES:
+        for path in sorted(folder.glob(pattern)):
+            content.update(path.name.encode())
+            with path.open("rb") as file:
+                content.update(hashlib.file_digest(file, "sha256").digest())
+    return content.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def explained_errors(name: str) -> Iterator[None]:
+    """Turn what Transformers raises for a model that is not there, or is none, into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise MissingInputError(
+            f"no model {name!r}: {first_line(error)}; give a model folder (what `dusha train` or "
+            "dusha convert writes) or a name on the Hub"
+        ) from error
+    except (ValueError, KeyError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else None
+        raise WrongUseError(
+            f"{name} is no audio classification model: {reason or first_line(error)}"
+        ) from error
+    except pickle.UnpicklingError as error:
+        # The library's own message tells how to run that code all the same.
+        raise WrongUseError(
+            f"the weights of {name} are damaged, or hold more than weights, such as code, which is "
+            "never run here; take a model that is saved as safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise WrongUseError(
+            f"the weights of {name} are damaged, or those of another network: {first_line(error)}; "
+            "fetch it again"
+        ) from error

@@ -1,0 +1,321 @@
+"""The model outside PyTorch: one ONNX graph that needs nothing but ONNX Runtime.
+
+A graph reads either features, as DushaFeatureExtractor makes them, or waveforms, with the feature
+recipe inside. Its metadata hold all that a program needs to use it: labels, sampling rate, input.
+"""
+
+import copy
+import json
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.onnx_runtime import OUTPUTS, OnnxClassifier
+from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
+from modeling_dusha import as_positions, position_mask
+
+if TYPE_CHECKING:  # a graph runs without it, and importing it takes seconds
+    from modeling_dusha import DushaForAudioClassification
+# The newest that both torch's exporter is tested with and the oldest supported runtime reads.
+OPSET = 18
+# The first convolutions, which int8 leaves in floating point: the input of the first spans 80 dB,
+# and the second looks at four channels, where 8-bit kernels work on sixteen or more at once.
+KEPT_CONVOLUTIONS = 2
+
+
+class PooledAttention(nn.Module):
+    """Attention whose output is right in its mean over the positions, which is all the head reads.
+
+    The mean of the rows of weights times values is the mean row times the inputs, turned into a
+    value once: no product of all positions with all, but for the weights themselves.
+
+    Args:
+        attention: the model's.
+    """
+
+    def __init__(self, attention: nn.Module):
+        super().__init__()
+        self.attention = attention
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        return_weights: bool = False,
+    ) -> tuple[torch.Tensor, None]:
+        """Add to (batch, channels, mels, frames) what attention adds to a position on average."""
+        _, weights = self.attention(hidden_states, lengths, return_weights=True)
+        rows = weights.squeeze(1)
+        real = torch.ones_like(rows[:, :1])
+        if lengths is not None:
+            real = position_mask(hidden_states, lengths)[:, 0]
+        share = real / real.sum(2, keepdim=True) @ rows  # by a product: ONNX Runtime is faster so
+        mean = share @ as_positions(hidden_states)
+        added = self.attention.gamma * self.attention.value(mean)
+        return hidden_states + added.transpose(1, 2).unsqueeze(3), None
+
+
+class FeaturesToProbabilities(nn.Module):
+    """The network from features to logits and probabilities."""
+
+    input_names = ("input_features", "attention_mask")
+    dynamic_shapes = {  # noqa: RUF012 - read only
+        "input_features": {0: "batch", 1: "frames"},
+        "attention_mask": {0: "batch", 1: "frames"},
+    }
+
+    def __init__(self, model: "DushaForAudioClassification"):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor):
+        """Classify (batch, frames, mels) in dB, masked by (batch, frames)."""
+        logits = self.model(input_features, attention_mask).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        frames = torch.full((2, 300, self.model.config.num_mel_bins), -40.0)
+        return frames, torch.ones(2, 300, dtype=torch.int64)
+
+
+class OneLengthToProbabilities(FeaturesToProbabilities):
+    """The same without a mask, for batches of one length: about a quarter of the time is saved.
+
+    Masks stand between a convolution and what could be computed along with it.
+    """
+
+    input_names = ("input_features",)
+    dynamic_shapes = {"input_features": {0: "batch", 1: "frames"}}  # noqa: RUF012 - read only
+
+    def forward(self, input_features: torch.Tensor):
+        """Classify (batch, frames, mels) in dB."""
+        logits = self.model(input_features).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        return super().example_inputs()[:1]
+
+
+class WaveformToProbabilities(nn.Module):
+    """The feature recipe and the network, from waveforms to logits and probabilities.
+
+    The recipe is DushaFeatureExtractor's, written with what ONNX has for all lengths at once: the
+    Fourier transform is a product with its matrix, mirrored ends are computed indices. It is in
+    double precision for the reason given there.
+    """
+
+    input_names = ("waveform", "lengths")
+    dynamic_shapes = {  # noqa: RUF012 - read only
+        "waveform": {0: "batch", 1: "samples"},
+        "lengths": {0: "batch"},
+    }
+
+    def __init__(self, model: "DushaForAudioClassification", extractor: DushaFeatureExtractor):
+        super().__init__()
+        self.model = model
+        self.n_fft = extractor.n_fft
+        self.hop_length = extractor.hop_length
+        self.power_floor = extractor.power_floor
+        self.dynamic_range = extractor.dynamic_range
+        window, filters = window_and_filters(
+            extractor.n_fft,
+            extractor.feature_size,
+            extractor.min_frequency,
+            extractor.max_frequency,
+            extractor.sampling_rate,
+        )
+        # (n_fft, bins) each: rfft of the unit samples, under the window.
+        transform = torch.fft.rfft(torch.eye(self.n_fft, dtype=torch.float64) * window)
+        self.register_buffer("real", transform.real.contiguous())
+        self.register_buffer("imaginary", transform.imag.contiguous())
+        self.register_buffer("filters", filters)
+
+    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor):
+        """Classify (batch, samples), of which the first `lengths` (batch,) are each clip's own."""
+        features, mask = self.features(waveform, lengths)
+        logits = self.model(features, mask.to(torch.int64)).logits
+        return logits, logits.softmax(-1)
+
+    def features(self, waveform: torch.Tensor, lengths: torch.Tensor):
+        """Compute features (batch, frames, mels) in dB, and the mask (batch, frames) of them."""
+        batch, samples = waveform.shape
+        frames = 1 + samples // self.hop_length
+        starts = torch.arange(frames) * self.hop_length - self.n_fft // 2
+        index = starts.unsqueeze(1) + torch.arange(self.n_fft)  # (frames, n_fft)
+        own = lengths.view(-1, 1, 1)
+        period = (2 * (own - 1)).clamp(min=1)
+        around = torch.remainder(index.unsqueeze(0), period)
+        around = torch.where(around < own, around, period - around)
+        pieces = waveform.gather(1, around.flatten(1)).view(batch, frames, self.n_fft)
+
+        pieces = pieces.to(torch.float64)
+        power = (pieces @ self.real).square() + (pieces @ self.imaginary).square()
+        decibel = 10 * (power @ self.filters).clamp(min=self.power_floor).log10()
+        mask = torch.arange(frames) < 1 + lengths.unsqueeze(1) // self.hop_length
+        # No frame of padding may be the loudest: all of them count as the floor.
+        floor = 10 * float(np.log10(self.power_floor))
+        loudest = decibel.masked_fill(~mask.unsqueeze(2), floor).amax((1, 2), keepdim=True)
+        return (decibel - loudest).clamp(min=-self.dynamic_range).to(torch.float32), mask
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        return torch.full((2, 48000), 0.1), torch.tensor([48000, 31000])
+
+
+class OneLengthWaveformToProbabilities(WaveformToProbabilities):
+    """The same without lengths and masks, for batches of one length."""
+
+    input_names = ("waveform",)
+    dynamic_shapes = {"waveform": {0: "batch", 1: "samples"}}  # noqa: RUF012 - read only
+
+    def forward(self, waveform: torch.Tensor):
+        """Classify (batch, samples)."""
+        batch, samples = waveform.shape
+        lengths = torch.ones(batch, dtype=torch.int64) * samples
+        features, _ = self.features(waveform, lengths)
+        logits = self.model(features).logits
+        return logits, logits.softmax(-1)
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of a shape that tracing can generalise from."""
+        return super().example_inputs()[:1]
+
+
+def export(
+    model: "DushaForAudioClassification",
+    extractor: DushaFeatureExtractor,
+    path: str | Path,
+    waveform: bool = False,
+    one_length: bool = False,
+) -> None:
+    """Write a model as one ONNX file of dynamic batch and length.
+
+    Args:
+        model: the network.
+        extractor: the feature extractor that was saved with it.
+        path: file to write.
+        waveform: whether the graph reads waveforms, with the feature recipe inside, instead of
+            features.
+        one_length: whether the graph hides no padding, so that all clips of a batch must be of one
+            length; it is faster, and OnnxClassifier gives it clips one by one.
+
+    Raises:
+        WrongUseError: if waveforms are asked for and the extractor cuts off silence.
+    """
+    if waveform and extractor.trim_silence is not None:
+        raise WrongUseError(
+            "this model's features leave out silence (trim_silence), which a graph that reads "
+            "waveforms does not: leave out --waveform"
+        )
+    model = copy.deepcopy(model)
+    model.dusha.attention = PooledAttention(model.dusha.attention)
+    if waveform:
+        kind = OneLengthWaveformToProbabilities if one_length else WaveformToProbabilities
+        graph = kind(model, extractor).eval()
+    else:
+        graph = (OneLengthToProbabilities if one_length else FeaturesToProbabilities)(model).eval()
+    # The exporter says at length that two inputs share a dimension, which is what we want, and
+    # that a library for pictures is not installed.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            graph.example_inputs(),
+            input_names=list(graph.input_names),
+            output_names=OUTPUTS,
+            dynamic_shapes=graph.dynamic_shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    metadata = {
+        "labels": labels,
+        "sampling_rate": extractor.sampling_rate,
+        "input": graph.input_names[0],
+        "one_length": one_length,
+        "feature_extractor": extractor.to_dict(),
+    }
+    for name, value in metadata.items():
+        program.model.metadata_props[name] = json.dumps(value)
+    program.save(path)
+
+
+def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.ndarray]) -> None:
+    """Turn the convolutions of an exported model into 8-bit ones (static quantisation).
+
+    Weights get a scale for each channel; the ranges of activations are a mean of those that the
+    calibration clips give. Attention, head and feature recipe stay in floating point, and so do
+    the first two convolutions (KEPT_CONVOLUTIONS). It is faster only in graphs of one length,
+    where convolutions follow each other.
+
+    Args:
+        path: file that `export` wrote.
+        quantised_path: file to write.
+        clips: some tens of typical clips, each (samples,) in [-1, 1] at the model's rate.
+    """
+    own_path = list(sys.path)
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    # It adds a folder whose modules, metrics among them, hide those of an editable installation.
+    sys.path[:] = own_path
+
+    classifier = OnnxClassifier(path)
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.batches: Iterator = iter(clips)
+
+        def get_next(self):
+            clip = next(self.batches, None)
+            return None if clip is None else classifier.inputs([clip])
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        nodes = onnx.load(prepared, load_external_data=False).graph.node
+        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
+        quantization.quantize_static(
+            str(prepared),
+            str(quantised_path),
+            Reader(),
+            # The sums and bounds between convolutions, too: else each is turned to floats and back.
+            op_types_to_quantize=["Conv", "Add", "Clip"],
+            nodes_to_exclude=convolutions[:KEPT_CONVOLUTIONS],
+            per_channel=True,
+            # Seven bits a weight: where a processor has no instruction for 8-bit sums, those of
+            # two products of eight would overflow.
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            # Of the ranges that clips have, a moving average: one odd clip would coarsen all.
+            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.01},
+        )
+    copy_metadata(path, quantised_path)
+
+
+def copy_metadata(source: str | Path, target: str | Path) -> None:
+    """Give one ONNX file the metadata of another."""
+    import onnx
+
+    model = onnx.load(target)
+    known = {entry.key for entry in model.metadata_props}
+    for entry in onnx.load(source, load_external_data=False).metadata_props:
+        if entry.key not in known:
+            model.metadata_props.add(key=entry.key, value=entry.value)
+    onnx.save(model, target)

@@ -1,0 +1,134 @@
+"""Turn the weights that the paper's authors released into a model folder of Transformers."""
+
+import os
+import pickle
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from configuration_dusha import DushaConfig
+from dusha_ser.errors import MissingInputError, WrongUseError
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
+
+LAYER_PARTS = {"0": "convolution", "1": "normalization"}
+NARROW_BLOCK = {
+    "0.0": "depthwise_3x3.convolution",
+    "0.1": "depthwise_3x3.normalization",
+    "1": "project_1x1.convolution",
+    "2": "project_1x1.normalization",
+}
+EXPANDED_BLOCK = {
+    "0.0": "expand_1x1.convolution",
+    "0.1": "expand_1x1.normalization",
+    "1.0": "depthwise_3x3.convolution",
+    "1.1": "depthwise_3x3.normalization",
+    "2": "project_1x1.convolution",
+    "3": "project_1x1.normalization",
+}
+
+
+def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give the released weights our names.
+
+    Args:
+        released: the state dict of the paper's network.
+
+    Returns:
+        A state dict of DushaForAudioClassification.
+
+    Raises:
+        WrongUseError: if a name is none of the released network's.
+    """
+    converted = {}
+    for name, tensor in released.items():
+        if match := re.fullmatch(r"pooling\.0\.(query|key|value)\.weight", name):
+            # 1x1 convolutions over a flattened picture are linear maps. The released query is
+            # what is asked, the released key is who asks: the other way round than today.
+            ours = {"query": "key", "key": "query", "value": "value"}[match[1]]
+            converted[f"dusha.attention.{ours}.weight"] = tensor.squeeze(-1)
+        elif name == "pooling.0.gamma":
+            converted["dusha.attention.gamma"] = tensor
+        elif match := re.fullmatch(r"classifier\.(weight|bias)", name):
+            converted[name] = tensor
+        elif match := re.fullmatch(r"features\.(\d+)\.([01])\.(\w+)", name):
+            layer = "stem" if match[1] == "0" else "last_1x1"
+            converted[f"dusha.{layer}.{LAYER_PARTS[match[2]]}.{match[3]}"] = tensor
+        elif match := re.fullmatch(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)", name):
+            block = int(match[1]) - 1
+            expanded = f"features.{match[1]}.conv.3.weight" in released
+            layer = (EXPANDED_BLOCK if expanded else NARROW_BLOCK).get(match[2])
+            if layer is None:
+                raise WrongUseError(f"{name} is no weight of the released network's blocks")
+            converted[f"dusha.blocks.{block}.{layer}.{match[3]}"] = tensor
+        else:
+            raise WrongUseError(f"{name} is no weight of the released network")
+    return converted
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without running any code that the file may hold.
+
+    Args:
+        path: the file; tensors saved on a GPU are put on the CPU.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        MissingInputError: if there is no such file.
+        WrongUseError: if it holds anything but tensors by name.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"no such file: {path}; give the released weights (a .pt file)")
+    try:
+        released = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # The library's own message tells how to run that code all the same.
+        raise WrongUseError(
+            f"{path} is no PyTorch state dict, or holds more than tensors, such as code, which is "
+            "never run here; give the released weights alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
+        raise WrongUseError(f"{path} is no PyTorch state dict, or damaged: {error}") from error
+    if not isinstance(released, dict) or not all(
+        isinstance(tensor, torch.Tensor) for tensor in released.values()
+    ):
+        raise WrongUseError(f"{path} holds no tensors by name; give a state dict")
+    return released
+
+
+def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> None:
+    """Write the model folder whole or not at all.
+
+    Args:
+        released: the state dict of the paper's network.
+        output_dir: folder to make; it may exist if it is empty.
+
+    Raises:
+        WrongUseError: if the weights are not those of the published architecture, or the folder
+            holds something.
+    """
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise WrongUseError(f"{output_dir} exists and is not an empty folder; name another one")
+    model = DushaForAudioClassification(DushaConfig())
+    try:
+        model.load_state_dict(convert_checkpoint(released))
+    except RuntimeError as error:
+        raise WrongUseError(f"the weights do not fit the published network: {error}") from error
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
+    try:
+        model.save_pretrained(unfinished)
+        DushaFeatureExtractor().save_pretrained(unfinished)
+        # mkdtemp keeps others out; a finished folder has the rights of any other.
+        mask = os.umask(0)
+        os.umask(mask)
+        unfinished.chmod(0o777 & ~mask)
+        unfinished.replace(output_dir)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise

@@ -1,0 +1,388 @@
+"""From sound files to rows of answers: clips in batches of like length, long files in windows.
+
+A file that cannot be read becomes a row with its error. What a file's answer is does not depend on
+when it is asked for: the same list of files makes the same batches, so a run that was stopped and
+goes on writes what an undisturbed one writes.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dusha_ser.audio.finding import Sound
+from dusha_ser.audio.reading import UnreadableSoundError, read_sound
+from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.classify import torch_classifier
+from dusha_ser.inference.timeline import HOP, WINDOW, Classify, Segment, TimelineClassifier
+
+# The Dusha corpus has clips of up to 20 s; up to here a file is classified in one piece.
+WHOLE = 30.0
+BATCH_SIZE = 16
+# A group is read, classified and written together: so many files, or so many bytes of them.
+GROUP_FILES = 64
+GROUP_BYTES = 32 * 2**20
+# Clips that wait to be batched with others of their length: so many batches, or so many seconds.
+WAITING_BATCHES = 8
+WAITING_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the answers, apart from the files.
+
+    Attributes:
+        model: a model folder, a name on the Hub, or an .onnx file.
+        timeline: whether to give a row a window instead of a row a file.
+        window: length of a window, in seconds.
+        hop: from the start of a window to the start of the next, in seconds.
+        whole: the longest file that is classified in one piece where there is a row a file, in
+            seconds; a longer one gets the mean of its windows.
+        vad: whether to leave out what is not speech.
+        batch_size: clips that are classified at once; None: 16 for Dusha's models and 1 for
+            others, whose answers padding may change.
+    """
+
+    model: str
+    timeline: bool = False
+    window: float = WINDOW
+    hop: float = HOP
+    whole: float = WHOLE
+    vad: bool = False
+    batch_size: int | None = None
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a number is out of range."""
+        if not 0 < self.hop <= self.window:
+            raise WrongUseError(
+                f"--hop is {self.hop} s and --window {self.window} s; the hop must be over 0 and "
+                "at most the window"
+            )
+        if not 0 < self.whole < float("inf"):
+            raise WrongUseError(f"--whole is {self.whole} s; it must be a number over 0")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise WrongUseError(f"--batch_size is {self.batch_size}; it must be at least 1")
+
+
+class FileClassifier:
+    """Classifies groups of files.
+
+    Args:
+        settings: what to do.
+        classify: gives the probabilities (clips, labels) of clips, each (samples,).
+        labels: names of the labels, in the order of the probabilities.
+        sampling_rate: of the clips, in Hz.
+        detector: finds speech, a audio.voice_activity.SpeechDetector; None where all sound counts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        classify: Classify,
+        labels: Sequence[str],
+        sampling_rate: int,
+        detector=None,
+    ):
+        self.settings = settings
+        self.classify = classify
+        self.labels = list(labels)
+        self.sampling_rate = sampling_rate
+        self.detector = detector
+        self.batch_size = settings.batch_size or BATCH_SIZE
+        self.longest = settings.window if settings.timeline else settings.whole
+
+    def __call__(self, sounds: Sequence[Sound]) -> list[list[dict]]:
+        """Classify a group of files.
+
+        Args:
+            sounds: the files; batches are made of these alone.
+
+        Returns:
+            The rows of each file, at least one: id; start and end, or duration (and speech, where
+            silence is cut), in seconds; prediction; probabilities by label; error, None where all
+            went well. Without an answer, the values are None.
+        """
+        waiting = WaitingClips(self.classify, self.sampling_rate, self.batch_size, self.longest)
+        files = [self._file(number, sound, waiting) for number, sound in enumerate(sounds)]
+        waiting.flush()
+        return [self._rows(number, file, waiting) for number, file in enumerate(files)]
+
+    def _file(self, number: int, sound: Sound, waiting: "WaitingClips") -> "_File":
+        file = _File(sound.name)
+        try:
+            for offset, pieces in itertools.groupby(
+                self._pieces(sound, file), key=lambda piece: piece[0]
+            ):
+                self._part(file, (number, offset), (samples for _, samples in pieces), waiting)
+        except (UnreadableSoundError, ModelFailedError) as error:
+            file.error = str(error)
+        return file
+
+    def _pieces(self, sound: Sound, file: "_File") -> Iterator[tuple[int, np.ndarray]]:
+        """Read what is to be classified; pieces of one number (a first sample) belong together."""
+        if self.detector is None:
+            size = 0
+            for block in read_sound(sound.path, self.sampling_rate):
+                size += len(block)
+                file.duration = size / self.sampling_rate
+                yield 0, block
+            return
+        from dusha_ser.audio.voice_activity import SAMPLING_RATE, cut_spans
+
+        spans, file.duration = self.detector(read_sound(sound.path, SAMPLING_RATE))
+        file.speech = sum(end - start for start, end in spans)
+        if not spans:
+            return
+        blocks = read_sound(sound.path, self.sampling_rate)
+        for start, samples in cut_spans(blocks, spans, self.sampling_rate):
+            yield start if self.settings.timeline else 0, samples
+
+    def _part(self, file, key, blocks: Iterable[np.ndarray], waiting: "WaitingClips") -> None:
+        """Classify what belongs together: later in a batch if it is short, else in windows."""
+        blocks, held, size = iter(blocks), [], 0
+        for block in blocks:
+            held.append(block)
+            size += len(block)
+            if size > self.longest * self.sampling_rate:
+                break
+        else:
+            file.waiting.append((key, size))
+            waiting.add(key, np.concatenate(held))
+            return
+        timeline = TimelineClassifier(
+            lambda windows: checked_answers(self.classify, windows),
+            self.labels,
+            self.sampling_rate,
+            self.settings.window,
+            self.settings.hop,
+            self.batch_size,
+        )
+        segments = []
+        for block in itertools.chain(held, blocks):
+            segments += timeline.push(block)
+        segments += timeline.finish()
+        if not self.settings.timeline:
+            end = segments[-1].end
+            segments = [Segment(0.0, end, timeline.label, timeline.probabilities)]
+        offset = key[1] / self.sampling_rate
+        file.segments += [
+            Segment(offset + one.start, offset + one.end, one.label, one.probabilities)
+            for one in segments
+        ]
+
+    def _rows(self, number: int, file: "_File", waiting: "WaitingClips") -> list[dict]:
+        if file.error is None:
+            try:
+                for key, size in file.waiting:
+                    row = waiting.answer(key)
+                    start, end = key[1] / self.sampling_rate, (key[1] + size) / self.sampling_rate
+                    label = self.labels[int(np.argmax(row))]
+                    file.segments.append(Segment(start, end, label, row))
+            except ModelFailedError as error:
+                file.error = str(error)
+        if file.error is not None or not file.segments:
+            return [self._row(file, None)]
+        return [self._row(file, one) for one in sorted(file.segments, key=lambda one: one.start)]
+
+    def _row(self, file: "_File", segment: Segment | None) -> dict:
+        row = {"id": file.name}
+        if self.settings.timeline:
+            row["start"] = None if segment is None else round(segment.start, 3)
+            row["end"] = None if segment is None else round(segment.end, 3)
+        else:
+            row["duration"] = None if file.error is not None else round(file.duration, 3)
+            if self.settings.vad:
+                row["speech"] = None if file.error is not None else round(file.speech, 3)
+        row["prediction"] = None if segment is None else segment.label
+        row["probabilities"] = (
+            None
+            if segment is None
+            else {
+                # Around the sixth digit, an answer depends on what else was in its batch.
+                label: round(float(value), 6)
+                for label, value in zip(self.labels, segment.probabilities, strict=True)
+            }
+        )
+        return row | {"error": file.error}
+
+
+class _File:
+    """What is known so far of one file."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.duration = 0.0
+        self.speech = 0.0
+        self.error: str | None = None
+        self.segments: list[Segment] = []
+        self.waiting: list[tuple[tuple[int, int], int]] = []
+
+
+class ModelFailedError(RuntimeError):
+    """The model gave no answer to a clip; the message says why."""
+
+
+def checked_answers(classify: Classify, clips: list[np.ndarray]) -> np.ndarray:
+    """Classify clips and refuse answers that are no numbers; all failures are ModelFailedError."""
+    try:
+        answers = classify(clips)
+    except (RuntimeError, ValueError) as error:
+        raise ModelFailedError(f"the model failed: {' '.join(str(error).split())}") from error
+    if not np.isfinite(answers).all():
+        raise ModelFailedError("the model's probabilities are no numbers")
+    return answers
+
+
+class WaitingClips:
+    """Clips that are classified in batches of like length, once enough of them have come."""
+
+    def __init__(self, classify: Classify, sampling_rate: int, batch_size: int, longest: float):
+        self.classify = classify
+        self.batch_size = batch_size
+        # A batch of the longest clips takes no more memory than one of windows.
+        self.batch_samples = round(max(longest, batch_size * WINDOW) * sampling_rate)
+        self.most_samples = WAITING_SECONDS * sampling_rate
+        self._clips: list[tuple[object, np.ndarray]] = []
+        self._samples = 0
+        self._answers: dict[object, np.ndarray | ModelFailedError] = {}
+
+    def add(self, key: object, clip: np.ndarray) -> None:
+        """Take one clip (samples,) under a key of its own."""
+        self._clips.append((key, clip))
+        self._samples += len(clip)
+        enough = WAITING_BATCHES * self.batch_size
+        if len(self._clips) >= enough or self._samples >= self.most_samples:
+            self.flush()
+
+    def flush(self) -> None:
+        """Classify all clips that wait."""
+        clips = sorted(self._clips, key=lambda one: len(one[1]))
+        self._clips, self._samples = [], 0
+        first = 0
+        while first < len(clips):
+            last = first + 1
+            while (
+                last < len(clips)
+                and last - first < self.batch_size
+                and len(clips[last][1]) * (last - first + 1) <= self.batch_samples
+            ):
+                last += 1
+            self._classify(clips[first:last])
+            first = last
+
+    def _classify(self, batch: list[tuple[object, np.ndarray]]) -> None:
+        try:
+            rows = checked_answers(self.classify, [clip for _, clip in batch])
+        except ModelFailedError as error:
+            if len(batch) == 1:
+                self._answers[batch[0][0]] = error
+                return
+            # One clip must not spoil the others' answers.
+            for one in batch:
+                self._classify([one])
+            return
+        for (key, _), row in zip(batch, rows, strict=True):
+            self._answers[key] = row
+
+    def answer(self, key: object) -> np.ndarray:
+        """The probabilities (labels,) of a clip after a flush; raises its ModelFailedError."""
+        answer = self._answers[key]
+        if isinstance(answer, ModelFailedError):
+            raise answer
+        return answer
+
+
+def make_groups(sounds: Iterable[Sound]) -> Iterator[list[Sound]]:
+    """Cut a list of files into groups that are classified and written together.
+
+    Args:
+        sounds: the files.
+
+    Yields:
+        Up to 64 files, or 32 MB of them; the same list gives the same groups.
+    """
+    group: list[Sound] = []
+    size = 0
+    for sound in sounds:
+        path = Path(sound.path)
+        own = path.stat().st_size if path.is_file() else 0
+        if group and (len(group) == GROUP_FILES or size + own > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(sound)
+        size += own
+    if group:
+        yield group
+
+
+def load_classifier(
+    settings: Settings,
+    device: str | None = None,
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> FileClassifier:
+    """Load the model that the settings name, and the detector of speech where it is wanted.
+
+    Args:
+        settings: what to do.
+        device: "cpu", "cuda" and so on; None: a GPU if there is one. ONNX runs on the processor.
+        threads: processors to use; None: as many as there are.
+        trust_remote_code: whether code that came with the model may run; Dusha's needs none.
+
+    Returns:
+        the classifier of files.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it is no such model, or something must be installed for it.
+    """
+    detector = None
+    if settings.vad:
+        from dusha_ser.audio.voice_activity import SpeechDetector
+
+        detector = SpeechDetector()
+    if settings.model.endswith(".onnx"):
+        try:
+            from dusha_ser.inference.onnx_runtime import OnnxClassifier
+
+            onnx = OnnxClassifier(settings.model, threads)
+        except ImportError as error:
+            raise WrongUseError(
+                f'{error}; .onnx files need the extra: pip install "dusha-ser[onnx]"'
+            ) from error
+        return FileClassifier(settings, onnx, onnx.labels, onnx.sampling_rate, detector)
+
+    import torch
+
+    from dusha_ser.inference.loading import load_model
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        model, extractor = load_model(settings.model, device, trust_remote_code)
+    except WrongUseError as error:
+        if "trust_remote_code" not in str(error.__cause__):
+            raise
+        raise WrongUseError(
+            f"{settings.model} brings code of its own, which would run here with your rights; "
+            "read it, and pass --trust_remote_code if you trust it"
+        ) from error
+    if settings.batch_size is None and model.config.model_type != "dusha":
+        settings = Settings(**asdict(settings) | {"batch_size": 1})
+    labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    classify = torch_classifier(model, extractor)
+    return FileClassifier(settings, classify, labels, extractor.sampling_rate, detector)
+
+
+def model_mark(settings: Settings, trust_remote_code: bool = False) -> str:
+    """A short hash of the model's weights: what answers alike has the same one."""
+    import hashlib
+
+    from dusha_ser.inference.loading import model_fingerprint
+
+    if not settings.model.endswith(".onnx"):
+        return model_fingerprint(settings.model, trust_remote_code)
+    with Path(settings.model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""Recordings of any length as a timeline of overlapping windows, from files or from a stream.
+
+The windows are five seconds long by default, as the clips of Dusha's podcasts are (paper, section
+3.2). Whole recordings and streams go through the same class, so that both give the same answer,
+and neither ever holds more than a few windows of audio.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dusha_ser.audio.reading import read_blocks
+
+WINDOW = 5.0
+HOP = 2.5
+BATCH_SIZE = 8
+# Takes windows, each (samples,), and gives their probabilities, (windows, labels).
+Classify = Callable[[list[np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One window's answer.
+
+    Attributes:
+        start: where the window begins, in seconds from the start of the recording.
+        end: where it ends, in seconds.
+        label: the most probable label.
+        probabilities: (labels,), in [0, 1], summing to 1.
+    """
+
+    start: float
+    end: float
+    label: str
+    probabilities: np.ndarray
+
+
+class TimelineClassifier:
+    """Cuts pushed samples into windows and classifies each as soon as it is complete.
+
+    Windows begin every `hop` seconds. The last one ends with the recording and is there only if
+    the window before it leaves something uncovered, so it is shorter than the others but, unless
+    the whole recording is, never shorter than `window - hop`.
+
+    Args:
+        classify: gives the probabilities (windows, labels) of a list of windows, each (samples,).
+        labels: names of the labels, in the order of the probabilities.
+        sampling_rate: of the pushed samples, in Hz.
+        window: length of a window, in seconds.
+        hop: from the start of one window to the start of the next, in seconds; at most `window`.
+        batch_size: the most windows that are classified at once.
+
+    Raises:
+        ValueError: if window, hop or batch_size is out of range.
+
+    Example:
+        >>> def loudness(windows):
+        ...     loud = np.array([np.abs(window).mean() for window in windows])
+        ...     return np.stack([loud, 1 - loud], axis=1)
+        >>> timeline = TimelineClassifier(loudness, ["loud", "quiet"], 10, window=2, hop=1)
+        >>> [(s.start, s.end, s.label) for s in timeline.push(np.ones(25))]
+        [(0.0, 2.0, 'loud')]
+        >>> [(s.start, s.end, s.label) for s in timeline.finish()]
+        [(1.0, 2.5, 'loud')]
+    """
+
+    def __init__(
+        self,
+        classify: Classify,
+        labels: list[str],
+        sampling_rate: int = 16000,
+        window: float = WINDOW,
+        hop: float = HOP,
+        batch_size: int = BATCH_SIZE,
+    ):
+        if not 0 < hop <= window:
+            raise ValueError(
+                f"hop is {hop} s and window is {window} s; hop must be over 0 and at most window"
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        self.classify = classify
+        self.labels = list(labels)
+        self.sampling_rate = sampling_rate
+        self.window_size = max(1, round(window * sampling_rate))
+        self.hop_size = max(1, round(hop * sampling_rate))
+        self.batch_size = batch_size
+        self._held = np.empty(0, dtype=np.float32)
+        self._held_from = 0
+        self._next_start = 0
+        self._weighted_sum = np.zeros(len(self.labels))
+        self._weight = 0
+
+    def push(self, samples: np.ndarray) -> list[Segment]:
+        """Take the next samples of the recording.
+
+        Args:
+            samples: (samples,) mono, in [-1, 1], any number of them.
+
+        Returns:
+            The windows that these samples completed, in order; often none.
+
+        Raises:
+            ValueError: if the samples are not one channel of finite numbers.
+        """
+        samples = np.asarray(samples, dtype=np.float32)
+        if samples.ndim != 1:
+            raise ValueError(
+                f"samples have shape {samples.shape}; give one channel, (samples,), for instance "
+                "the mean over the channels"
+            )
+        if not np.isfinite(samples).all():
+            raise ValueError("samples hold NaN or infinite values; give finite numbers")
+        segments = []
+        # A whole recording may come at once: taken in pieces, it is never copied as a whole.
+        piece = self.window_size + self.batch_size * self.hop_size
+        for first in range(0, len(samples), piece):
+            self._held = np.concatenate([self._held, samples[first : first + piece]])
+            segments += self._classify_complete_windows()
+        return segments
+
+    def finish(self) -> list[Segment]:
+        """Take the recording as ended.
+
+        Returns:
+            The last window, if the ones before it leave something uncovered.
+
+        Raises:
+            ValueError: if no samples were pushed.
+        """
+        end = self._held_from + len(self._held)
+        if end == 0:
+            raise ValueError("the recording is empty: push at least one sample before finish()")
+        covered = self._next_start - self.hop_size + self.window_size if self._next_start else 0
+        return self._answer([(self._next_start, end)]) if covered < end else []
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The answer for the recording so far.
+
+        Returns:
+            (labels,): the mean of the windows' probabilities, weighted by their lengths.
+
+        Raises:
+            ValueError: if no window has been classified yet.
+        """
+        if not self._weight:
+            raise ValueError("no window is complete yet: push more samples or call finish()")
+        return self._weighted_sum / self._weight
+
+    @property
+    def label(self) -> str:
+        """The most probable label of the recording so far."""
+        return self.labels[int(np.argmax(self.probabilities))]
+
+    def _classify_complete_windows(self) -> list[Segment]:
+        end = self._held_from + len(self._held)
+        starts = range(self._next_start, end - self.window_size + 1, self.hop_size)
+        segments = self._answer([(start, start + self.window_size) for start in starts])
+        self._next_start += len(starts) * self.hop_size
+        self._held = self._held[self._next_start - self._held_from :]
+        self._held_from = self._next_start
+        return segments
+
+    def _answer(self, spans: list[tuple[int, int]]) -> list[Segment]:
+        segments = []
+        for first in range(0, len(spans), self.batch_size):
+            batch = spans[first : first + self.batch_size]
+            windows = [
+                self._held[start - self._held_from : end - self._held_from] for start, end in batch
+            ]
+            for (start, end), row in zip(batch, self.classify(windows), strict=True):
+                self._weighted_sum += (end - start) * row
+                self._weight += end - start
+                label = self.labels[int(np.argmax(row))]
+                times = start / self.sampling_rate, end / self.sampling_rate
+                segments.append(Segment(*times, label, row))
+        return segments
+
+
+def classify_file(timeline: TimelineClassifier, path: str | Path) -> list[Segment]:
+    """Classify a sound file of any length with bounded memory.
+
+    Args:
+        timeline: a fresh classifier; afterwards its `label` and `probabilities` are the file's.
+        path: any format and rate that libsndfile reads.
+
+    Returns:
+        All windows of the file, in order.
+
+    Raises:
+        ValueError: if the file holds no samples.
+        soundfile.LibsndfileError: if the file cannot be read.
+    """
+    segments = []
+    for block in read_blocks(path, timeline.sampling_rate):
+        segments += timeline.push(block)
+    return segments + timeline.finish()

@@ -1,0 +1,235 @@
+"""Answers of a crowd to labels, by any of several methods, as single, soft or multiple labels.
+
+An answer is a triple of integers (task, annotator, label); a task is whatever was shown to the
+annotators, in Dusha a clip.
+
+Rules that hold for every method:
+
+- a task that nobody answered gets the same probability for each label, and teaches nothing;
+- a label that nobody gave, and that is no known truth, has probability 0 in every answered task;
+- a task with a known truth has probability 1 for it, whatever was answered.
+
+The rules that turn probabilities to labels stand in `single_labels` and `multi_labels`.
+"""
+
+import numpy as np
+
+from dusha_ser.errors import WrongUseError
+from dusha_ser.labels.crowd_answers import (
+    AnswerTable,
+    combine_columns,
+    pair_indicator,
+    spread,
+    tabulate_answers,
+    vote_shares,
+)
+from dusha_ser.labels.dawid_skene import ITERATIONS, check_stop, dawid_skene
+from dusha_ser.labels.regularised import regularised_dawid_skene
+
+# The published labels of Dusha: probability from which a clip's label is kept.
+THRESHOLD = 0.9
+# Aggregators that are taken from crowd-kit, by the name of their class there.
+CROWD_KIT_CLASSES = {
+    "one_coin_dawid_skene": "OneCoinDawidSkene",
+    "mace": "MACE",
+    "glad": "GLAD",
+    "wawa": "Wawa",
+    "zero_based_skill": "ZeroBasedSkill",
+}
+# Of these, the ones that weight each annotator's votes by one number.
+SKILL_METHODS = ("wawa", "zero_based_skill")
+METHODS = ("dawid_skene", "regularised_dawid_skene", "majority_vote", *CROWD_KIT_CLASSES)
+
+
+def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np.ndarray:
+    """Aggregate with a method of crowd-kit.
+
+    Args:
+        table: the answers.
+        method: a name in CROWD_KIT_CLASSES.
+        iterations: most iterations to take, where the method takes any.
+        seed: start of the random numbers, where the method takes any.
+
+    Returns:
+        float64 (rows, columns).
+
+    Raises:
+        WrongUseError: if crowd-kit is not installed.
+    """
+    try:
+        import crowdkit.aggregation
+        import pandas
+    except ImportError as error:
+        raise WrongUseError(
+            f"the method {method} needs crowd-kit, which is not installed ({error}): "
+            'pip install "dusha-ser[aggregators]", or take one of '
+            f"{', '.join(sorted(set(METHODS) - set(CROWD_KIT_CLASSES)))}"
+        ) from error
+    aggregator = getattr(crowdkit.aggregation, CROWD_KIT_CLASSES[method])()
+    for option, value in {"n_iter": iterations, "random_state": seed}.items():
+        if hasattr(aggregator, option):
+            setattr(aggregator, option, value)
+    answers = table.matrix.tocoo()
+    repeats = answers.data.astype(int)
+    data = pandas.DataFrame(
+        {
+            "task": np.repeat(answers.row, repeats),
+            "worker": np.repeat(table.pair_annotator[answers.col], repeats),
+            "label": np.repeat(table.pair_column[answers.col], repeats),
+        }
+    )
+    # Crowd-kit breaks ties of votes by NumPy's shared generator, which is left as it was.
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        aggregator.fit(data)
+    finally:
+        np.random.set_state(state)
+    if method in SKILL_METHODS:
+        # Their predict_proba fails with scikit-learn from 1.7 on; it only weights votes by skill.
+        skill = aggregator.skills_.reindex(table.pair_annotator).to_numpy()
+        votes = table.matrix @ (pair_indicator(table) * skill[:, None])
+        total = combine_columns(np.add, votes)[:, None]
+        return np.divide(votes, total, out=vote_shares(table), where=total > 0)
+    found = aggregator.probas_.reindex(
+        index=range(len(table.row_task)), columns=range(len(table.column_label)), fill_value=0
+    )
+    return found.to_numpy(dtype=float)
+
+
+def aggregate(
+    task: np.ndarray,
+    annotator: np.ndarray,
+    label: np.ndarray,
+    *,
+    task_count: int,
+    annotator_count: int,
+    label_count: int,
+    method: str = "dawid_skene",
+    iterations: int = ITERATIONS,
+    tolerance: float | None = None,
+    truth: np.ndarray | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+) -> np.ndarray:
+    """Estimate the probability of each label being the true one, by a method of a given name.
+
+    Args:
+        task: int (answers,), which task was answered, from 0 to task_count - 1.
+        annotator: int (answers,), who answered, from 0 to annotator_count - 1.
+        label: int (answers,), what was answered, from 0 to label_count - 1.
+        task_count: number of tasks.
+        annotator_count: number of annotators.
+        label_count: number of labels.
+        method: a name in METHODS; those in CROWD_KIT_CLASSES need crowd-kit.
+        iterations: most iterations to take; majority_vote and wawa take none.
+        tolerance: as in `dawid_skene`; the methods of crowd-kit keep their own.
+        truth: int (tasks,), known labels, -1 where unknown; None: none is known. The methods of
+            crowd-kit don't learn from them.
+        seed: start of the random numbers of crowd-kit: starting points of mace, and ties between
+            votes in wawa and zero_based_skill.
+        quiet: no progress bar; only the two Dawid-Skene methods have one.
+
+    Returns:
+        float64 (tasks, labels); rows sum to 1, the rules at the top of this module hold.
+
+    Raises:
+        ValueError: if an array has another length than it should or holds numbers out of range.
+        WrongUseError: if there is no such method, crowd-kit is needed and not installed, or
+            iterations or tolerance is negative.
+
+    Example:
+        >>> aggregate(
+        ...     [0, 0, 0, 1], [0, 1, 2, 0], [1, 1, 0, 0],
+        ...     task_count=2, annotator_count=3, label_count=2, method="majority_vote",
+        ... ).round(2)
+        array([[0.33, 0.67],
+               [1.  , 0.  ]])
+    """
+    if method not in METHODS:
+        raise WrongUseError(f"there is no method {method!r}: take one of {', '.join(METHODS)}")
+    check_stop(iterations, tolerance)
+    counts = {
+        "task_count": task_count,
+        "annotator_count": annotator_count,
+        "label_count": label_count,
+    }
+    options = {"iterations": iterations, "tolerance": tolerance, "truth": truth, "quiet": quiet}
+    if method in ("dawid_skene", "regularised_dawid_skene"):
+        estimate = dawid_skene if method == "dawid_skene" else regularised_dawid_skene
+        return estimate(task, annotator, label, **counts, **options).probabilities
+    table = tabulate_answers(task, annotator, label, **counts, truth=truth)
+    if method == "majority_vote" or not len(table.row_task):
+        probabilities = vote_shares(table)
+    else:
+        probabilities = crowd_kit(table, method, iterations, seed)
+    return spread(probabilities, table)
+
+
+def single_labels(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+    """Choose the most probable label of each task that is sure enough.
+
+    A probability equal to the threshold is enough. Among labels of equal probability the one of
+    the lowest number wins.
+
+    Args:
+        probabilities: float (tasks, labels), from 0 to 1.
+        threshold: least probability, above 0 and at most 1.
+
+    Returns:
+        int64 (tasks,); -1 where no label is probable enough.
+
+    Raises:
+        WrongUseError: if the threshold is out of range.
+
+    Example:
+        >>> single_labels([[0.1, 0.9], [0.5, 0.5], [0.2, 0.8]], threshold=0.9)
+        array([ 1, -1, -1])
+    """
+    probabilities = check_probabilities(probabilities, threshold)
+    if not probabilities.size:
+        return np.full(len(probabilities), -1)
+    # argmax takes the first of equals.
+    return np.where(probabilities.max(axis=1) >= threshold, probabilities.argmax(axis=1), -1)
+
+
+def multi_labels(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Choose all labels of each task that are sure enough: several, one or none.
+
+    A probability equal to the threshold is enough, so labels of equal probability are chosen
+    together or not at all.
+
+    Args:
+        probabilities: float (tasks, labels), from 0 to 1; probabilities, or shares of votes.
+        threshold: least probability, above 0 and at most 1.
+
+    Returns:
+        bool (tasks, labels).
+
+    Raises:
+        WrongUseError: if the threshold is out of range.
+
+    Example:
+        >>> multi_labels([[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]], threshold=0.5)
+        array([[ True,  True, False],
+               [False, False,  True]])
+    """
+    return check_probabilities(probabilities, threshold) >= threshold
+
+
+def check_probabilities(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Refuse a threshold that would keep everything or nothing.
+
+    Args:
+        probabilities: float (tasks, labels).
+        threshold: to be above 0 and at most 1.
+
+    Returns:
+        The probabilities as an array.
+
+    Raises:
+        WrongUseError: if the threshold is out of range.
+    """
+    if not 0 < threshold <= 1:
+        raise WrongUseError(f"threshold is {threshold}: give a number above 0 and at most 1")
+    return np.asarray(probabilities)

@@ -1,0 +1,308 @@
+"""How well each annotator answers: dusha report annotators SOURCE ..."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from dusha_ser.archives.find import find_archives, open_members
+from dusha_ser.archives.members import Members
+from dusha_ser.corpus.clips import control_truth
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.labels.aggregation import single_labels
+from dusha_ser.labels.annotator_quality import AnnotatorQuality, krippendorff_alpha, rate_annotators
+from dusha_ser.labels.answers import code_answers
+from dusha_ser.labels.crowd_answers import count_votes
+from dusha_ser.labels.dawid_skene import dawid_skene
+from dusha_ser.labels.regularised import regularised_dawid_skene
+from dusha_ser.reports.figures import draw_annotators
+from dusha_ser.reports.page import Block, Heading, Picture, Table, Text
+from dusha_ser.storage import replacing
+
+# What is worked out from; features and manifests aren't needed.
+ARCHIVES = ("crowd.tar", "podcast.tar")
+METHODS = {
+    "regularised_dawid_skene": regularised_dawid_skene,
+    "dawid_skene": dawid_skene,
+}
+NAME = "annotators"
+# Rows of the page's tables of the best and the last; the CSV file has all.
+SHOWN = 20
+EXPLANATION = (
+    "Annotators are ranked by information: how many bits one answer tells about the true label, by "
+    "the confusion matrix that {method} found. Whoever answers without listening, at random or "
+    "always the same, tells next to nothing; after few answers everybody is still taken to be much "
+    "like the others. Expected accuracy is the probability of a right answer by that matrix. "
+    "Control accuracy counts answers to control tasks, whose truth is known; its interval is "
+    "Wilson's, 95 %. Agreement with others is the mean share of the other answers to a clip that "
+    "are the same; agreement with the consensus is the share of answers that are the most probable "
+    "label of all answers together, the annotator's own among them. "
+    "The matrix does not use the known answers to control tasks, so the two check each other."
+)
+RARE = (
+    "Read the rows of rare labels with care: where few clips are believed to have a label, its row "
+    "is mostly what is known of the other labels."
+)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A crowd and what is known of its annotators.
+
+    Attributes:
+        labels: names of the answers.
+        annotator_ids: str (annotators,).
+        votes: int64 (clips, labels).
+        quality: of each annotator.
+        confusion: float64 (annotators, labels, labels).
+        control_tasks: number of clips with a known answer.
+        bad_rows: number of rows that were skipped.
+        method: name of the method that found the confusions.
+    """
+
+    labels: tuple[str, ...]
+    annotator_ids: list[str]
+    votes: np.ndarray
+    quality: AnnotatorQuality
+    confusion: np.ndarray
+    control_tasks: int
+    bad_rows: int
+    method: str
+
+
+def open_source(source: Sequence[str], cache_dir: str | None, quiet: bool) -> Members:
+    """Open folders and archives, or fetch archives.
+
+    Args:
+        source: paths, or addresses that are tried in order.
+        cache_dir: folder of downloads; None: in the Hugging Face cache.
+        quiet: no bars.
+
+    Returns:
+        All files that were found.
+
+    Raises:
+        MissingInputError: a path is not there.
+        WrongUseError: paths and addresses are mixed.
+        WorkFailedError: an archive can't be fetched or read.
+    """
+    addresses = [one for one in source if "://" in one]
+    if addresses and len(addresses) < len(source):
+        raise WrongUseError(
+            f"{' '.join(source)} mixes paths and addresses: fetch the archives first, or give "
+            "addresses only"
+        )
+    if addresses:
+        return find_archives(ARCHIVES, None, addresses, cache_dir, required=(), quiet=quiet)
+    missing = [one for one in source if not Path(one).exists()]
+    if missing:
+        raise MissingInputError(f"there is no file or folder {missing[0]}: give one with answers")
+    return open_members(source, cache_dir, quiet)
+
+
+def rate_crowd(
+    answers: pa.Table, labels: tuple[str, ...], method: str, bad_rows: int, quiet: bool
+) -> Rated:
+    """Aggregate answers and rate who gave them.
+
+    Args:
+        answers: one row an answer, as `read_answers` returns them.
+        labels: the answers that annotators could give.
+        method: a name in METHODS.
+        bad_rows: number of rows that were skipped.
+        quiet: no progress bar.
+
+    Returns:
+        The crowd.
+    """
+    coded = code_answers(answers, labels)
+    counts = {
+        "task_count": len(coded.task_ids),
+        "annotator_count": len(coded.annotator_ids),
+        "label_count": len(labels),
+    }
+    arrays = coded.task, coded.annotator, coded.label
+    truth = control_truth(answers, coded, labels)
+    found = METHODS[method](*arrays, **counts, quiet=quiet)
+    # Whatever is most probable, however unsure: a probability is never below one in the labels.
+    consensus = single_labels(found.probabilities, threshold=1 / (len(labels) + 1))
+    return Rated(
+        labels=labels,
+        annotator_ids=coded.annotator_ids.to_pylist(),
+        votes=count_votes(
+            coded.task, coded.label, task_count=len(coded.task_ids), label_count=len(labels)
+        ),
+        quality=rate_annotators(
+            *arrays,
+            **counts,
+            confusion=found.confusion,
+            prior=found.prior,
+            truth=truth,
+            consensus=consensus,
+        ),
+        confusion=found.confusion,
+        control_tasks=int(np.sum(truth >= 0)),
+        bad_rows=bad_rows,
+        method=method,
+    )
+
+
+def write_csv(path: Path, rated: Rated) -> None:
+    """Write one row an annotator, the best first, with the whole confusion matrix.
+
+    Args:
+        path: of the file.
+        rated: the crowd.
+    """
+    quality = rated.quality
+    columns = {
+        "answers": quality.answers,
+        "control_answers": quality.control_answers,
+        "control_right": quality.control_right,
+        "control_accuracy": quality.control_accuracy,
+        "control_low": quality.control_low,
+        "control_high": quality.control_high,
+        "agreement_with_others": quality.agreement,
+        "agreement_with_consensus": quality.consensus,
+        "expected_accuracy": quality.expected_accuracy,
+        "information": quality.information,
+    }
+    for i, true in enumerate(rated.labels):
+        for j, given in enumerate(rated.labels):
+            columns[f"{true}_as_{given}"] = rated.confusion[:, i, j]
+    with (
+        replacing(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["rank", "annotator_id", *columns])
+        for rank, i in enumerate(quality.ranking(), start=1):
+            cells = [number_text(values[i]) for values in columns.values()]
+            writer.writerow([rank, rated.annotator_ids[i], *cells])
+
+
+def number_text(value: float, digits: int = 4) -> str:
+    """Write a number for a table; nothing where there is none."""
+    if isinstance(value, (int, np.integer)):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def make_blocks(rated: Rated) -> list[Block]:
+    """Say what the page shows, from top to bottom."""
+    order = rated.quality.ranking()
+    best, last = order[:SHOWN], order[SHOWN:][-SHOWN:]
+    blocks: list[Block] = [
+        Table("The crowd", crowd_table(rated)),
+        Text(EXPLANATION.format(method=rated.method.replace("_", " "))),
+        Picture(
+            caption="Each annotator is a dot",
+            description="information and control accuracy of annotators",
+            figure=draw_annotators(rated.quality),
+        ),
+        Heading("How the crowd takes one label for another"),
+        Table(
+            "Share of the answers given to clips of each true label, all annotators together",
+            confusion_table(rated),
+        ),
+        Text(RARE),
+        Heading("Annotators, the best first"),
+        Table(f"The first {len(best)} of {len(order)}", annotators_table(rated, best, 1)),
+    ]
+    if len(last):
+        rank = len(order) - len(last) + 1
+        blocks.append(
+            Table(
+                f"The last {len(last)}, the last of all at the end",
+                annotators_table(rated, last, rank),
+            )
+        )
+    blocks.append(Text(f"All annotators and their confusion matrices are in {NAME}.csv."))
+    return blocks
+
+
+def crowd_table(rated: Rated) -> list[list[str]]:
+    """Return the numbers of the crowd as rows of cells."""
+    answered = rated.votes.sum(axis=1)
+    quality = rated.quality
+    control = int(quality.control_answers.sum())
+    alpha = krippendorff_alpha(rated.votes)
+    rows = [
+        ["what", "number"],
+        ["answers", f"{answered.sum():,}"],
+        ["clips", f"{len(answered):,}"],
+        ["annotators", f"{len(quality.answers):,}"],
+        ["answers a clip, median", f"{np.median(answered):.0f}"],
+        ["answers an annotator, median", f"{np.median(quality.answers):.0f}"],
+        ["control tasks", f"{rated.control_tasks:,}"],
+        ["answers to control tasks", f"{control:,}"],
+    ]
+    if control:
+        rows.append(["right of these", f"{quality.control_right.sum() / control:.3f}"])
+    if rated.bad_rows:
+        rows.append(["rows that could not be read", f"{rated.bad_rows:,}"])
+    rows.append(["Krippendorff's alpha, nominal", "–" if np.isnan(alpha) else f"{alpha:.3f}"])
+    return rows
+
+
+def confusion_table(rated: Rated) -> list[list[str]]:
+    """Return the mean confusion matrix as cells; each annotator weighs as much as they answered."""
+    weights = rated.quality.answers / rated.quality.answers.sum()
+    matrix = np.einsum("a,acl->cl", weights, rated.confusion)
+    rows = [
+        [label, *(f"{value:.3f}" for value in row)]
+        for label, row in zip(rated.labels, matrix, strict=True)
+        if row.any()
+    ]
+    return [["true", *rated.labels], *rows]
+
+
+def annotators_table(rated: Rated, chosen: np.ndarray, first_rank: int) -> list[list[str]]:
+    """Return one row for each of the chosen annotators.
+
+    Args:
+        rated: the crowd.
+        chosen: int (annotators,), in the order of the rows.
+        first_rank: rank of the first.
+
+    Returns:
+        Rows of cells, the head first.
+    """
+    quality = rated.quality
+    rows = [
+        [
+            "rank",
+            "annotator",
+            "answers",
+            "information, bits",
+            "expected accuracy",
+            "agreement with others",
+            "with the consensus",
+            "control accuracy",
+            "right of control answers",
+        ]
+    ]
+    for rank, i in enumerate(chosen, start=first_rank):
+        control = "–"
+        if quality.control_answers[i]:
+            control = (
+                f"{quality.control_accuracy[i]:.3f} "
+                f"[{quality.control_low[i]:.3f}, {quality.control_high[i]:.3f}]"
+            )
+        rows.append(
+            [
+                str(rank),
+                rated.annotator_ids[i],
+                f"{quality.answers[i]:,}",
+                f"{quality.information[i]:.3f}",
+                f"{quality.expected_accuracy[i]:.3f}",
+                number_text(quality.agreement[i], digits=3) or "–",
+                number_text(quality.consensus[i], digits=3) or "–",
+                control,
+                f"{quality.control_right[i]}/{quality.control_answers[i]}",
+            ]
+        )
+    return rows

@@ -1,0 +1,372 @@
+"""What the paper shows of the corpus, from any prepared one: Tables 1 and 2, Figures 1 and 2."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dusha_ser.corpus.configurations import RAW
+from dusha_ser.corpus.dataset_card import Prepared, find_prepared, format_length
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.reports.figures import save_picture, tidy
+from dusha_ser.storage import replacing
+from dusha_ser.tables import markdown_table
+
+PAPER = "Kondratenko et al., Hybrid Dataset for Speech Emotion Recognition in Russian Language"
+# Its Table 1: clips of each emotion, control tasks and `other` included.
+PAPER_CLASSES = {
+    "crowd": {"positive": 15446, "sad": 23316, "angry": 17120, "neutral": 106850, "other": 1655},
+    "podcast": {"positive": 5909, "sad": 1170, "angry": 2057, "neutral": 81104, "other": 222},
+}
+# Its Table 2: clips, hours and minutes.
+PAPER_PARTS = {
+    "crowd": {"train": (150352, 188, 44), "test": (14035, 18, 29)},
+    "podcast": {"train": (79825, 71, 23), "test": (10637, 9, 25)},
+}
+# Whoever prepared this share of a domain's clips has the full corpus, maybe with other options.
+FULL_SHARE = 0.8
+# The paper's colours in Figures 1 and 2; a class that it does not know gets the next one.
+DOMAIN_COLOURS = {"crowd": "tab:blue", "podcast": "tab:orange"}
+CLASS_COLOURS = {
+    "neutral": "tab:blue",
+    "sad": "tab:orange",
+    "positive": "tab:green",
+    "angry": "tab:red",
+}
+OTHER_COLOURS = ("tab:purple", "tab:brown", "tab:pink", "tab:gray", "tab:olive", "tab:cyan")
+# Figure 1: width of a bar, in seconds.
+BAR_SECONDS = 0.25
+# Figure 1: share of the clips that are not longer than what its last bar stands for.
+SHOWN_SHARE = 0.999
+
+
+@dataclass
+class Clips:
+    """All clips of a prepared corpus, one entry each.
+
+    Args:
+        domain: str (clips,).
+        split: str (clips,), train or test; clips of validation were carved from train.
+        label: str (clips,).
+        duration: float64 (clips,), seconds.
+        classes: names of the labels, in the paper's order as far as it has them.
+        configurations: names of what was read.
+        options: how it was prepared.
+    """
+
+    domain: np.ndarray
+    split: np.ndarray
+    label: np.ndarray
+    duration: np.ndarray
+    classes: list[str]
+    configurations: list[str]
+    options: dict
+
+    def domains(self) -> list[str]:
+        """The domains that there are, crowd first."""
+        return sorted(set(self.domain.tolist()))
+
+
+def read_clips(folder: Path, configuration: str | None = None) -> Clips:
+    """Read what the report is about; no audio is touched.
+
+    Args:
+        folder: a dataset folder.
+        configuration: name of one; None: choose.
+
+    Returns:
+        The clips.
+
+    Raises:
+        MissingInputError: it is no dataset folder, or lacks the configuration.
+        WrongUseError: the configuration has no labels.
+    """
+    prepared = {one.name: one for one in find_prepared(folder)} if folder.is_dir() else {}
+    if not prepared:
+        raise MissingInputError(
+            f"{folder} holds no prepared corpus: name a folder that `dusha corpus all "
+            "--output_dir FOLDER` has written"
+        )
+    chosen = choose(prepared, configuration)
+    columns: dict[str, list] = {name: [] for name in ("domain", "label", "duration")}
+    splits: list[str] = []
+    for one in chosen:
+        names = one.features["label"].names
+        for split in one.shards:
+            for column in columns:
+                columns[column] += one.column(split, column)
+            splits += ["test" if split == "test" else "train"] * (
+                len(columns["label"]) - len(splits)
+            )
+    present = {names[number] for number in columns["label"]}
+    known = [name for name in PAPER_CLASSES["crowd"] if name in names]
+    classes = [*known, *(name for name in names if name not in known)]
+    return Clips(
+        domain=np.array([name or "unknown" for name in columns["domain"]]),
+        split=np.array(splits),
+        label=np.array([names[number] for number in columns["label"]]),
+        duration=np.array([value or 0.0 for value in columns["duration"]]),
+        classes=[name for name in classes if name in present],
+        configurations=[one.name for one in chosen],
+        options=chosen[0].footer["options"],
+    )
+
+
+def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Prepared]:
+    """Choose what to report on.
+
+    Args:
+        prepared: configurations of the folder by name.
+        configuration: name of one; None: all of the corpus if it is there.
+
+    Returns:
+        One configuration, or crowd and podcast.
+    """
+    if configuration is not None and configuration not in prepared:
+        raise MissingInputError(
+            f"there is no configuration {configuration!r}: the folder has {', '.join(prepared)}"
+        )
+    if configuration is None and "all" not in prepared and {"crowd", "podcast"} <= set(prepared):
+        pair = [prepared["crowd"], prepared["podcast"]]
+        if pair[0].features["label"] == pair[1].features["label"]:
+            return pair
+    labelled = [name for name in prepared if name != RAW]
+    name = configuration or next((name for name in ("all", *labelled) if name in prepared), RAW)
+    if name == RAW:
+        raise WrongUseError(
+            "configuration raw has answers and no labels: prepare another one, for instance all"
+        )
+    return [prepared[name]]
+
+
+def write_report(clips: Clips, folder: Path) -> None:
+    """Write corpus.md, table_1.csv, table_2.csv, figure_1.png and figure_2.png.
+
+    Args:
+        clips: of the corpus.
+        folder: where to; made where it is not there.
+    """
+    tables = {"table_1": class_table(clips), "table_2": part_table(clips, round)}
+    for name, table in tables.items():
+        with (
+            replacing(folder / f"{name}.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file, lineterminator="\n").writerows(table)
+    save_picture(draw_lengths(clips), folder / "figure_1.png")
+    save_picture(draw_classes(clips), folder / "figure_2.png")
+    with replacing(folder / "corpus.md") as path:
+        path.write_text(page(clips), encoding="utf-8")
+
+
+def page(clips: Clips) -> str:
+    """Write the page that holds tables and figures.
+
+    Args:
+        clips: of the corpus.
+
+    Returns:
+        Markdown.
+    """
+    options = clips.options
+    kept = [
+        f"{'with' if options[option] else 'without'} {meaning}"
+        for option, meaning in {"keep_control": "control tasks", "keep_other": "`other`"}.items()
+    ]
+    compared = [domain for domain in clips.domains() if is_full(clips, domain)]
+    return "\n".join(
+        [
+            "# The corpus\n",
+            f"Configuration {' and '.join(clips.configurations)}, {' and '.join(kept)}; labels by "
+            f'{options["method"]}, threshold {options["threshold"]}. Rows marked "paper" are '
+            f"from {PAPER}; its Table 1 includes control tasks and `other`. "
+            + (
+                f"Differences (ours less the paper's) are of the full {' and '.join(compared)}."
+                if compared
+                else "This is not the full corpus, so no differences are given."
+            ),
+            "\n## Table 1: clips of each emotion\n",
+            markdown_table([list(map(str, row)) for row in class_table(clips)]),
+            "## Table 2: amount of data\n",
+            markdown_table([list(map(str, row)) for row in part_table(clips)]),
+            "Clips of a validation split count as training: they were carved from it.\n",
+            "## Figure 1: how long clips are\n",
+            "![lengths of clips by domain](figure_1.png)\n",
+            "## Figure 2: how much there is of each emotion\n",
+            "![seconds of each class by domain](figure_2.png)\n",
+        ]
+    )
+
+
+def is_full(clips: Clips, domain: str) -> bool:
+    """Tell whether a domain is the published one, judging by the number of its clips."""
+    published = sum(PAPER_CLASSES.get(domain, {}).values())
+    return bool(published) and np.sum(clips.domain == domain) >= FULL_SHARE * published
+
+
+def class_table(clips: Clips) -> list[list]:
+    """Count the clips of each class, as the paper's Table 1.
+
+    Args:
+        clips: of the corpus.
+
+    Returns:
+        Rows of cells, the head first: ours, the paper's and, for a full domain, the difference.
+    """
+    classes = list(clips.classes)
+    if any(is_full(clips, domain) for domain in clips.domains()):
+        classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
+    table = [["domain", "whose", *classes, "total"]]
+    for domain in clips.domains():
+        labels = clips.label[clips.domain == domain]
+        counts = [int(np.sum(labels == name)) for name in classes]
+        table.append([domain, "ours", *counts, len(labels)])
+        if domain in PAPER_CLASSES:
+            paper = [PAPER_CLASSES[domain].get(name, "") for name in classes]
+            total = sum(PAPER_CLASSES[domain].values())
+            table.append([domain, "paper", *paper, total])
+            if is_full(clips, domain):
+                differences = [
+                    f"{count - published:+d}" if published != "" else ""
+                    for count, published in zip(counts, paper, strict=True)
+                ]
+                table.append([domain, "difference", *differences, f"{len(labels) - total:+d}"])
+    return table
+
+
+def part_table(clips: Clips, write: Callable[[float], object] = format_length) -> list[list]:
+    """Count clips and hours of training and test, as the paper's Table 2.
+
+    Args:
+        clips: of the corpus.
+        write: turns seconds to a cell.
+
+    Returns:
+        Rows of cells, the head first: ours, the paper's and, for a full domain, the difference.
+    """
+    unit = "length" if write is format_length else "seconds"
+    head = ["training clips", f"training {unit}", "test clips", f"test {unit}"]
+    table = [["domain", "whose", *head]]
+    rows, papers = [], []
+    for domain in clips.domains():
+        own = {}
+        for split in ("train", "test"):
+            chosen = (clips.domain == domain) & (clips.split == split)
+            own[split] = (int(chosen.sum()), float(clips.duration[chosen].sum()))
+        rows.append(own)
+        table.append([domain, "ours", *part_cells(own, write)])
+        if domain not in PAPER_PARTS:
+            continue
+        paper = {
+            split: (count, 3600.0 * hours + 60 * minutes)
+            for split, (count, hours, minutes) in PAPER_PARTS[domain].items()
+        }
+        papers.append(paper)
+        table.append([domain, "paper", *part_cells(paper, write)])
+        if is_full(clips, domain):
+            table.append([domain, "difference", *difference_cells(own, paper, write)])
+    if len(rows) > 1:
+        table.append(["total", "ours", *part_cells(add_parts(rows), write)])
+    if len(papers) > 1:
+        table.append(["total", "paper", *part_cells(add_parts(papers), write)])
+    return table
+
+
+def add_parts(rows: list[dict]) -> dict:
+    """Add up clips and seconds of several domains."""
+    return {
+        split: tuple(sum(row[split][place] for row in rows) for place in (0, 1))
+        for split in ("train", "test")
+    }
+
+
+def part_cells(parts: dict, write: Callable[[float], object]) -> list:
+    """Write clips and seconds of both splits as cells."""
+    return [
+        cell for split in ("train", "test") for cell in (parts[split][0], write(parts[split][1]))
+    ]
+
+
+def difference_cells(own: dict, paper: dict, write: Callable[[float], object]) -> list[str]:
+    """Write how much more clips and time we have than the paper."""
+    cells = []
+    for split in ("train", "test"):
+        (count, seconds), (paper_count, paper_seconds) = own[split], paper[split]
+        sign = "-" if seconds < paper_seconds else "+"
+        cells += [f"{count - paper_count:+d}", f"{sign}{write(abs(seconds - paper_seconds))}"]
+    return cells
+
+
+def draw_lengths(clips: Clips) -> Figure:
+    """Draw how long the clips of each domain are, as the paper's Figure 1.
+
+    Args:
+        clips: of the corpus.
+
+    Returns:
+        a figure with a histogram for each domain.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    # A few very long clips would press all others together: the last bar holds them.
+    longest = np.quantile(clips.duration, SHOWN_SHARE)
+    edges = np.arange(0, longest + 2 * BAR_SECONDS, BAR_SECONDS)
+    shown = np.minimum(clips.duration, edges[-1])
+    for number, domain in enumerate(clips.domains()):
+        colour = DOMAIN_COLOURS.get(domain, OTHER_COLOURS[number])
+        lengths = shown[clips.domain == domain]
+        axis.hist(lengths, edges, color=colour, alpha=0.6, label=domain.capitalize())
+    axis.set(
+        xlabel="length of a clip, seconds (longer ones in the last bar)",
+        ylabel="clips",
+        xlim=(0, edges[-1]),
+    )
+    axis.legend(frameon=False)
+    tidy(axis)
+    return figure
+
+
+def draw_classes(clips: Clips) -> Figure:
+    """Draw how many seconds of each class a domain has, as the paper's Figure 2.
+
+    Args:
+        clips: of the corpus.
+
+    Returns:
+        a figure with a group of bars for each domain; each bar has its hours written above.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    order = [name for name in CLASS_COLOURS if name in clips.classes]
+    order += [name for name in clips.classes if name not in order]
+    colours = CLASS_COLOURS | dict(zip(order[len(CLASS_COLOURS) :], OTHER_COLOURS, strict=False))
+    domains = clips.domains()
+    width = 0.8 / max(1, len(order))
+    for number, name in enumerate(order):
+        seconds = [
+            clips.duration[(clips.domain == domain) & (clips.label == name)].sum()
+            for domain in domains
+        ]
+        places = np.arange(len(domains)) + (number - (len(order) - 1) / 2) * width
+        colour = colours.get(name, OTHER_COLOURS[number % len(OTHER_COLOURS)])
+        bars = axis.bar(places, seconds, width, color=colour, label=name.capitalize())
+        axis.bar_label(bars, [shorten(value) for value in seconds], fontsize=7, padding=1)
+    axis.set_xticks(range(len(domains)), [domain.capitalize() for domain in domains])
+    axis.set(ylabel="seconds")
+    axis.yaxis.set_major_formatter("{x:,.0f}")
+    axis.margins(y=0.08)
+    axis.legend(frameon=False)
+    tidy(axis)
+    axis.grid(visible=False, axis="x")
+    return figure
+
+
+def shorten(seconds: float) -> str:
+    """Write a length in the largest unit that it fills: 138 h, 2.1 min, 24 s."""
+    for unit, size in {"h": 3600, "min": 60}.items():
+        if seconds >= size:
+            return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,201 @@
+"""Pictures of results: confusion matrices, calibration, training curves, annotators.
+
+Figures are made without pyplot, so that no window system and no global state is touched.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dusha_ser.labels.annotator_quality import AnnotatorQuality
+from dusha_ser.storage import replacing
+
+DOTS_PER_INCH = 150
+# Colours that people with any colour vision tell apart (Okabe and Ito 2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Above this share a cell of the map "Blues" is so dark that only white is readable on it.
+DARK = 0.55
+# Numbers of answers that differ by more than this factor are drawn by their logarithm.
+MOST_LINEAR = 20
+# More annotators than these are drawn as pixels: as shapes they would make the page megabytes.
+MOST_VECTORS = 1000
+
+
+def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
+    """Draw confusion matrices side by side, as the paper's Figure 3.
+
+    Args:
+        matrices: from a title to metrics with `confusion_matrix` and `labels`.
+        title: above all of them.
+
+    Returns:
+        a figure; each cell holds the share of its true label and the number of clips.
+    """
+    figure = Figure(figsize=(0.6 + 4.4 * len(matrices), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axis, (name, metrics) in zip(axes, matrices.items(), strict=True):
+        counts = np.array(metrics["confusion_matrix"])
+        totals = counts.sum(axis=1, keepdims=True)
+        shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.ndindex(counts.shape):
+            text = f"{shares[i, j]:.2f}\n{counts[i, j]:,}" if totals[i, 0] else "no clip"
+            colour = "white" if shares[i, j] > DARK else "black"
+            axis.text(j, i, text, ha="center", va="center", color=colour, fontsize=9)
+        ticks = range(len(counts))
+        axis.set_xticks(ticks, metrics["labels"], rotation=30, ha="right", rotation_mode="anchor")
+        axis.set_yticks(ticks, metrics["labels"])
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+        axis.set_title(name, fontsize=10)
+    figure.suptitle(title)
+    return figure
+
+
+def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> Figure:
+    """Draw how often answers of each confidence are right, and how many there are.
+
+    Args:
+        models: from a name to the bins that `metrics.ser.ser.reliability` gives.
+        title: above the curves.
+
+    Returns:
+        a figure; a calibrated model lies on the diagonal.
+    """
+    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect")
+    for i, (name, bins) in enumerate(models.items()):
+        filled = [one for one in bins if one["count"]]
+        style = {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": "o",
+            "markersize": 4,
+            "clip_on": False,
+        }
+        confidence = [one["confidence"] for one in filled]
+        upper.plot(confidence, [one["accuracy"] for one in filled], label=name, **style)
+        edges = [*(one["low"] for one in bins), bins[-1]["high"]]
+        lower.stairs([one["count"] for one in bins], edges, color=style["color"])
+    upper.set(ylabel="share of right answers", ylim=(0, 1), title=title)
+    upper.legend(loc="upper left", fontsize=8, frameon=False)
+    lower.set(xlabel="probability of the answer", ylabel="clips", xlim=(0, 1))
+    tidy(upper, lower)
+    return figure
+
+
+def draw_curves(log_history: Sequence[dict], title: str = "") -> Figure:
+    """Draw loss and scores over the epochs of a training run.
+
+    Args:
+        log_history: of the Trainer's state: entries with `epoch` and `loss`, `eval_loss`, or
+            `eval_` before a score's name.
+        title: above both panels.
+
+    Returns:
+        a figure with one panel for losses and, where there are scores, one for them.
+    """
+    losses = curves(log_history, {"loss": "training", "eval_loss": "evaluation"})
+    names = ("accuracy", "balanced_accuracy", "f1_macro")
+    scores = curves(log_history, {f"eval_{name}": name for name in names})
+    panels = [("loss", losses), ("score", scores)] if scores else [("loss", losses)]
+    figure = Figure(figsize=(4.8 * len(panels), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (ylabel, lines) in zip(axes, panels, strict=True):
+        for i, (name, points) in enumerate(lines.items()):
+            marker = "o" if len(points) < 30 else None
+            epochs, values = zip(*points, strict=True)
+            colour = COLOURS[i % len(COLOURS)]
+            axis.plot(epochs, values, color=colour, marker=marker, markersize=3, label=name)
+        axis.set(xlabel="epoch", ylabel=ylabel)
+        if ylabel == "score":
+            axis.set_ylim(0, 1)
+        if lines:
+            axis.legend(fontsize=8, frameon=False)
+        tidy(axis)
+    figure.suptitle(title)
+    return figure
+
+
+def curves(log_history: Sequence[dict], names: Mapping[str, str]) -> dict[str, list]:
+    """From a curve's name to its (epoch, value) points; curves without a point are left out."""
+    found = {
+        shown: [(entry["epoch"], entry[key]) for entry in log_history if key in entry]
+        for key, shown in names.items()
+    }
+    return {shown: points for shown, points in found.items() if points}
+
+
+def draw_annotators(quality: AnnotatorQuality) -> Figure:
+    """Draw what the confusion matrices say beside what answers and control tasks say.
+
+    Args:
+        quality: of each annotator.
+
+    Returns:
+        a figure: information over the number of answers, and control accuracy with its interval
+        over expected accuracy.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rasterized = len(quality.answers) > MOST_VECTORS
+    left.scatter(
+        quality.answers,
+        quality.information,
+        s=12,
+        color=COLOURS[0],
+        alpha=0.6,
+        rasterized=rasterized,
+    )
+    left.set(xlabel="answers", ylabel="information, bits an answer", ylim=(0, None))
+    if quality.answers.max() > MOST_LINEAR * max(1, quality.answers.min()):
+        left.set_xscale("log")
+    known = quality.control_answers > 0
+    accuracy = quality.control_accuracy[known]
+    errors = np.maximum(
+        [accuracy - quality.control_low[known], quality.control_high[known] - accuracy], 0
+    )
+    right.errorbar(
+        quality.expected_accuracy[known],
+        accuracy,
+        yerr=errors,
+        fmt="o",
+        markersize=3,
+        color=COLOURS[1],
+        ecolor="0.85",
+        rasterized=rasterized,
+    )
+    right.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    right.set(
+        xlabel="expected accuracy",
+        ylabel="accuracy on control tasks",
+        xlim=(0, 1.02),
+        ylim=(-0.02, 1.02),
+    )
+    tidy(left, right)
+    return figure
+
+
+def tidy(*axes) -> None:
+    """Take away the lines that carry nothing."""
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="0.92", linewidth=0.8)
+        axis.set_axisbelow(True)
+
+
+def save_picture(figure: Figure, path: str | Path) -> None:
+    """Write a figure in the form that the path's suffix names, all or nothing."""
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=DOTS_PER_INCH)
+
+
+def picture_address(figure: Figure) -> str:
+    """The figure as a data address that an HTML page shows without another file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,114 @@
+"""Results as a page to send to a colleague: dusha report results RESULTS_DIR ..."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dusha_ser.evaluation.results import class_table, comparison_table, confusion_table, folds_table
+from dusha_ser.evaluation.ser.ser import SCORES
+from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
+from dusha_ser.reports.page import Block, Code, Heading, Picture, Table, Text
+from dusha_ser.storage import read_json
+
+NAMES = (
+    "accuracy is the share of clips that are right: the Dusha paper calls it UA, most of the field "
+    "WA. balanced_accuracy is the mean of the classes' recalls: the paper's WA, the field's UA. "
+    "f1_macro is the mean of the classes' F1. Numbers in brackets are 95 % bootstrap intervals "
+    "that draw speakers, not clips. The first row is the best by f1_macro; rows with another "
+    "source than this evaluation are what others published, or what one constant answer gets."
+)
+HISTORY_FILES = ("metrics.json", "trainer_state.json")
+
+
+def read_history(folder: Path) -> list[dict]:
+    """The log of a training run.
+
+    Args:
+        folder: a model folder, or a checkpoint.
+
+    Returns:
+        the Trainer's entries; none where the folder holds no log.
+    """
+    checkpoints = sorted(
+        folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime
+    )
+    for path in (*(folder / name for name in HISTORY_FILES), *checkpoints[::-1]):
+        if path.is_file() and "log_history" in (content := read_json(path)):
+            return content["log_history"]
+    return []
+
+
+def curves_of(folder: Path, title: str) -> Iterator[Block]:
+    """The curves of one run, if it left a log of more than its end."""
+    history = read_history(folder)
+    if any("loss" in entry or "eval_loss" in entry for entry in history):
+        yield Picture(
+            caption=f"Training of {title}",
+            description=f"loss and scores over the epochs of {title}",
+            figure=draw_curves(history, title),
+        )
+
+
+def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
+    """All that is to tell of one model on one test set."""
+    metrics, title = result["metrics"], f"{result['model']} on {result['test_set']}"
+    yield Heading(title)
+    yield Text(summary(result))
+    if "folds" in result:
+        yield Table("Scores of each fold", folds_table(result))
+    yield Table("Each emotion", class_table(metrics))
+    yield Table("Confusion matrix in clips", confusion_table(metrics))
+    yield Picture(
+        caption="Confusion matrix: share of the true emotion, and clips",
+        description=f"confusion matrix of {title}, in the table above",
+        figure=draw_confusion({result["test_set"]: metrics}, result["model"]),
+    )
+    if "log_loss" in metrics:
+        yield Picture(
+            caption=f"Calibration: expected error {metrics['expected_calibration_error']:.3f}",
+            description=f"share of right answers of {title} by the probability of the answer",
+            figure=draw_calibration({result["model"]: result["reliability"]}, "calibration"),
+        )
+    if result.get("model_path") and Path(result["model_path"]).is_dir():
+        yield from curves_of(Path(result["model_path"]), result["model"])
+    for fold in sorted((folder / "folds").glob("*")) if "folds" in result else []:
+        yield from curves_of(fold, f"fold {fold.name}")
+    yield Text("Made by:")
+    yield Code(result["command"])
+
+
+def summary(result: dict) -> str:
+    """The scores in a sentence, and what must be known to read them."""
+    metrics = result["metrics"]
+    parts = []
+    for name in SCORES:
+        text = f"{name} {metrics[name]:.3f}"
+        if interval := (metrics.get("intervals") or {}).get(name):
+            text += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+        parts.append(text)
+    sentences = [f"{', '.join(parts)}, on {metrics['count']:,} clips"]
+    if metrics.get("group_count"):
+        sentences[0] += f" of {metrics['group_count']:,} speakers"
+    if "log_loss" in metrics:
+        sentences.append(f"log loss {metrics['log_loss']:.3f} nats")
+    for absent in metrics["absent_classes"]:
+        sentences.append(f"the test set has no {absent} clips")
+    for unpredicted in metrics["unpredicted_classes"]:
+        sentences.append(f"{unpredicted} was never predicted")
+    if result.get("shared_speakers"):
+        sentences.append(f"{result['shared_speakers']} speakers are in several folds")
+    return "; ".join(sentences) + "."
+
+
+def comparison_blocks(folders: Sequence[Path]) -> Iterator[Block]:
+    """Comparisons of two models, where there are any."""
+    paths = [path for folder in folders for path in sorted((folder / "comparisons").glob("*.json"))]
+    if paths:
+        yield Heading("Two models on the same clips")
+        yield Text(
+            "The same speakers are drawn for both models; p is twice the smaller share of draws "
+            "in which the difference is on one side of 0."
+        )
+    for path in paths:
+        content = read_json(path)
+        caption = f"{content['first']} (first), {content['second']} (second), {content['test_set']}"
+        yield Table(caption, comparison_table(content["scores"]))

@@ -1,0 +1,339 @@
+"""Clips as batches: augmentation of log-Mel pictures, padding with silence and its mask.
+
+Each clip of a training batch brings a seed of its own, so that the batch is the same in whichever
+process, worker or second attempt it is made.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import pyarrow.compute
+import torch
+import torchaudio
+
+from configuration_dusha import DushaConfig
+from dusha_ser.errors import WrongUseError
+from dusha_ser.labels.aggregation import multi_labels
+from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.sampling import Draw
+
+# The lowest value of the features: 80 dB below the clip's loudest point.
+SILENCE = -80.0
+# The published code pads and masks with 0 dB, which is the loudest point.
+PUBLISHED_FILL = 0.0
+
+
+class Clips(torch.utils.data.Dataset):
+    """The rows of a data set as items that the collators below take.
+
+    Args:
+        rows: with the model's input as a column.
+        input_name: that column: "input_features" (frames, mels) or "input_values".
+        targets: of the clips: class numbers (clips,) int64, or (clips, labels) float32.
+        weights: of the clips in the loss, (clips,); None: 1 each.
+
+    Raises:
+        ValueError: if targets or weights are of another length.
+    """
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        input_name: str,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+    ):
+        weights = np.ones(len(rows), np.float32) if weights is None else weights
+        if not len(rows) == len(targets) == len(weights):
+            raise ValueError(
+                f"{len(rows)} rows have {len(targets)} targets and {len(weights)} weights"
+            )
+        # Arrow's own rows: making each an array as `datasets` does takes ten times as long.
+        self.rows = rows.select_columns([input_name]).with_format("arrow")
+        self.input_name = input_name
+        self.targets = torch.as_tensor(targets)
+        self.weights = torch.as_tensor(weights, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: int | Draw) -> dict:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[int | Draw]) -> list[dict]:
+        """Return several items, which a DataLoader asks for where it can: one reading for all."""
+        draws = [key if isinstance(key, Draw) else Draw(int(key), 0) for key in keys]
+        column = self.rows[[draw.index for draw in draws]][self.input_name]
+        return [
+            {
+                "inputs": clip,
+                "labels": self.targets[draw.index],
+                "weight": self.weights[draw.index],
+                "seed": draw.seed,
+            }
+            for clip, draw in zip(tensors(column), draws, strict=True)
+        ]
+
+
+def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
+    """Give the rows of a column as tensors.
+
+    Args:
+        column: of Array2D, whose first dimension may vary, or of lists of numbers.
+
+    Yields:
+        (length, width) or (length,) float32. They are to be read only: where the column holds
+        float32, they are the mapped file itself, which spares a copy.
+
+    Example:
+        >>> column = pyarrow.chunked_array([[[1.0, 2.0], [3.0]]])
+        >>> [row.tolist() for row in tensors(column)]
+        [[1.0, 2.0], [3.0]]
+    """
+    width: tuple[int, ...] = ()
+    if isinstance(column.type, pyarrow.ExtensionType):
+        # As a whole: each piece of it would make the type of `datasets` anew, from JSON.
+        width, column = column.type.shape[1:], column.cast(column.type.storage_type)
+    lengths = pyarrow.compute.list_value_length(column).to_pylist()
+    values = pyarrow.compute.list_flatten(column)
+    values = pyarrow.compute.list_flatten(values) if width else values
+    # Rows lie in pieces one after the other, and none in two.
+    pieces = (as_tensor(piece).view(-1, *width) for piece in values.chunks if len(piece))
+    held, first = torch.empty(0, *width), 0
+    for length in lengths:
+        if first == len(held) and length:
+            held, first = next(pieces), 0
+        yield held[first : first + length]
+        first += length
+
+
+def as_tensor(values: pyarrow.Array) -> torch.Tensor:
+    """Show numbers as a float32 tensor, (numbers,), without a copy where they are float32."""
+    if values.type == pyarrow.float32() and not values.null_count:
+        return torch.from_dlpack(values)
+    return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=False), np.float32))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop).
+
+    Attributes:
+        frequency_mask: one mask over fewer Mel bands than this; 0: none.
+        time_mask: one mask over fewer frames than this; 0: none.
+        crop: so many frames, less one, at most are cut off, at both ends together; 0: none.
+        longest: what is longer is cut to so many frames at a random place; 0: nothing is.
+        stretch: time and Mel axis are stretched by up to so large a share, each at random, as
+            other tempos and vocal tracts would; 0: they are not.
+        either_side: whether padding is split at random between the two sides.
+        fill: what stands in masks and padding, in dB.
+    """
+
+    frequency_mask: int = 16
+    time_mask: int = 40
+    crop: int = 40
+    longest: int = 0
+    stretch: float = 0.0
+    either_side: bool = True
+    fill: float = SILENCE
+
+    def change(self, features: torch.Tensor) -> torch.Tensor:
+        """Mask and crop one clip, by torch's random state.
+
+        Args:
+            features: (frames, mels), in dB.
+
+        Returns:
+            (frames, mels) with at most as many frames, at least one.
+        """
+        picture = features.T.unsqueeze(0)  # (1, mels, frames)
+        if self.stretch:
+            picture = self.stretched(picture)
+        for size, axis in ((self.frequency_mask, 1), (self.time_mask, 2)):
+            if size:
+                # A mask that is wider than the picture would begin before it.
+                size = min(size, picture.shape[axis])
+                picture = torchaudio.functional.mask_along_axis(picture, size, self.fill, axis)
+        frames = picture.shape[2]
+        kept = frames - draw_below(min(self.crop, frames)) if self.crop else frames
+        kept = min(kept, self.longest) if self.longest else kept
+        start = draw_below(frames - kept + 1)
+        return picture[0, :, start : start + kept].T
+
+    def stretched(self, picture: torch.Tensor) -> torch.Tensor:
+        """Stretch (1, mels, frames) along both axes; bands that this leaves empty are filled."""
+        tall, wide = (1 + self.stretch * (2 * torch.rand(2) - 1)).tolist()
+        mels, frames = picture.shape[1:]
+        size = (max(1, round(mels * tall)), max(1, round(frames * wide)))
+        picture = torch.nn.functional.interpolate(picture.unsqueeze(0), size, mode="bilinear")[0]
+        missing = max(0, mels - size[0])
+        return torch.nn.functional.pad(picture[:, :mels], (0, 0, 0, missing), value=self.fill)
+
+
+def draw_below(limit: int) -> int:
+    """Draw a whole number of at least 0 and below the limit by torch's random state."""
+    return int(torch.randint(limit, ()))
+
+
+@dataclass(frozen=True)
+class PictureCollator:
+    """Makes a batch of log-Mel pictures of any lengths.
+
+    Attributes:
+        augmentation: changes of training clips; None: clips stay as they are, padded behind.
+        fill: what stands in padding, in dB.
+        mask: whether the batch gets an attention_mask.
+        equal_lengths: whether clips that are longer than the batch's shortest are cut to it, at a
+            random place, but never to less than half of the longest: nothing is padded, then, and
+            a network that hides padding has nothing to hide.
+        multiple: batches are padded to a multiple of so many frames, which spares a compiled
+            model new shapes.
+    """
+
+    augmentation: Augmentation | None = None
+    fill: float = SILENCE
+    mask: bool = True
+    equal_lengths: bool = False
+    multiple: int = 1
+
+    @property
+    def is_random(self) -> bool:
+        """Whether cuts are at random places, and padding is split so between the two sides."""
+        return self.augmentation is not None and self.augmentation.either_side
+
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """Make a batch.
+
+        Args:
+            items: of Clips.
+
+        Returns:
+            input_features (batch, frames, mels) float32 in dB, attention_mask (batch, frames)
+            int64 of 1 and 0 where wanted, labels (batch,) or (batch, labels), weights (batch,).
+        """
+        clips, places = [], []
+        with torch.random.fork_rng(devices=[]):
+            for item in items:
+                clip = item["inputs"]
+                if self.augmentation:
+                    # Not torch.manual_seed, which keeps a note for each GPU at every call.
+                    torch.default_generator.manual_seed(item["seed"])
+                    clip = self.augmentation.change(clip)
+                clips.append(clip)
+                places.append(torch.rand(()) if self.is_random else 0.0)
+        lengths = list(map(len, clips))
+        if self.equal_lengths:
+            shortest = max(min(lengths), -(-max(lengths) // 2))
+            clips = [cut(clip, shortest, place) for clip, place in zip(clips, places, strict=True)]
+        longest = -(-max(map(len, clips)) // self.multiple) * self.multiple
+        features = torch.empty((len(clips), longest, clips[0].shape[1]))
+        mask = torch.zeros((len(clips), longest), dtype=torch.long)
+        for number, (clip, place) in enumerate(zip(clips, places, strict=True)):
+            left = int(place * (longest - len(clip) + 1))
+            right = left + len(clip)
+            features[number, :left] = features[number, right:] = self.fill
+            features[number, left:right] = clip
+            mask[number, left:right] = 1
+        batch = {"input_features": features} | ({"attention_mask": mask} if self.mask else {})
+        return batch | stack_targets(items)
+
+
+def cut(clip: torch.Tensor, frames: int, place: float) -> torch.Tensor:
+    """Cut a clip (frames, mels) to fewer frames, at a place from 0 (its start) to below 1."""
+    start = int(place * (len(clip) - frames + 1)) if len(clip) > frames else 0
+    return clip[start : start + frames]
+
+
+@dataclass(frozen=True)
+class ExtractorCollator:
+    """Makes a batch as a model's own feature extractor pads it, for networks other than ours.
+
+    Attributes:
+        feature_extractor: of the model.
+    """
+
+    feature_extractor: object
+
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """Make a batch; arguments and result as for PictureCollator, with the model's inputs."""
+        name = self.feature_extractor.model_input_names[0]
+        inputs = [item["inputs"].numpy() for item in items]
+        batch = self.feature_extractor.pad(
+            {name: inputs}, padding=True, return_tensors="pt", return_attention_mask=None
+        )
+        return dict(batch) | stack_targets(items)
+
+
+def stack_targets(items: Sequence[dict]) -> dict[str, torch.Tensor]:
+    """Stack the labels and weights of a batch's items."""
+    return {
+        "labels": torch.stack([item["labels"] for item in items]),
+        "weights": torch.stack([item["weight"] for item in items]),
+    }
+
+
+def make_targets(
+    rows: datasets.Dataset, order: np.ndarray, recipe: RecipeOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the loss compares clips with, and how much each clip weighs.
+
+    Args:
+        rows: with label and, where the crowd's probabilities are asked for, these.
+        order: the model's number of each class of the rows.
+        recipe: the kind of loss.
+
+    Returns:
+        Class numbers of the model (clips,) int64, or (clips, labels) float32; weights (clips,).
+
+    Raises:
+        WrongUseError: if the rows have no probabilities.
+    """
+    numbers = np.array(rows["label"])
+    weights = np.ones(len(rows), np.float32)
+    if recipe.loss == "hard" and not recipe.posterior_weights:
+        return order[numbers], weights
+    vectors = list(rows["label_probabilities"]) if "label_probabilities" in rows.features else []
+    if not vectors or any(vector is None for vector in vectors):
+        raise WrongUseError(
+            "--loss soft, --loss multi and --posterior_weights need the crowd's probabilities of "
+            "each clip (column label_probabilities), which this data set lacks"
+        )
+    # The last answer, "other", is no class.
+    probabilities = np.array(vectors, np.float64)[:, : len(order)]
+    if recipe.posterior_weights:
+        weights = probabilities[np.arange(len(rows)), numbers].astype(np.float32)
+    if recipe.loss == "hard":
+        return order[numbers], weights
+    if recipe.loss == "multi":
+        targets = multi_labels(probabilities, recipe.multi_threshold).astype(np.float32)
+    else:
+        targets = probabilities / probabilities.sum(1, keepdims=True)
+    ordered = np.empty_like(targets, dtype=np.float32)
+    ordered[:, order] = targets
+    return ordered, weights
+
+
+def make_collators(model, extractor, recipe: RecipeOptions) -> tuple:
+    """Return what makes the batches of training and of evaluation."""
+    if model.config.model_type != DushaConfig.model_type:
+        collator = ExtractorCollator(extractor)
+        return collator, collator
+    fill = PUBLISHED_FILL if recipe.published_quirks else SILENCE
+    common = {"fill": fill, "mask": not recipe.published_quirks}
+    augmentation = Augmentation(
+        recipe.frequency_mask,
+        recipe.time_mask,
+        recipe.crop,
+        recipe.longest,
+        recipe.stretch,
+        fill=fill,
+    )
+    training = PictureCollator(
+        augmentation,
+        equal_lengths=recipe.equal_lengths,
+        multiple=recipe.pad_to_multiple_of,
+        **common,
+    )
+    return training, PictureCollator(**common)

@@ -1,0 +1,220 @@
+"""A model's inputs, computed once from the audio of a data set and kept in the cache."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dusha_ser.audio.reading import decode_audio
+from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import digest
+from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
+
+logger = logging.getLogger(__name__)
+
+# Raise it when features of the same settings come out differently: the cache forgets the old.
+FEATURES_VERSION = 1
+ROW_COLUMNS = ("id", "label", "label_probabilities", "duration", "source_id", "domain")
+INPUT_COLUMN = "input_features"
+
+
+def compute_inputs(
+    rows: datasets.Dataset,
+    feature_extractor,
+    cache_dir: str | None = None,
+    num_proc: int | None = None,
+    split: str = "",
+) -> tuple[datasets.Dataset, str]:
+    """Give rows the input of a model, computed once and kept in the cache.
+
+    Args:
+        rows: with audio, or with input_features where the extractor is ours.
+        feature_extractor: of the model.
+        cache_dir: folder to keep the result in; None: the cache of `datasets`.
+        num_proc: processes; None: one.
+        split: for the progress bar.
+
+    Returns:
+        The rows without audio and with the input, and the name of its column; rows that have no
+        sound are left out, with a warning that counts them.
+
+    Raises:
+        WrongUseError: if no row has sound.
+    """
+    column = feature_extractor.model_input_names[0]
+    kept = [name for name in ROW_COLUMNS if name in rows.column_names]
+    if isinstance(feature_extractor, DushaFeatureExtractor) and INPUT_COLUMN in rows.column_names:
+        rows = rows.select_columns([*kept, INPUT_COLUMN])
+        return trim_inputs(rows, feature_extractor.trim_silence, split), INPUT_COLUMN
+    if "audio" not in rows.column_names:
+        raise WrongUseError("the data set has neither audio nor input_features: prepare it anew")
+    rows = leave_out_silent(rows.select_columns([*kept, "audio"]), split)
+    fingerprint = input_fingerprint(rows, feature_extractor)
+    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_damaged(folder, fingerprint, len(rows))
+    first = compute_input(rows[0], feature_extractor, column)[column]
+    computed = rows.map(
+        compute_input,
+        fn_kwargs={"feature_extractor": feature_extractor, "column": column},
+        remove_columns=["audio"],
+        features=datasets.Features(
+            {name: rows.features[name] for name in kept} | {column: array_feature(first)}
+        ),
+        cache_file_name=str(folder / f"{fingerprint}.arrow"),
+        new_fingerprint=fingerprint,
+        load_from_cache_file=True,
+        num_proc=num_proc if num_proc and num_proc < len(rows) else None,
+        # Features of a thousand clips would be held in memory.
+        writer_batch_size=100,
+        desc=f"features of {split or 'clips'}",
+    )
+    return computed, column
+
+
+def trim_inputs(
+    rows: datasets.Dataset, trim_silence: float | None, split: str = ""
+) -> datasets.Dataset:
+    """Cut silence off features that came ready-made, as the extractor does with its own.
+
+    Args:
+        rows: with input_features.
+        trim_silence: as the extractor's; None: nothing is cut off.
+        split: for the progress bar.
+
+    Returns:
+        The rows.
+    """
+    if trim_silence is None:
+        return rows
+
+    def trimmed(row: dict) -> dict:
+        features = torch.tensor(row[INPUT_COLUMN], dtype=torch.float32)
+        return {INPUT_COLUMN: trim_frames(features, trim_silence).numpy()}
+
+    return rows.map(
+        trimmed,
+        features=rows.features,
+        writer_batch_size=100,
+        desc=f"trimming {split or 'clips'}",
+    )
+
+
+def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
+    """Remove features of the cache that a disk did not keep, so that they are computed anew.
+
+    Args:
+        folder: of the features.
+        fingerprint: of those that are wanted; several processes leave a file each, which may be
+            at work just now.
+        count: of rows that one file of them all has.
+    """
+    for file in folder.glob(f"{fingerprint}*.arrow"):
+        try:
+            whole = len(datasets.Dataset.from_file(str(file))) == count or "_" in file.stem
+        except (OSError, pa.ArrowException, ValueError, TypeError):
+            whole = False
+        if not whole:
+            file.unlink(missing_ok=True)
+
+
+def leave_out_silent(rows: datasets.Dataset, split: str = "") -> datasets.Dataset:
+    """Leave out the rows that have no sound, as Dusha's podcasts have none.
+
+    Args:
+        rows: with audio.
+        split: for the messages.
+
+    Returns:
+        The other rows.
+
+    Raises:
+        WrongUseError: if there are no others.
+    """
+    # Whole tables, because reading 28 GB of sound to see that it is there takes minutes.
+    tables = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
+    silent = np.concatenate([table["audio"].is_null().to_numpy() for table in tables])
+    if silent.all():
+        raise WrongUseError(
+            f"no clip of {split or 'the data set'} has audio (Dusha's podcasts are published as "
+            "features only): prepare it with --input_features, or take another data set"
+        )
+    if silent.any():
+        logger.warning(
+            "%d of %d clips of %s have no audio and are left out; a data set that was prepared "
+            "with --input_features has their features",
+            *(silent.sum(), len(rows), split or "the data set"),
+        )
+        rows = rows.select(np.flatnonzero(~silent))
+    return rows
+
+
+def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:
+    """Compute the model's input of one row.
+
+    Args:
+        row: with id and audio.
+        feature_extractor: of the model.
+        column: name of the input.
+
+    Returns:
+        The input by its name.
+
+    Raises:
+        WrongUseError: if the row has no sound that the extractor takes.
+    """
+    audio = row["audio"]
+    if audio is None or (audio["bytes"] is None and audio["path"] is None):
+        raise WrongUseError(
+            f"the clip {row['id']} has no audio (Dusha's podcasts are published as features "
+            "only): take another data set, or train Dusha's own network on the features"
+        )
+    rate = feature_extractor.sampling_rate
+    samples = decode_audio(audio, rate)
+    try:
+        inputs = feature_extractor(samples, sampling_rate=rate)
+    except ValueError as error:
+        raise WrongUseError(f"the clip {row['id']} is of no use: {error}; leave it out") from error
+    return {column: np.asarray(inputs[column][0], dtype=np.float32)}
+
+
+def array_feature(example: np.ndarray):
+    """Describe a column of arrays like the example; the first dimension may vary."""
+    if example.ndim == 1:
+        return datasets.List(datasets.Value("float32"))
+    return datasets.Array2D(shape=(None, example.shape[1]), dtype="float32")
+
+
+def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:
+    """Name what is computed from rows by an extractor, the same in every process.
+
+    Args:
+        rows: with id and audio.
+        feature_extractor: of the model.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    content = hashlib.sha256()
+    for name in rows["id"]:
+        content.update(f"{name}\0".encode())
+    files = {entry["filename"] for entry in rows.cache_files}
+    if not files:
+        # Own recordings: nothing is cached yet, the sound lies where it always did.
+        files = {audio["path"] for audio in rows["audio"] if audio and audio["path"]}
+    for path in sorted(files):
+        state = Path(path).stat()
+        content.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    extractor = {"class": type(feature_extractor).__name__} | feature_extractor.to_dict()
+    return digest(FEATURES_VERSION, content.hexdigest(), extractor)
+
+
+def durations(rows: datasets.Dataset, column: str) -> list[float]:
+    """Return the length of each clip in seconds; where it is not known, in tens of frames."""
+    if "duration" in rows.column_names and None not in (known := list(rows["duration"])):
+        return known
+    return [len(one[column]) / 100 for one in rows.select_columns([column])]

@@ -1,0 +1,230 @@
+"""The splits to train and test on: the corpus, its sample, a dataset folder, own recordings."""
+
+import logging
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from huggingface_hub.constants import HF_HOME
+
+import dusha
+from dusha_ser.corpus import sample, sample_voice
+from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
+from dusha_ser.corpus.named import without_decoding
+from dusha_ser.corpus.own_recordings import read_recordings
+from dusha_ser.corpus.validation import carve_validation
+from dusha_ser.errors import MissingInputError, WrongUseError, first_line
+from dusha_ser.storage import digest
+from dusha_ser.training.options import SAMPLE, DataOptions
+
+logger = logging.getLogger(__name__)
+
+
+def load_splits(
+    options: DataOptions, features_only: bool, quiet: bool = False
+) -> dict[str, datasets.Dataset]:
+    """Read the splits that the options name.
+
+    Args:
+        options: what to read.
+        features_only: whether the published features will do where the corpus has no audio.
+        quiet: no progress bars.
+
+    Returns:
+        train and, where there are any, validation and test; labels are the same class numbers.
+
+    Raises:
+        WrongUseError: unknown names, wrong tables, an empty split.
+        WorkFailedError: the corpus' archives cannot be fetched or read.
+    """
+    if not 0 <= options.validation < 1:
+        raise WrongUseError(f"validation is {options.validation}: it must be at least 0, below 1")
+    if options.train_file:
+        return load_own(options)
+    for name in ("validation_file", "test_file"):
+        if getattr(options, name):
+            raise WrongUseError(f"--{name} is for own recordings, and --train_file is missing")
+    if options.dataset in (SAMPLE, *CONFIGURATIONS):
+        return load_corpus(options, features_only, quiet)
+    return load_prepared(options.dataset, options.configuration)
+
+
+def load_own(options: DataOptions) -> dict[str, datasets.Dataset]:
+    """Read one's own recordings; arguments and result as of `load_splits`."""
+    columns = {
+        "path": options.path_column,
+        "label": options.label_column,
+        "speaker": options.speaker_column,
+    }
+    splits = {"train": read_recordings(options.train_file, columns=columns)}
+    names = splits["train"].features["label"].names
+    for split in ("validation", "test"):
+        if path := getattr(options, f"{split}_file"):
+            splits[split] = read_recordings(path, names, columns)
+            shared = set(map(sound_path, splits["train"])) & set(map(sound_path, splits[split]))
+            if shared:
+                raise WrongUseError(
+                    f"{len(shared)} recordings, such as {min(shared)}, are in both "
+                    f"{options.train_file} and {path}: leave them out of one"
+                )
+    return splits
+
+
+def sound_path(row: dict) -> str:
+    """Return where the recording of a row lies."""
+    return row["audio"]["path"]
+
+
+def load_corpus(
+    options: DataOptions, features_only: bool, quiet: bool
+) -> dict[str, datasets.Dataset]:
+    """Read the corpus, or its sample; arguments and result as of `load_splits`."""
+    name, data_dir = options.dataset, options.data_dir
+    if name == RAW:
+        raise WrongUseError(f"{RAW} has answers and no labels to train on; take another one")
+    if name == SAMPLE:
+        if options.data_dir or options.base_url:
+            raise WrongUseError(
+                f"--data_dir and --base_url are for the corpus; name its configuration by "
+                f"--dataset, one of {', '.join(n for n in CONFIGURATIONS if n != RAW)}"
+            )
+        name = options.configuration or "crowd"
+        data_dir = str(make_sample(options.cache_dir, quiet))
+    elif options.configuration:
+        raise WrongUseError(f"{name} is a configuration: leave --configuration out")
+    # Podcasts and the published experiments come as features, which save 28 GB of audio.
+    features = features_only and (name in MANIFESTS or name in ("podcast", "all"))
+    kwargs = {} if name in MANIFESTS else {"threshold": options.threshold, "method": options.method}
+    return dict(
+        dusha.load_dataset(
+            name,
+            data_dir=data_dir,
+            base_url=options.base_url,
+            cache_dir=options.cache_dir,
+            num_proc=options.num_proc,
+            quiet=quiet,
+            golden=options.golden,
+            input_features=features,
+            **kwargs,
+        )
+    )
+
+
+def make_sample(cache_dir: str | None, quiet: bool) -> Path:
+    """Write the sample's archives into the cache, unless they are there.
+
+    Args:
+        cache_dir: folder to keep them in; None: the Hugging Face cache.
+        quiet: no progress bar.
+
+    Returns:
+        Their folder.
+    """
+    sources = [Path(module.__file__).read_text() for module in (sample, sample_voice)]
+    folder = Path(cache_dir or Path(HF_HOME, "dusha")) / f"sample-{digest(sources)}"
+    if not folder.is_dir():
+        sample.write_sample(folder, quiet=quiet)
+    return folder
+
+
+def load_prepared(name: str, configuration: str | None) -> dict[str, datasets.Dataset]:
+    """Read a dataset folder or Hub data set that has the corpus' columns.
+
+    Args:
+        name: folder or name on the Hub.
+        configuration: of it; None: its default.
+
+    Returns:
+        train and, where they are there, validation and test.
+
+    Raises:
+        MissingInputError: if there is no such data set.
+        WrongUseError: if it lacks a column or a train split.
+    """
+    try:
+        loaded = datasets.load_dataset(name, configuration)
+    except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
+        raise MissingInputError(
+            f"no data set {name!r}; give {SAMPLE}, a configuration of the corpus "
+            f"({', '.join(CONFIGURATIONS)}), a dataset folder or a name on the Hub"
+        ) from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:
+        raise WrongUseError(f"{name} cannot be read: {first_line(error)}") from error
+    if "train" not in loaded:
+        raise WrongUseError(f"{name} has the splits {', '.join(loaded)}; training needs train")
+    for split, rows in loaded.items():
+        if not isinstance(rows.features.get("label"), datasets.ClassLabel):
+            raise WrongUseError(f"split {split} of {name} has no column label of class labels")
+    wanted = ("train", "validation", "test")
+    return {split: without_decoding(loaded[split]) for split in wanted if split in loaded}
+
+
+# What a permutation of the labels moves from clip to clip.
+LABEL_COLUMNS = ("label", "labels", "label_probabilities", "votes")
+
+
+def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
+    """Give each clip the labels of another, drawn at random, so that nothing can be learnt.
+
+    Args:
+        rows: of the training split, before validation is held out: a choice of the best epoch on
+            true labels would let something be learnt after all.
+        seed: of the permutation.
+
+    Returns:
+        The rows, the columns of labels permuted together.
+    """
+    names = [name for name in LABEL_COLUMNS if name in rows.column_names]
+    order = np.random.default_rng([seed, 0]).permutation(len(rows))
+    moved = rows.select_columns(names).select(order)
+    return datasets.concatenate_datasets([rows.remove_columns(names), moved], axis=1)
+
+
+def hold_out_validation(
+    splits: dict[str, datasets.Dataset], share: float
+) -> dict[str, datasets.Dataset]:
+    """Move whole speakers from train to a validation split, unless there is one.
+
+    Where no speaker is known, each clip counts as a speaker of its own. Where all have more clips
+    than are wanted, one speaker is taken, with a warning that says how many clips that is.
+
+    Args:
+        splits: with train.
+        share: of train's clips; 0: no validation.
+
+    Returns:
+        The splits, with validation.
+
+    Raises:
+        WrongUseError: if train cannot be divided.
+    """
+    if "validation" in splits or not share:
+        return splits
+    rows = splits["train"]
+    sources = list(rows["source_id"]) if "source_id" in rows.column_names else [None] * len(rows)
+    if all(source in (None, "") for source in sources):
+        sources = [str(number) for number in range(len(rows))]
+    table = pa.table(
+        {
+            "number": range(len(rows)),
+            "domain": rows["domain"] if "domain" in rows.column_names else [""] * len(rows),
+            "label": rows["label"],
+            "source_id": pa.array(sources, pa.string()),
+        }
+    )
+    try:
+        carved = carve_validation({"train": table}, share, at_least_one=True)
+    except WrongUseError as error:
+        raise WrongUseError(
+            f"{error}; --validation 0 trains on all clips and takes the last epoch"
+        ) from error
+    chosen = {split: rows.select(part["number"].to_pylist()) for split, part in carved.items()}
+    held_out = len(chosen["validation"])
+    if held_out > 2 * share * len(rows):
+        logger.warning(
+            "validation is %g of %d clips, and whole speakers are held out: these are %d clips; "
+            "--validation 0 trains on all of them and takes the last epoch",
+            *(share, len(rows), held_out),
+        )
+    return splits | chosen

@@ -1,0 +1,378 @@
+"""Training on the HF Trainer: the published optimizer and batches, losses of crowd labels, safety.
+
+The Trainer below differs from the stock one in what design and paper ask for: Adam with L2 weight
+decay, batches of like length whose order survives a restart, one loss for hard, soft and several
+labels, and ends that tell what happened and leave the last good checkpoint behind.
+"""
+
+import contextlib
+import ctypes
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from accelerate.data_loader import prepare_data_loader
+from safetensors import SafetensorError
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, Trainer
+
+from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.evaluation.ser.ser import count_confusions, scores
+from dusha_ser.training.averaging import AverageCallback, WeightAverage
+from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
+from dusha_ser.training.losses import ClassificationLoss, mix_clips
+from dusha_ser.training.normalization import average_statistics, make_precise
+from dusha_ser.training.options import DushaTrainingArguments
+from dusha_ser.training.sampling import LengthBatchSampler
+
+TRAINED_WEIGHTS = "trained_weights.pt"
+
+
+class DushaTrainer(Trainer):
+    """The HF Trainer with the samplers, losses and safety of this project.
+
+    Args:
+        train_sampler: gives the batches of training clips.
+        train_collator: makes them.
+        classification_loss: of each clip.
+        **options: of Trainer; its data_collator is for evaluation.
+    """
+
+    args: DushaTrainingArguments
+
+    def __init__(
+        self,
+        *,
+        train_sampler: LengthBatchSampler | None = None,
+        train_collator: Callable | None = None,
+        classification_loss: ClassificationLoss | None = None,
+        **options,
+    ):
+        super().__init__(compute_metrics=compute_scores, **options)
+        self.train_sampler = train_sampler
+        self.train_collator = train_collator
+        self.classification_loss = classification_loss or ClassificationLoss()
+        # The loss below is divided by the weight of all clips of a step.
+        self.loss_is_scaled_for_ga = True
+        self.card_text = ""
+        self.average = WeightAverage(self.args.average_decay) if self.args.average_decay else None
+        if self.args.keep_memory:
+            keep_freed_memory()
+        if self.args.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+            make_precise(self.model)
+        self.frozen = frozen_normalizations(self.model)
+        if self.average is not None:
+            self.add_callback(AverageCallback(self.average, self.model))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the batches of training clips.
+
+        Returns:
+            A loader that accelerate moves to the device but does not share out: the sampler
+            knows its process, and a batch must not be cut twice.
+        """
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.train_sampler,
+            collate_fn=self.train_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+        )
+        return prepare_data_loader(
+            loader,
+            device=self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+        )
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """Make Adam with L2 weight decay, as published, unless --optimizer trainer.
+
+        Args:
+            model: as for the Trainer.
+
+        Returns:
+            The optimizer.
+        """
+        if self.optimizer is None and self.args.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(
+                self.parameter_groups(),
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+                weight_decay=self.args.weight_decay,
+            )
+        return super().create_optimizer(model)
+
+    def parameter_groups(self) -> list[dict]:
+        """Divide the parameters into the network's and the classifier's."""
+        head = head_names(self.model)
+        groups = [{"params": []}, {"params": []}]
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[name in head]["params"].append(parameter)
+        if self.args.head_learning_rate is not None:
+            groups[1]["lr"] = self.args.head_learning_rate
+        return [group for group in groups if group["params"]]
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Compute the mean loss of a batch, each clip by its weight.
+
+        Args:
+            model: the model, wrapped or not.
+            inputs: of a collator.
+            return_outputs: whether to return the model's outputs, too.
+            num_items_in_batch: weight of all clips of the step, over accumulated batches and
+                processes; in evaluation each batch counts for itself.
+
+        Returns:
+            The loss, or the loss and the outputs.
+        """
+        if model.training:
+            # The Trainer puts all of the model in training at each step.
+            for normalization in self.frozen:
+                normalization.eval()
+        if model.training and self.args.mixup:
+            inputs = mix_clips(inputs, self.model.config.num_labels, self.args.mixup)
+        features = dict(inputs)
+        labels, weights = features.pop("labels"), features.pop("weights")
+        outputs = model(**features)
+        loss = self.classification_loss(outputs.logits, labels)
+        if not model.training:
+            value = loss.mean()
+        else:
+            weights = weights * self.classification_loss.factors(labels)
+            total = weights.sum() if num_items_in_batch is None else num_items_in_batch
+            # Gradients are averaged over the processes, not summed.
+            value = (loss * weights).sum() / total * self.accelerator.num_processes
+        return (value, outputs) if return_outputs else value
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
+        """Sum the weights of all clips of a step, over accumulated batches and processes."""
+        weight = sum(
+            (batch["weights"] * self.classification_loss.factors(batch["labels"])).sum()
+            for batch in batch_samples
+        )
+        return self.accelerator.gather(torch.as_tensor(weight).to(device).reshape(1)).sum()
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """Do one step, unless its loss is no number: then say so and end, weights untouched.
+
+        Args:
+            model: as for compute_loss.
+            inputs: as for compute_loss.
+            num_items_in_batch: as for compute_loss.
+
+        Returns:
+            The loss, a scalar.
+
+        Raises:
+            WorkFailedError: if the loss is NaN or infinite.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.num_processes > 1:
+            average_statistics(self.model, lambda ours: self.accelerator.reduce(ours, "mean"))
+        if not math.isfinite(loss.item()):
+            raise WorkFailedError(
+                f"the loss became {loss.item()} after {self.state.global_step} steps; take a "
+                "lower --learning_rate or clip gradients (--max_grad_norm 1), then "
+                f"{self.way_on()}"
+            )
+        return loss
+
+    def way_on(self) -> str:
+        """Say how the run can go on."""
+        checkpoint = find_checkpoint(self.args.output_dir)
+        if checkpoint is None:
+            return "begin anew: no checkpoint has been kept yet"
+        return f"go on with --resume_from_checkpoint last: {checkpoint} is complete"
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save model and feature extractor.
+
+        Args:
+            output_dir: where to; None: output_dir of the arguments.
+
+        Raises:
+            WorkFailedError: if the disk is full.
+        """
+        with self.explained_disk_errors():
+            super().save_model(output_dir, _internal_call)
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Write our card, not the Trainer's, where the model is pushed.
+
+        Args:
+            *args: of the Trainer.
+            **kwargs: of the Trainer.
+        """
+        if self.is_world_process_zero():
+            Path(self.args.output_dir, "README.md").write_text(self.card_text, encoding="utf-8")
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Make the repository on the Hub before training, so that no run ends unheard.
+
+        Args:
+            token: as for the Trainer.
+            private: as for the Trainer.
+
+        Raises:
+            WorkFailedError: if the Hub refuses or cannot be reached.
+        """
+        with self.explained_hub_errors():
+            super().init_hf_repo(token, private)
+
+    def push_to_hub(self, *args, **kwargs):
+        """Push the output folder.
+
+        Args:
+            *args: of the Trainer.
+            **kwargs: of the Trainer.
+
+        Returns:
+            What the Trainer returns: the commit.
+
+        Raises:
+            WorkFailedError: if the Hub refuses or cannot be reached; the model stays on disk.
+        """
+        folder = self.args.output_dir
+        with self.explained_hub_errors(
+            f". The model is complete in {folder}; to push it later: hf upload "
+            f"{self.hub_model_id} {folder} . --exclude 'checkpoint-*'"
+        ):
+            return super().push_to_hub(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def explained_hub_errors(self, way_on: str = "") -> Iterator[None]:
+        """Turn what the Hub refuses, or a network that is down, into one line."""
+        try:
+            yield
+        except (WrongUseError, WorkFailedError):
+            raise
+        except Exception as error:  # those of the network have no base class in common
+            name = self.args.hub_model_id or Path(self.args.output_dir).name
+            raise WorkFailedError(
+                f"{name} cannot be pushed to the Hub ({str(error).strip().splitlines()[0]}): "
+                "check --hub_model_id USER/NAME, the network and the login (hf auth login or "
+                f"HF_TOKEN){way_on}"
+            ) from error
+
+    @contextlib.contextmanager
+    def explained_disk_errors(self) -> Iterator[None]:
+        """Turn a failed write into a message that says what is left, and remove what is not."""
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, WorkFailedError) or not is_disk_error(error):
+                raise
+            remove_incomplete(self.args.output_dir)
+            raise WorkFailedError(
+                f"step {self.state.global_step} could not be saved in {self.args.output_dir} "
+                f"({error}); make room on the disk, then {self.way_on()}"
+            ) from error
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Put the average of the weights in their place, where there is one."""
+        if self.average is None or not self.average.steps:
+            yield
+            return
+        self.average.swap(self.model)
+        try:
+            yield
+        finally:
+            self.average.swap(self.model)
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
+        with self.averaged_weights():
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        with self.explained_disk_errors():
+            super()._save_checkpoint(model, trial)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.average is not None and self.args.should_save:
+            # The model of the checkpoint is the average; these are the weights to train on.
+            trained = {"steps": self.average.steps, "weights": self.average.weights}
+            torch.save(trained, Path(output_dir, TRAINED_WEIGHTS))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        wanted = list(getattr(self.lr_scheduler, "base_lrs", ()))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        # The checkpoint brings the learning rates that it was made with; those asked for now hold.
+        for number, rate in enumerate(wanted):
+            group = self.optimizer.param_groups[number]
+            if group["initial_lr"] != rate:
+                course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
+                group["lr"], group["initial_lr"] = course * rate, rate
+                self.lr_scheduler.base_lrs[number] = rate
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            path = Path(resume_from_checkpoint, TRAINED_WEIGHTS)
+            trained = torch.load(path, map_location=self.args.device, weights_only=True)
+            self.average.steps, self.average.weights = trained["steps"], trained["weights"]
+            self.average.swap(self.model)
+
+    def _finalize_training(self, *args, **kwargs):
+        if self.average is not None and self.average.steps:
+            # Unless a better epoch is loaded, the average is the result.
+            self.average.swap(self.model)
+        return super()._finalize_training(*args, **kwargs)
+
+
+def head_names(model: torch.nn.Module) -> set[str]:
+    """Return the names of the parameters outside the network that the model builds upon."""
+    network = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(network)}
+
+
+def frozen_normalizations(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
+    """Find batch normalisation whose weights do not learn: its statistics are to stay, too."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.requires_grad
+    ]
+
+
+def compute_scores(prediction: EvalPrediction) -> dict[str, float]:
+    """Compute the three scores of the Trainer's evaluation.
+
+    Args:
+        prediction: logits (clips, labels) and class numbers (clips,).
+
+    Returns:
+        accuracy, balanced_accuracy and f1_macro, in [0, 1].
+    """
+    logits, references = prediction.predictions, prediction.label_ids
+    if isinstance(logits, tuple):
+        # Networks other than ours may give hidden states after the logits.
+        logits = logits[0]
+    confusion = count_confusions(logits.argmax(1), references, logits.shape[1])
+    return {name: float(value) for name, value in scores(confusion).items()}
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep freed memory for the next step.
+
+    By default glibc gives each large block back to the kernel, which clears it anew, page by page:
+    on a batch of 64 clips of 3 s that takes about as long as the arithmetic. Elsewhere than on
+    Linux with glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        # Numbers of malloc.h; a whole number is all that mallopt takes.
+        library, mmap_max, trim_threshold, top_pad = ctypes.CDLL("libc.so.6"), -4, -1, -2
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
+        library.mallopt(top_pad, 2**26)

@@ -1,0 +1,264 @@
+"""dusha cross-validate: who tests whom, what is written, what is not done twice."""
+
+import csv
+import json
+import shutil
+
+import fake_corpora
+import numpy as np
+import pytest
+from small_models import PITCHES, save_model, write_corpus, write_recordings
+
+from dusha_ser.cli.cross_validate import main, make_folds, parse_options, write_result
+from dusha_ser.corpus.named import named_rows
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
+from dusha_ser.evaluation.ser.ser import LABELS, SCORES, ser_metrics
+from dusha_ser.experiments import folds as folds_module
+from dusha_ser.experiments.folds import Fold, assign_folds, shared_speakers
+from dusha_ser.experiments.runs import Run
+
+# The least that is training: one step with all clips of a fold.
+QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "32", "--validation", "0", "--quiet"]
+QUICK += ["--per_device_eval_batch_size", "16"]
+CODES = {"ang": "angry", "sad": "sad", "neu": "neutral", "hap": "positive", "exc": "positive"}
+
+
+def options_for(data, *more):
+    return parse_options([str(data), "--output_dir", "unused", *more])
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Rows of twelve speakers."""
+    return named_rows(str(write_recordings(tmp_path_factory.mktemp("own"), speakers=12)))
+
+
+def test_assign_folds_never_divides_a_speaker(rows):
+    folds = assign_folds(rows, 5, rows.speakers, seed=0)
+    assert set(folds) == {"1", "2", "3", "4", "5"}
+    assert shared_speakers(rows, folds) == 0
+    # Every emotion is in every fold, as many as speakers.
+    labels = np.array(rows.rows["label"])
+    for fold in set(folds):
+        assert len(set(np.bincount(labels[np.array(folds) == fold], minlength=4))) == 1
+
+
+def test_assign_folds_repeats_with_its_seed(rows):
+    first, again, other = (assign_folds(rows, 4, rows.speakers, seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_assign_folds_makes_one_a_speaker_up_to_ten(rows):
+    assert len(set(assign_folds(rows, None, rows.speakers, 0))) == 5
+    sessions = [f"session {int(name.split()[1]) % 3}" for name in rows.speakers]
+    assert assign_folds(rows, None, sessions, 0) == sessions
+
+
+def test_assign_folds_without_speakers_asks_for_them(rows):
+    with pytest.raises(WrongUseError, match="too good a result"):
+        assign_folds(rows, 5, None, 0)
+    with pytest.raises(WrongUseError, match="12 groups and cannot make 13 folds"):
+        assign_folds(rows, 13, rows.speakers, 0)
+    with pytest.raises(WrongUseError, match="allowed are 2 to 12"):
+        assign_folds(rows, 1, rows.speakers, 0)
+
+
+def test_make_folds_takes_ravdess_in_six_folds_of_four_actors(tmp_path):
+    for actor in range(1, 25):
+        for emotion in ("01", "03", "04", "05"):
+            name = f"Actor_{actor:02d}/03-01-{emotion}-01-01-01-{actor:02d}.wav"
+            fake_corpora.write(tmp_path / name, fake_corpora.TINY)
+    options = options_for("ravdess", "--data_dir", str(tmp_path), "--allow_other_counts")
+    folds, fold_of = make_folds(options, named_rows(options.data, allow_other_counts=True))
+    assert [fold.name for fold in folds] == ["1", "2", "3", "4", "5", "6"]
+    for number, fold in enumerate(folds):
+        tested = set(map(int, fold.splits["test"]["source_id"]))
+        assert tested == set(range(4 * number + 1, 4 * number + 5))
+        assert tested.isdisjoint(map(int, fold.splits["train"]["source_id"]))
+        assert len(fold.splits["test"]) == 16 and len(fold.splits["train"]) == 80
+        assert "audio" not in fold.splits["train"].column_names
+    assert len(fold_of) == 96
+
+
+def test_make_folds_takes_columns_of_a_table(tmp_path):
+    table = write_recordings(tmp_path, speakers=6)
+    lines = table.read_text().splitlines()
+    with_columns = [f"{lines[0]},session,part"]
+    for i, line in enumerate(lines[1:]):
+        with_columns.append(f"{line},{int(line[-1]) // 2},{'ab'[i % 2]}")
+    table.write_text("\n".join(with_columns))
+    rows = named_rows(str(table))
+    folds, _ = make_folds(options_for(table, "--group_column", "session"), rows)
+    assert [sorted(set(fold.splits["test"]["source_id"])) for fold in folds] == [
+        [f"speaker {2 * i}", f"speaker {2 * i + 1}"] for i in range(3)
+    ]
+    folds, fold_of = make_folds(options_for(table, "--fold_column", "part"), rows)
+    assert [fold.name for fold in folds] == ["a", "b"]
+    assert shared_speakers(rows, fold_of) == 6
+    with pytest.raises(WrongUseError, match="no column 'room'"):
+        make_folds(options_for(table, "--fold_column", "room"), rows)
+
+
+def test_make_folds_takes_a_column_of_a_prepared_corpus(tmp_path):
+    folder = write_corpus(tmp_path / "dusha")
+    rows = named_rows(f"{folder}:crowd:train")
+    folds, _ = make_folds(options_for(folder, "--group_column", "label", "--folds", "3"), rows)
+    assert [set(fold.splits["test"]["label"]) for fold in folds] in (
+        [
+            [{a}, {b}, {c}]
+            for a in range(3)
+            for b in range(3)
+            for c in range(3)
+            if len({a, b, c}) == 3
+        ]
+    )
+
+
+def test_make_folds_refuses_options_that_name_other_data(rows):
+    with pytest.raises(WrongUseError, match="--train_file is an option of `dusha train` alone"):
+        make_folds(options_for("clips.csv", "--train_file", "other.csv"), rows)
+    with pytest.raises(WrongUseError, match="'extra' belongs to no option"):
+        make_folds(options_for("clips.csv", "extra"), rows)
+    with pytest.raises(WrongUseError, match="learning_rates"):
+        make_folds(options_for("clips.csv", "--learning_rates", "1"), rows)
+
+
+def test_parse_options_of_a_corpus_need_its_folder():
+    with pytest.raises(MissingInputError, match="folder that IEMOCAP was unpacked to"):
+        parse_options(["iemocap", "--output_dir", "unused"])
+    with pytest.raises(WrongUseError, match="--jobs is 0"):
+        options_for("clips.csv", "--jobs", "0")
+
+
+@pytest.fixture(scope="module")
+def iemocap(tmp_path_factory):
+    """A small release, in which emotions differ by pitch, and its cross-validation."""
+    release = tmp_path_factory.mktemp("release") / "IEMOCAP_full_release"
+
+    def audio(speaker, code):
+        pitch = PITCHES.get(CODES.get(code), 200) * (1 + int(speaker[3:5]) / 50)
+        return fake_corpora.tone(pitch * (1.1 if speaker.endswith("F") else 1), 0.1)
+
+    fake_corpora.write_iemocap(
+        release, {"ang": 10, "sad": 10, "neu": 10, "hap": 5, "exc": 5}, audio
+    )
+    output = tmp_path_factory.mktemp("runs") / "cross"
+    model = save_model(tmp_path_factory.mktemp("start") / "model")
+    arguments = ["iemocap", "--data_dir", str(release), "--output_dir", str(output)]
+    arguments += ["--allow_other_counts", "--model_name_or_path", model, *QUICK]
+    main(arguments)
+    return arguments, output
+
+
+def read_result(output):
+    (path,) = (output / "metrics").iterdir()
+    return json.loads(path.read_text())
+
+
+def test_main_tests_each_clip_of_iemocap_by_the_model_of_its_session(iemocap):
+    _, output = iemocap
+    (path,) = (output / "predictions").iterdir()
+    with path.open(newline="") as file:
+        pooled = list(csv.DictReader(file))
+    assert len(pooled) == len({row["id"] for row in pooled}) == 40
+    for row in pooled:
+        assert row["fold"] == f"Session{int(row['id'][3:5])}"
+        assert row["speaker"][:5] == row["id"][:5]
+    for session in range(1, 6):
+        fold = read_predictions(output / "folds" / f"Session{session}" / "predictions.csv")
+        ours = {row["id"]: row for row in pooled if row["fold"] == f"Session{session}"}
+        assert set(fold.ids) == set(ours)
+        for name, probabilities in zip(fold.ids, fold.probabilities, strict=True):
+            assert float(ours[name]["probability_sad"]) == probabilities[1]
+
+
+def test_main_gives_mean_and_deviation_over_folds_and_pooled_metrics(iemocap):
+    _, output = iemocap
+    result = read_result(output)
+    assert result["test_set"] == "iemocap, 5 folds"
+    for score in SCORES:
+        values = [fold["metrics"][score] for fold in result["folds"].values()]
+        assert result["mean"][score] == pytest.approx(sum(values) / 5)
+        deviations = sum((value - sum(values) / 5) ** 2 for value in values)
+        assert result["standard_deviation"][score] == pytest.approx((deviations / 4) ** 0.5)
+    (path,) = (output / "predictions").iterdir()
+    pooled = read_predictions(path)
+    right = (pooled.answers == pooled.references).mean()
+    assert result["metrics"]["accuracy"] == pytest.approx(right)
+    assert result["metrics"]["group_count"] == 10
+    assert result["shared_speakers"] == 0
+
+
+def test_main_shows_the_papers_result_beside_iemocaps(iemocap):
+    _, output = iemocap
+    page = (output / "results.md").read_text()
+    line = next(line for line in page.splitlines() if "(the paper)" in line)
+    assert f"|{' 0.59 ± 0.01 |' * 3}" in line
+    assert "5,531" in line and "other clips than ours" in line
+    assert "mean ± sd" in page
+    assert (output / "confusion_cross.png").stat().st_size > 10_000
+
+
+def test_main_trains_the_model_of_a_fold_on_the_other_folds(iemocap):
+    _, output = iemocap
+    folders = sorted((output / "folds").iterdir())
+    weights = {(folder / "model.safetensors").read_bytes() for folder in folders}
+    assert len(weights) == 5
+    assert not list(output.rglob("checkpoint-*"))
+    clips = json.loads((folders[0] / "metrics.json").read_text())["clips"]
+    assert clips == {"train": 32, "test": 8}
+
+
+def test_main_runs_again_only_the_fold_that_is_missing(iemocap, tmp_path, monkeypatch):
+    arguments, finished = iemocap
+    output = tmp_path / "cross"
+    shutil.copytree(finished, output)
+    before = read_result(output)
+    (output / "folds" / "Session3" / "fold.json").unlink()
+    trained = []
+    train_run = folds_module.train_run
+    monkeypatch.setattr(
+        folds_module,
+        "train_run",
+        lambda run, *rest: trained.append(run.output_dir.name) or train_run(run, *rest),
+    )
+    arguments = [str(output) if part == str(finished) else part for part in arguments]
+    main(arguments)
+    assert trained == ["Session3"]
+    after = read_result(output)
+    assert after["metrics"] == before["metrics"]
+    with pytest.raises(WrongUseError, match="not made with these options"):
+        main([*arguments, "--learning_rate", "0.5"])
+    assert trained == ["Session3", "Session1"]
+
+
+def test_parse_options_when_a_folder_is_given_of_no_corpus(tmp_path):
+    with pytest.raises(WrongUseError, match="--data_dir .* 'clips.csv' is none of them"):
+        options_for("clips.csv", "--data_dir", str(tmp_path))
+
+
+def test_write_result_when_speakers_are_in_several_folds_says_so(rows, tmp_path):
+    fold_of = ["ab"[i // 2 % 2] for i in range(len(rows.rows))]
+    output = tmp_path / "cross"
+    folds, results = [], []
+    for name in "ab":
+        chosen = np.flatnonzero(np.array(fold_of) == name)
+        part = rows.rows.select(chosen)
+        run = Run("clips.csv", None, (), output / name, True)
+        folds.append(Fold(name, run, {"test": part}, False))
+        truth = np.array(part["label"])
+        predictions = Predictions(
+            LABELS, part["id"], truth, np.eye(4)[truth], part["source_id"], [name] * len(truth)
+        )
+        write_predictions(output / name / "predictions.csv", predictions)
+        metrics = ser_metrics(truth, truth)
+        results.append({"fold": name, "best_epoch": 3, "seconds": 1, "metrics": metrics})
+    options = options_for("clips.csv")
+    options.output_dir = output
+    assert "12 speakers are in several folds" in write_result(
+        options, rows, folds, fold_of, results
+    )
+    result = read_result(output)
+    assert result["metrics"]["count"] == 48 and result["metrics"]["accuracy"] == 1
+    assert result["standard_deviation"]["f1_macro"] == 0

@@ -1,0 +1,581 @@
+"""dusha predict: what may be given, what comes out, and what happens when things go wrong."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+from configuration_dusha import DushaConfig
+from dusha_ser.audio import finding
+from dusha_ser.audio.finding import Sound, list_sounds
+from dusha_ser.audio.reading import UnreadableSoundError, read_sound
+from dusha_ser.cli.predict import main
+from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.evaluation.ser.ser import LABELS
+from dusha_ser.inference import prediction_rows, sound_files
+from dusha_ser.inference.onnx_export import export
+from dusha_ser.inference.prediction_rows import (
+    AnswerFile,
+    find_parts,
+    make_form,
+    merge_parts,
+    part_path,
+)
+from dusha_ser.inference.sound_files import Settings, load_classifier, make_groups
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-m", "dusha_ser", "predict"]
+
+
+def sound(seconds, rate=16000, channels=1, seed=0):
+    generator = np.random.default_rng(seed)
+    time_ = np.arange(round(seconds * rate)) / rate
+    pitch = generator.uniform(120, 900)
+    wave = 0.3 * np.sin(2 * np.pi * pitch * time_) * (1 + np.sin(2 * np.pi * 3 * time_)) / 2
+    wave = wave + 0.01 * generator.standard_normal(len(time_))
+    return np.repeat(wave[:, None], channels, axis=1) if channels > 1 else wave
+
+
+def write_sound(path, seconds=0.3, rate=16000, channels=1, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound(seconds, rate, channels, seed), rate)
+    return path
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random network, its head balanced so that clips get differing labels."""
+    folder = str(tmp_path_factory.mktemp("model"))
+    torch.manual_seed(0)
+    config = DushaConfig(
+        stage_channels=(8, 16, 16), stage_depths=(1, 2, 2), stage_strides=(1, 2, 2),
+        expansion_ratios=(1, 2, 2), hidden_size=16, attention_size=4,
+        id2label=dict(enumerate(LABELS)), label2id={name: i for i, name in enumerate(LABELS)},
+    )  # fmt: skip
+    network = DushaForAudioClassification(config).eval()
+    extractor = DushaFeatureExtractor()
+    extractor.save_pretrained(folder)
+    inputs = extractor([sound(0.5, seed=i) for i in range(10)], 16000, return_tensors="pt")
+    with torch.no_grad():
+        logits = network(**inputs).logits
+        network.classifier.weight.div_(logits.std(0)[:, None])
+        network.classifier.bias.sub_(logits.mean(0)).div_(logits.std(0))
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Ten clips of differing lengths, in folders."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(10):
+        name = f"{'deep/' if number % 3 == 0 else ''}{number}.{'flac' if number % 2 else 'wav'}"
+        write_sound(folder / name, 0.2 + 0.07 * (number * 7 % 10), seed=number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answered(model, clips, tmp_path_factory):
+    """The undisturbed run over the clips, only read."""
+    output = tmp_path_factory.mktemp("answered") / "answers.csv"
+    main([model, str(clips), "--output_file", str(output), "--quiet"])
+    return output
+
+
+def give_standard_input(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+# What may be given.
+
+
+def test_list_sounds_when_all_kinds_of_input_come_together(clips, tmp_path, monkeypatch):
+    table = tmp_path / "table.csv"
+    write_sound(tmp_path / "sub" / "own.wav")
+    table.write_text("number,file\n1,sub/own.wav\n2,sub/missing.wav\n")
+    (clips / "._1.flac").write_bytes(b"left by another system")
+    (clips / "notes.txt").write_text("no sound")
+    listed = list_sounds(
+        [str(table), str(clips / "1.flac"), str(clips / "**" / "*.wav"), str(clips), "-"],
+        "file",
+        io.BytesIO(f"one.wav\n{clips / '1.flac'}\n".encode()),
+        tmp_path,
+    )
+    names = [one.name for one in listed]
+    assert names[:3] == ["sub/own.wav", "sub/missing.wav", str(clips / "1.flac")]
+    assert listed[0].path == str(tmp_path / "sub" / "own.wav")
+    assert names[3:8] == sorted(str(path) for path in clips.rglob("*.wav"))
+    assert {Path(name).name for name in names[8:-1]} == {"3.flac", "5.flac", "7.flac", "9.flac"}
+    assert names[-1] == "one.wav"
+    assert len(set(names)) == len(names) == 13
+
+
+def test_list_sounds_when_phones_recorded_them(tmp_path):
+    (tmp_path / "memo.m4a").touch()
+    assert [Path(one.name).name for one in list_sounds([str(tmp_path)])] == ["memo.m4a"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\0", b"\r\n"])
+def test_list_sounds_of_a_list_on_standard_input(end, tmp_path):
+    stream = io.BytesIO(b"a b.wav" + end + "голос.wav".encode() + end)
+    assert [one.name for one in list_sounds(["-"], "path", stream, tmp_path)] == [
+        "a b.wav",
+        "голос.wav",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("missing.wav", "no such file or folder: missing.wav"),
+        ("*.nothing", "nothing matches"),
+        ("empty", "no sound files in empty"),
+        ("other.csv", "has the columns a, b and not 'path'.*--path_column"),
+        ("hole.csv", "line 3 has no path"),
+        ("header.csv", "no rows below its header"),
+        ("binary.csv", "no table in UTF-8"),
+        ("-", "standard input is empty"),
+    ],
+)
+def test_list_sounds_when_there_is_nothing_to_list(given, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("other.csv").write_text("a,b\n1,2\n")
+    Path("hole.csv").write_text("path,b\nx.wav,2\n,3\n")
+    Path("header.csv").write_text("path\n")
+    Path("binary.csv").write_bytes(b"path\n\xff\xfe\n")
+    with pytest.raises(WrongUseError, match=said):
+        list_sounds([given], "path", io.BytesIO(b""), tmp_path)
+
+
+def test_read_sound_of_48_khz_stereo_is_the_mean_of_its_channels_at_16_khz(tmp_path):
+    samples = sound(1.0, 48000, 2)
+    samples[:, 1] *= 0.5
+    soundfile.write(tmp_path / "a.wav", samples, 48000, subtype="FLOAT")
+    got = np.concatenate(list(read_sound(tmp_path / "a.wav", 16000)))
+    assert abs(len(got) - 16000) <= 1
+    # The tones lie far below the new Nyquist frequency, so taking every third sample is the truth.
+    error = got[500:15500] - samples.mean(axis=1)[::3][500:15500]
+    assert np.abs(error).mean() < 0.02
+
+
+def test_read_sound_of_what_only_ffmpeg_reads(tmp_path, monkeypatch):
+    av = pytest.importorskip("av")
+    samples = sound(1.0, 48000, 2).astype(np.float32)
+    with av.open(str(tmp_path / "memo.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout="stereo")
+        frame.sample_rate = 48000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    got = np.concatenate(list(read_sound(tmp_path / "memo.m4a", 16000)))
+    assert abs(len(got) / 16000 - 1) < 0.1
+    spectra = [
+        np.abs(np.fft.rfft(one[2000:14000])) for one in (got, samples.mean(axis=1)[::3].copy())
+    ]
+    assert spectra[0].argmax() == spectra[1].argmax()
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UnreadableSoundError, match=r'pip install "dusha-ser\[formats\]"'):
+        list(read_sound(tmp_path / "memo.m4a", 16000))
+
+
+def test_read_sound_of_a_playlist_opens_no_other_file(tmp_path):
+    pytest.importorskip("av")
+    write_sound(tmp_path / "secret.wav")
+    playlist = tmp_path / "list.m4a"
+    playlist.write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'secret.wav'}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(UnreadableSoundError):
+        list(read_sound(playlist, 16000))
+
+
+def broken_files(folder):
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("This is no sound at all.\n" * 20)
+    soundfile.write(folder / "silent.wav", np.zeros(0), 16000)
+    soundfile.write(folder / "nan.wav", np.full(3000, np.nan), 16000, subtype="FLOAT")
+    (folder / "bytes.flac").write_bytes(b"fLaC" + bytes(range(256)))
+    return {
+        "empty.wav": "is empty",
+        "text.wav": "libsndfile",
+        "silent.wav": "holds no samples",
+        "nan.wav": "no numbers",
+        "bytes.flac": "read",
+        "missing.wav": "there is no such file",
+    }
+
+
+# What comes out.
+
+
+def test_main_when_files_are_broken_gives_rows_with_errors_and_goes_on(model, clips, tmp_path):
+    reasons = broken_files(tmp_path)
+    good = write_sound(tmp_path / "a good one.wav")
+    table = tmp_path / "table.tsv"
+    table.write_text("path\n" + "\n".join([*reasons, good.name]) + "\n")
+    output = tmp_path / "answers.jsonl"
+    with pytest.raises(WorkFailedError, match="6 of 7 files failed; see the error column of"):
+        main([model, str(table), "--output_file", str(output), "--quiet"])
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [*reasons, good.name]
+    for row, reason in zip(rows[:-1], reasons.values(), strict=True):
+        assert reason in row["error"]
+        assert row["prediction"] is None
+        assert row["probabilities"] is None
+    assert rows[-1]["error"] is None
+    assert rows[-1]["duration"] == 0.3
+    # What failed is still a failure when nothing is left to do.
+    with pytest.raises(WorkFailedError, match="6 of 7"):
+        main([model, str(table), "--output_file", str(output), "--quiet"])
+
+
+def test_main_gives_what_the_pipeline_gives_each_clip(model, clips, answered):
+    classify = pipeline(
+        "audio-classification",
+        AutoModelForAudioClassification.from_pretrained(model),
+        feature_extractor=AutoFeatureExtractor.from_pretrained(model),
+    )
+    rows = read_rows(answered)
+    assert len(rows) == 10
+    assert len({row["prediction"] for row in rows}) > 1
+    for row in rows:
+        samples, rate = soundfile.read(row["id"], dtype="float32")
+        expected = {
+            one["label"]: one["score"] for one in classify({"raw": samples, "sampling_rate": rate})
+        }
+        assert row["prediction"] == max(expected, key=expected.get)
+        for label in LABELS:
+            # The model's head was scaled up until its answers differ, and what rounding does to
+            # features in batches of another size with it.
+            assert float(row[f"probability_{label}"]) == pytest.approx(expected[label], abs=1e-4)
+
+
+def test_main_when_the_format_is_json_lines_or_a_table(model, clips, answered, tmp_path, capsys):
+    arguments = [model, str(clips), "--quiet", "--format"]
+    main([*arguments, "jsonl"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = read_rows(answered)
+    for row, other in zip(rows, expected, strict=True):
+        assert row["id"] == other["id"]
+        assert row["prediction"] == other["prediction"]
+        assert list(row["probabilities"]) == list(LABELS)
+        assert [float(other[f"probability_{label}"]) for label in LABELS] == list(
+            row["probabilities"].values()
+        )
+    main([*arguments, "table"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["id", "duration", "prediction", *LABELS]
+    assert len(lines) == 11
+    for line, row in zip(lines[1:], rows, strict=True):
+        cells = line.split()
+        assert row["id"].endswith(cells[0].lstrip("…"))
+        assert cells[2] == row["prediction"]
+        assert [float(cell) for cell in cells[3:]] == pytest.approx(
+            list(row["probabilities"].values()), abs=6e-4
+        )
+
+
+def test_table_shows_no_control_characters_and_the_error():
+    form = make_form("table", False, False, LABELS, ["a\x1b[2Jb.wav"])
+    row = {"id": "a\x1b[2Jb.wav", "duration": None, "prediction": None, "probabilities": None}
+    line = form.line(row | {"error": "is empty"})
+    assert "\x1b" not in line
+    assert line.startswith("a?[2Jb.wav")
+    assert line.endswith("is empty\n")
+
+
+def test_main_on_a_timeline_covers_the_recording_by_windows(model, tmp_path):
+    path = write_sound(tmp_path / "long.wav", 2.3, 48000, 2)
+    short = write_sound(tmp_path / "short.wav", 0.4)
+    output = tmp_path / "timeline.csv"
+    arguments = [model, str(path), str(short), "--timeline", "--window", "1", "--hop", "0.5"]
+    main([*arguments, "--output_file", str(output), "--quiet"])
+    rows = read_rows(output)
+    times = [(Path(row["id"]).name, float(row["start"]), float(row["end"])) for row in rows]
+    assert times == [
+        ("long.wav", 0.0, 1.0),
+        ("long.wav", 0.5, 1.5),
+        ("long.wav", 1.0, 2.0),
+        ("long.wav", 1.5, 2.3),
+        ("short.wav", 0.0, 0.4),
+    ]
+    torch_model = AutoModelForAudioClassification.from_pretrained(model).eval()
+    extractor = AutoFeatureExtractor.from_pretrained(model)
+    samples = np.concatenate(list(read_sound(path, 16000)))
+    with torch.no_grad():
+        inputs = extractor(samples[8000:24000], 16000, return_tensors="pt")
+        expected = torch_model(**inputs).logits.softmax(-1)[0]
+    got = [float(rows[1][f"probability_{label}"]) for label in LABELS]
+    assert got == pytest.approx(expected.tolist(), abs=2e-5)
+
+
+def test_main_of_a_file_longer_than_one_piece_is_the_mean_of_its_windows(model, tmp_path):
+    path = write_sound(tmp_path / "long.wav", 2.5)
+    rows = {}
+    for name, options in {"whole": ["--whole", "2"], "line": ["--timeline"]}.items():
+        output = tmp_path / f"{name}.csv"
+        main([model, str(path), "--window", "1", "--hop", "1", *options,
+              "--output_file", str(output), "--quiet"])  # fmt: skip
+        rows[name] = read_rows(output)
+    (whole,) = rows["whole"]
+    assert whole["duration"] == "2.5"
+    for label in LABELS:
+        windows = [float(row[f"probability_{label}"]) for row in rows["line"]]
+        mean = np.average(windows, weights=[1, 1, 0.5])
+        assert float(whole[f"probability_{label}"]) == pytest.approx(mean, abs=2e-5)
+
+
+def test_main_with_onnx_gives_what_pytorch_gives(model, clips, answered, tmp_path):
+    exported = tmp_path / "model.onnx"
+    export(
+        AutoModelForAudioClassification.from_pretrained(model).eval(),
+        AutoFeatureExtractor.from_pretrained(model),
+        exported,
+    )
+    output = tmp_path / "answers.csv"
+    main([str(exported), str(clips), "--output_file", str(output), "--quiet"])
+    for row, other in zip(read_rows(output), read_rows(answered), strict=True):
+        assert row["id"] == other["id"]
+        for label in LABELS:
+            name = f"probability_{label}"
+            assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-4)
+
+
+def test_main_when_a_sound_comes_by_standard_input(model, clips, answered, monkeypatch, capsys):
+    path = read_rows(answered)[0]
+    give_standard_input(monkeypatch, Path(path["id"]).read_bytes())
+    main([model, "-", "--format", "csv", "--quiet"])
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["id"] == "-"
+    assert row["prediction"] == path["prediction"]
+    assert float(row["probability_sad"]) == pytest.approx(float(path["probability_sad"]), abs=2e-5)
+
+
+def test_groups_do_not_grow_with_the_files(tmp_path, monkeypatch):
+    for number in range(5):
+        (tmp_path / str(number)).write_bytes(b"x" * (10 if number == 2 else 1))
+    sounds = [Sound(str(i), str(tmp_path / str(i))) for i in range(6)]
+    monkeypatch.setattr(sound_files, "GROUP_BYTES", 5)
+    assert [[one.name for one in group] for group in make_groups(sounds)] == [
+        ["0", "1"],
+        ["2"],
+        ["3", "4", "5"],
+    ]
+    monkeypatch.setattr(sound_files, "GROUP_FILES", 2)
+    assert [len(group) for group in make_groups(sounds)] == [2, 1, 2, 1]
+
+
+def test_clip_that_the_model_fails_on_spoils_no_other(model, tmp_path):
+    classifier = load_classifier(Settings(model), "cpu")
+    inner = classifier.classify
+
+    def picky(windows):
+        if any(len(window) < 1000 for window in windows):
+            raise RuntimeError("kernel size is greater than the input")
+        return inner(windows)
+
+    classifier.classify = picky
+    files = [write_sound(tmp_path / f"{i}.wav", s, seed=i) for i, s in enumerate((0.3, 0.05, 0.2))]
+    rows = classifier([Sound(path.name, str(path)) for path in files])
+    assert [row["error"] for (row,) in rows] == [
+        None,
+        "the model failed: kernel size is greater than the input",
+        None,
+    ]
+
+
+# Files of rows that are taken up.
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_answer_file_when_it_was_cut_anywhere(kind, tmp_path):
+    form = make_form(kind, True, False, ["a", "b"])
+    files = [
+        [
+            {"id": name, "start": float(i), "end": i + 1.0, "prediction": "a",
+             "probabilities": {"a": 0.75, "b": 0.25}, "error": None}
+            for i in range(2)
+        ]
+        for name in ("x.wav", 'with "quotes",\nand lines.wav', "голос.wav")
+    ]  # fmt: skip
+    whole = AnswerFile(tmp_path / f"whole.{kind}", form, True)
+    whole.write(files)
+    whole.close()
+    content = whole.path.read_bytes()
+    for cut in range(0, len(content), 3):
+        path = tmp_path / f"cut.{kind}"
+        path.write_bytes(content[:cut])
+        file = AnswerFile(path, form, True)
+        file.write(files)
+        file.close()
+        assert path.read_bytes() == content, f"cut after {cut} bytes"
+
+
+def test_answer_file_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "notes.csv"
+    path.write_text("my,own,table\n1,2,3\n")
+    with pytest.raises(WrongUseError, match="--overwrite"):
+        AnswerFile(path, make_form("csv", False, False, LABELS))
+    assert path.read_text() == "my,own,table\n1,2,3\n"
+
+
+def test_merge_parts_gives_the_order_of_the_list(model, clips, answered, tmp_path, monkeypatch):
+    output = tmp_path / "answers.csv"
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in (2, 0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        main([model, str(clips), "--output_file", str(output), "--quiet"])
+        assert part_path(output, rank, 3).exists()
+    assert not output.exists()
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    before = part_path(output, 1, 3)
+    before.write_bytes(before.read_bytes()[:-20])
+    main([model, str(clips), "--output_file", str(output), "--quiet"])
+    assert not find_parts(output)
+    rows, expected = read_rows(output), read_rows(answered)
+    assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in expected)
+    # The row that was cut off its part is added at the end.
+    assert [row["id"] for row in rows if row["id"] != rows[-1]["id"]] == [
+        row["id"] for row in expected if row["id"] != rows[-1]["id"]
+    ]
+    by_name = {row["id"]: row for row in expected}
+    for row in rows:
+        assert float(row["probability_sad"]) == pytest.approx(
+            float(by_name[row["id"]]["probability_sad"]), abs=2e-5
+        )
+
+
+def test_merge_parts_when_rows_are_many_and_in_both(tmp_path):
+    form = make_form("jsonl", False, False, ["a"])
+
+    def row(name, error=None):
+        return [{"id": name, "duration": 1.0, "prediction": "a", "probabilities": {"a": 1.0},
+                 "error": error}]  # fmt: skip
+
+    output = tmp_path / "a.jsonl"
+    for path, names in (
+        (output, ["old", "c"]),
+        (part_path(output, 0, 2), ["a", "c"]),
+        (part_path(output, 1, 2), ["b"]),
+    ):
+        file = AnswerFile(path, form)
+        file.write([row(name) for name in names])
+        file.close()
+    merge_parts(output, ["a", "b", "c", "d"], form)
+    names = [json.loads(line)["id"] for line in output.read_text().splitlines()]
+    assert names == ["old", "a", "b", "c"]
+
+
+def test_main_when_other_settings_began_the_file(model, clips, answered):
+    content = answered.read_bytes()
+    with pytest.raises(WrongUseError, match="begun with another window.*--overwrite"):
+        main([model, str(clips), "--output_file", str(answered), "--quiet", "--window", "4"])
+    assert answered.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_main_when_it_was_killed_gives_what_an_undisturbed_run_gives(model, tmp_path):
+    """The real program, killed; then its continuation."""
+    names = [tmp_path / "clips" / f"{i:03d}.wav" for i in range(200)]
+    for number, name in enumerate(names):
+        write_sound(name, 0.4 + 0.01 * (number % 13), seed=number)
+    killed, undisturbed = tmp_path / "killed.csv", tmp_path / "undisturbed.csv"
+    command = [model, str(tmp_path / "clips"), "--quiet", "--output_file"]
+    program = subprocess.Popen([*PROGRAM, *command, str(killed)])
+    deadline = time.monotonic() + 120
+    while (not killed.exists() or killed.stat().st_size < 500) and program.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    there = killed.read_bytes()
+    assert 0 < there.count(b"\n") < 201, "it was killed too late to tell anything"
+    killed.write_bytes(there[:-11])
+    main([*command, str(killed)])
+    main([*command, str(undisturbed)])
+    assert killed.read_bytes().startswith(there[:-11])
+    assert killed.read_bytes() == undisturbed.read_bytes()
+
+
+def test_main_when_several_processes_work(model, clips, answered, tmp_path):
+    output = tmp_path / "answers.csv"
+    main([model, str(clips), "--output_file", str(output), "--quiet", "--num_proc", "2"])
+    for row, other in zip(read_rows(output), read_rows(answered), strict=True):
+        assert row["id"] == other["id"]
+        assert float(row["probability_sad"]) == pytest.approx(
+            float(other["probability_sad"]), abs=2e-5
+        )
+
+
+def test_program_when_used_wrongly_says_one_line_and_ends_with_2(model, tmp_path):
+    done = subprocess.run(
+        [*PROGRAM, model, str(tmp_path / "missing.wav")], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no such file or folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hop", "9"], "the hop must be over 0 and at most the window"),
+        (["--window", "nan"], "the hop must be"),
+        (["--whole", "-1"], "--whole is -1.0 s"),
+        (["--batch_size", "0"], "--batch_size is 0"),
+        (["--num_proc", "0"], "--num_proc is 0"),
+        (["--output_file", "a.txt"], "neither in .csv nor in .jsonl"),
+        (["--output_file", "a.csv", "--format", "table"], "a table is for the screen"),
+    ],
+)
+def test_main_when_options_do_not_fit(arguments, said, clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrongUseError, match=said):
+        main(["model", str(clips), *arguments])
+    assert not list(tmp_path.iterdir())
+
+
+def test_main_when_there_is_no_such_model(clips, tmp_path):
+    with pytest.raises(MissingInputError, match="no model"):
+        main([str(tmp_path / "none"), str(clips)])
+    with pytest.raises(MissingInputError, match="no such file"):
+        main([str(tmp_path / "none.onnx"), str(clips)])
+
+
+def test_main_when_a_model_brings_code_of_its_own(clips, model, tmp_path):
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    config = json.loads((Path(model) / "config.json").read_text()) | {
+        "model_type": "foreign",
+        "auto_map": {
+            "AutoConfig": "foreign.Config",
+            "AutoModelForAudioClassification": "foreign.M",
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "foreign.py").write_text("raise SystemExit('it ran')\n")
+    with pytest.raises(WrongUseError, match="pass --trust_remote_code"):
+        main([str(folder), str(clips)])
+
+
+def test_modules_name_what_the_program_needs():
+    assert prediction_rows.FORMATS == ("csv", "jsonl", "table")
+    assert not set(finding.OTHER_SUFFIXES) & set(finding.sound_suffixes())

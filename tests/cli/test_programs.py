@@ -1,0 +1,52 @@
+"""Too little or wrong input, asked of every program: one line, exit status 2, no traceback."""
+
+import contextlib
+import io
+import sys
+
+import pytest
+
+from dusha_ser.cli.main import run
+
+CASES = {
+    "predict, no file": ("predict", "model", "nowhere.wav"),
+    "predict, no input": ("predict", "model"),
+    "evaluate, no model": ("evaluate", "--models", "nowhere", "--test_sets", "nowhere"),
+    "evaluate, no test set": ("evaluate", "--models", "model"),
+    "cross_validate, no table": ("cross-validate", "nowhere.csv", "--output_dir", "out"),
+    "convert, no file": ("convert", "nowhere.pt", "out"),
+    "export, no model": ("export", "nowhere", "out.onnx"),
+    "export, nothing to calibrate with": ("export", "model", "out.onnx", "--int8"),
+    "export, no clips": ("export", "model", "out.onnx", "--clips", "nowhere"),
+    "report, no report": ("report",),
+    "report, no answers": ("report", "annotators", "nowhere"),
+    "report, no corpus": ("report", "corpus", "nowhere"),
+    "report, no results": ("report", "results", "nowhere"),
+    "train, no setup": ("train", "nowhere"),
+    "train, no table": ("train", "--train_file", "nowhere.csv"),
+    "train, no data set": ("train", "--dataset", "nowhere"),
+    "train, no archives": ("train", "--dataset", "crowd", "--data_dir", "nowhere"),
+    "train, no such option": ("train", "--nowhere", "1"),
+    "dusha, no archives": ("corpus", "--data_dir", "nowhere"),
+    "dusha, no such configuration": ("corpus", "nowhere", "--data_dir", "."),
+    "sample, no such option": ("sample", "out", "--nowhere", "1"),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_program_when_used_wrongly_ends_with_one_line(case, tmp_path, monkeypatch):
+    command, *arguments = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dusha", command, *arguments])
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as end:
+        run()
+    assert end.value.code == 2
+    lines = [line for line in said.getvalue().splitlines() if f"dusha {command}" in line]
+    # argparse writes its usage before the one line.
+    (line,) = [line for line in lines if not line.startswith("usage: ")]
+    assert line.startswith(f"dusha {command}")
+    if "nowhere" in arguments or "nowhere.csv" in arguments:
+        assert "nowhere" in line
+    assert "Traceback" not in said.getvalue()
+    assert not list(tmp_path.rglob("*.onnx")) and not (tmp_path / "dusha").exists()

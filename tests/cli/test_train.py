@@ -1,0 +1,469 @@
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import transformers
+import yaml
+from huggingface_hub import ModelCard
+from own_recordings import write_recordings
+from small_network import small_classifier
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import dusha
+from dusha_ser.cli import corpus
+from dusha_ser.cli.program import run_program
+from dusha_ser.cli.train import main
+from dusha_ser.corpus.sample import write_sample
+from dusha_ser.errors import WrongUseError
+from dusha_ser.evaluation.predictions import read_predictions
+from dusha_ser.training import run as run_module
+from dusha_ser.training.batches import make_targets
+from dusha_ser.training.setups import SETUPS, read_options
+from feature_extraction_dusha import DushaFeatureExtractor
+
+NETWORKS = ("wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer")
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """A sample corpus of a few clips, as its archives."""
+    return write_sample(tmp_path_factory.mktemp("sample") / "archives", clips=96, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def splits(archives):
+    """The crowd of that corpus."""
+    return dict(dusha.load_dataset("crowd", data_dir=str(archives), quiet=True))
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory):
+    """A folder with a small network of Dusha's kind: a step takes milliseconds."""
+    folder = tmp_path_factory.mktemp("small") / "model"
+    small_classifier(num_mel_bins=64).save_pretrained(folder)
+    DushaFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+def run(folder, *options, splits=None):
+    """Train with the options of a command line, in this process."""
+    arguments = ["--output_dir", str(folder), "--quiet", "--use_cpu", *map(str, options)]
+    if splits is not None:
+        arguments = ["--dataset", "sample", "--num_train_epochs", "1", *arguments]
+    data, recipe, trainer_arguments = read_options(arguments)
+    run_module.set_up_logging(recipe, trainer_arguments)
+    return run_module.train(data, recipe, trainer_arguments, splits)
+
+
+def program(monkeypatch, capsys, *arguments):
+    """Run train.py as from the shell; return its status and what it wrote to stderr."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        run_program(main)
+    return caught.value.code, capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("name", "learning_rate", "weighted"),
+    [
+        ("crowd_large", 1e-3, False),
+        ("crowd_medium", 5e-3, False),
+        ("crowd_small", 1e-3, False),
+        ("crowd_unconfident", 5e-3, False),
+        ("podcast_large", 5e-3, True),
+        ("podcast_tune", 1e-3, True),
+        ("dusha_large", 1e-3, False),
+    ],
+)
+def test_setups_are_the_published_ones(name, learning_rate, weighted):
+    data, recipe, arguments = read_options([name])
+    assert data.dataset == ("podcast_large" if name == "podcast_tune" else name)
+    assert arguments.learning_rate == learning_rate
+    assert arguments.num_train_epochs == 100
+    assert arguments.per_device_train_batch_size == 64
+    weights = {"angry": 10, "sad": 20, "neutral": 1, "positive": 5} if weighted else None
+    assert recipe.class_weights == weights
+    assert recipe.class_weights_in == "sampling"
+    assert (recipe.model_name_or_path is None) == (name != "podcast_tune")
+    held = yaml.safe_load((SETUPS / f"{name}.yaml").read_text())
+    assert set(held) <= {"dataset", "learning_rate", "class_weights", "model_name_or_path"}
+
+
+def test_read_options_when_the_command_line_overrides_the_setup(tmp_path):
+    setup = tmp_path / "mine.yaml"
+    setup.write_text("learning_rate: 2e-3\nnum_train_epochs: 7\ndataset: podcast\nbf16: true\n")
+    data, _, arguments = read_options([str(setup), "--num_train_epochs", "9", "--seed=5"])
+    assert (arguments.learning_rate, arguments.num_train_epochs) == (2e-3, 9)
+    assert (arguments.seed, arguments.bf16, data.dataset) == (5, True, "podcast")
+
+
+def test_read_options_when_there_is_no_setup():
+    assert read_options([])[0].dataset == "sample"
+    assert read_options([])[2].num_train_epochs < 100
+    assert read_options(["--dataset", "crowd"])[2].num_train_epochs == 100
+    assert read_options(["crowd_small"])[0].dataset == "crowd_small"
+
+
+def test_list_setups_names_all_of_them(monkeypatch, capsys):
+    status, output = program(monkeypatch, capsys, "--list_setups")
+    assert status == 0
+    names = [line.split()[0] for line in output.out.splitlines()]
+    assert names == sorted(path.stem for path in SETUPS.glob("*.yaml"))
+    assert len(names) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["nonsense", "crowd_large", "sample"]),
+        (["nonsense.yaml"], ["nonsense.yaml", "crowd_large"]),
+        (["--learning_rte", "1"], ["--learning_rte", "learning_rate"]),
+        (["--learning_rate", "fast"], ["learning_rate", "fast"]),
+        (["--sampler", "none"], ["sampler", "every_clip", "published"]),
+        (["--dataset", "crowdd"], ["crowdd", "crowd_large"]),
+        (["--dataset", "crowd", "--data_dir", "nowhere"], ["nowhere"]),
+        (["--dataset", "raw"], ["raw", "labels"]),
+        (["--train_file", "nowhere.csv"], ["nowhere.csv", "path,label"]),
+        (["--test_file", "clips.csv"], ["--train_file"]),
+        (["--model_name_or_path", "nowhere"], ["nowhere", "model"]),
+        (["--validation", "1"], ["validation", "below 1"]),
+        (["--num_train_epochs", "0"], ["num_train_epochs"]),
+        (["--label_smoothing", "1"], ["label_smoothing is 1.0", "0 to below 1"]),
+        (["--mixup", "-1"], ["mixup is -1.0", "at least 0"]),
+        (["--learning_rate", "-1"], ["learning_rate is -1.0"]),
+        (["--time_mask", "-3"], ["time_mask is -3"]),
+        (["--pad_to_multiple_of", "0"], ["pad_to_multiple_of is 0", "at least 1"]),
+        (["--per_device_train_batch_size", "0"], ["per_device_train_batch_size is 0"]),
+        (["--metric_for_best_model", "uar"], ["'uar'", "balanced_accuracy", "loss"]),
+        (["--report_to", "wandbee"], ["wandbee", "tensorboard", "dusha-ser[tracking]"]),
+        (["--resume_from_checkpoint", "last"], ["checkpoint", "leave"]),
+        (["--resume_from_checkpoint", "nowhere"], ["nowhere", "last"]),
+    ],
+)
+def test_main_when_used_wrongly_ends_with_one_line(
+    monkeypatch, capsys, tmp_path, splits, arguments, words
+):
+    if words[0] in ("nowhere", "checkpoint") and "--dataset" not in arguments:
+        # These come to light when the data are there; the sample itself takes long to make.
+        monkeypatch.setattr(run_module, "load_splits", lambda *args, **kwargs: splits)
+    status, output = program(
+        monkeypatch, capsys, *arguments, "--quiet", "--output_dir", tmp_path / "model"
+    )
+    lines = [line for line in output.err.splitlines() if line.startswith("train.py: ")]
+    assert status == 2
+    assert len(lines) == 1 and "Traceback" not in output.err
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, splits, small_model):
+    """A run of three epochs on the small corpus."""
+    folder = tmp_path_factory.mktemp("finished") / "model"
+    options = ("--model_name_or_path", small_model, "--num_train_epochs", 3, "--validation", 0.2)
+    return run(folder, *options, "--per_device_train_batch_size", 16, splits=splits)
+
+
+def test_train_gives_predictions_and_metrics_of_the_test_set(finished, splits):
+    assert finished.tested_on == "test"
+    assert finished.predictions.ids == list(splits["test"]["id"])
+    assert finished.predictions.references.tolist() == list(splits["test"]["label"])
+    answers = finished.predictions.answers == finished.predictions.references
+    assert finished.metrics["accuracy"] == pytest.approx(answers.mean())
+    assert finished.metrics["group_count"] == len(set(splits["test"]["source_id"]))
+    assert set(finished.metrics["intervals"]) == {"accuracy", "balanced_accuracy", "f1_macro"}
+
+
+def test_train_keeps_the_best_epoch(finished):
+    scores = {
+        entry["epoch"]: entry["eval_f1_macro"]
+        for entry in finished.log_history
+        if "eval_f1_macro" in entry
+    }
+    assert len(scores) == 3
+    assert scores[finished.best_epoch] == max(scores.values())
+    for name in ("accuracy", "balanced_accuracy", "f1_macro"):
+        assert all(0 <= e[f"eval_{name}"] <= 1 for e in finished.log_history if "eval_loss" in e)
+
+
+def test_train_leaves_everything_beside_the_model(finished):
+    folder = finished.output_dir
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {
+        "model.safetensors",
+        "config.json",
+        "preprocessor_config.json",
+        "modeling_dusha.py",
+        "configuration_dusha.py",
+        "feature_extraction_dusha.py",
+        "training_args.bin",
+        "options.yaml",
+        "metrics.json",
+        "test_predictions.csv",
+        "curves.png",
+        "confusion_matrix.png",
+        "README.md",
+    }
+    read = read_predictions(folder / "test_predictions.csv")
+    np.testing.assert_allclose(read.probabilities, finished.predictions.probabilities, atol=1e-6)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] == finished.metrics["accuracy"]
+
+
+def test_card_has_the_results_for_the_hub(finished):
+    card = ModelCard.load(finished.output_dir / "README.md")
+    results = {result.metric_type: result for result in card.data.eval_results}
+    for name in ("accuracy", "balanced_accuracy", "f1_macro"):
+        assert results[name].metric_value == finished.metrics[name]
+        assert results[name].dataset_split == "test"
+        interval = finished.metrics["intervals"][name]
+        assert results[name].metric_args["confidence_interval"] == interval
+    for words in ("What it is for", "Limits", "Licence", "trust_remote_code=True"):
+        assert words in card.text
+
+
+def test_saved_model_answers_in_the_stock_pipeline_as_in_the_test(finished, splits):
+    classify = transformers.pipeline("audio-classification", str(finished.output_dir))
+    row = splits["test"][0]
+    samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
+    answers = classify({"raw": samples, "sampling_rate": rate})
+    found = {answer["label"]: answer["score"] for answer in answers}
+    expected = dict(
+        zip(finished.predictions.labels, finished.predictions.probabilities[0], strict=True)
+    )
+    for label, value in expected.items():
+        assert found[label] == pytest.approx(value, abs=1e-4)
+
+
+def test_options_file_repeats_the_run(finished, small_model, splits, tmp_path):
+    data, recipe, arguments = read_options([str(finished.output_dir / "options.yaml")])
+    assert (arguments.num_train_epochs, data.validation) == (3, 0.2)
+    assert recipe.model_name_or_path == small_model
+    arguments.output_dir = str(tmp_path / "again")
+    again = run_module.train(data, recipe, arguments, splits)
+    np.testing.assert_array_equal(
+        again.predictions.probabilities, finished.predictions.probabilities
+    )
+
+
+def test_validation_has_other_speakers_than_train(splits):
+    data, recipe, _ = read_options(["--validation", "0.25"])
+    chosen = run_module.choose_validation(splits, data, recipe)
+    train_speakers = set(chosen["train"]["source_id"])
+    assert train_speakers.isdisjoint(chosen["validation"]["source_id"])
+    assert len(chosen["train"]) + len(chosen["validation"]) == len(splits["train"])
+    assert 0.1 < len(chosen["validation"]) / len(splits["train"]) < 0.4
+    recipe.published_quirks = True
+    assert run_module.choose_validation(splits, data, recipe)["validation"] is splits["test"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--loss", "soft", "--label_smoothing", "0.1"],
+        ["--loss", "multi"],
+        ["--posterior_weights", "--class_weights", "balanced", "--class_weights_in", "loss"],
+        ["--sampler", "published", "--class_weights", "angry=10,sad=20,neutral=1,positive=5"],
+        ["--published_quirks"],
+        ["--validation", "0"],
+        ["--bf16"],
+        ["--gradient_accumulation_steps", "2", "--pad_to_multiple_of", "32"],
+    ],
+    ids=lambda options: " ".join(options[:2]),
+)
+def test_train_when_options_are_used(tmp_path, splits, small_model, options):
+    result = run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
+    assert np.isfinite(result.predictions.probabilities).all()
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
+    quirks = "--published_quirks" in options
+    assert config.use_attention_mask != quirks
+    assert extractor.padding_value == (0.0 if quirks else -80.0)
+    assert (config.problem_type == "multi_label_classification") == ("multi" in options)
+    assert (result.best_epoch is None) == (options == ["--validation", "0"])
+
+
+def test_targets_when_the_crowd_is_not_sure(splits):
+    _, recipe, _ = read_options(["--loss", "soft", "--posterior_weights"])
+    order = np.array([2, 0, 3, 1])
+    targets, weights = make_targets(splits["train"], order, recipe)
+    probabilities = np.array(splits["train"]["label_probabilities"])
+    shares = probabilities[:, :4] / probabilities[:, :4].sum(1, keepdims=True)
+    np.testing.assert_allclose(targets[:, order], shares, atol=1e-6)
+    labels = np.array(splits["train"]["label"])
+    np.testing.assert_allclose(weights, probabilities[np.arange(len(labels)), labels], rtol=1e-6)
+    recipe.loss = "multi"
+    targets, _ = make_targets(splits["train"], np.arange(4), recipe)
+    np.testing.assert_array_equal(targets, probabilities[:, :4] >= 0.3)
+    with pytest.raises(WrongUseError, match="label_probabilities"):
+        make_targets(splits["train"].remove_columns("label_probabilities"), order, recipe)
+
+
+def test_train_when_tensorboard_is_asked_for_gets_the_curves(tmp_path, splits, small_model):
+    options = ("--report_to", "tensorboard", "--num_train_epochs", 2)
+    result = run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
+    (written,) = tmp_path.rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(written)).Reload()
+    logged = [entry["eval_f1_macro"] for entry in result.log_history if "eval_f1_macro" in entry]
+    told = [event.value for event in events.Scalars("eval/f1_macro")]
+    assert told == pytest.approx(logged, rel=1e-6) and len(told) == 2
+    assert len(events.Scalars("train/loss")) == 2
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path, splits, small_model, capsys):
+    options = ("--learning_rate", 0, "--num_train_epochs", 9, "--patience", 2)
+    result = run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
+    epochs = [entry["epoch"] for entry in result.log_history if "eval_loss" in entry]
+    assert epochs == [1, 2, 3]
+    # Quiet: what the Trainer logs goes to the curves, not to the screen.
+    assert "loss" not in capsys.readouterr().out
+
+
+def test_train_on_own_recordings_when_labels_are_other_ones(tmp_path, small_model):
+    table = write_recordings(tmp_path / "train", ["no", "yes", "maybe"], count=12)
+    test_table = write_recordings(tmp_path / "test", ["yes", "no"], count=4)
+    cache = tmp_path / "cache"
+    options = ("--train_file", table, "--test_file", test_table, "--cache_dir", cache)
+    more = ("--num_train_epochs", 1, "--validation", 0.3, "--model_name_or_path", small_model)
+    result = run(tmp_path / "model", *options, *more)
+    assert result.predictions.labels == ("maybe", "no", "yes")
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "model")
+    assert config.id2label == {0: "maybe", 1: "no", 2: "yes"}
+    caches = {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")}
+    assert len(caches) == 2
+    run(tmp_path / "again", *options, *more)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")} == caches
+    assert not list((tmp_path / "model").glob("checkpoint-*"))
+    with pytest.raises(WrongUseError, match="in both"):
+        run(tmp_path / "model", "--train_file", table, "--test_file", table)
+
+
+def test_train_when_the_folder_holds_a_run_that_did_not_end(tmp_path, splits, small_model):
+    checkpoint = tmp_path / "checkpoint-7"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 7}')
+    with pytest.raises(WrongUseError, match=r"checkpoint-7.*last.*--output_dir"):
+        run(tmp_path, "--model_name_or_path", small_model, splits=splits)
+    (checkpoint / "trainer_state.json").unlink()
+    options = ("--keep_checkpoints", "--resume_from_checkpoint", "auto")
+    run(tmp_path, "--model_name_or_path", small_model, *options, splits=splits)
+    longer = run(
+        tmp_path,
+        *("--model_name_or_path", small_model, "--resume_from_checkpoint", "auto"),
+        *("--num_train_epochs", 2),
+        splits=splits,
+    )
+    assert [entry["epoch"] for entry in longer.log_history if "eval_loss" in entry] == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def other_networks(tmp_path_factory):
+    """Tiny random models of other kinds, with their own feature extractors, as folders."""
+    common = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "conv_dim": (8, 8),
+        "conv_kernel": (10, 8),
+        "conv_stride": (80, 4),
+        "num_feat_extract_layers": 2,
+        "num_conv_pos_embeddings": 4,
+        "num_conv_pos_embedding_groups": 2,
+        "classifier_proj_size": 8,
+        "mask_time_prob": 0.0,
+    }
+    spectrogram = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_length": 128,
+        "num_mel_bins": 16,
+    }
+    extractors = {
+        "audio-spectrogram-transformer": transformers.ASTFeatureExtractor(
+            num_mel_bins=16, max_length=128
+        )
+    }
+    folders = {}
+    for kind in NETWORKS:
+        values = spectrogram if kind in extractors else common
+        torch.manual_seed(0)
+        config = transformers.AutoConfig.for_model(kind, num_labels=4, **values)
+        model = transformers.AutoModelForAudioClassification.from_config(config)
+        folders[kind] = tmp_path_factory.mktemp("networks") / kind
+        model.save_pretrained(folders[kind])
+        extractor = extractors.get(kind) or transformers.Wav2Vec2FeatureExtractor(
+            return_attention_mask=True
+        )
+        extractor.save_pretrained(folders[kind])
+    return folders
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_train_when_the_network_is_another_one(tmp_path, splits, other_networks, kind):
+    few = {split: rows.select(range(12)) for split, rows in splits.items()}
+    result = run(
+        tmp_path,
+        *("--model_name_or_path", other_networks[kind], "--validation", 0),
+        *("--per_device_train_batch_size", 4, "--per_device_eval_batch_size", 4),
+        splits=few,
+    )
+    assert np.isfinite(result.predictions.probabilities).all()
+    model = transformers.AutoModelForAudioClassification.from_pretrained(tmp_path)
+    assert model.config.model_type == kind
+    assert list(model.config.id2label.values()) == ["angry", "sad", "neutral", "positive"]
+    start = transformers.AutoModelForAudioClassification.from_pretrained(other_networks[kind])
+    assert (
+        not torch.equal(model.classifier.weight, start.classifier.weight)
+        if kind != ("audio-spectrogram-transformer")
+        else not torch.equal(model.classifier.dense.weight, start.classifier.dense.weight)
+    )
+    classify = transformers.pipeline("audio-classification", str(tmp_path))
+    assert len(classify({"raw": np.zeros(8000, np.float32), "sampling_rate": 16000})) == 4
+
+
+def test_the_ten_lines_of_a_stock_user(archives, tmp_path, monkeypatch):
+    """No class of ours beyond the model's own; the data set folder is what dusha.py writes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["dusha.py", "crowd", "--data_dir", str(archives), "--output_dir", "dusha", "--quiet"],
+    )
+    corpus.main()
+    lines = TEN_LINES.replace("num_train_epochs=10", "max_steps=2")
+    variables = {}
+    exec(TEN_LINES_IMPORTS + lines, variables)
+    trainer = variables["trainer"]
+    assert type(trainer) is transformers.Trainer
+    losses = [entry["train_loss"] for entry in trainer.state.log_history if "train_loss" in entry]
+    assert len(losses) == 1 and 0 < losses[0] < 3
+
+
+TEN_LINES_IMPORTS = """\
+import io, soundfile, datasets
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaConfig, DushaForAudioClassification
+"""
+TEN_LINES = """\
+data = datasets.load_dataset("dusha", "crowd").cast_column("audio", datasets.Audio(decode=False))
+extractor, model = DushaFeatureExtractor(), DushaForAudioClassification(DushaConfig())
+
+
+def features(clips):
+    sounds = [soundfile.read(io.BytesIO(audio["bytes"]))[0] for audio in clips["audio"]]
+    return extractor(sounds, sampling_rate=16000)
+
+
+data = data.map(features, batched=True, remove_columns=["audio"])
+arguments = TrainingArguments("my-model", num_train_epochs=10, learning_rate=1e-3)
+trainer = Trainer(model, arguments, DataCollatorWithPadding(extractor), data["train"])
+trainer.train()
+"""

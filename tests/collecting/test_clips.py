@@ -1,0 +1,149 @@
+"""Clips as files: named by content, converted once and for all, in folders that are whole."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dusha_ser.audio.reading import UnreadableSoundError
+from dusha_ser.collecting.clips import convert_clip, encode_clip, wav_path, write_clip
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.storage import hash_name, is_safe_name, whole_folder
+from dusha_ser.tables import read_table
+
+
+def noise(size, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, size).astype(np.float32)
+
+
+def test_write_clip_names_the_file_by_its_content(tmp_path):
+    content = encode_clip(noise(1600))
+    name = write_clip(tmp_path, content)
+    path = tmp_path / "wavs" / f"{name}.wav"
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(name)
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_convert_clip_when_it_is_one_already_keeps_every_sample(tmp_path):
+    values = np.arange(-32768, 32768, dtype=np.int16)
+    soundfile.write(tmp_path / "a.wav", values, 16000, subtype="PCM_16")
+    with soundfile.SoundFile(tmp_path / "told.wav", "w", 16000, 1, "PCM_16") as file:
+        file.title = "a control task"
+        file.write(values)
+    content = convert_clip(tmp_path / "a.wav")
+    np.testing.assert_array_equal(soundfile.read(io.BytesIO(content), dtype="int16")[0], values)
+    assert content == encode_clip(values)
+    # Nothing but the sound is left.
+    assert convert_clip(tmp_path / "told.wav") == content
+    (tmp_path / "again.wav").write_bytes(content)
+    assert convert_clip(tmp_path / "again.wav") == content
+
+
+def test_convert_clip_of_another_rate_and_two_channels(tmp_path):
+    times = np.arange(48000) / 48000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * times)
+    soundfile.write(tmp_path / "a.flac", np.stack([tone, 0 * tone], axis=1), 48000)
+    samples, rate = soundfile.read(io.BytesIO(convert_clip(tmp_path / "a.flac")))
+    assert (rate, samples.ndim) == (16000, 1)
+    assert len(samples) == pytest.approx(16000, abs=1)
+    assert np.abs(np.fft.rfft(samples)).argmax() == 440
+    assert np.abs(samples[2000:-2000]).max() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("content", [b"", b"This is no sound"], ids=["empty", "text"])
+def test_convert_clip_when_it_is_no_sound(content, tmp_path):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(UnreadableSoundError):
+        convert_clip(tmp_path / "a.wav")
+    with pytest.raises(UnreadableSoundError, match="no such file"):
+        convert_clip(tmp_path / "b.wav")
+
+
+@pytest.mark.parametrize(
+    "name", ["../a", "/etc/a", "a/b", "a\\b", "..", ".a", "", "a\0b", "a\n", "a" * 200, "-a", "é"]
+)
+def test_names_that_would_leave_the_folder_become_no_file(name, tmp_path):
+    assert not is_safe_name(name)
+    with pytest.raises(ValueError, match="no name for a file"):
+        write_clip(tmp_path / "clips", b"", name)
+    assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_wav_path_of_a_hash():
+    name = hash_name(b"clip")
+    assert wav_path(Path("a"), name).as_posix() == f"a/wavs/{name}.wav"
+
+
+def test_read_table_of_commas_tabulators_and_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.csv").write_text('\ufeffpath,text\na.wav,"one, two"\n', encoding="utf-8")
+    (tmp_path / "a.tsv").write_text("path\ttext\na.wav\tone, two\nb.wav\n", encoding="utf-8")
+    expected = {"path": "a.wav", "text": "one, two"}
+    assert read_table(tmp_path / "a.csv", ["path"]) == [expected]
+    assert read_table(tmp_path / "a.tsv", ["path"]) == [expected, {"path": "b.wav", "text": ""}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"has the columns \(none\) and not 'path'; do this"),
+        (b"a,b\n1,2\n", "has the columns a, b and not 'path'; do this"),
+        (b"path\n", "no rows below its header"),
+        (b"path\n\xff\xfe\n", "no table in UTF-8"),
+    ],
+    ids=["empty", "other columns", "header only", "binary"],
+)
+def test_read_table_when_it_is_none(content, said, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(WrongUseError, match=said):
+        read_table(tmp_path / "a.csv", ["path"], "do this")
+    with pytest.raises(MissingInputError, match="no file"):
+        read_table(tmp_path / "b.csv", ["path"])
+
+
+OWN = ("key.csv", "upload")
+
+
+def test_whole_folder_when_the_block_fails_leaves_what_was_there(tmp_path):
+    place = tmp_path / "out"
+    with whole_folder(place, OWN, True) as folder:
+        (folder / "key.csv").write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_folder(place, OWN, True) as folder:
+        (folder / "key.csv").write_text("new")
+        raise KeyboardInterrupt
+    assert (place / "key.csv").read_text() == "old"
+    with whole_folder(place, OWN, True) as folder:
+        (folder / "key.csv").write_text("new")
+    assert (place / "key.csv").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_whole_folder_when_it_holds_anything_else_stays_as_it_is(replace, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("key.csv", "podcast.tar"):
+        (tmp_path / "out" / name).write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name, said in {
+        "out": "podcast.tar, which is not of this program",
+        "file": "a file",
+    }.items():
+        with pytest.raises(WrongUseError, match=said), whole_folder(tmp_path / name, OWN, replace):
+            pass
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["key.csv", "podcast.tar"]
+
+
+def test_whole_folder_when_it_must_not_be_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    with whole_folder(tmp_path / "out", OWN, False) as folder:
+        (folder / "key.csv").write_text("of tasks that a crowd is answering")
+    with (
+        pytest.raises(WrongUseError, match=r"holds key\.csv already; name another"),
+        whole_folder(tmp_path / "out", OWN, False),
+    ):
+        pass
+    assert (tmp_path / "out" / "key.csv").read_text() == "of tasks that a crowd is answering"

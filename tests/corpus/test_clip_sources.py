@@ -1,0 +1,212 @@
+"""The wav and feature files of clips: found, read, and refused with a reason."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+from small_corpus import npy_bytes, wav_bytes
+
+from dusha_ser.archives.find import open_members
+from dusha_ser.archives.members import Member
+from dusha_ser.audio.reading import count_frames
+from dusha_ser.corpus.clip_sources import (
+    compute_features,
+    find_wav,
+    load_features,
+    locate_files,
+    read_wav,
+    row_member,
+)
+
+
+@pytest.fixture
+def member(tmp_path):
+    """Make a member of bytes that lie in the middle of a file."""
+
+    def member(content):
+        path = tmp_path / "archive"
+        path.write_bytes(b"before" + content + b"after")
+        return Member("name", str(path), 6, len(content))
+
+    return member
+
+
+@pytest.fixture
+def members(tmp_path):
+    folder = tmp_path / "unpacked"
+    for name, content in {
+        "crowd_train/wavs/a.wav": b"a",
+        "crowd_train/wavs/b.wav": b"",
+        "wavs/p.wav": b"p",
+        "crowd_train/wavs/odd.wav": b"o",
+        "features/a.npy": b"n",
+        "features/q.npy": b"n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return open_members([folder], tmp_path / "index", quiet=True)
+
+
+def rows(*names, domain="crowd"):
+    return pa.table(
+        {
+            "id": list(names),
+            "domain": [domain] * len(names),
+            "part": [f"{domain}_train"] * len(names),
+            "audio_path": [f"wavs/{name}.wav" for name in names],
+        }
+    )
+
+
+def test_locate_files_when_some_are_missing(members):
+    found, missing = locate_files(rows("a", "b", "c"), "train", members, False)
+    assert found["id"].to_pylist() == ["a"]
+    assert found["wav_size"].to_pylist() == [1]
+    assert found["npy_file"].to_pylist() == [None]
+    assert [(clip["id"], clip["reason"]) for clip in missing] == [
+        ("b", "empty wav"),
+        ("c", "no wav"),
+    ]
+    assert all((clip["split"], clip["domain"]) == ("train", "crowd") for clip in missing)
+
+
+def test_locate_files_when_podcasts_have_some_audio(members):
+    found, missing = locate_files(rows("p", "q", domain="podcast"), "train", members, False)
+    assert found["wav_size"].to_pylist() == [1, None]
+    assert not missing
+
+
+def test_locate_files_when_features_are_wanted(members):
+    podcasts, missing = locate_files(rows("p", "q", "r", domain="podcast"), "t", members, True)
+    assert podcasts["npy_size"].to_pylist() == [None, 1]
+    assert [(clip["id"], clip["reason"]) for clip in missing] == [("r", "neither features nor wav")]
+    crowd, missing = locate_files(rows("a", "b"), "train", members, True)
+    assert crowd["npy_size"].to_pylist() == [1]
+    assert missing[0]["reason"] == "empty wav"
+
+
+def test_locate_files_when_no_wav_of_the_domain_is_there(members):
+    found, missing = locate_files(rows("x", "y"), "train", members, False)
+    assert found["wav_file"].null_count == 2
+    assert not missing
+
+
+def test_find_wav_when_named_by_path_or_by_hash(members):
+    assert find_wav(members, "some", "crowd_train", "wavs/odd.wav").name.endswith("odd.wav")
+    assert find_wav(members, "a", None, None).name == "crowd_train/wavs/a.wav"
+    assert find_wav(members, "none", "crowd_train", "wavs/none.wav") is None
+
+
+def test_row_member_when_there_is_a_file(member):
+    row = {"id": "x", "wav_file": "path", "wav_offset": 3, "wav_size": 4, "npy_file": None}
+    assert row_member(row, "wav") == Member("x.wav", "path", 3, 4)
+    assert row_member(row, "npy") is None
+
+
+def test_read_wav_when_there_is_sound(member):
+    content = wav_bytes(np.zeros(10))
+    assert read_wav(member(content)) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"RIFF", "unreadable wav"),
+        (b"<html>not found</html>", "unreadable wav"),
+        (wav_bytes(np.zeros(0)), "empty wav"),
+    ],
+)
+def test_read_wav_when_there_is_none(content, reason, member):
+    with pytest.raises(ValueError, match=reason):
+        read_wav(member(content))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_count_frames_when_plain(subtype, channels):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((7, channels)), 16000, format="WAV", subtype=subtype)
+    content = file.getvalue()
+    assert count_frames(content) == 7
+    assert count_frames(content + b"LIST") == 7
+    cut = content[: len(content) - 3 * channels]
+    assert count_frames(cut) == soundfile.info(io.BytesIO(cut)).frames < 7
+    odd = content[:12] + b"note" + (3).to_bytes(4, "little") + b"abc\0" + content[12:]
+    assert count_frames(odd) == 7
+
+
+def test_count_frames_when_something_else():
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(7), 16000, format="WAV", subtype="FLOAT")
+    content = wav_bytes(np.zeros(7))
+    for other in (file.getvalue(), content[:40], content[:20], b"", b"RIFX" + content[4:]):
+        assert count_frames(other) is None
+
+
+def test_read_wav_when_coded_in_another_way(member):
+    for subtype in ("FLOAT", "ULAW", "IMA_ADPCM"):
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(500), 16000, format="WAV", subtype=subtype)
+        assert read_wav(member(file.getvalue())) == file.getvalue()
+
+
+def npy_of_shape(shape):
+    """An .npy file whose header states a shape, and that has three numbers."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(12)
+
+
+def test_load_features_when_published(member):
+    array = np.arange(192, dtype=np.float32).reshape(1, 64, 3)
+    found = load_features(member(npy_bytes(array)))
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, array[0].T)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (npy_bytes(np.zeros((1, 64, 3))), r"features are float64 \(1, 64, 3\), not float32"),
+        (npy_bytes(np.zeros((64, 3), np.float32)), r"features are float32 \(64, 3\), not"),
+        (npy_bytes(np.zeros((1, 64, 0), np.float32)), r"features are float32 \(1, 64, 0\), not"),
+        (npy_bytes(np.zeros((1, 64, 3), np.float32))[:-1], "unreadable features"),
+        (npy_bytes(np.array([{}], dtype=object)), "unreadable features"),
+        (npy_bytes(np.full((1, 64, 3), np.nan, np.float32)), "hold NaN or infinity"),
+        (npy_of_shape("(1, 64, 9999999999999)"), "unreadable features"),
+        (npy_of_shape("((((("), "unreadable features"),
+        (b"", "unreadable features"),
+    ],
+)
+def test_load_features_when_something_else(content, reason, member):
+    with pytest.raises(ValueError, match=reason):
+        load_features(member(content))
+
+
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
+def test_compute_features_when_the_rate_is_none_of_sound(rate):
+    content = bytearray(wav_bytes(np.zeros(100)))
+    content[24:28] = rate.to_bytes(4, "little")
+    with pytest.raises(ValueError, match=f"{rate} Hz; sounds of 1000 to 1000000 Hz"):
+        compute_features(bytes(content))
+
+
+def test_compute_features_when_it_cannot_be_decoded_to_its_end():
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(file, noise, 16000, format="FLAC")
+    with pytest.raises(ValueError, match="unreadable wav"):
+        compute_features(file.getvalue()[: len(file.getvalue()) // 2])
+
+
+def test_compute_features_when_stereo_or_of_another_rate():
+    rng = np.random.default_rng(0)
+    mono = 0.1 * rng.standard_normal(3200)
+    features = compute_features(wav_bytes(mono))
+    assert features.shape == (21, 64)
+    assert features.dtype == np.float32
+    assert (features.min(), features.max()) == (pytest.approx(-80, abs=60), 0)
+    stereo = compute_features(wav_bytes(np.stack([mono, mono], axis=1)))
+    np.testing.assert_allclose(stereo, features, atol=1e-3)
+    assert compute_features(wav_bytes(mono, 8000)).shape == (41, 64)

@@ -1,0 +1,101 @@
+"""What a spelling on the command line means, and what is told where it means nothing."""
+
+import fake_corpora
+import pytest
+from small_models import write_corpus, write_recordings
+
+from dusha_ser.corpus.named import named_rows, refuse_other_labels
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.evaluation.ser.ser import LABELS
+
+
+def test_named_rows_of_a_table_have_its_speakers(tmp_path):
+    table = write_recordings(tmp_path)
+    test_set = named_rows(str(table))
+    assert test_set.name == "clips.csv"
+    assert test_set.labels == LABELS
+    assert len(test_set.rows) == 16
+    assert set(test_set.speakers) == {f"speaker {i}" for i in range(4)}
+    assert test_set.folds is None and test_set.published_as is None
+
+
+def test_named_rows_of_a_folder_with_a_folder_a_label(tmp_path):
+    for label in ("sad", "angry"):
+        fake_corpora.write(tmp_path / "own" / label / "a.wav", fake_corpora.TINY)
+    test_set = named_rows(str(tmp_path / "own"))
+    assert (test_set.name, len(test_set.rows), test_set.speakers) == ("own", 2, None)
+
+
+def test_named_rows_of_another_corpus_have_its_folds_and_ids(tmp_path):
+    fake_corpora.write_iemocap(tmp_path, {"ang": 10, "hap": 5, "exc": 5})
+    test_set = named_rows(f"iemocap={tmp_path}", allow_other_counts=True)
+    assert test_set.name == test_set.published_as == "iemocap"
+    assert test_set.labels == LABELS
+    assert set(test_set.folds) == {f"Session{i}" for i in range(1, 6)}
+    first = test_set.rows[0]
+    assert first["id"] in first["audio"]["path"]
+    assert first["domain"] == "iemocap"
+    with pytest.raises(WrongUseError, match="5,531"):
+        named_rows(f"iemocap={tmp_path}")
+
+
+def test_named_rows_of_a_prepared_corpus_take_the_split_that_is_meant(tmp_path):
+    folder = write_corpus(tmp_path / "dusha")
+    test_set = named_rows(f"{folder}:crowd", split="test")
+    assert test_set.name == "dusha:crowd:test"
+    assert test_set.published_as == "crowd"
+    assert test_set.rows[0]["audio"]["bytes"].startswith(b"RIFF")
+    assert named_rows(f"{folder}:crowd:train", split="test").name == "dusha:crowd:train"
+    with pytest.raises(WrongUseError, match="splits train, test; name one as .*:crowd:train"):
+        named_rows(f"{folder}:crowd")
+    with pytest.raises(WrongUseError, match="splits train, test"):
+        named_rows(f"{folder}:crowd:validation")
+
+
+def test_named_rows_of_a_folder_prepared_anew_are_the_new_ones(tmp_path):
+    first = write_corpus(tmp_path / "first" / "dusha", "podcast", audio=False)
+    named_rows(str(first), "test")
+    second = write_corpus(tmp_path / "second" / "dusha", "podcast", audio=False, features=True)
+    # One name, one card, other files: the cache of `datasets` alone gives the first again.
+    assert "input_features" in named_rows(str(second), "test").rows.column_names
+    write_corpus(tmp_path / "second" / "dusha", "podcast", audio=True)
+    assert named_rows(str(second), "test").rows[0]["audio"] is not None
+
+
+def test_named_rows_of_one_configuration_need_no_name(tmp_path):
+    folder = write_corpus(tmp_path / "dusha", "podcast", audio=False)
+    test_set = named_rows(str(folder), split="test")
+    assert test_set.published_as == "podcast"
+
+
+def test_named_rows_of_nothing_say_what_is_allowed(tmp_path):
+    with pytest.raises(MissingInputError, match="no data set"):
+        named_rows(str(tmp_path / "nowhere"), split="test")
+    with pytest.raises(MissingInputError, match="clips.csv"):
+        named_rows(str(tmp_path / "clips.csv"))
+    with pytest.raises(WrongUseError, match="3 colons"):
+        named_rows("a:b:c:d")
+    folder = write_corpus(tmp_path / "dusha")
+    with pytest.raises(WrongUseError, match="cannot be read"):
+        named_rows(f"{folder}:podcast", split="test")
+
+
+def test_fingerprint_changes_with_ids_and_labels_only(tmp_path):
+    table = write_recordings(tmp_path / "first")
+    before = named_rows(str(table)).fingerprint
+    assert named_rows(str(write_recordings(tmp_path / "second"))).fingerprint == before
+    text = table.read_text()
+    table.write_text(text.replace("0_sad_0.wav,sad", "0_sad_0.wav,angry"))
+    assert named_rows(str(table)).fingerprint != before
+    table.write_text(text.replace("speaker 1", "speaker 2"))
+    assert named_rows(str(table)).fingerprint == before
+
+
+def test_refuse_other_labels_names_both(tmp_path):
+    own = write_recordings(tmp_path)
+    other = tmp_path / "other.csv"
+    other.write_text("path,label\nwavs/0_sad_0.wav,calm\n")
+    first, second = named_rows(str(own)), named_rows(str(other))
+    refuse_other_labels([first, first])
+    with pytest.raises(WrongUseError, match="calm and clips.csv angry, sad"):
+        refuse_other_labels([first, second])

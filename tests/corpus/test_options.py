@@ -1,0 +1,119 @@
+"""Options of the corpus: the same in Python and on the command line, refused in one line."""
+
+import argparse
+import re
+from dataclasses import fields
+
+import pytest
+
+from dusha_ser.cli.corpus import add_corpus_options, add_source_options
+from dusha_ser.corpus.options import CorpusOptions, check_num_proc, split_list
+from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import digest
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_corpus_options(parser)
+    return vars(parser.parse_args(arguments))
+
+
+def test_split_list_when_text_or_list():
+    assert split_list("a, b,c") == split_list(["a", "b", "c"]) == ("a", "b", "c")
+
+
+def test_options_when_docstring_describes_each_field():
+    described = re.findall(r"^        (\w+): ", CorpusOptions.__doc__, re.MULTILINE)
+    assert described == [option.name for option in fields(CorpusOptions)]
+    assert all(option.metadata["help"] for option in fields(CorpusOptions))
+
+
+def test_add_corpus_options_when_nothing_is_given():
+    assert CorpusOptions(**parse()) == CorpusOptions()
+
+
+def test_add_corpus_options_when_all_is_given():
+    options = CorpusOptions(
+        **parse(
+            *("--method", "majority_vote", "--iterations", "7", "--tolerance", "0"),
+            *("--threshold", "0.5", "--multi_threshold", "0.3", "--golden", "--keep_control"),
+            *("--keep_other", "--labels", "yes, no", "--parts", "crowd_test,crowd_train"),
+            *("--input_features", "--validation", "0.1", "--bad_rows", "skip"),
+        )
+    )
+    options.check_options()
+    assert options.as_dict() == {
+        "method": "majority_vote",
+        "iterations": 7,
+        "tolerance": 0.0,
+        "threshold": 0.5,
+        "multi_threshold": 0.3,
+        "golden": True,
+        "keep_control": True,
+        "keep_other": True,
+        "labels": ["yes", "no"],
+        "parts": ["crowd_train", "crowd_test"],
+        "input_features": True,
+        "validation": 0.1,
+        "bad_rows": "skip",
+    }
+
+
+def test_add_source_options_when_given():
+    parser = argparse.ArgumentParser()
+    add_source_options(parser)
+    assert vars(parser.parse_args([])) == {
+        "data_dir": None,
+        "base_url": [],
+        "checksum": [],
+        "cache_dir": None,
+        "num_proc": None,
+        "quiet": False,
+    }
+    arguments = ["--base_url", "a", "--base_url", "b", "--checksum", "crowd.tar=md5:12"]
+    found = parser.parse_args(arguments)
+    assert found.base_url == ["a", "b"]
+    assert found.checksum == [("crowd.tar", "md5:12")]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--checksum", "md5:12"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("method", "vote", "method is 'vote': take one of dawid_skene, "),
+        ("iterations", -1, "iterations is -1: it must be at least 0"),
+        ("tolerance", -1e-5, "tolerance is -1e-05: it must be at least 0"),
+        ("threshold", 0, "threshold is 0: it must be above 0 and at most 1"),
+        ("threshold", float("nan"), "threshold is nan: it must be above 0 and at most 1"),
+        ("multi_threshold", 1.1, "multi_threshold is 1.1: it must be above 0 and at most 1"),
+        ("validation", 1, "validation is 1: it must be at least 0 and below 1"),
+        ("labels", "a,b,a", "labels are 'a', 'b', 'a'; give at least two, each once"),
+        ("labels", "a,,b", "labels are 'a', '', 'b'; give at least two, each once"),
+        ("labels", "a,NaN", "none of them empty or nan: --labels angry,sad,neutral"),
+        ("parts", "", "parts is : take one or more of crowd_train, crowd_test"),
+        ("parts", "crowd_test,crowd_test", "each once"),
+        ("bad_rows", "drop", "bad_rows is 'drop': take one of error, skip"),
+    ],
+)
+def test_check_options_when_refused(option, value, message):
+    with pytest.raises(WrongUseError, match=re.escape(message)):
+        CorpusOptions(**{option: value}).check_options()
+
+
+def test_check_num_proc_when_refused():
+    check_num_proc(None)
+    check_num_proc(1)
+    with pytest.raises(WrongUseError, match="num_proc is 0: it must be at least 1"):
+        check_num_proc(0)
+
+
+def test_class_names_when_other_is_dropped_or_kept():
+    assert CorpusOptions().class_names() == ["angry", "sad", "neutral", "positive"]
+    assert CorpusOptions(keep_other=True).class_names()[-1] == "other"
+    assert CorpusOptions(labels=("calm", "other", "loud")).class_names() == ["calm", "loud"]
+
+
+def test_digest_when_values_differ():
+    assert digest("a", 1) == digest("a", 1) != digest("a", 2)
+    assert re.fullmatch("[0-9a-f]{16}", digest(CorpusOptions().as_dict()))

@@ -1,0 +1,117 @@
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+from dusha_ser.audio.reading import decode_audio
+from dusha_ser.corpus.own_recordings import read_recordings
+from dusha_ser.errors import MissingInputError, WrongUseError
+
+
+def write_tone(path, seconds=0.5, rate=16000, channels=1, pitch=440.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = 0.5 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)
+    soundfile.write(path, np.repeat(tone[:, None], channels, axis=1), rate)
+
+
+def write_table(path, rows, delimiter=","):
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_read_recordings_of_a_table_when_files_are_of_any_rate_and_format(tmp_path, suffix):
+    write_tone(tmp_path / "a.wav", 0.5, 8000)
+    write_tone(tmp_path / "sub" / "b.flac", 0.25, 44100, channels=2)
+    write_tone(tmp_path / "c.ogg", 0.75, 48000)
+    rows = [["path", "label", "speaker"], ["a.wav", "sad", "ann"], ["sub/b.flac", "angry", ""]]
+    table = write_table(
+        tmp_path / f"t{suffix}", [*rows, ["c.ogg", "sad", "bob"]], "," if suffix == ".csv" else "\t"
+    )
+    recordings = read_recordings(table)
+    assert recordings["id"] == ["a.wav", "sub/b.flac", "c.ogg"]
+    assert recordings["label"] == [1, 0, 1]
+    assert recordings["source_id"] == ["ann", None, "bob"]
+    assert recordings["domain"] == ["own"] * 3
+    assert np.allclose(recordings["duration"], [0.5, 0.25, 0.75], atol=0.01)
+    assert recordings.features["label"].names == ["angry", "sad", "neutral", "positive"]
+    for row in recordings:
+        samples = decode_audio(row["audio"], 16000)
+        assert samples.dtype == np.float32
+        assert abs(len(samples) / 16000 - row["duration"]) < 0.01
+        peak = np.fft.rfftfreq(len(samples), 1 / 16000)[np.abs(np.fft.rfft(samples)).argmax()]
+        assert abs(peak - 440) < 5
+
+
+def test_read_recordings_of_a_folder_when_labels_are_ones_own(tmp_path):
+    for name in ("yes/1.wav", "yes/deep/2.flac", "no/3.wav"):
+        write_tone(tmp_path / name)
+    (tmp_path / "no" / "notes.txt").write_text("not a sound")
+    (tmp_path / "no" / "._3.wav").write_bytes(b"left by another system")
+    recordings = read_recordings(tmp_path)
+    assert recordings.features["label"].names == ["no", "yes"]
+    assert recordings["id"] == ["no/3.wav", "yes/1.wav", "yes/deep/2.flac"]
+    assert recordings["source_id"] == [None] * 3
+
+
+def test_read_recordings_when_columns_have_other_names(tmp_path):
+    write_tone(tmp_path / "a.wav")
+    table = write_table(tmp_path / "t.csv", [["file", "emotion", "actor"], ["a.wav", "sad", "7"]])
+    names = {"path": "file", "label": "emotion", "speaker": "actor"}
+    assert read_recordings(table, columns=names)["source_id"] == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([["file", "label"], ["a.wav", "sad"]], ["file, label", "--path_column"]),
+        ([["path", "label"]], ["no rows"]),
+        ([["path", "label"], ["a.wav", ""]], ["line 2", "lacks"]),
+        ([["path", "label"], ["b.wav", "sad"]], ["line 2", "b.wav", "no file"]),
+        ([["path", "label"], ["a.wav", "sad"], ["a.wav", "angry"]], ["line 3", "line 2"]),
+        ([["path", "label"], ["t.csv", "sad"]], ["cannot be read"]),
+        ([["path", "label"], ["a.raw", "sad"]], ["cannot be read"]),
+        ([["path", "label"], ["empty.wav", "sad"]], ["holds no sound"]),
+        ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad"]),
+    ],
+)
+def test_read_recordings_when_the_table_is_wrong(tmp_path, rows, words):
+    write_tone(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    (tmp_path / "a.raw").write_bytes(bytes(100))
+    table = write_table(tmp_path / "t.csv", rows)
+    with pytest.raises(WrongUseError) as caught:
+        read_recordings(table, labels=["angry", "sad"])
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "words"),
+    [
+        ([0.1, np.nan], 16000, "no numbers"),
+        ([0.1, -np.inf], 16000, "no numbers"),
+        ([0.1], 192000, "holds no sound"),
+        ([0.1, 0.2], 2, "its sampling rate is 2 Hz"),
+    ],
+)
+def test_decode_audio_when_it_is_no_sound_refuses(samples, rate, words, tmp_path):
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    with pytest.raises(WrongUseError, match=f"a.wav .*{words}"):
+        decode_audio({"bytes": None, "path": str(tmp_path / "a.wav")}, 16000)
+
+
+def test_read_recordings_when_nothing_is_there(tmp_path):
+    with pytest.raises(MissingInputError, match=r"no file or folder .*nowhere"):
+        read_recordings(tmp_path / "nowhere")
+    with pytest.raises(WrongUseError, match="holds no sound files"):
+        read_recordings(tmp_path)
+
+
+def test_read_recordings_when_they_are_real(shared):
+    names = {"path": "file", "label": "emotion", "speaker": "actor"}
+    recordings = read_recordings(shared / "data" / "ravdess" / "labels.csv", columns=names)
+    assert np.bincount(recordings["label"]).tolist() == [192, 192, 288, 192]
+    assert len(set(recordings["source_id"])) == 24

@@ -1,0 +1,144 @@
+"""Files of predictions: written, read, scored again, refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.evaluation.predictions import (
+    Predictions,
+    read_predictions,
+    score_predictions,
+    write_predictions,
+)
+from dusha_ser.evaluation.ser.ser import LABELS, ser_metrics
+
+
+@pytest.fixture
+def predictions():
+    generator = np.random.default_rng(0)
+    return Predictions(
+        labels=LABELS,
+        ids=[f"clip {i}" for i in range(60)],
+        references=generator.integers(0, 4, 60),
+        probabilities=generator.dirichlet(np.ones(4), 60),
+        speakers=[f'speaker "{i % 7}", Ъ' for i in range(60)],
+        folds=[f"{i % 3}" for i in range(60)],
+    )
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_write_predictions_is_read_back_whole(predictions, suffix, tmp_path):
+    path = tmp_path / "new folder" / f"predictions{suffix}"
+    write_predictions(path, predictions)
+    back = read_predictions(path)
+    assert back.labels == predictions.labels
+    assert back.ids == predictions.ids
+    assert back.speakers == predictions.speakers
+    assert back.folds == predictions.folds
+    assert back.references.tolist() == predictions.references.tolist()
+    np.testing.assert_allclose(back.probabilities, predictions.probabilities, rtol=1e-8)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_write_predictions_names_what_people_look_for(predictions, tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, predictions)
+    head = path.read_text().splitlines()[0]
+    assert head == (
+        "id,label,prediction,speaker,fold,"
+        "probability_angry,probability_sad,probability_neutral,probability_positive"
+    )
+
+
+def test_write_predictions_when_it_fails_leaves_the_old_file(predictions, tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, predictions)
+    before = path.read_bytes()
+    broken = Predictions(LABELS, predictions.ids, predictions.references, np.zeros((3, 4)))
+    with pytest.raises(IndexError):
+        write_predictions(path, broken)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_read_predictions_without_speakers_has_none(predictions, tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, predictions)
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].replace('"speaker ""2"", Ъ"', "")
+    path.write_text("\n".join(lines))
+    assert read_predictions(path).speakers is None
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            '{"id": "a", "label": "sad", "probabilities": {"sad": 0.5, "angry": 0.5}}',
+            "line 2.*came",
+        ),
+        ('{"id": "b", "label": "calm", "probabilities": {"sad": 0.5, "angry": 0.5}}', "'calm'"),
+        ('{"id": "b", "label": "sad", "probabilities": {"sad": 1.0}}', "began with sad, angry"),
+        ('{"id": "b", "label": "sad", "probabilities": {"sad": 3, "angry": -2}}', "sum to 1"),
+        ('{"id": "b", "label": "sad", "probabilities": {"sad": 1e999, "angry": 0}}', "sum to 1"),
+        ('{"id": "b", "label": "sad", "probabilities": {"sad": "x", "angry": 0}}', "line 2 is no"),
+        ('{"id": "b", "label": "sad", "probabilities": [0.5, 0.5]}', "line 2 is no"),
+        ('{"id": "b", "label": "sad", "probabilities": {}}', "has no probabilities"),
+        (
+            '{"label": "sad", "probabilities": {"sad": 0.5, "angry": 0.5}}',
+            "line 2 is no prediction",
+        ),
+        ("[1, 2]", "line 2 is no prediction"),
+        ("{", "line 2 is no prediction"),
+    ],
+)
+def test_read_predictions_refuses_a_bad_row_by_its_line(row, message, tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    good = {"id": "a", "label": "sad", "probabilities": {"sad": 0.5, "angry": 0.5}}
+    path.write_text(json.dumps(good) + "\n" + row + "\n")
+    with pytest.raises(WrongUseError, match=message):
+        read_predictions(path)
+
+
+def test_read_predictions_of_a_table_without_probabilities_says_what_it_needs(tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.write_text("id,label,prediction\na,sad,sad\n")
+    with pytest.raises(WrongUseError, match="has no probabilities"):
+        read_predictions(path)
+
+
+def test_read_predictions_of_nothing_says_so(tmp_path):
+    with pytest.raises(MissingInputError, match="no file"):
+        read_predictions(tmp_path / "predictions.csv")
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(WrongUseError, match="holds no predictions"):
+        read_predictions(tmp_path / "empty.jsonl")
+    with pytest.raises(WrongUseError, match=r"\.csv or \.jsonl"):
+        read_predictions(tmp_path / "predictions.parquet")
+
+
+def test_score_predictions_gives_the_metrics_and_the_majority(predictions, tmp_path):
+    scores = score_predictions(predictions)
+    expected = ser_metrics(
+        predictions.answers,
+        predictions.references,
+        predictions.probabilities,
+        groups=predictions.speakers,
+    )
+    assert scores["metrics"] == expected
+    assert sum(one["count"] for one in scores["reliability"]) == 60
+    most = scores["majority"]
+    assert most["balanced_accuracy"] == 0.25
+    assert (
+        most["accuracy"]
+        == most["support"][most["label"]] / 60
+        == max(most["support"].values()) / 60
+    )
+    json.dumps(scores, allow_nan=False)
+
+
+def test_score_predictions_can_resample_folds(predictions):
+    assert score_predictions(predictions)["metrics"]["group_count"] == 7
+    assert score_predictions(predictions, group_by="fold")["metrics"]["group_count"] == 3

@@ -1,0 +1,159 @@
+"""Tests of exported models: parity with PyTorch, metadata, 8-bit convolutions, wrong files."""
+
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configuration_dusha import DushaConfig
+from dusha_ser.cli import export as export_onnx
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.inference.classify import torch_classifier
+from dusha_ser.inference.onnx_export import export, quantise
+from dusha_ser.inference.onnx_runtime import OnnxClassifier
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
+
+KINDS = ("features", "waveform", "features_one_length", "waveform_one_length")
+
+
+def clip(size, seed=0):
+    generator = np.random.default_rng(seed)
+    tone = np.sin(np.arange(size) * generator.uniform(0.05, 0.5))
+    return (0.3 * tone + 0.05 * generator.standard_normal(size)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return DushaFeatureExtractor()
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small network whose weights matter: all of it is random, attention included."""
+    torch.manual_seed(0)
+    config = DushaConfig(
+        stage_channels=(8, 16, 16), stage_depths=(1, 2, 2), stage_strides=(1, 2, 2),
+        expansion_ratios=(1, 2, 2), hidden_size=16, attention_size=4,
+    )  # fmt: skip
+    model = DushaForAudioClassification(config).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.05, 0.2)
+    model.dusha.attention.gamma.data.fill_(0.7)
+    model.classifier.weight.data *= 10
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(model, extractor, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    for name in KINDS:
+        kinds = {"waveform": "waveform" in name, "one_length": "one_length" in name}
+        export(model, extractor, folder / f"{name}.onnx", **kinds)
+    return folder
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def exported(files, request):
+    return OnnxClassifier(files / f"{request.param}.onnx")
+
+
+@settings(deadline=None, max_examples=25)
+@given(sizes=st.lists(st.integers(1, 50_000), min_size=1, max_size=4))
+def test_probabilities_equal_pytorch_when_clips_have_any_length(exported, model, extractor, sizes):
+    clips = [clip(size, seed=size) for size in sizes]
+    expected = torch_classifier(model, extractor)(clips)
+    np.testing.assert_allclose(exported(clips), expected, atol=1e-4)
+
+
+def test_probabilities_equal_pytorch_when_the_clip_is_special(exported, model, extractor):
+    clips = [np.zeros(4000), np.ones(3001), np.clip(20 * clip(5000), -1, 1), np.ones(1)]
+    clips = [samples.astype(np.float32) for samples in clips]
+    expected = torch_classifier(model, extractor)(clips)
+    np.testing.assert_allclose(exported(clips), expected, atol=1e-4)
+
+
+def test_answers_differ_between_clips(exported):
+    answers = exported([clip(20_000, seed=seed) for seed in range(4)])
+    assert np.ptp(answers, axis=0).max() > 0.01
+
+
+def test_metadata_tell_labels_and_rate(exported):
+    assert exported.labels == ["angry", "sad", "neutral", "positive"]
+    assert exported.sampling_rate == 16000
+
+
+def test_graph_holds_only_standard_operators(files):
+    for path in files.glob("*.onnx"):
+        graph = onnx.load(path)
+        onnx.checker.check_model(graph)
+        assert {entry.domain for entry in graph.opset_import} <= {"", "ai.onnx"}
+        assert not graph.functions
+
+
+def test_int8_model_is_smaller_and_close(files, tmp_path):
+    clips = [clip(24_000, seed=seed) for seed in range(12)]
+    quantise(files / "waveform.onnx", tmp_path / "int8.onnx", clips[::2])
+    exact, quantised = (
+        OnnxClassifier(files / "waveform.onnx"),
+        OnnxClassifier(tmp_path / "int8.onnx"),
+    )
+    assert quantised.labels == exact.labels
+    nodes = onnx.load(tmp_path / "int8.onnx").graph.node
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in nodes}
+    eight_bit = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    in_float = [node for node in convolutions if node.input[1] not in eight_bit]
+    assert in_float == convolutions[:2]
+    result = export_onnx.compare(exact, quantised, iter(clips[1::2]))
+    assert result["clips"] == 6
+    assert 0 < result["largest_difference"] < 0.2
+
+
+def test_quantising_leaves_the_modules_of_this_project_to_be_found(files, tmp_path):
+    before = list(sys.path)
+    quantise(files / "waveform.onnx", tmp_path / "int8.onnx", [np.ones(1600, np.float32)])
+    assert sys.path == before
+
+
+def test_opening_refuses_when_the_file_is_missing_or_not_ours(tmp_path):
+    with pytest.raises(MissingInputError, match="no such file"):
+        OnnxClassifier(tmp_path / "missing.onnx")
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(WrongUseError, match="no ONNX model"):
+        OnnxClassifier(tmp_path / "text.onnx")
+
+
+def test_compare_counts_equal_labels_and_the_largest_difference():
+    def first(clips):
+        return np.array([[0.9, 0.1]])
+
+    def second(clips):
+        return np.array([[0.9, 0.1]]) if clips[0][0] else np.array([[0.4, 0.6]])
+
+    result = export_onnx.compare(first, second, iter([np.ones(1), np.zeros(1)]))
+    assert result == {"clips": 2, "largest_difference": pytest.approx(0.5), "same_label": 0.5}
+
+
+def test_find_clips_searches_folders_and_names_what_is_missing(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/a.wav", "b.flac", "notes.txt"):
+        (tmp_path / name).touch()
+    found = export_onnx.find_clips([tmp_path])
+    assert [path.name for path in found] == ["b.flac", "a.wav"]
+    with pytest.raises(MissingInputError, match="no such file or folder"):
+        export_onnx.find_clips([tmp_path / "missing"])
+    with pytest.raises(MissingInputError, match="no sound files"):
+        export_onnx.find_clips([tmp_path / "notes.txt"])
+
+
+def test_export_of_waveforms_refuses_what_cuts_off_silence(model, tmp_path):
+    trimming = DushaFeatureExtractor(trim_silence=40)
+    with pytest.raises(WrongUseError, match="leave out --waveform"):
+        export(model, trimming, tmp_path / "model.onnx", waveform=True)

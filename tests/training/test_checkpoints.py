@@ -1,0 +1,71 @@
+import errno
+import json
+
+import pytest
+import torch
+
+from dusha_ser.training.averaging import WeightAverage
+from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
+
+
+def write_checkpoint(folder, step, state=None):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(b"weights")
+    if state is not None:
+        (path / "trainer_state.json").write_text(state)
+    return path
+
+
+def test_find_checkpoint_when_the_last_ones_were_cut_short(tmp_path):
+    good = write_checkpoint(tmp_path, 9, json.dumps({"global_step": 9}))
+    write_checkpoint(tmp_path, 10, '{"global_st')
+    write_checkpoint(tmp_path, 100)
+    assert find_checkpoint(tmp_path) == str(good)
+    remove_incomplete(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
+
+
+def test_find_checkpoint_when_there_is_none(tmp_path):
+    assert find_checkpoint(tmp_path) is None
+    assert find_checkpoint(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_the_disk"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
+            True,
+        ),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_is_disk_error_when_errors_differ(error, is_of_the_disk):
+    assert is_disk_error(error) == is_of_the_disk
+
+
+def test_is_disk_error_when_the_disk_is_really_full():
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        torch.save(torch.zeros(10**6), "/dev/full")
+    assert is_disk_error(caught.value)
+
+
+def test_weight_average_follows_the_weights_and_gives_them_back():
+    model = torch.nn.BatchNorm1d(2)
+    average = WeightAverage(0.5)
+    expected = torch.zeros(2)
+    for step in range(20):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+            model.num_batches_tracked += 1
+        average.update(model)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = model.weight.detach() * (1 - decay) + expected * decay
+    average.swap(model)
+    torch.testing.assert_close(model.weight.detach(), expected)
+    assert int(model.num_batches_tracked) == 20
+    average.swap(model)
+    assert model.weight.tolist() == [19.0, 19.0]

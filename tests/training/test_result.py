@@ -1,0 +1,57 @@
+"""What a run has found, in words, and the clips that it is tested on."""
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from dusha_ser.evaluation.predictions import Predictions, score_predictions
+from dusha_ser.training.result import TrainingResult, describe_result, labelled_clips
+
+
+@pytest.fixture
+def result():
+    """Four clips by two speakers, three of them right."""
+    predictions = Predictions(
+        labels=("no", "yes"),
+        ids=["a", "b", "c", "d"],
+        references=np.array([0, 0, 1, 1]),
+        probabilities=np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]),
+        speakers=["x", "y", "x", "y"],
+    )
+    metrics = score_predictions(predictions)["metrics"]
+    return TrainingResult(predictions, "test", metrics, 2.0, [], Path("runs/mine"))
+
+
+def test_description_holds_scores_confusions_and_the_next_steps(result):
+    text = describe_result(result)
+    assert "epoch 2" in text
+    assert "0.750" in text
+    assert "true \\ predicted" in text
+    for line in (
+        "dusha predict runs/mine recording.wav",
+        "--model_name_or_path runs/mine",
+        "dusha train runs/mine/options.yaml",
+    ):
+        assert line in text
+
+
+def test_description_when_no_epoch_was_chosen_says_so(result):
+    result.best_epoch = None
+    assert "the last epoch" in describe_result(result)
+
+
+def test_clips_of_an_evaluation_have_the_models_numbers_in_the_order_of_the_rows():
+    features = datasets.Features(
+        {
+            "input_features": datasets.Array2D(shape=(None, 2), dtype="float32"),
+            "label": datasets.Value("int64"),
+        }
+    )
+    pictures = [np.full((frames, 2), frames, np.float32) for frames in (3, 1, 2)]
+    columns = {"input_features": pictures, "label": [0, 1, 0]}
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    clips = labelled_clips(rows, "input_features", np.array([1, 0]))
+    assert [int(clips[number]["labels"]) for number in range(3)] == [1, 0, 1]
+    assert [clips[number]["inputs"].shape[0] for number in range(3)] == [3, 1, 2]

@@ -1,0 +1,106 @@
+"""The splits of a run: what is held out to choose the best epoch on, and what is refused."""
+
+import datasets
+import pytest
+from own_recordings import write_recordings
+
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.training.options import DataOptions
+from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
+
+LABELS = ["no", "yes"]
+
+
+def rows_of(speakers, clips_each):
+    """Rows of so many speakers, whose labels come in turn; 0: rows of no known speaker."""
+    count = max(1, speakers) * clips_each
+    columns = {"id": list(map(str, range(count))), "label": [i % 2 for i in range(count)]}
+    if speakers:
+        columns["source_id"] = [f"speaker {i // clips_each}" for i in range(count)]
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in columns}
+        | {"label": datasets.ClassLabel(names=LABELS)}
+    )
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def test_shuffled_labels_keep_their_counts_and_leave_all_else_where_it_was():
+    rows = rows_of(20, 4)
+    shuffled = shuffle_labels(rows, seed=3)
+    assert sorted(shuffled["label"]) == sorted(rows["label"]) and shuffled.features == rows.features
+    assert shuffled["label"] != rows["label"]
+    assert all(shuffled[name] == rows[name] for name in ("id", "source_id"))
+    assert shuffle_labels(rows, seed=3)["label"] == shuffled["label"]
+    assert shuffle_labels(rows, seed=4)["label"] != shuffled["label"]
+
+
+def test_shuffled_labels_take_the_answers_behind_them_along():
+    rows = rows_of(20, 4)
+    rows = rows.add_column("votes", [[number, 0] for number in rows["label"]])
+    rows = rows.add_column("label_probabilities", [[0.0, float(one)] for one in rows["label"]])
+    shuffled = shuffle_labels(rows, seed=3)
+    assert [votes[0] for votes in shuffled["votes"]] == shuffled["label"][:]
+    assert [one[1] for one in shuffled["label_probabilities"]] == shuffled["label"][:]
+
+
+def test_validation_when_there_are_many_speakers_is_near_the_share(caplog):
+    splits = hold_out_validation({"train": rows_of(20, 4)}, 0.1)
+    assert set(splits["train"]["source_id"]).isdisjoint(splits["validation"]["source_id"])
+    assert len(splits["validation"]) == 8
+    assert not caplog.messages
+
+
+def test_validation_when_all_speakers_have_too_many_clips_is_one_of_them(caplog):
+    splits = hold_out_validation({"train": rows_of(4, 12)}, 0.1)
+    assert len(set(splits["validation"]["source_id"])) == 1
+    assert set(splits["train"]["source_id"]).isdisjoint(splits["validation"]["source_id"])
+    (message,) = caplog.messages
+    for words in ("0.1 of 48 clips", "these are 12 clips", "--validation 0"):
+        assert words in message
+
+
+def test_validation_when_there_is_one_speaker_is_refused_with_the_way_out():
+    with pytest.raises(WrongUseError, match=r"by 1 speakers.*--validation 0 trains on all"):
+        hold_out_validation({"train": rows_of(1, 12)}, 0.1)
+
+
+def test_validation_when_no_speaker_is_known_takes_single_clips():
+    splits = hold_out_validation({"train": rows_of(0, 40)}, 0.1)
+    assert len(splits["validation"]) == 4
+    assert sorted([*splits["train"]["id"], *splits["validation"]["id"]], key=int) == list(
+        map(str, range(40))
+    )
+
+
+def test_validation_when_there_is_one_or_none_is_wanted_stays():
+    train = rows_of(4, 12)
+    assert hold_out_validation({"train": train}, 0)["train"] is train
+    given = {"train": train, "validation": rows_of(1, 2)}
+    assert hold_out_validation(given, 0.1) is given
+
+
+def test_own_recordings_when_read_keep_the_class_numbers_of_train(tmp_path):
+    table = write_recordings(tmp_path / "train", LABELS, 4)
+    other = write_recordings(tmp_path / "test", LABELS[::-1], 3)
+    options = DataOptions(train_file=str(table), test_file=str(other))
+    splits = load_splits(options, features_only=True)
+    assert list(splits) == ["train", "test"]
+    assert splits["test"].features["label"].names == LABELS
+    assert list(splits["test"]["label"]) == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"validation": 1.0}, WrongUseError, "below 1"),
+        ({"test_file": "a.csv"}, WrongUseError, "--train_file is missing"),
+        ({"train_file": "nowhere.csv"}, MissingInputError, "nowhere.csv"),
+        ({"dataset": "sample", "data_dir": "a"}, WrongUseError, "are for the corpus"),
+        ({"dataset": "crowd", "configuration": "a"}, WrongUseError, "leave --configuration out"),
+        ({"dataset": "raw"}, WrongUseError, "no labels"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_load_splits_when_options_do_not_fit_says_which(options, kind, words):
+    with pytest.raises(kind, match=words):
+        load_splits(DataOptions(**options), features_only=True)
