@@ -127,7 +127,7 @@ def ask(client, path: Path) -> list[float]:
 def start_demo(model: Path, folder: Path) -> tuple[subprocess.Popen, str]:
     """Start the demo; returns its process and its address."""
     demo = subprocess.Popen(
-        [sys.executable, REPOSITORY / "demo" / "app.py", "--model", model, "--port", "0"],
+        [sys.executable, "-m", "dusha_ser", "demo", "--model", model, "--port", "0"],
         cwd=folder,
         env=os.environ | {"GRADIO_TEMP_DIR": str(folder / "uploads"), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

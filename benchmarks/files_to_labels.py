@@ -38,7 +38,7 @@ from modeling_dusha import DushaForAudioClassification
 PEER = "librosa + plain network"
 BATCH = 8
 CALIBRATION_CLIPS = 24
-# As setups/own_recordings.yaml has it, in dB.
+# As the setup own_recordings has it, in dB.
 TRIM = 40
 
 

@@ -54,7 +54,7 @@ def programs(folder: Path) -> dict[str, list]:
 
     export(model, extractor, folder / "model.onnx", waveform=True, one_length=True)
     (wav,) = wav_files(folder, None, 1)
-    predict = [sys.executable, REPOSITORY / "tools" / "predict.py"]
+    predict = [sys.executable, "-m", "dusha_ser", "predict"]
     return {
         "librosa + plain network": [sys.executable, "-c", PEER, folder / "plain.pt", wav],
         "ours": [*predict, folder / "model", wav, "--quiet"],

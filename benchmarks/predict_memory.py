@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.demo_load import REPOSITORY, save_random_model
+from benchmarks.demo_load import save_random_model
 from benchmarks.measuring import write_results
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WorkFailedError
@@ -41,7 +41,7 @@ def run(model: Path, clips: Path, answers: Path) -> tuple[int, float]:
     began = time.monotonic()
     program = os.posix_spawn(
         sys.executable,
-        [sys.executable, str(REPOSITORY / "tools" / "predict.py"), *arguments],
+        [sys.executable, "-m", "dusha_ser", "predict", *arguments],
         os.environ | {"OMP_NUM_THREADS": "1"},
     )
     _, status, used = os.wait4(program, 0)

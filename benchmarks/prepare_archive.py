@@ -133,7 +133,7 @@ def program(folder: Path) -> list:
     """Return the words of dusha.py, but for the number of processes."""
     archives, result = folder / "archives", folder / "result"
     return [
-        *(REPOSITORY / "dusha.py", "crowd", "--data_dir", archives, "--quiet"),
+        *("-m", "dusha_ser", "corpus", "crowd", "--data_dir", archives, "--quiet"),
         *("--output_dir", result / "dusha", "--cache_dir", result / "cache"),
         *("--parts", "crowd_train,crowd_test", "--num_proc"),
     ]

@@ -15,7 +15,7 @@ import pytest
 from archive_files import write_tar
 from small_corpus import make_clips, write_corpus
 
-import dusha
+from dusha_ser.cli import corpus as corpus_command
 
 CLIPS = make_clips({"crowd_train": 12, "crowd_test": 4, "podcast_train": 4, "podcast_test": 4})
 IDS = {clip["id"] for clip in CLIPS if clip["part"].startswith("crowd")}
@@ -51,7 +51,7 @@ def prepare(program, archives, tmp_path):
         shutil.copy(archives / "podcast.tar", data)
         (data / name).write_bytes(content)
         ended = program(
-            *(dusha.main, "crowd", "--data_dir", data, "--output_dir", output),
+            *(corpus_command.main, "crowd", "--data_dir", data, "--output_dir", output),
             *("--cache_dir", tmp_path / "cache", "--quiet", *options),
         )
         (data / name).unlink()

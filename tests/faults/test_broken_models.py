@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from small_corpus import make_clips, npy_bytes, write_corpus
 from transformers import AutoModelForAudioClassification
 
-import dusha
-from dusha_ser.cli import predict
-from dusha_ser.inference import released_weights as convert_checkpoint
+from dusha_ser.cli import convert, predict
+from dusha_ser.cli import corpus as corpus_command
 
 WEIGHTS, CONFIG, EXTRACTOR = "model.safetensors", "config.json", "preprocessor_config.json"
 HEAD = "classifier.weight"
@@ -229,7 +228,7 @@ def test_checkpoint_when_it_would_run_code_or_is_broken_is_refused(form, program
         path.write_text("weights\n" * 99)
     else:
         save_file({"classifier.weight": torch.zeros(4, 128)}, path)
-    ended = program(convert_checkpoint.main, path, tmp_path / "model", "--quiet")
+    ended = program(convert.main, path, tmp_path / "model", "--quiet")
     assert ended.status == 2
     assert "no PyTorch state dict" in ended.complaint
     assert "weights_only" not in ended.complaint
@@ -260,7 +259,15 @@ def test_features_when_pickled_or_of_other_shapes_are_listed_and_run_nothing(pro
     data = write_corpus(tmp_path / "archives", clips)
     output = tmp_path / "output"
     ended = program(
-        *(dusha.main, "podcast", "--input_features", "--data_dir", data, "--output_dir", output),
+        *(
+            corpus_command.main,
+            "podcast",
+            "--input_features",
+            "--data_dir",
+            data,
+            "--output_dir",
+            output,
+        ),
         *("--cache_dir", tmp_path / "cache", "--quiet"),
     )
     assert ended.status == 0 and not mark.exists()

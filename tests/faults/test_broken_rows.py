@@ -7,7 +7,7 @@ import pytest
 from archive_files import write_files
 from small_corpus import COUNTS, jsonl, make_clips, raw_rows
 
-import dusha
+from dusha_ser.cli import corpus as corpus_command
 
 CLIPS = make_clips(dict.fromkeys(COUNTS, 4))
 ROWS = {
@@ -55,7 +55,7 @@ def prepare(program, tmp_path):
         data = write_files(tmp_path / f"{number} data", loose | files)
         output = tmp_path / f"{number} output"
         common = ("--output_dir", output, "--cache_dir", tmp_path / "cache", "--quiet")
-        ended = program(dusha.main, "raw", "--data_dir", data, *common, *options)
+        ended = program(corpus_command.main, "raw", "--data_dir", data, *common, *options)
         splits = {
             path.name.split("-")[0]: pyarrow.parquet.read_table(path).to_pylist()
             for path in sorted(output.glob("raw/*.parquet"))

@@ -12,11 +12,10 @@ import pytest
 import soundfile
 from small_corpus import make_clips, write_corpus
 
-import dusha
 from dusha_ser.audio.reading import read_sound
-from dusha_ser.cli import predict
+from dusha_ser.cli import corpus as corpus_command
+from dusha_ser.cli import predict, train
 from dusha_ser.corpus.own_recordings import read_recordings
-from dusha_ser.training import run
 from dusha_ser.training.features import compute_inputs
 
 RATE = 16000
@@ -134,7 +133,7 @@ def test_training_when_a_recording_is_broken_names_it(program, small_model, tmp_
         rows = [f"{one},{'sad' if i % 2 else 'angry'}" for i, one in enumerate([*good, name])]
         table.write_text("\n".join(["path,label", *rows]) + "\n")
         ended = program(
-            *(run.main, "--train_file", table, "--model_name_or_path", small_model),
+            *(train.main, "--train_file", table, "--model_name_or_path", small_model),
             *("--output_dir", tmp_path / str(number), "--cache_dir", tmp_path / "cache"),
             *("--validation", "0", "--max_steps", "1", "--use_cpu", "--quiet"),
         )
@@ -172,7 +171,7 @@ def test_corpus_when_recordings_are_broken_lists_them(features, program, tmp_pat
     data = write_corpus(tmp_path / "archives", clips)
     output = tmp_path / "output"
     common = ("--output_dir", output, "--cache_dir", tmp_path / "cache", "--quiet")
-    assert program(dusha.main, "crowd", "--data_dir", data, *common, *features).status == 0
+    assert program(corpus_command.main, "crowd", "--data_dir", data, *common, *features).status == 0
     with next(output.rglob("missing_audio.csv")).open(newline="") as file:
         listed = {row["id"] for row in csv.DictReader(file)}
     rows = [

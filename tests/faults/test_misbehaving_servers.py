@@ -9,9 +9,9 @@ import trustme
 from archive_server import ArchiveServer
 from small_corpus import COUNTS, make_clips, write_corpus
 
-import dusha
 from dusha_ser.archives.mirrors import fetch_archives
 from dusha_ser.archives.transfer import Patience
+from dusha_ser.cli import corpus as corpus_command
 from dusha_ser.errors import WorkFailedError
 
 QUICK = Patience(first_wait=0.001, longest_wait=0.01, timeout=20)
@@ -37,7 +37,7 @@ def prepare(program, tmp_path):
     def prepare(*source, folder="output"):
         output = tmp_path / folder
         ended = program(
-            *(dusha.main, "crowd", "--output_dir", output, "--quiet", *source),
+            *(corpus_command.main, "crowd", "--output_dir", output, "--quiet", *source),
             *("--cache_dir", tmp_path / "cache"),
         )
         shards = sorted(output.glob("crowd/*.parquet"))

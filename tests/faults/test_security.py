@@ -14,8 +14,8 @@ from archive_server import ArchiveServer
 from small_corpus import make_clips, wav_bytes, write_corpus
 from small_network import small_classifier
 
-import dusha
 from benchmarks import demo_load
+from dusha_ser.cli import corpus as corpus_command
 from dusha_ser.cli import predict
 from feature_extraction_dusha import DushaFeatureExtractor
 
@@ -151,7 +151,16 @@ def test_export_when_an_id_leads_elsewhere_writes_nothing(name, hostile, program
     archives = hostile(name)
     work = tmp_path / "a" / "b" / "dusha"
     ended = program(
-        *(dusha.main, "crowd", "--data_dir", archives, "--output_dir", work, "--export", "emobox"),
+        *(
+            corpus_command.main,
+            "crowd",
+            "--data_dir",
+            archives,
+            "--output_dir",
+            work,
+            "--export",
+            "emobox",
+        ),
         *("--export_audio", "--cache_dir", tmp_path / "cache", "--quiet"),
     )
     assert ended.status == 1
@@ -166,7 +175,7 @@ def test_export_when_an_id_is_strange_stays_in_its_folder(name, hostile, program
     archives = hostile(name)
     before = files_below(tmp_path)
     program(
-        *(dusha.main, "crowd", "--data_dir", archives, "--output_dir", tmp_path / "dusha"),
+        *(corpus_command.main, "crowd", "--data_dir", archives, "--output_dir", tmp_path / "dusha"),
         *("--export", "csv", "--export", "emobox", "--export", "lhotse", "--export_audio"),
         *("--cache_dir", tmp_path / "cache", "--quiet"),
     )
