@@ -1,6 +1,7 @@
 """Turn the weights that the paper's authors released into a model folder of Transformers."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
@@ -8,7 +9,7 @@ from transformers.utils.logging import disable_progress_bar
 from dusha_ser.inference.released_weights import read_checkpoint, write_model
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Convert a checkpoint named on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -17,8 +18,8 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="the released weights, a .pt state dict")
     parser.add_argument("output_dir", type=Path, help="model folder to write")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
-    arguments = parser.parse_args()
-    if arguments.quiet:
+    options = parser.parse_args(arguments)
+    if options.quiet:
         disable_progress_bar()
-    write_model(read_checkpoint(arguments.checkpoint), arguments.output_dir)
-    print(f"wrote {arguments.output_dir}")
+    write_model(read_checkpoint(options.checkpoint), options.output_dir)
+    print(f"wrote {options.output_dir}")

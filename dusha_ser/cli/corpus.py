@@ -1,6 +1,7 @@
 """Write configurations of the corpus as a dataset folder."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 
 from dusha import no_bars, write_folder
@@ -64,9 +65,9 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the configurations that the command line names as a dataset folder."""
-    options = make_parser().parse_args()
+    options = make_parser().parse_args(arguments)
     names = options.names or ["crowd"]
     check_formats(options.export)
     if options.push_to_hub:

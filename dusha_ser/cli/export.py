@@ -2,7 +2,7 @@
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def noise_clips(sampling_rate: int, seed: int = 0) -> Iterator[np.ndarray]:
         yield np.cumsum(samples - samples.mean()).astype(np.float32) / 10
 
 
-def options() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -95,58 +95,57 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Export the model that the command line names, and say what the export loses."""
-    parser = options()
-    arguments = parser.parse_args()
-    if arguments.int8 and not arguments.clips:
+    chosen = make_parser().parse_args(arguments)
+    if chosen.int8 and not chosen.clips:
         raise WrongUseError("--int8 needs --clips: some tens of typical clips to calibrate with")
     try:
         from dusha_ser.inference.onnx_export import export, quantise
         from dusha_ser.inference.onnx_runtime import OnnxClassifier
     except ImportError as error:
         raise WrongUseError(f'{error}; install the extra: pip install "dusha-ser[onnx]"') from error
-    clips = find_clips(arguments.clips) if arguments.clips else []
-    calibration, compared = (clips[::2], clips[1::2]) if arguments.int8 else ([], clips)
-    if arguments.int8 and not compared:
+    clips = find_clips(chosen.clips) if chosen.clips else []
+    calibration, compared = (clips[::2], clips[1::2]) if chosen.int8 else ([], clips)
+    if chosen.int8 and not compared:
         raise WrongUseError(
             f"--int8 got {len(clips)} clip; give some tens: every second one calibrates, the "
             "others show what is lost"
         )
-    model, extractor = load_model(arguments.model, "cpu")
+    model, extractor = load_model(chosen.model, "cpu")
     if not isinstance(model, DushaForAudioClassification):
         raise WrongUseError(
-            f"{arguments.model} is a network of type {model.config.model_type!r}, and this exports "
+            f"{chosen.model} is a network of type {model.config.model_type!r}, and this exports "
             "Dusha's; optimum-onnx exports the others"
         )
     rate = extractor.sampling_rate
 
-    arguments.output_file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.output_file.parent, prefix=".") as folder:
+    chosen.output_file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=chosen.output_file.parent, prefix=".") as folder:
         written = Path(folder) / "float.onnx"
-        export(model, extractor, written, arguments.waveform, arguments.one_length)
-        if arguments.int8:
+        export(model, extractor, written, chosen.waveform, chosen.one_length)
+        if chosen.int8:
             exact, written = written, Path(folder) / "int8.onnx"
-            quantise(exact, written, read_clips(calibration, rate, arguments.quiet, "calibrate"))
+            quantise(exact, written, read_clips(calibration, rate, chosen.quiet, "calibrate"))
         with torch.inference_mode():
             result = compare(
                 torch_classifier(model, extractor),
                 OnnxClassifier(written),
-                read_clips(compared, rate, arguments.quiet, "compare")
+                read_clips(compared, rate, chosen.quiet, "compare")
                 if compared
                 else noise_clips(rate),
             )
-        if not arguments.int8 and result["largest_difference"] > TOLERANCE:
+        if not chosen.int8 and result["largest_difference"] > TOLERANCE:
             raise WorkFailedError(
                 f"the exported model differs from PyTorch's by {result['largest_difference']:.2g} "
                 f"in probability, more than {TOLERANCE:g}; nothing was written"
             )
-        written.replace(arguments.output_file)
-    size = arguments.output_file.stat().st_size / 1e6
+        written.replace(chosen.output_file)
+    size = chosen.output_file.stat().st_size / 1e6
     calibrated = f"calibrated on {len(calibration)} clips; " if calibration else ""
     kind = "other clips" if calibration else "clips" if compared else "made-up clips"
     print(
-        f"wrote {arguments.output_file} ({size:.1f} MB); {calibrated}against PyTorch on "
+        f"wrote {chosen.output_file} ({size:.1f} MB); {calibrated}against PyTorch on "
         f"{result['clips']} {kind}: largest difference of a probability "
         f"{result['largest_difference']:.1e}, same label {result['same_label']:.1%}"
     )

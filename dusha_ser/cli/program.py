@@ -1,25 +1,238 @@
-"""The manners that all programs of this project share: exit statuses and one-line errors."""
+"""What all subcommands share: parsers made of dataclasses, exit statuses, one-line errors."""
 
 import argparse
+import dataclasses
+import difflib
 import os
+import re
 import sys
-from collections.abc import Callable
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
 DONE = 0
 WORK_FAILED = 1
 WRONG_USE = 2
+INTERRUPTED = 130
+# A parameter in a message of the library: `name`, or `name=value`.
+PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]+))?`")
+
+Options = TypeVar("Options")
 
 
-def run_program(main: Callable[[], int | None]) -> None:
+class Parser(argparse.ArgumentParser):
+    """An argument parser that is made of dataclasses, and whose errors are one line.
+
+    Each field of a dataclass is an option; its metadata hold `help` and, where they are wanted,
+    `choices`, `metavar`, `nargs`, `action` or `type`, as argparse takes them, `positional`,
+    `group` (the title under which --help shows it), and `rare`, which only --help_all shows.
+
+    Args:
+        command: the words in front of the options, such as "dusha train".
+        description: what the command does.
+        example: commands, shown below the options.
+        options: the dataclasses.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Options:
+        ...     folder: str = dataclasses.field(metadata={"help": "folder", "positional": True})
+        ...     window: float = dataclasses.field(default=5.0, metadata={"help": "seconds"})
+        >>> parser = Parser("dusha try", "Try it.", "dusha try clips", Options)
+        >>> parser.parse_options(["clips", "--window", "2"])
+        (Options(folder='clips', window=2.0),)
+        >>> parser.parse_options(["clips", "--windows", "2"])
+        Traceback (most recent call last):
+        dusha_ser.errors.WrongUseError: unknown option --windows; did you mean --window?
+    """
+
+    def __init__(self, command: str, description: str, example: str, *options: type):
+        super().__init__(
+            prog=command,
+            description=description,
+            epilog=f"example: {example}" if "\n" not in example else f"examples:\n{example}",
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
+        self.dataclasses = options
+        self.all_options = "--help_all" in sys.argv
+        fields = [one for kind in options for one in dataclasses.fields(kind) if one.init]
+        if any("rare" in one.metadata for one in fields):
+            self.add_argument(
+                "--help_all", action="help", help="show all options, also those of the Trainer"
+            )
+        groups: dict[str, Any] = {}
+        for kind in options:
+            hints = typing.get_type_hints(kind)
+            for one in dataclasses.fields(kind):
+                if one.init:
+                    title = one.metadata.get("group")
+                    if title and title not in groups:
+                        groups[title] = self.add_argument_group(title)
+                    self._add_field(groups.get(title, self), one, hints[one.name])
+
+    def _add_field(self, group: Any, one: dataclasses.Field, hint: Any) -> None:
+        settings = {
+            name: one.metadata[name]
+            for name in ("choices", "metavar", "nargs", "action", "type")
+            if name in one.metadata
+        }
+        help_text = one.metadata["help"]
+        if one.metadata.get("rare") and not self.all_options:
+            help_text = argparse.SUPPRESS
+        default = one.default
+        if one.default_factory is not dataclasses.MISSING:
+            default = one.default_factory()
+        required = default is dataclasses.MISSING
+        kind = _simple_type(hint)
+        if one.metadata.get("positional"):
+            if not required:
+                settings.setdefault("nargs", "?")
+                settings["default"] = default
+            group.add_argument(one.name, help=help_text, **{"type": kind} | settings)
+            return
+        if kind is bool and "action" not in settings:
+            settings |= {"nargs": "?", "const": True, "metavar": "true|false", "type": _truth}
+        elif settings.get("action") not in ("store_true", "store_false"):
+            settings.setdefault("type", kind)
+        settings.setdefault("default", None if required else default)
+        group.add_argument(f"--{one.name}", help=help_text, required=required, **settings)
+
+    def option_names(self) -> list[str]:
+        """Return the names of all options, without dashes."""
+        return [
+            name.lstrip("-")
+            for action in self._actions
+            for name in action.option_strings
+            if name.startswith("--")
+        ]
+
+    def parse_options(self, arguments: Sequence[str] | None = None) -> tuple:
+        """Read a command line.
+
+        Args:
+            arguments: of the command line; None: of the running program.
+
+        Returns:
+            An instance of each of the dataclasses.
+
+        Raises:
+            WrongUseError: if an option is unknown or has a wrong value.
+            SystemExit: after --help.
+        """
+        known, unknown = self.parse_known_args(arguments)
+        if unknown:
+            raise WrongUseError(self.unknown_option(unknown[0]))
+        values = vars(known)
+        return tuple(
+            kind(**{one.name: values[one.name] for one in dataclasses.fields(kind) if one.init})
+            for kind in self.dataclasses
+        )
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]  # argparse's own overloads cannot be repeated
+        """As argparse; remembers the options, so that messages can name them."""
+        _command.words, _command.options = self.prog, self.option_names()
+        return super().parse_known_args(args, namespace)
+
+    def unknown_option(self, word: str, names: Sequence[str] | None = None) -> str:
+        """Say of a word that it is unknown, and what may have been meant.
+
+        Args:
+            word: of the command line.
+            names: of all options; None: those of this parser.
+
+        Returns:
+            The message.
+        """
+        if not word.startswith("-"):
+            return f"{word!r} is not expected here; see {self.prog} --help"
+        name = word.lstrip("-").partition("=")[0].replace("-", "_")
+        near = difflib.get_close_matches(name, names or self.option_names(), n=2)
+        meant = " or ".join(f"--{one}" for one in near)
+        advice = f"did you mean {meant}?" if meant else f"see {self.prog} --help"
+        return f"unknown option {word.partition('=')[0]}; {advice}"
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Raise argparse's message as a WrongUseError."""
+        raise WrongUseError(f"{message}; see {self.prog} --help")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows the default behind each help sentence, unless the sentence says it or it is trivial."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        trivial = action.default in (None, False, argparse.SUPPRESS) or action.default == []
+        if trivial or "default" in text or not action.option_strings:
+            return text
+        return f"{text} (default %(default)s)"
+
+
+@dataclasses.dataclass
+class _Command:
+    """The running command: its words, the names of its options, and how to resume it."""
+
+    words: str = "dusha"
+    options: Sequence[str] = ()
+    resume: str = ""
+
+
+_command = _Command()
+
+
+def _truth(text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return words[text.lower()]
+
+
+def _simple_type(hint: Any) -> Callable:
+    """The type of one value: of `float | None` float, of `tuple[str, ...]` str."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        hint = next(one for one in typing.get_args(hint) if one is not type(None))
+    if typing.get_origin(hint) in (list, tuple):
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is typing.Literal:
+        hint = type(typing.get_args(hint)[0])
+    return hint
+
+
+def with_dashes(message: str) -> str:
+    """Write the parameters that a message of the library names as options of the command line.
+
+    Args:
+        message: with parameters as `name`, `name=value` or `name=True`.
+
+    Returns:
+        The message; what is not an option of the running command stays.
+
+    Example:
+        >>> _command.options = ["overwrite", "threshold"]
+        >>> with_dashes("`threshold` is 90; `overwrite=True` replaces `clips`")
+        '--threshold is 90; --overwrite replaces `clips`'
+    """
+
+    def option(found: re.Match) -> str:
+        name, value = found.groups()
+        if name not in _command.options:
+            return found[0]
+        return f"--{name}" if value in (None, "True") else f"--{name} {value}"
+
+    return PARAMETER.sub(option, message)
+
+
+def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
     """Run a program's main function and leave the interpreter with the status that it earned.
 
     Args:
         main: the program; its return value is the exit status, None counts as 0.
 
     Raises:
-        SystemExit: always: 0 done, 1 the work failed or was interrupted, 2 wrong use. A defect
+        SystemExit: always: 0 done, 1 the work failed, 2 used wrongly, 130 interrupted. A defect
             of this software itself keeps its traceback.
     """
     try:
@@ -38,8 +251,23 @@ def run_program(main: Callable[[], int | None]) -> None:
             raise
         status = complain(error, WORK_FAILED)
     except KeyboardInterrupt:
-        status = complain("interrupted", WORK_FAILED)
+        advice = f"; {_command.resume}" if _command.resume else ""
+        status = complain(f"interrupted{advice}", INTERRUPTED)
     sys.exit(status)
+
+
+def name_command(words: str) -> None:
+    """Let messages begin with these words, such as "dusha train"."""
+    _command.words = words
+
+
+def on_interrupt(advice: str) -> None:
+    """Let an interruption from here on say how to resume.
+
+    Args:
+        advice: such as "the same command resumes"; empty: nothing was begun.
+    """
+    _command.resume = advice
 
 
 def complain(message: object, status: int) -> int:
@@ -52,8 +280,8 @@ def complain(message: object, status: int) -> int:
     Returns:
         status, unchanged.
     """
-    program = os.path.basename(sys.argv[0])  # noqa: PTH119 - argv[0] may be "-c"
-    print(f"{program}: {' '.join(str(message).split())}", file=sys.stderr)
+    text = with_dashes(" ".join(str(message).split()))
+    print(f"{_command.words}: {text}", file=sys.stderr)
     return status
 
 
@@ -64,18 +292,7 @@ def tell(options: argparse.Namespace, text: str) -> None:
 
 
 def add_step(steps, name: str, run: Callable, description: str, example: str):
-    """Add the parser of a step.
-
-    Args:
-        steps: of the program.
-        name: of the step.
-        run: does it, given the parsed options.
-        description: one sentence.
-        example: what stands after the step's name.
-
-    Returns:
-        The parser.
-    """
+    """Add the parser of a step of `dusha collect`."""
     step = steps.add_parser(
         name,
         help=description[0].lower() + description[1:].rstrip("."),

@@ -1,26 +1,37 @@
-"""Write the synthetic sample corpus as archives."""
+"""Write a small synthetic corpus as archives in the published layout."""
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from dusha_ser.corpus.sample import DEFAULT_CLIPS, write_sample
+from dusha_ser.cli.program import Parser
 
 
-def main() -> None:
-    """Write a sample corpus into the folder that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: dusha sample sample && "
-        "dusha corpus crowd --data_dir sample --output_dir dusha",
+@dataclass
+class SampleOptions:
+    """Where the sample goes and how large it is."""
+
+    output_dir: str = field(
+        metadata={"help": "folder to write the archives into", "positional": True}
     )
-    parser.add_argument("output_dir", metavar="OUT_DIR", help="folder to write the archives into")
-    parser.add_argument("--seed", type=int, default=0, help="of all random choices (default 0)")
-    parser.add_argument(
-        "--clips",
-        type=int,
-        default=DEFAULT_CLIPS,
-        help=f"number of clips in all four parts together (default {DEFAULT_CLIPS})",
+    seed: int = field(default=0, metadata={"help": "seed of all random choices"})
+    clips: int = field(default=480, metadata={"help": "number of clips in all four parts"})
+    quiet: bool = field(default=False, metadata={"help": "show no progress bar"})
+
+
+def make_parser() -> Parser:
+    """Make the parser of `dusha sample`."""
+    return Parser(
+        "dusha sample",
+        __doc__,
+        "dusha sample sample && dusha corpus crowd --data_dir sample --output_dir dusha",
+        SampleOptions,
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a sample corpus."""
+    (options,) = make_parser().parse_options(arguments)
+    from dusha_ser.corpus.sample import write_sample
+
     folder = write_sample(options.output_dir, options.seed, options.clips, options.quiet)
     print(f"{options.clips} clips written to {folder}")

@@ -5,19 +5,20 @@ name or as a YAML file, holds what differs from the defaults; options come after
 """
 
 import sys
+from collections.abc import Sequence
 
 from dusha_ser.training.result import describe_result
 from dusha_ser.training.run import set_up_logging, train
 from dusha_ser.training.setups import describe_setups, read_options
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, train, test once, and say what was found."""
-    data, recipe, arguments = read_options(sys.argv[1:])
+    data, recipe, trainer = read_options(sys.argv[1:] if arguments is None else arguments)
     if recipe.list_setups:
         print(describe_setups())
         return
-    set_up_logging(recipe, arguments)
-    result = train(data, recipe, arguments)
-    if arguments.should_log:
+    set_up_logging(recipe, trainer)
+    result = train(data, recipe, trainer)
+    if trainer.should_log:
         print(describe_result(result))

@@ -138,7 +138,7 @@ def test_program_when_interrupted_ends_in_one_line_and_goes_on(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
-    assert process.returncode == 1, error
+    assert process.returncode == 130, error
     assert error == "dusha collect: interrupted\n"
     done = sorted(notes.glob("*.json"))
     assert 0 < len(done) < 12

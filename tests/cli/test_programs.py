@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from dusha_ser.cli.main import run
+from dusha_ser.cli.program import on_interrupt, run_program
 
 CASES = {
     "predict, no file": ("predict", "model", "nowhere.wav"),
@@ -50,3 +51,27 @@ def test_program_when_used_wrongly_ends_with_one_line(case, tmp_path, monkeypatc
         assert "nowhere" in line
     assert "Traceback" not in said.getvalue()
     assert not list(tmp_path.rglob("*.onnx")) and not (tmp_path / "dusha").exists()
+
+
+def test_command_when_unknown_or_misspelled_says_what_may_be_meant(monkeypatch, capsys):
+    for arguments, words in (
+        (["trian"], "dusha: unknown command 'trian'; did you mean train?\n"),
+        (["sample", "x", "--clip", "9"], "dusha sample: unknown option --clip; did you mean"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["dusha", *arguments])
+        with pytest.raises(SystemExit) as end:
+            run()
+        assert end.value.code == 2
+        assert capsys.readouterr().err.startswith(words)
+
+
+def test_program_when_interrupted_ends_with_130_and_how_to_resume(capsys):
+    def main():
+        on_interrupt("the same command resumes")
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        run_program(main)
+    assert end.value.code == 130
+    assert capsys.readouterr().err.endswith(": interrupted; the same command resumes\n")
+    on_interrupt("")

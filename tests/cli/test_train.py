@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import dusha
 from dusha_ser.cli import corpus
+from dusha_ser.cli.main import main
 from dusha_ser.cli.program import run_program
-from dusha_ser.cli.train import main
 from dusha_ser.corpus.sample import write_sample
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import read_predictions
@@ -61,7 +61,7 @@ def run(folder, *options, splits=None):
 
 def program(monkeypatch, capsys, *arguments):
     """Run train.py as from the shell; return its status and what it wrote to stderr."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["dusha", "train", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         run_program(main)
     return caught.value.code, capsys.readouterr()
@@ -153,7 +153,7 @@ def test_main_when_used_wrongly_ends_with_one_line(
     status, output = program(
         monkeypatch, capsys, *arguments, "--quiet", "--output_dir", tmp_path / "model"
     )
-    lines = [line for line in output.err.splitlines() if line.startswith("train.py: ")]
+    lines = [line for line in output.err.splitlines() if line.startswith("dusha train: ")]
     assert status == 2
     assert len(lines) == 1 and "Traceback" not in output.err
     for word in words:

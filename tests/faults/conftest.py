@@ -1,6 +1,7 @@
 """What fault tests share: programs run in this process as from a shell, and a Hub of their own."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import pytest
 from hub_server import HubServer
 from warm_programs import WarmPrograms
 
-from dusha_ser.cli.program import run_program
+from dusha_ser.cli.program import name_command, run_program
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # Fault tests are many and small: threads that wait for each other would take most of the time.
@@ -34,13 +35,14 @@ def program(monkeypatch, capsys):
 
     def program(main, *arguments):
         monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        name_command("dusha")
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             run_program(main)
         status = ended.value.code
         output, complaint = capsys.readouterr()
         if status:
-            said = [line for line in complaint.splitlines() if line.startswith("program: ")]
+            said = [line for line in complaint.splitlines() if re.match(r"dusha[ \w-]*: ", line)]
             assert len(said) == 1, complaint
             assert "Traceback" not in complaint
             complaint = said[0]

@@ -63,6 +63,6 @@ def test_run_when_the_hub_refuses_the_name_ends_with_one_line(
         status=1,
     )
     line = process.stderr.splitlines()[-1]
-    assert line.startswith("train.py: somebody-else/mine cannot be pushed to the Hub (403")
+    assert line.startswith("dusha train: somebody-else/mine cannot be pushed to the Hub (403")
     assert "--hub_model_id" in line
     assert "Traceback" not in process.stderr
