@@ -462,7 +462,11 @@ def test_folder_when_it_is_a_space(repository, without_project, model, tmp_path)
     shutil.copytree(repository / "demo", space, ignore=shutil.ignore_patterns("__pycache__"))
     for path in repository.glob("*_dusha.py"):
         shutil.copy(path, space)
-    shutil.copytree(repository / "metrics", space / "metrics")
+    shutil.copytree(
+        repository / "dusha_ser",
+        space / "dusha_ser",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     shutil.copytree(model, space / "model")
     program = tmp_path / "run.py"
     program.write_text(

@@ -21,11 +21,15 @@ def refusal(repository, shell, tmp_path):
     """Run a program that must refuse its input; return the one line that it says."""
 
     def run(program: str, *arguments: object) -> str:
-        process = shell(repository / program, *arguments, cwd=tmp_path, status=2)
+        # The two scripts at the root are commands as well.
+        script = f"{program}.py"
+        start = [repository / script] if program in ("dusha", "train") else ["-m", "dusha_ser"]
+        words = [] if program in ("dusha", "train") else [program]
+        process = shell(*start, *words, *arguments, cwd=tmp_path, status=2)
         *before, line = process.stderr.strip().splitlines()
         # argparse writes its usage, indented where it goes on, before the one line.
         assert all(text.startswith(("usage: ", " ")) for text in before), process.stderr
-        assert line.startswith(f"{program}: ")
+        assert line.startswith(f"dusha {'corpus' if program == 'dusha' else program}: ")
         assert "Traceback" not in process.stderr + process.stdout
         return line
 
@@ -33,7 +37,7 @@ def refusal(repository, shell, tmp_path):
 
 
 def test_corpus_when_the_folder_is_not_there(refusal, tmp_path):
-    line = refusal("dusha.py", "--data_dir", "nowhere")
+    line = refusal("dusha", "--data_dir", "nowhere")
     assert "nowhere" in line
     assert not (tmp_path / "dusha").exists()
 
@@ -41,7 +45,7 @@ def test_corpus_when_the_folder_is_not_there(refusal, tmp_path):
 def test_corpus_when_an_archive_is_missing(refusal, archives, tmp_path):
     shutil.copytree(archives, tmp_path / "archives")
     (tmp_path / "archives" / "podcast.tar").unlink()
-    line = refusal("dusha.py", "all", "--data_dir", "archives")
+    line = refusal("corpus", "all", "--data_dir", "archives")
     assert "podcast" in line
     assert "archives" in line
 
@@ -62,37 +66,37 @@ def test_corpus_when_a_split_is_empty(refusal, archives, tmp_path):
                 content = re.sub(rb'"annotator_emo": "\w+"', b'"annotator_emo": "other"', content)
             member.size = len(content)
             target.addfile(member, io.BytesIO(content))
-    line = refusal("dusha.py", "podcast", "--data_dir", "archives")
+    line = refusal("corpus", "podcast", "--data_dir", "archives")
     assert "test" in line
     assert not list(tmp_path.glob("dusha/**/*.parquet"))
 
 
 def test_corpus_when_the_configuration_is_unknown(refusal, archives):
-    line = refusal("dusha.py", "crowds", "--data_dir", archives)
+    line = refusal("dusha", "crowds", "--data_dir", archives)
     assert "'crowds'" in line
     assert "crowd," in line
 
 
 def test_corpus_when_the_address_has_no_archives(refusal, file_server):
-    line = refusal("dusha.py", "--base_url", file_server.url, "--cache_dir", "cache")
+    line = refusal("corpus", "--base_url", file_server.url, "--cache_dir", "cache")
     assert "404" in line
     assert "--data_dir" in line
 
 
 def test_sample_when_there_are_too_few_clips(refusal):
-    assert "at least" in refusal("sample_dusha.py", "sample", "--clips", 3)
+    assert "at least" in refusal("sample", "sample", "--clips", 3)
 
 
 def test_training_when_the_setup_is_unknown(refusal):
-    line = refusal("train.py", "setups/crowd_huge.yaml")
+    line = refusal("train", "crowd_huge.yaml")
     assert "crowd_huge" in line
     assert "crowd_large" in line
 
 
 def test_training_when_the_dataset_is_not_there(refusal):
-    assert "nowhere" in refusal("train.py", "--dataset", "nowhere")
+    assert "nowhere" in refusal("train", "--dataset", "nowhere")
 
 
-@pytest.mark.parametrize("program", ["dusha.py", "sample_dusha.py", "train.py"])
+@pytest.mark.parametrize("program", ["dusha", "corpus", "sample", "train"])
 def test_program_when_an_option_is_unknown(refusal, program):
     assert "--unheard_of" in refusal(program, "--unheard_of", "1")
