@@ -9,7 +9,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from dusha_ser.cli.program import name_command, run_program
@@ -32,11 +32,19 @@ COMMANDS = {
     "export": "export a model to ONNX",
     "demo": "serve a page that predicts emotions",
 }
+# What follows a command that has several: "dusha report corpus" is the module report_corpus.
+GROUPS = {
+    "report": {
+        "corpus": "tables and figures of the paper, from a prepared corpus",
+        "annotators": "how well each annotator answers, and how well the crowd agrees",
+        "results": "results of models on test sets as one page",
+    },
+}
 COMPLETION = 'eval "$(register-python-argcomplete dusha)"'
 
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
-    """Run the subcommand that a command line names.
+    """Run the command that a command line names.
 
     Args:
         arguments: of the command line; None: of the running program.
@@ -45,41 +53,67 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         The exit status; None counts as 0.
 
     Raises:
-        WrongUseError: if there is no such subcommand.
+        WrongUseError: if there is no such command.
     """
-    name_command("dusha")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:
         complete(os.environ["COMP_LINE"].split()[1:])
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(help_text())
-        return None
-    if arguments[0] == "--version":
+    if arguments[:1] == ["--version"]:
         from dusha_ser import __version__
 
         print(__version__)
         return None
-    command, *rest = arguments
-    if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        advice = f"did you mean {near[0]}?" if near else f"take one of {', '.join(COMMANDS)}"
-        raise WrongUseError(f"unknown command {command!r}; {advice}")
-    name_command(f"dusha {command}")
-    sys.argv = [f"dusha {command}", *rest]
+    return dispatch("dusha", COMMANDS, arguments or ["--help"])
+
+
+def dispatch(command: str, commands: Mapping[str, str], arguments: Sequence[str]) -> int | None:
+    """Hand arguments to the command that the first of them names.
+
+    Args:
+        command: the words so far, such as "dusha report".
+        commands: what may follow, with its meaning.
+        arguments: the words after these.
+
+    Returns:
+        The exit status; None counts as 0.
+
+    Raises:
+        WrongUseError: if there is no such command.
+    """
+    name_command(command)
+    if not arguments:
+        raise WrongUseError(f"a command is missing; take one of {', '.join(commands)}")
+    word, *rest = arguments
+    if word in ("-h", "--help"):
+        print(help_text(command, commands))
+        return None
+    if word not in commands:
+        near = difflib.get_close_matches(word, commands, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"take one of {', '.join(commands)}"
+        raise WrongUseError(f"unknown command {word!r}; {advice}")
+    command = f"{command} {word}"
+    if word in GROUPS:
+        return dispatch(command, GROUPS[word], rest)
+    name_command(command)
+    sys.argv = [command, *rest]
     return find_command(command).main(rest)
 
 
 def find_command(command: str) -> ModuleType:
-    """Import the module of a subcommand."""
-    return importlib.import_module(f"dusha_ser.cli.{command.replace('-', '_')}")
+    """Import the module of a command, such as report_corpus of "dusha report corpus"."""
+    name = "_".join(command.split()[1:]).replace("-", "_")
+    return importlib.import_module(f"dusha_ser.cli.{name}")
 
 
-def help_text() -> str:
-    """Return the list of all subcommands."""
-    listed = "\n".join(f"  {name:<16}{meaning}" for name, meaning in COMMANDS.items())
+def help_text(command: str, commands: Mapping[str, str]) -> str:
+    """Return the list of the commands that may follow a command."""
+    listed = "\n".join(f"  {name:<16}{meaning}" for name, meaning in commands.items())
+    usage = f"usage: {command} COMMAND [--help] [options]\n\n"
+    if command != "dusha":
+        meaning = COMMANDS[command.split()[1]]
+        return f"{usage}{meaning.capitalize()}.\n\ncommands:\n{listed}"
     return (
-        "usage: dusha COMMAND [--help] [options]\n\n"
-        "The Dusha corpus of Russian emotional speech and its model.\n\n"
+        f"{usage}The Dusha corpus of Russian emotional speech and its model.\n\n"
         f"commands:\n{listed}\n\n"
         "options:\n  -h, --help      show this list\n  --version       show the version\n\n"
         f"Completion in bash or zsh: {COMPLETION}"
@@ -95,12 +129,30 @@ def complete(words: Sequence[str]) -> None:
     import argcomplete
 
     parser = argparse.ArgumentParser(prog="dusha")
-    commands = parser.add_subparsers()
-    for name, meaning in COMMANDS.items():
-        commands.add_parser(name, help=meaning)
-    if words and words[0] in COMMANDS:
-        commands.choices[words[0]] = find_command(words[0]).make_parser()
+    add_completions(parser, "dusha", COMMANDS, words)
     argcomplete.autocomplete(parser)
+
+
+def add_completions(
+    parser: argparse.ArgumentParser, command: str, commands: Mapping[str, str], words: Sequence[str]
+) -> None:
+    """Add commands to a parser, and the options of the one that is named.
+
+    Args:
+        parser: of the words so far.
+        command: these words.
+        commands: what may follow, with its meaning.
+        words: those after these.
+    """
+    following = parser.add_subparsers()
+    for name, meaning in commands.items():
+        following.add_parser(name, help=meaning)
+    if words and words[0] in commands:
+        word, command = words[0], f"{command} {words[0]}"
+        if word in GROUPS:
+            add_completions(following.choices[word], command, GROUPS[word], words[1:])
+        else:
+            following.choices[word] = find_command(command).make_parser()
 
 
 def run() -> None:

@@ -1,40 +1,48 @@
-"""What the paper shows of the corpus, from any prepared one: Tables 1 and 2, Figures 1 and 2."""
+"""Write the paper's Tables 1 and 2 and Figures 1 and 2 from a prepared corpus."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dusha_ser.reports.corpus import read_clips, write_report
+from dusha_ser.cli.program import Parser
+
+
+@dataclass
+class CorpusReportOptions:
+    """What to report on, and where to."""
+
+    folder: Path = field(
+        metadata={"help": "dataset folder that `dusha corpus` wrote", "positional": True}
+    )
+    configuration: str | None = field(
+        default=None,
+        metadata={
+            "help": "which to report on (default: all if it is there, else crowd and podcast, "
+            "else the first)"
+        },
+    )
+    output_dir: Path = field(
+        default=Path("report"), metadata={"help": "folder for corpus.md, tables and figures"}
+    )
+    quiet: bool = field(default=False, metadata={"help": "print nothing"})
+
+
+def make_parser() -> Parser:
+    """Make the parser of `dusha report corpus`."""
+    return Parser(
+        "dusha report corpus",
+        f"{__doc__}\n\nTo compare with Table 1, prepare with --keep_control --keep_other.",
+        "dusha report corpus dusha --output_dir report",
+        CorpusReportOptions,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report that the command line asks for."""
-    options = make_parser().parse_args(arguments)
+    """Write the report on a corpus."""
+    (options,) = make_parser().parse_options(arguments)
+    from dusha_ser.reports.corpus import read_clips, write_report
+
     clips = read_clips(options.folder, options.configuration)
     write_report(clips, options.output_dir)
     if not options.quiet:
         print(f"{options.output_dir / 'corpus.md'}: {len(clips.label)} clips of {options.folder}")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of this report's command line."""
-    parser = argparse.ArgumentParser(
-        prog="dusha report corpus",
-        description=__doc__,
-        epilog="example: dusha report corpus dusha --output_dir report. To compare with "
-        "the paper's Table 1, prepare with --keep_control --keep_other.",
-    )
-    parser.add_argument("folder", type=Path, help="dataset folder, as dusha.py writes it")
-    parser.add_argument(
-        "--configuration",
-        help="which to report on (default: all if it is there, else crowd and podcast, else the "
-        "first)",
-    )
-    parser.add_argument(
-        "--output_dir",
-        type=Path,
-        default=Path("report"),
-        help="folder for corpus.md, tables and figures (default: report)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
-    return parser

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, fields
 
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import METHODS, THRESHOLD
-from dusha_ser.labels.answers import BAD_ROWS, check_labels
+from dusha_ser.labels.answers import check_labels
 from dusha_ser.labels.dawid_skene import ITERATIONS
-from dusha_ser.vocabulary import ANSWERS, OTHER, PARTS
+from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, OTHER, PARTS
 
 
 def split_list(value) -> tuple[str, ...]:

@@ -29,10 +29,9 @@ from dusha_ser.archives.members import Member
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.labels.exact_rows import MISSING_TEXTS, BadRow, Column
 from dusha_ser.labels.rows import join_tables, read_rows
-from dusha_ser.vocabulary import ANSWERS, EMOTIONS, PARTS
+from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, PARTS
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
-BAD_ROWS = ("error", "skip")
 
 
 class CodedAnswers(NamedTuple):

@@ -19,7 +19,7 @@ from dusha_ser.labels.crowd_answers import count_votes
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.reports.figures import draw_annotators
-from dusha_ser.reports.page import Block, Heading, Picture, Table, Text
+from dusha_ser.reports.page import Block, Heading, Picture, Table, Text, write_page
 from dusha_ser.storage import replacing
 
 # What is worked out from; features and manifests aren't needed.
@@ -182,6 +182,21 @@ def write_csv(path: Path, rated: Rated) -> None:
         for rank, i in enumerate(quality.ranking(), start=1):
             cells = [number_text(values[i]) for values in columns.values()]
             writer.writerow([rank, rated.annotator_ids[i], *cells])
+
+
+def write_report(rated: Rated, output_dir: Path) -> list[str]:
+    """Write the page on annotators and the table of all of them.
+
+    Args:
+        rated: the crowd.
+        output_dir: folder for the files; made where it is not there.
+
+    Returns:
+        The files' names.
+    """
+    write_csv(output_dir / f"{NAME}.csv", rated)
+    write_page("Annotators", make_blocks(rated), output_dir, NAME)
+    return [f"{NAME}.{suffix}" for suffix in ("html", "md", "csv")]
 
 
 def number_text(value: float, digits: int = 4) -> str:

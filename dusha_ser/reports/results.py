@@ -3,10 +3,19 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dusha_ser.evaluation.results import class_table, comparison_table, confusion_table, folds_table
+from dusha_ser.errors import MissingInputError
+from dusha_ser.evaluation.results import (
+    all_rows,
+    class_table,
+    comparison_table,
+    confusion_table,
+    folds_table,
+    read_results,
+    results_table,
+)
 from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
-from dusha_ser.reports.page import Block, Code, Heading, Picture, Table, Text
+from dusha_ser.reports.page import Block, Code, Heading, Picture, Table, Text, write_page
 from dusha_ser.storage import read_json
 
 NAMES = (
@@ -17,6 +26,39 @@ NAMES = (
     "source than this evaluation are what others published, or what one constant answer gets."
 )
 HISTORY_FILES = ("metrics.json", "trainer_state.json")
+
+
+def write_report(
+    results: Sequence[Path], training: Sequence[Path], output_dir: Path, title: str
+) -> None:
+    """Write results.html, which needs no other file, and results.md with its figures.
+
+    Args:
+        results: folders that `dusha evaluate` or `dusha cross-validate` wrote.
+        training: model folders whose training curves are shown, beside those of the results.
+        output_dir: folder for the page; made where it is not there.
+        title: of the page.
+
+    Raises:
+        MissingInputError: if a folder holds no results, or no log of a training run.
+    """
+    pairs = [(result, folder) for folder in results for result in read_results(folder)]
+    blocks: list[Block] = [
+        Table("All models and test sets", results_table(all_rows(result for result, _ in pairs))),
+        Text(NAMES),
+        *comparison_blocks(results),
+    ]
+    for result, folder in sorted(pairs, key=lambda pair: -pair[0]["metrics"]["f1_macro"]):
+        blocks += result_blocks(result, folder)
+    for folder in training:
+        found = list(curves_of(folder, folder.name))
+        if not found:
+            raise MissingInputError(
+                f"{folder} holds no log of a training run; it would be in one of "
+                f"{', '.join(HISTORY_FILES)}"
+            )
+        blocks += [Heading(f"Training of {folder.name}"), *found]
+    write_page(title, blocks, output_dir, "results")
 
 
 def read_history(folder: Path) -> list[dict]:

@@ -1,6 +1,7 @@
 """dusha report corpus: the paper's tables and figures from a prepared corpus."""
 
 import csv
+import subprocess
 import sys
 
 import matplotlib.image
@@ -9,9 +10,8 @@ import pytest
 from small_corpus import COUNTS, make_clips, write_corpus
 
 import dusha
-from dusha_ser.cli import report
+from dusha_ser.cli.main import GROUPS, main
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.reports import corpus as report_corpus
 from dusha_ser.reports.corpus import (
     PAPER_CLASSES,
     PAPER_PARTS,
@@ -68,7 +68,7 @@ def read_csv(path):
 
 def test_report_when_written(corpus, tmp_path, capsys):
     clips, folder = corpus
-    report.main(["corpus", str(folder / "all"), "--output_dir", str(tmp_path)])
+    main(["report", "corpus", str(folder / "all"), "--output_dir", str(tmp_path)])
     assert f"{len(clips)} clips" in capsys.readouterr().out
     rows = {(row["domain"], row["whose"]): row for row in read_csv(tmp_path / "table_1.csv")}
     for domain in ("crowd", "podcast"):
@@ -169,26 +169,48 @@ def test_shorten_when_at_a_unit():
     ]
 
 
-def test_report_when_named_wrongly(capsys):
-    with pytest.raises(SystemExit) as ended:
-        report.main(["corpora"])
-    assert ended.value.code == 2
-    assert "choose from corpus, annotators, results" in capsys.readouterr().err.replace("'", "")
+def test_report_when_named_wrongly():
+    with pytest.raises(WrongUseError, match=r"unknown command 'corpora'; did you mean corpus\?"):
+        main(["report", "corpora"])
+    with pytest.raises(WrongUseError, match="take one of corpus, annotators, results"):
+        main(["report", "x"])
+    with pytest.raises(WrongUseError, match="missing; take one of corpus, annotators, results"):
+        main(["report"])
 
 
 def test_report_when_help_is_asked_for(capsys):
-    with pytest.raises(SystemExit) as ended:
-        report.main(["--help"])
-    assert not ended.value.code
-    shown = capsys.readouterr().out
-    assert all(f"report {name}" in shown for name in report.REPORTS)
-    assert "--configuration" in shown
+    main(["report", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for name, meaning in GROUPS["report"].items():
+        assert any(line.split(maxsplit=1) == [name, meaning] for line in lines)
+        with pytest.raises(SystemExit) as ended:
+            main(["report", name, "--help"])
+        assert not ended.value.code
+        shown = capsys.readouterr().out
+        assert f"usage: dusha report {name}" in shown and "--output_dir" in shown
 
 
 def test_report_when_only_what_it_needs_is_imported(corpus, tmp_path, monkeypatch):
     _, folder = corpus
     for name in ("annotators", "results"):
         monkeypatch.setitem(sys.modules, f"dusha_ser.cli.report_{name}", None)
-    report.main(["corpus", str(folder / "pair"), "--output_dir", str(tmp_path), "--quiet"])
+        monkeypatch.setitem(sys.modules, f"dusha_ser.reports.{name}", None)
+    main(["report", "corpus", str(folder / "pair"), "--output_dir", str(tmp_path), "--quiet"])
     assert (tmp_path / "corpus.md").exists()
-    assert report_corpus.__name__ == "dusha_ser.reports.corpus"
+
+
+@pytest.mark.parametrize("report", GROUPS["report"])
+@pytest.mark.parametrize("word", ["--help", "--nowhere"])
+def test_report_when_asked_for_help_or_wrongly_imports_nothing_heavy(report, word):
+    code = f"""
+import sys
+from dusha_ser.cli.main import run
+sys.argv = ["dusha", "report", "{report}", "{word}"]
+try:
+    run()
+except SystemExit as end:
+    heavy = "torch transformers datasets pyarrow numpy scipy sklearn matplotlib jinja2".split()
+    print("status", end.code, *(name for name in heavy if name in sys.modules))
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.splitlines()[-1] == f"status {0 if word == '--help' else 2}"

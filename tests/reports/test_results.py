@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pages import HISTORY, Page
 
-from dusha_ser.cli.report import main
+from dusha_ser.cli.report_results import main
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, compare_models
@@ -59,7 +59,7 @@ def results(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    main(["results", str(results), "--output_dir", str(folder), "--quiet"])
+    main([str(results), "--output_dir", str(folder), "--quiet"])
     return folder
 
 
@@ -116,11 +116,11 @@ def test_report_in_markdown_has_its_pictures_beside_it(page):
 def test_report_takes_curves_of_other_runs_and_says_when_there_are_none(results, tmp_path):
     checkpoint = tmp_path / "run" / "checkpoint-7"
     write_json(checkpoint / "trainer_state.json", {"log_history": HISTORY})
-    arguments = ["results", str(results), "--output_dir", str(tmp_path / "report"), "--quiet"]
+    arguments = [str(results), "--output_dir", str(tmp_path / "report"), "--quiet"]
     main([*arguments, "--training", str(tmp_path / "run")])
     assert "Training of run" in (tmp_path / "report" / "results.html").read_text()
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingInputError, match="holds no log of a training run"):
         main([*arguments, "--training", str(tmp_path / "empty")])
     with pytest.raises(MissingInputError, match="no results in"):
-        main(["results", str(tmp_path / "empty")])
+        main([str(tmp_path / "empty")])
