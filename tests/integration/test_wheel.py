@@ -102,10 +102,11 @@ def test_distributions_pass_twine_and_hold_what_they_should(built):
 
 
 def test_command_when_only_the_wheel_is_there(dusha, installed):
-    command, folder, _ = dusha
+    command, folder, environment = dusha
     site = run(
         *(installed / "bin" / "python", "-c", "import dusha_ser; print(dusha_ser.__file__)"),
         cwd=folder,
+        environment=environment,
     ).stdout
     assert str(installed) in site
     version = command("--version")
