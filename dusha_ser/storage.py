@@ -2,46 +2,258 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
 
+try:
+    import fcntl
+except ImportError:  # Windows: what killed programs leave there stays
+    fcntl = None  # type: ignore[assignment]  # mypy has no name for a missing module
+
+# What is being written has a hidden name such as ".table.4711.unfinished.csv".
+UNFINISHED = re.compile(r"\..+\.\d+\.unfinished(\.[^.]*)?", re.DOTALL)
+# Digits of a hash; the published corpus has as many.
+HASH_DIGITS = 32
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name that takes the place of a file once the block ends well.
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file whole or not at all: a temporary file takes its place when the block ends well.
 
-    Whoever reads the file meets the old one or the new one, never half of one. The suffix stays,
-    because writers go by it.
+    Readers meet the old file or the new one, never half of one. What a killed program left in the
+    folder goes when the next program writes there.
 
     Args:
-        path: of the file; its folder is made.
+        path: the file; its folder is made. If it is a link, what it points to is replaced.
 
     Yields:
-        a name in the same folder; whatever is left of it is removed if the block fails.
+        The temporary file, empty, with path's suffix, because writers go by it. It is removed if
+        the block fails.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(f"{folder}/a.txt") as unfinished:
+        ...         _ = unfinished.write_text("all of it")
+        ...     Path(folder, "a.txt").read_text()
+        'all of it'
     """
-    path = Path(path)
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with _temporary(path, Path.touch) as unfinished:
         yield unfinished
         unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def digest(*values) -> str:
-    """Return a short name for anything that JSON can hold.
+@contextlib.contextmanager
+def replacing_folder(
+    place: str | os.PathLike,
+    own: Sequence[str] | None = None,
+    overwrite: bool = True,
+    merge: bool = False,
+) -> Iterator[Path]:
+    """Write a folder whole or not at all: a temporary one takes its place when the block ends well.
+
+    A program killed between the two renames leaves the old folder hidden beside its place; the
+    next one that writes there puts it back first.
 
     Args:
-        values: equal values give equal names, on every machine.
+        place: the folder; its parents are made. If it is a link, what it points to is replaced.
+        own: names of all that may be in a folder that is replaced; None: anything.
+        overwrite: whether a folder that is not empty may be replaced.
+        merge: whether to leave what is in the folder there, and replace files of equal names only,
+            one by one.
+
+    Yields:
+        The temporary folder, empty. It is removed if the block fails.
+
+    Raises:
+        WrongUseError: place is a file, or holds something that may not be replaced.
+    """
+    shown, place = place, Path(place).resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    restore_folder(place)
+    if place.exists() and not place.is_dir():
+        raise WrongUseError(f"{shown} is a file; name a folder")
+    there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    if others := [name for name in there if own is not None and name not in own]:
+        raise WrongUseError(
+            f"{shown} holds {others[0]}, which this program did not write; name another folder as "
+            "`output_dir`"
+        )
+    if there and not overwrite:
+        raise WrongUseError(
+            f"{shown} already holds {there[0]}; name another folder as `output_dir`, or replace "
+            "what is there with `overwrite=True` if nobody needs it any more"
+        )
+    with _temporary(place, Path.mkdir) as unfinished:
+        yield unfinished
+        if merge and place.exists():
+            for path in unfinished.iterdir():
+                path.replace(place / path.name)
+        else:
+            replace_folder(unfinished, place)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Move a finished folder to its place, and remove the one that is there.
+
+    Args:
+        new: the folder, on the same disk.
+        place: where it goes.
+    """
+    with _locked(place.parent):
+        old = _restore(place)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(place: Path) -> None:
+    """Put a folder back that a program killed in `replace_folder` had moved out of the way.
+
+    Args:
+        place: of the folder.
+    """
+    with _locked(place.parent):
+        _restore(place)
+
+
+def _restore(place: Path) -> Path:
+    """Restore a folder; where it is moved while another takes its place, with nothing there."""
+    old = place.with_name(f".{place.name}.replaced")
+    if old.exists():
+        if place.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(place)
+    return old
+
+
+@contextlib.contextmanager
+def _temporary(place: Path, make) -> Iterator[Path]:
+    """A temporary file or folder beside place, locked while in use, and gone afterwards."""
+    _remove_leftovers(place.parent)
+    path = place.with_name(f".{place.stem}.{os.getpid()}.unfinished{place.suffix}")
+    _remove(path)
+    while True:
+        make(path)
+        with _locked(path):
+            if not path.exists():
+                continue  # another program took it for a leftover before it was locked
+            try:
+                yield path
+            finally:
+                _remove(path)
+            return
+
+
+@functools.cache  # once per process, because a folder may hold 100,000 files
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed programs left unfinished in a folder: nobody holds a lock on it."""
+    for path in [path for path in folder.iterdir() if UNFINISHED.fullmatch(path.name)]:
+        with _locked(path, wait=False) as held:
+            if held:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Lock a file or folder; gives whether that worked. The lock ends with the process, too."""
+    descriptor, held = None, False
+    with contextlib.suppress(OSError):  # some network disks know no locks
+        if fcntl is not None:
+            descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+    try:
+        yield held
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table as CSV, whole or not at all.
+
+    Args:
+        path: the file.
+        columns: names of the columns, which make the header.
+        rows: values by column; None becomes an empty field.
+    """
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, whole or not at all.
+
+    Args:
+        path: the file.
+        content: what JSON can hold.
+
+    Raises:
+        ValueError: content holds NaN or an infinite number.
+    """
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Args:
+        path: the file.
+        text: its content.
+    """
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file that `write_json` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        MissingInputError: there is no such file.
+        WrongUseError: it is not JSON.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"no file {path}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WrongUseError(f"{path} is not JSON ({error}); make it again") from error
+
+
+def digest(*values: object) -> str:
+    """Make a short name for anything that JSON can hold, such as the key of a cache.
+
+    Args:
+        *values: equal values give equal names, on every machine.
 
     Returns:
         16 hexadecimal digits.
@@ -54,63 +266,14 @@ def digest(*values) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_csv(path: Path, columns: Iterable[str], rows: list[dict]) -> None:
-    """Write a table of text, all of it or nothing.
+def hash_name(content: bytes) -> str:
+    """Name something by its content, as the published corpus names its clips.
 
     Args:
-        path: the file.
-        columns: its header.
-        rows: values by column; None becomes an empty field.
-    """
-    temporary = path.with_name(f".{path.name}.incomplete")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+        content: the bytes.
 
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON, all or nothing; NaN is refused."""
-    with replacing(path) as unfinished:
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, all or nothing."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON file that a program of this project wrote.
-
-    Raises:
-        MissingInputError: if there is none.
-        WrongUseError: if it is not JSON.
-    """
-    if not path.is_file():
-        raise MissingInputError(f"no file {path}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WrongUseError(f"{path} is not JSON ({error}); make it anew") from error
-
-
-def safe_name(name: str) -> str:
-    """A name with whatever a file system may not take replaced."""
-    kept = "".join(c if c.isalnum() or c in "-." else "_" for c in name.strip(os.sep))
-    return kept.strip("._") or "_"
-
-
-# Digits of a hash; the published corpus has as many.
-HASH_DIGITS = 32
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-
-
-def hash_name(content: bytes) -> str:
-    """Name something by its content.
+    Returns:
+        HASH_DIGITS hexadecimal digits.
 
     Example:
         >>> hash_name(b"clip")
@@ -119,55 +282,34 @@ def hash_name(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
 
 
+def safe_name(name: str) -> str:
+    """Make a file's name of any text, such as a path or the name of a model.
+
+    Args:
+        name: the text.
+
+    Returns:
+        Its letters, digits, dots and hyphens; "_" in place of anything else.
+
+    Example:
+        >>> safe_name("../models/dusha large")
+        'models_dusha_large'
+    """
+    kept = "".join(c if c.isalnum() or c in "-." else "_" for c in name.strip(os.sep))
+    return kept.strip("._") or "_"
+
+
 def is_safe_name(name: str) -> bool:
     """Tell whether a name may become a file's: letters, digits, _ and - only.
+
+    Args:
+        name: from a table, say.
+
+    Returns:
+        Whether it has at most 128 of these, the first of them a letter or digit.
 
     Example:
         >>> is_safe_name("0a1b"), is_safe_name("../0a1b"), is_safe_name(".hidden")
         (True, False, False)
     """
     return NAME.fullmatch(name) is not None
-
-
-@contextlib.contextmanager
-def whole_folder(output_dir: Path, own: Sequence[str], replace: bool) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of another once the block ends well.
-
-    Args:
-        output_dir: which may be there if it is empty, or replaced if it holds nothing else.
-        own: names of what is written into it.
-        replace: whether what is there of these may go.
-
-    Yields:
-        the temporary folder, which is gone if the block fails.
-
-    Raises:
-        WrongUseError: if the place is taken.
-    """
-    if output_dir.exists() and not output_dir.is_dir():
-        raise WrongUseError(f"{output_dir} is a file; name a folder")
-    there = sorted(path.name for path in output_dir.iterdir()) if output_dir.is_dir() else []
-    if others := [name for name in there if name not in own]:
-        raise WrongUseError(
-            f"{output_dir} holds {others[0]}, which is not of this program; name another "
-            "--output_dir"
-        )
-    if there and not replace:
-        raise WrongUseError(
-            f"{output_dir} holds {there[0]} already; name another --output_dir, or give "
-            "--overwrite if nobody needs it any more"
-        )
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp's folders are for their owner only
-        if output_dir.exists():
-            old = unfinished.with_name(f"{unfinished.name}.old")
-            output_dir.rename(old)
-            unfinished.rename(output_dir)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            unfinished.rename(output_dir)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

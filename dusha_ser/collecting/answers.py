@@ -21,7 +21,7 @@ from dusha_ser.collecting.clips import WAVS, wav_path
 from dusha_ser.collecting.label_studio import answer_label, read_label_studio
 from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import is_safe_name, whole_folder, write_csv
+from dusha_ser.storage import is_safe_name, replacing_folder, write_csv
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import ANSWERS
 
@@ -111,7 +111,7 @@ def collect_answers(
         )
     clips = {task: key[task] for _, task in rows}
     test = choose_test(clips.values(), test_share)
-    with whole_folder(output_dir, (ANNOTATORS_FILE, TRAIN, TEST), True) as folder:
+    with replacing_folder(output_dir, own=(ANNOTATORS_FILE, TRAIN, TEST)) as folder:
         for part in (TRAIN, TEST) if test else (TRAIN,):
             write_part(folder, part, rows, test, tasks_dir / UPLOAD, quiet)
         write_csv(folder / ANNOTATORS_FILE, ANNOTATOR_COLUMNS, annotator_rows(people, key))

@@ -20,7 +20,7 @@ from dusha_ser.collecting.balance import share_out
 from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
 from dusha_ser.collecting.label_studio import label_studio_config, label_studio_tasks
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import hash_name, whole_folder, write_csv, write_json, write_text
+from dusha_ser.storage import hash_name, replacing_folder, write_csv, write_json, write_text
 from dusha_ser.tables import find_clips_table, read_table
 from dusha_ser.vocabulary import ANSWERS
 
@@ -101,7 +101,7 @@ def write_tasks(
         raise WrongUseError(f"--control_share is {control_share}; it must be from 0 to 0.5")
     if exam_size < 0:
         raise WrongUseError(f"--exam_size is {exam_size}; it must be at least 0")
-    with whole_folder(output_dir, (KEY_FILE, UPLOAD), overwrite) as folder:
+    with replacing_folder(output_dir, (KEY_FILE, UPLOAD), overwrite) as folder:
         answered = read_known(known, quiet) if known else []
         clips, broken, repeated = read_items(find_clips_table(source), quiet)
         taken = {item.id for item in answered}

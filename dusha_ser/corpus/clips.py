@@ -29,7 +29,7 @@ from dusha_ser.labels.answers import (
     read_answers,
 )
 from dusha_ser.labels.crowd_answers import count_votes
-from dusha_ser.storage import digest
+from dusha_ser.storage import digest, replacing
 from dusha_ser.vocabulary import PARTS
 
 # Part of the names of cached files: what older versions of this code made is never read.
@@ -231,9 +231,8 @@ def cached_clips(
         with waiting(f"Aggregating {len(answers):,} answers", quiet):
             clips = make_clips(answers, options, quiet)
         kept = clips.replace_schema_metadata({"bad_rows": json.dumps(bad_rows)})
-        temporary = path.with_suffix(".incomplete")
-        pq.write_table(kept, temporary, write_page_checksum=True)
-        temporary.replace(path)
+        with replacing(path) as unfinished:
+            pq.write_table(kept, unfinished, write_page_checksum=True)
     return pq.read_table(path).replace_schema_metadata(None), bad_rows
 
 

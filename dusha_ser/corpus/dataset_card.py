@@ -14,6 +14,7 @@ from huggingface_hub import DatasetCardData
 from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS, MANIFESTS, RAW
 from dusha_ser.corpus.parquet_folder import first_footer, lock_folder, read_footer
 from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import write_text
 
 HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
 LICENSE = "Dusha's public licence with attribution, not that of this software"
@@ -107,9 +108,7 @@ def write_card(folder: str | os.PathLike) -> None:
     with lock_folder(folder):
         prepared = find_prepared(folder)
         text = f"---\n{card_data(prepared).to_yaml()}\n---\n\n{card_text(prepared)}"
-        temporary = folder / ".README.md.incomplete"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / "README.md")
+        write_text(folder / "README.md", text)
 
 
 def refuse_foreign_card(folder: str | os.PathLike) -> None:

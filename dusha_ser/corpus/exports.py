@@ -23,8 +23,9 @@ import soundfile
 from tqdm.auto import tqdm
 
 from dusha_ser.corpus.dataset_card import Prepared, find_prepared
-from dusha_ser.corpus.parquet_folder import lock_folder, replace_folder, restore_folder
+from dusha_ser.corpus.parquet_folder import lock_folder
 from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.storage import replacing_folder
 
 logger = logging.getLogger(__name__)
 
@@ -107,14 +108,10 @@ def export_configuration(
         check_audio(configuration, formats)
         export_audio = export_audio and has_audio(configuration)
         place = folder / "exports" / name
-        unfinished = place.with_name(f".{name}.incomplete")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for split in configuration.shards:
-            export_split(configuration, split, unfinished, formats, export_audio, quiet)
-        restore_folder(place)
-        keep_others(place, unfinished, configuration.footer["content_id"])
-        replace_folder(unfinished, place)
+        with replacing_folder(place) as unfinished:
+            for split in configuration.shards:
+                export_split(configuration, split, unfinished, formats, export_audio, quiet)
+            keep_others(place, unfinished, configuration.footer["content_id"])
     return place
 
 

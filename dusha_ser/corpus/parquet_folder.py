@@ -29,6 +29,7 @@ from dusha_ser.corpus.missing import write_lists
 from dusha_ser.corpus.splits import Plan
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.processes import end_with
+from dusha_ser.storage import replace_folder, replacing
 
 # Files of the Hub's data sets have at most 500 MB; half of that lets processes share the work.
 SHARD_BYTES = 250 * 10**6
@@ -93,6 +94,8 @@ def write_configuration(
     with lock_folder(folder):
         if is_complete(folder / name, content_id):
             return False  # Another process has done it while we waited.
+        # Not a `replacing_folder`: finished shards must outlive a killed run, so that the next one
+        # need not write them again.
         unfinished = folder / f".{name}.{content_id}.incomplete"
         for leftover in folder.glob(f".{name}.*"):
             # Work for other options or other archives is of no use now.
@@ -124,33 +127,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """Wait until no other process writes into a dataset folder, and keep others waiting."""
     with FileLock(folder / ".lock"):
         yield
-
-
-def replace_folder(new: Path, place: Path) -> None:
-    """Move a finished folder into its place; stopped in between, the next run does it again."""
-    old = restore_folder(place)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def restore_folder(place: Path) -> Path:
-    """Put back what a run that was stopped in `replace_folder` had moved out of the way.
-
-    Args:
-        place: of the folder.
-
-    Returns:
-        Where it is moved, with nothing there.
-    """
-    old = place.with_name(f".{place.name}.old")
-    if old.exists():
-        if place.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(place)
-    return old
 
 
 def read_footer(path: Path) -> dict:
@@ -228,8 +204,6 @@ def write_shards(
         num_proc: number of processes; None: one.
         bar: counts rows.
     """
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink()
     left = [shard for shard in shards if not (folder / shard.file_name).exists()]
     bar.update(sum(shard.stop - shard.start for shard in set(shards) - set(left)))
     jobs = (
@@ -338,10 +312,12 @@ def write_shard(
         footer: our entry of the footer; the clips that were left out are added.
         report: called with the number of rows of each step.
     """
-    temporary = path.with_suffix(".tmp")
     schema = features.arrow_schema
     missing, size = [], 0
-    with pq.ParquetWriter(temporary, schema, **parquet_options(schema)) as writer:
+    with (
+        replacing(path) as unfinished,
+        pq.ParquetWriter(unfinished, schema, **parquet_options(schema)) as writer,
+    ):
         for table, broken in read_tables(rows, split, features):
             if len(table):
                 writer.write_table(table, row_group_size=len(table))
@@ -350,7 +326,6 @@ def write_shard(
             report(len(table) + len(broken))
         entry = json.dumps(footer | {"missing": missing, "bytes": size}, ensure_ascii=False)
         writer.add_key_value_metadata({FOOTER.decode(): entry})
-    temporary.replace(path)
 
 
 def parquet_options(schema: pa.Schema) -> dict:

@@ -18,9 +18,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from tqdm import tqdm
 
 from dusha_ser.corpus.sample_voice import SAMPLING_RATE, Voice, draw_voice, speak, wordless
 from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import replacing_folder
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 ANSWERS = (*EMOTIONS, "other")
@@ -108,27 +107,9 @@ def write_sample(
         )
     if seed < 0:
         raise WrongUseError(f"seed {seed} given; it is a whole number of at least 0")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise WrongUseError(f"{output_dir} is a file; name a folder for the archives")
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
-    try:
+    with replacing_folder(output_dir, merge=True) as unfinished:
         _write_archives(unfinished, seed, clips, quiet)
-        unfinished.chmod(0o755)  # mkdtemp's folders are for their owner only
-        _move(unfinished, output_dir)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return output_dir
-
-
-def _move(unfinished: Path, output_dir: Path) -> None:
-    try:
-        unfinished.rename(output_dir)
-    except OSError:
-        # The folder is there with files in it, or another process has just finished the same.
-        output_dir.mkdir(exist_ok=True)
-        for path in unfinished.iterdir():
-            path.replace(output_dir / path.name)
 
 
 def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:

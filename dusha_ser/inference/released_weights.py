@@ -1,16 +1,14 @@
 """Turn the weights that the paper's authors released into a model folder of Transformers."""
 
-import os
 import pickle
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.storage import replacing_folder
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
@@ -112,23 +110,11 @@ def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> None:
         WrongUseError: if the weights are not those of the published architecture, or the folder
             holds something.
     """
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise WrongUseError(f"{output_dir} exists and is not an empty folder; name another one")
-    model = DushaForAudioClassification(DushaConfig())
-    try:
-        model.load_state_dict(convert_checkpoint(released))
-    except RuntimeError as error:
-        raise WrongUseError(f"the weights do not fit the published network: {error}") from error
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
-    try:
+    with replacing_folder(output_dir, own=(), overwrite=False) as unfinished:
+        model = DushaForAudioClassification(DushaConfig())
+        try:
+            model.load_state_dict(convert_checkpoint(released))
+        except RuntimeError as error:
+            raise WrongUseError(f"the weights do not fit the published network: {error}") from error
         model.save_pretrained(unfinished)
         DushaFeatureExtractor().save_pretrained(unfinished)
-        # mkdtemp keeps others out; a finished folder has the rights of any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        unfinished.chmod(0o777 & ~mask)
-        unfinished.replace(output_dir)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise

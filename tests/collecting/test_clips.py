@@ -11,7 +11,7 @@ import soundfile
 from dusha_ser.audio.reading import UnreadableSoundError
 from dusha_ser.collecting.clips import convert_clip, encode_clip, wav_path, write_clip
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import hash_name, is_safe_name, whole_folder
+from dusha_ser.storage import hash_name, is_safe_name
 from dusha_ser.tables import read_table
 
 
@@ -103,47 +103,3 @@ def test_read_table_when_it_is_none(content, said, tmp_path):
         read_table(tmp_path / "a.csv", ["path"], "do this")
     with pytest.raises(MissingInputError, match="no file"):
         read_table(tmp_path / "b.csv", ["path"])
-
-
-OWN = ("key.csv", "upload")
-
-
-def test_whole_folder_when_the_block_fails_leaves_what_was_there(tmp_path):
-    place = tmp_path / "out"
-    with whole_folder(place, OWN, True) as folder:
-        (folder / "key.csv").write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_folder(place, OWN, True) as folder:
-        (folder / "key.csv").write_text("new")
-        raise KeyboardInterrupt
-    assert (place / "key.csv").read_text() == "old"
-    with whole_folder(place, OWN, True) as folder:
-        (folder / "key.csv").write_text("new")
-    assert (place / "key.csv").read_text() == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-@pytest.mark.parametrize("replace", [True, False])
-def test_whole_folder_when_it_holds_anything_else_stays_as_it_is(replace, tmp_path):
-    (tmp_path / "out").mkdir()
-    for name in ("key.csv", "podcast.tar"):
-        (tmp_path / "out" / name).write_text("mine")
-    (tmp_path / "file").write_text("mine")
-    for name, said in {
-        "out": "podcast.tar, which is not of this program",
-        "file": "a file",
-    }.items():
-        with pytest.raises(WrongUseError, match=said), whole_folder(tmp_path / name, OWN, replace):
-            pass
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["key.csv", "podcast.tar"]
-
-
-def test_whole_folder_when_it_must_not_be_replaced(tmp_path):
-    (tmp_path / "out").mkdir()
-    with whole_folder(tmp_path / "out", OWN, False) as folder:
-        (folder / "key.csv").write_text("of tasks that a crowd is answering")
-    with (
-        pytest.raises(WrongUseError, match=r"holds key\.csv already; name another"),
-        whole_folder(tmp_path / "out", OWN, False),
-    ):
-        pass
-    assert (tmp_path / "out" / "key.csv").read_text() == "of tasks that a crowd is answering"

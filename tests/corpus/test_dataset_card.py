@@ -74,7 +74,7 @@ def test_write_card_when_it_is_written_again(folder):
     before = (folder / "README.md").read_bytes()
     write_card(folder)
     assert (folder / "README.md").read_bytes() == before
-    assert not list(folder.glob("*incomplete*"))
+    assert not list(folder.glob(".*unfinished*"))
 
 
 def test_default_name_when_crowd_is_missing():

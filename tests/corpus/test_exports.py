@@ -138,7 +138,7 @@ def test_export_when_another_format_was_there(folder):
 
 def test_export_when_an_earlier_one_was_stopped_between_two_names(folder):
     place = export_configuration(folder, "crowd", ["csv"], quiet=True)
-    old = place.with_name(".crowd.old")
+    old = place.with_name(".crowd.replaced")
     content = (place / "train.csv").read_bytes()
     place.rename(old)
     export_configuration(folder, "crowd", ["emobox"], quiet=True)

@@ -4,7 +4,6 @@ import csv
 import logging
 
 from dusha_ser.corpus.missing import collect_lists, note_missing, write_lists
-from dusha_ser.storage import write_csv
 
 
 def clip(name, split="train"):
@@ -44,10 +43,3 @@ def test_write_lists_when_rows_were_skipped(tmp_path, caplog):
     write_lists(tmp_path, [], [bad_row])
     assert read(tmp_path / "bad_rows.csv") == [bad_row | {"line": "3"}]
     assert "1 rows of the archives" in caplog.text
-
-
-def test_write_csv_when_values_hold_anything(tmp_path):
-    values = {"a": 'quoted "да", with\na line end', "b": ""}
-    write_csv(tmp_path / "list.csv", ("a", "b"), [values])
-    assert read(tmp_path / "list.csv") == [values]
-    assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]

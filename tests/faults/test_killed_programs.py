@@ -23,7 +23,7 @@ from feature_extraction_dusha import DushaFeatureExtractor
 pytestmark = pytest.mark.timeout(900)
 KILLS = 20
 # What a run that came to its end has no use for.
-UNFINISHED = (".incomplete", ".tmp", ".part", ".unfinished", ".old")
+UNFINISHED = (".incomplete", ".tmp", ".part", ".unfinished", ".replaced")
 
 
 def contents(folder):

@@ -134,10 +134,10 @@ def test_file_when_missing_or_no_state_dict_is_refused(tmp_path):
 
 def test_folder_when_not_empty_is_left_alone(released, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(WrongUseError, match="not an empty folder"):
+    with pytest.raises(WrongUseError, match="holds notes.txt, which this program did not write"):
         write_model(released, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(WrongUseError, match="not an empty folder"):
+    with pytest.raises(WrongUseError, match="is a file; name a folder"):
         write_model(released, tmp_path / "notes.txt")
 
 
