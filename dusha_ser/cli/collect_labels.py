@@ -91,7 +91,9 @@ def run_pseudo_label(options: argparse.Namespace) -> None:
     for row in chosen:
         counts[row["prediction"]] = counts.get(row["prediction"], 0) + 1
     told = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
-    tell(options, f"{len(chosen)} of {len(rows)} clips picked ({told}): {options.output_file}")
+    tell(
+        options.quiet, f"{len(chosen)} of {len(rows)} clips picked ({told}): {options.output_file}"
+    )
     if failed := sum(bool(row["error"]) for row in rows):
         raise WorkFailedError(
             f"{failed} of {len(rows)} clips failed; see the error column of {predictions}"
@@ -167,7 +169,7 @@ def run_tasks(options: argparse.Namespace) -> None:
         options.quiet,
     )
     tell(
-        options,
+        options.quiet,
         f"{counts[CLIP]} clips, {counts[CONTROL]} control tasks and an exam of {counts[EXAM]} in "
         f"{options.output_dir / UPLOAD}; {counts['repeated']} clips left out that are known or "
         f"come twice; keep {options.output_dir / KEY_FILE} to yourself",
@@ -240,7 +242,7 @@ def run_answers(options: argparse.Namespace) -> None:
         options.quiet,
     )
     tell(
-        options,
+        options.quiet,
         f"{counts['answers']} answers to {counts['clips']} clips ({counts['train']} train, "
         f"{counts['test']} test) written to {options.output_dir}; {counts['failed']} of "
         f"{counts['annotators']} annotators failed the exam and {counts['left_out']} answers of "

@@ -68,7 +68,7 @@ def run_slice(options: argparse.Namespace) -> None:
     sounds = list_sounds(options.inputs, options.path_column)
     rows = slice_recordings(sounds, options.output_dir, cut, options.source, options.quiet)
     clips = sum(row["clips"] for row in rows)
-    tell(options, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")
+    tell(options.quiet, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")
     if failed := sum(row["error"] is not None for row in rows):
         raise WorkFailedError(
             f"{failed} of {len(rows)} recordings failed; see the error column of "
@@ -130,7 +130,7 @@ def run_prompts(options: argparse.Namespace) -> None:
         texts, probabilities = table_probabilities(options.texts, options.text_column)
     prompts = make_prompts(texts, probabilities, options.number, options.seed)
     write_prompts(options.output_file, prompts)
-    tell(options, f"{len(prompts)} recording tasks written to {options.output_file}")
+    tell(options.quiet, f"{len(prompts)} recording tasks written to {options.output_file}")
 
 
 def add_podcast(steps) -> None:
@@ -194,7 +194,7 @@ def run_podcast(options: argparse.Namespace) -> None:
         options.quiet,
     )
     tell(
-        options,
+        options.quiet,
         f"{counts['cut']} clips cut, {counts['there']} were there: {options.output_dir / 'wavs'}",
     )
     if counts["missing"]:

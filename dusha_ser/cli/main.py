@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from dusha_ser.cli.program import name_command, run_program
-from dusha_ser.errors import WrongUseError
+from dusha_ser.cli.program import name_command, run_program, with_dashes
+from dusha_ser.errors import WorkFailedError, WrongUseError
 
 # Before PyTorch starts its threads: those that wait for each other must sleep, not spin. Beside
 # other programs spinning made a step five times as long; alone it gains nothing measurable.
@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         The exit status; None counts as 0.
 
     Raises:
-        WrongUseError: if there is no such command.
+        WrongUseError: if the command line is wrong; its message names options with dashes.
+        WorkFailedError: if the work failed.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:
@@ -63,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
         print(__version__)
         return None
-    return dispatch("dusha", COMMANDS, arguments or ["--help"])
+    try:
+        return dispatch("dusha", COMMANDS, arguments or ["--help"])
+    except (WrongUseError, WorkFailedError) as error:
+        error.args = (with_dashes(str(error)),)
+        raise
 
 
 def dispatch(command: str, commands: Mapping[str, str], arguments: Sequence[str]) -> int | None:

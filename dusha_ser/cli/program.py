@@ -17,6 +17,7 @@ DONE = 0
 WORK_FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # A parameter in a message of the library: `name`, or `name=value`.
 PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]+))?`")
 
@@ -29,6 +30,8 @@ class Parser(argparse.ArgumentParser):
     Each field of a dataclass is an option; its metadata hold `help` and, where they are wanted,
     `choices`, `metavar`, `nargs`, `action` or `type`, as argparse takes them, `positional`,
     `group` (the title under which --help shows it), and `rare`, which only --help_all shows.
+    A dataclass may have a method `check`, which raises a WrongUseError where values do not fit.
+    A truth value is given as --name, --name true or --name false.
 
     Args:
         command: the words in front of the options, such as "dusha train".
@@ -69,10 +72,21 @@ class Parser(argparse.ArgumentParser):
             hints = typing.get_type_hints(kind)
             for one in dataclasses.fields(kind):
                 if one.init:
-                    title = one.metadata.get("group")
+                    title = one.metadata.get("group", "")
                     if title and title not in groups:
                         groups[title] = self.add_argument_group(title)
                     self._add_field(groups.get(title, self), one, hints[one.name])
+        self.usage = self._short_usage()
+
+    def _short_usage(self) -> str:
+        """What must be given; the list of options is below it, not in it."""
+        words = [self.prog, "[options]"]
+        for action in self._actions:
+            if action.required or not action.option_strings:
+                name = str(action.metavar or action.dest)
+                shown = {"+": f"{name} [{name} ...]", "*": f"[{name} ...]", "?": f"[{name}]"}
+                words += [*action.option_strings, shown.get(str(action.nargs), name)]
+        return " ".join(words)
 
     def _add_field(self, group: Any, one: dataclasses.Field, hint: Any) -> None:
         settings = {
@@ -94,10 +108,7 @@ class Parser(argparse.ArgumentParser):
                 settings["default"] = default
             group.add_argument(one.name, help=help_text, **{"type": kind} | settings)
             return
-        if kind is bool and "action" not in settings:
-            settings |= {"nargs": "?", "const": True, "metavar": "true|false", "type": _truth}
-        elif settings.get("action") not in ("store_true", "store_false"):
-            settings.setdefault("type", kind)
+        settings.setdefault("type", _truth if kind is bool else kind)
         settings.setdefault("default", None if required else default)
         group.add_argument(f"--{one.name}", help=help_text, required=required, **settings)
 
@@ -110,32 +121,49 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--")
         ]
 
-    def parse_options(self, arguments: Sequence[str] | None = None) -> tuple:
+    def parse_options(self, arguments: Sequence[str] | None = None, rest: bool = False) -> tuple:
         """Read a command line.
 
         Args:
             arguments: of the command line; None: of the running program.
+            rest: whether words that belong to no option here are handed on.
 
         Returns:
-            An instance of each of the dataclasses.
+            An instance of each of the dataclasses, checked; with `rest`, then the list of the
+            other words.
 
         Raises:
             WrongUseError: if an option is unknown or has a wrong value.
             SystemExit: after --help.
         """
         known, unknown = self.parse_known_args(arguments)
-        if unknown:
+        if unknown and not rest:
             raise WrongUseError(self.unknown_option(unknown[0]))
         values = vars(known)
-        return tuple(
+        options = tuple(
             kind(**{one.name: values[one.name] for one in dataclasses.fields(kind) if one.init})
             for kind in self.dataclasses
         )
+        for one in options:
+            if hasattr(one, "check"):
+                one.check()
+        return (*options, unknown) if rest else options
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]  # argparse's own overloads cannot be repeated
+    def parse_known_args(self, args=None, namespace=None):
         """As argparse; remembers the options, so that messages can name them."""
         _command.words, _command.options = self.prog, self.option_names()
-        return super().parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        flags = {
+            one
+            for action in self._actions
+            if action.type is _truth
+            for one in action.option_strings
+        }
+        for place in reversed([place for place, word in enumerate(words) if word in flags]):
+            # The word behind a flag may be its value, or an input.
+            value = [word for word in words[place + 1 : place + 2] if word.lower() in TRUTH]
+            words[place : place + 1 + len(value)] = [f"{words[place]}={[*value, 'true'][0]}"]
+        return super().parse_known_args(words, namespace)
 
     def unknown_option(self, word: str, names: Sequence[str] | None = None) -> str:
         """Say of a word that it is unknown, and what may have been meant.
@@ -163,10 +191,17 @@ class Parser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Shows the default behind each help sentence, unless the sentence says it or it is trivial."""
 
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return "" if action.type is _truth else super()._format_args(action, default_metavar)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).rstrip()
+
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        trivial = action.default in (None, False, argparse.SUPPRESS) or action.default == []
-        if trivial or "default" in text or not action.option_strings:
+        # 0 is shown, and equals False.
+        trivial = any(action.default is one for one in (None, False, argparse.SUPPRESS))
+        if trivial or action.default in ([], "") or "default" in text or not action.option_strings:
             return text
         return f"{text} (default %(default)s)"
 
@@ -184,10 +219,9 @@ _command = _Command()
 
 
 def _truth(text: str) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in words:
+    if text.lower() not in TRUTH:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return words[text.lower()]
+    return TRUTH[text.lower()]
 
 
 def _simple_type(hint: Any) -> Callable:
@@ -285,10 +319,29 @@ def complain(message: object, status: int) -> int:
     return status
 
 
-def tell(options: argparse.Namespace, text: str) -> None:
+def hide_bars(quiet: bool) -> None:
+    """Keep bars of the libraries off what is not a terminal; tqdm's own hide with disable=None.
+
+    Call it before the libraries are imported: importing them takes seconds.
+
+    Args:
+        quiet: whether the user wants no bars on a terminal either.
+    """
+    if not quiet and sys.stderr.isatty():
+        return
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = (
+        "1"
+    )
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+
+
+def tell(quiet: bool, text: str) -> None:
     """Print one line, unless the user wants quiet."""
-    if not options.quiet:
-        print(text)
+    if not quiet:
+        print(text, flush=True)
 
 
 def add_step(steps, name: str, run: Callable, description: str, example: str):

@@ -1,21 +1,20 @@
 """Write a small synthetic corpus as archives in the published layout."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from dusha_ser.cli.program import Parser
+from dusha_ser.cli.program import Parser, hide_bars
+from dusha_ser.options import option, quiet, seed
 
 
 @dataclass
 class SampleOptions:
     """Where the sample goes and how large it is."""
 
-    output_dir: str = field(
-        metadata={"help": "folder to write the archives into", "positional": True}
-    )
-    seed: int = field(default=0, metadata={"help": "seed of all random choices"})
-    clips: int = field(default=480, metadata={"help": "number of clips in all four parts"})
-    quiet: bool = field(default=False, metadata={"help": "show no progress bar"})
+    output_dir: str = option("folder to write the archives into", positional=True)
+    seed: int = seed()
+    clips: int = option("number of clips in all four parts", 480)
+    quiet: bool = quiet()
 
 
 def make_parser() -> Parser:
@@ -31,6 +30,7 @@ def make_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write a sample corpus."""
     (options,) = make_parser().parse_options(arguments)
+    hide_bars(options.quiet)
     from dusha_ser.corpus.sample import write_sample
 
     folder = write_sample(options.output_dir, options.seed, options.clips, options.quiet)
