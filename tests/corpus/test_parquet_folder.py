@@ -53,7 +53,7 @@ def write(tmp_path, plan):
 
 
 def shards(folder):
-    return {path.name: path.stat().st_ino for path in sorted(folder.glob("*.parquet"))}
+    return {path.name: path.stat().st_ino for path in sorted(folder.glob("[!.]*.parquet"))}
 
 
 def read(folder, split):
