@@ -28,16 +28,78 @@ def split_list(value) -> tuple[str, ...]:
 
 
 @dataclass
-class CorpusOptions:
+class SourceOptions:
+    """Where the corpus comes from, and how it is worked on.
+
+    Args:
+        data_dir: folder of archives, of their unpacked files, or of any mix; None: fetch them.
+        base_url: addresses to fetch the archives from, in order; none: where they were published.
+        cache_dir: folder for what is fetched and made; None: the Hugging Face cache.
+        num_proc: number of processes; None: one.
+    """
+
+    data_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "folder of archives that you fetched yourself, of their unpacked files, or of "
+            "any mix (default: fetch them)"
+        },
+    )
+    base_url: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "addresses, http(s) or file, to fetch the archives from, with commas; they are "
+            "tried in order (default: where they were published)",
+            "type": split_list,
+        },
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "folder for fetched archives, prepared data and features (default: in the "
+            "Hugging Face cache)"
+        },
+    )
+    num_proc: int | None = field(
+        default=None, metadata={"help": "number of processes that prepare data (default: one)"}
+    )
+
+
+@dataclass
+class LabelOptions:
+    """How the crowd's answers become labels.
+
+    Args:
+        method: aggregator, one of `labels.aggregation.METHODS`.
+        threshold: least probability of a clip's label, above 0 and at most 1.
+        golden: whether the known answers of control tasks count as their true labels.
+    """
+
+    method: str = field(
+        default="dawid_skene",
+        metadata={"help": "how answers become labels", "choices": METHODS},
+    )
+    threshold: float = field(
+        default=THRESHOLD,
+        metadata={"help": "keep clips whose most probable label has at least this probability"},
+    )
+    golden: bool = field(
+        default=False,
+        metadata={"help": "take the known answers of control tasks for their true labels"},
+    )
+
+
+@dataclass
+class CorpusOptions(LabelOptions):
     """How labels are made and what is kept; one field an option, with its help sentence.
 
     Args:
         method: aggregator, one of `labels.aggregation.METHODS`.
+        threshold: least probability of a clip's label, above 0 and at most 1.
+        golden: whether the known answers of control tasks count as their true labels.
         iterations: most iterations of the aggregator.
         tolerance: rise of the loss, in nats an answer, below which Dawid-Skene stops.
-        threshold: least probability of a clip's label, above 0 and at most 1.
         multi_threshold: least probability of each of a clip's `labels`; None: no such column.
-        golden: whether the known answers of control tasks count as their true labels.
         keep_control: whether control tasks stay in the splits.
         keep_other: whether clips labelled `other` stay in the splits.
         labels: the answers that annotators could give, in the order of their numbers.
@@ -47,10 +109,6 @@ class CorpusOptions:
         bad_rows: "error" to stop at a row that cannot be read, "skip" to list it instead.
     """
 
-    method: str = field(
-        default="dawid_skene",
-        metadata={"help": "how answers become labels", "choices": METHODS},
-    )
     iterations: int = field(
         default=ITERATIONS, metadata={"help": "most iterations of the aggregator"}
     )
@@ -62,10 +120,6 @@ class CorpusOptions:
             "type": float,
         },
     )
-    threshold: float = field(
-        default=THRESHOLD,
-        metadata={"help": "keep clips whose most probable label has at least this probability"},
-    )
     multi_threshold: float | None = field(
         default=None,
         metadata={
@@ -73,10 +127,6 @@ class CorpusOptions:
             "(default: no such column)",
             "type": float,
         },
-    )
-    golden: bool = field(
-        default=False,
-        metadata={"help": "take the known answers of control tasks for their true labels"},
     )
     keep_control: bool = field(default=False, metadata={"help": "keep control tasks in the splits"})
     keep_other: bool = field(
