@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dusha_ser.audio.finding import find_clips
-from dusha_ser.audio.reading import decode_audio
+from dusha_ser.audio.finding import find_audio_files
+from dusha_ser.audio.reading import read_audio
 from dusha_ser.errors import WrongUseError
 
 RATE = 16000
@@ -44,7 +44,7 @@ def wav_files(folder: Path, source: Path | None, count: int | None) -> list[Path
         lengths = np.clip(rng.lognormal(np.log(MEAN_SECONDS), 0.15, count or 200), 1, 20)
         sounds = (make_clip(rng, seconds) for seconds in lengths)
     else:
-        sounds = map(read, find_clips([source])[:count])
+        sounds = map(read, find_audio_files([source])[:count])
     paths = []
     for number, samples in enumerate(sounds):
         paths.append(folder / f"{number:05d}.wav")
@@ -64,4 +64,4 @@ def read(path: Path) -> np.ndarray:
 
 def read_as_ours(path: Path) -> np.ndarray:
     """Read any sound file as this project's programs do, as (samples,) of 16 kHz."""
-    return decode_audio({"bytes": None, "path": str(path)}, RATE)
+    return read_audio(path, RATE)

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.clips import read
 from benchmarks.measuring import write_results
-from dusha_ser.audio.finding import find_clips
+from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.ser.ser import ser_metrics
@@ -91,7 +91,7 @@ def main() -> None:
             f"{chosen.folds} holds no fold with test_predictions.csv; "
             "dusha cross-validate --output_dir writes them below folds/"
         )
-    clips = {path.stem: path for path in find_clips([chosen.clips])}
+    clips = {path.stem: path for path in find_audio_files([chosen.clips])}
     pooled = {"label": [], "float": [], "int8": []}
     for fold in folds:
         for name, column in measure_fold(fold, clips).items():

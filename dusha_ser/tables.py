@@ -48,20 +48,23 @@ def screen_table(table: Sequence[Sequence[str]]) -> str:
 CLIPS_FILE = "clips.csv"
 
 
-def read_table(path: Path, needed: Sequence[str], advice: str = "add it") -> list[dict[str, str]]:
+def read_table(
+    path: Path, needed: Sequence[str], advice: str = "add it", filled: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """Read a table of text.
 
     Args:
         path: .csv with commas or .tsv with tabulators, UTF-8, the first line naming the columns.
         needed: columns that must be there.
-        advice: what to do where one is not.
+        advice: what to do if one is not.
+        filled: those of them that have a value in each row.
 
     Returns:
-        A row each, by column; what a short line lacks is empty.
+        The rows, each by column; what is missing in a short line is "".
 
     Raises:
         MissingInputError: if there is no such file.
-        WrongUseError: if it is no such table, or has no rows.
+        WrongUseError: if it is not such a table, has no rows, or a value is missing.
     """
     if not path.is_file():
         raise MissingInputError(f"no file {path}; give a table (.csv or .tsv)")
@@ -76,9 +79,16 @@ def read_table(path: Path, needed: Sequence[str], advice: str = "add it") -> lis
                         f"{path} has the columns {', '.join(header) or '(none)'} and not "
                         f"{column!r}; {advice}"
                     )
-            rows = list(reader)
+            rows = []
+            for row in reader:
+                for column in filled:
+                    if not row[column]:
+                        raise WrongUseError(
+                            f"{path}, line {reader.line_num} has no {column}; fill it in"
+                        )
+                rows.append(row)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise WrongUseError(f"{path} is no table in UTF-8: {error}") from error
+        raise WrongUseError(f"{path} is not a table in UTF-8: {error}") from error
     if not rows:
         raise WrongUseError(f"{path} has no rows below its header; add some")
     return rows

@@ -1,17 +1,17 @@
-"""Audio files that a user means: files, folders, patterns, tables, standard input."""
+"""Audio files that a user names: files, folders, patterns, tables, standard input."""
 
-import csv
 import glob
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import soundfile
 
+from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.tables import TABLES
+from dusha_ser.tables import TABLES, read_table
 
 STANDARD_INPUT = "-"
 # What phones, messengers and browsers record, and libsndfile does not read.
@@ -19,22 +19,37 @@ OTHER_SUFFIXES = (".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".webm", ".wma
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioFile:
     """A file to read, and the name under which the user knows it."""
 
     name: str
     path: str
 
 
-def sound_suffixes() -> list[str]:
+def audio_suffixes() -> list[str]:
     """Suffixes of the files that libsndfile knows by their content, in lower case, with a dot."""
     known = {f".{name.lower()}" for name in soundfile.available_formats()}
-    # A .raw file does not say its rate.
+    # A .raw file does not state its rate.
     return sorted((known | {".aif", ".oga", ".opus", ".mp3"}) - {".raw"})
 
 
-def find_clips(paths: Iterable[Path], suffixes: Sequence[str] | None = None) -> list[Path]:
-    """List sound files by their names.
+def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Find files by their suffix.
+
+    Args:
+        folder: searched through, or a file.
+        suffixes: how the files' names end, in lower case.
+
+    Yields:
+        The files, in a stable order, without the "._NAME" companions that macOS leaves.
+    """
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        if path.suffix.lower() in suffixes and not path.name.startswith("._") and path.is_file():
+            yield path
+
+
+def find_audio_files(paths: Iterable[Path], suffixes: Sequence[str] | None = None) -> list[Path]:
+    """List audio files by their names.
 
     Args:
         paths: files and folders, which are searched through.
@@ -44,116 +59,96 @@ def find_clips(paths: Iterable[Path], suffixes: Sequence[str] | None = None) -> 
         The files, in a stable order.
 
     Raises:
-        MissingInputError: if a path does not exist or there are no sound files at all.
+        MissingInputError: if a path does not exist or there are no audio files at all.
     """
-    paths, suffixes = list(paths), suffixes or sound_suffixes()
-    found = []
+    paths, suffixes = list(paths), suffixes or audio_suffixes()
     for path in paths:
         if not path.exists():
             raise MissingInputError(f"no such file or folder: {path}")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [
-            file
-            for file in inside
-            # macOS leaves a "._NAME" companion of each file on foreign disks.
-            if file.suffix.lower() in suffixes and not file.name.startswith("._") and file.is_file()
-        ]
+    found = [file for path in paths for file in files_below(path, suffixes)]
     if not found:
         raise MissingInputError(
-            f"no sound files in {', '.join(map(str, paths))}; they end in {', '.join(suffixes)}"
+            f"no audio files in {', '.join(map(str, paths))}; they end in {', '.join(suffixes)}"
         )
     return found
 
 
-def list_sounds(
+def list_audio_files(
     inputs: Iterable[str],
     path_column: str = "path",
     standard_input: BinaryIO | None = None,
     folder: str | Path = ".",
-) -> list[Sound]:
+) -> list[AudioFile]:
     """List what a user names on a command line.
 
     Args:
-        inputs: sound files; folders, which are searched through; patterns with *, ? and **; tables
+        inputs: audio files; folders, which are searched through; patterns with *, ? and **; tables
             (.csv, .tsv) of paths, which are relative to the table's folder; "-" for standard
-            input, which is one sound, or a list of paths, one a line or each ended by a zero byte.
+            input, which is one recording, or a list of paths, one per line or each ended by a zero
+            byte.
         path_column: the column of the tables that holds paths.
         standard_input: what "-" reads.
-        folder: where the sound that comes by standard input is kept.
+        folder: where the recording that comes by standard input is kept.
 
     Returns:
-        Each file once, in a stable order. Files of tables and lists may be missing: whoever reads
-        them finds that out.
+        Each file once, in a stable order. Files of tables and lists may be missing; reading them
+        shows that.
 
     Raises:
         MissingInputError: if a file, folder or pattern leads to nothing.
-        WrongUseError: if a table has no such column, or standard input is no list.
+        WrongUseError: if a table has no such column, or standard input is not a list.
     """
-    suffixes = [*sound_suffixes(), *OTHER_SUFFIXES]
-    found: list[Sound] = []
+    suffixes = [*audio_suffixes(), *OTHER_SUFFIXES]
+    found: list[AudioFile] = []
     for given in inputs:
         path = Path(given)
         if given == STANDARD_INPUT:
-            found += from_standard_input(standard_input, Path(folder))
-        elif path.is_dir():
-            found += [Sound(str(file), str(file)) for file in find_clips([path], suffixes)]
+            if standard_input is None:
+                raise WrongUseError("there is no standard input to read; name files")
+            found += _from_standard_input(standard_input, Path(folder) / "standard_input")
         elif path.suffix.lower() in TABLES and path.is_file():
-            found += from_table(path, path_column)
-        elif path.exists():
-            found.append(Sound(given, given))
-        elif glob.has_magic(given):
+            found += _from_table(path, path_column)
+        elif path.exists() and not path.is_dir():
+            found.append(AudioFile(given, given))
+        elif path.is_dir() or glob.has_magic(given):
             # Path.glob takes no pattern that begins at the root.
-            matches = [Path(m) for m in sorted(glob.glob(given, recursive=True))]  # noqa: PTH207
+            matches = [given] if path.is_dir() else sorted(glob.glob(given, recursive=True))  # noqa: PTH207
             if not matches:
                 raise MissingInputError(f"nothing matches the pattern {given}")
-            found += [Sound(str(file), str(file)) for file in find_clips(matches, suffixes)]
+            files = find_audio_files(map(Path, matches), suffixes)
+            found += [AudioFile(str(file), str(file)) for file in files]
         else:
             raise MissingInputError(
-                f"no such file or folder: {given}; give sound files, folders, patterns, a .csv of "
+                f"no such file or folder: {given}; give audio files, folders, patterns, a .csv of "
                 "paths, or - for standard input"
             )
-    return list({sound.name: sound for sound in found}.values())
+    return list({file.name: file for file in found}.values())
 
 
-def from_table(path: Path, column: str) -> list[Sound]:
-    """List the files that a table names, by the names that stand there."""
-    sounds = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=TABLES[path.suffix.lower()])
-            if column not in (reader.fieldnames or []):
-                raise WrongUseError(
-                    f"{path} has the columns {', '.join(reader.fieldnames or []) or '(none)'} and "
-                    f"not {column!r}; name the one that holds paths with --path_column"
-                )
-            for row in reader:
-                if not row[column]:
-                    raise WrongUseError(f"{path}, line {reader.line_num} has no path; fill it in")
-                sounds.append(Sound(row[column], str(path.parent / row[column])))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise WrongUseError(f"{path} is no table in UTF-8: {error}") from error
-    if not sounds:
-        raise WrongUseError(f"{path} has no rows below its header; add a path a row")
-    return sounds
+def _from_table(path: Path, column: str) -> list[AudioFile]:
+    """List the files that a table names, by the names in it."""
+    rows = read_table(
+        path, (column,), "name the one that holds paths with `path_column`", (column,)
+    )
+    return [AudioFile(row[column], str(path.parent / row[column])) for row in rows]
 
 
-def from_standard_input(stream: BinaryIO, folder: Path) -> list[Sound]:
-    """Take standard input as a sound, which is kept in a folder, or as a list of paths."""
-    path = folder / "standard_input"
+def _from_standard_input(stream: BinaryIO, path: Path) -> list[AudioFile]:
+    """Take standard input as a recording, which is kept at a path, or as a list of paths."""
     with path.open("wb") as file:
         shutil.copyfileobj(stream, file)
-    content = Sound(STANDARD_INPUT, str(path))
+    content = AudioFile(STANDARD_INPUT, str(path))
     try:
-        soundfile.info(path)
+        read_info(path)
         return [content]
-    except soundfile.LibsndfileError:
+    except UnreadableAudioError:
         pass
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        # No text, so a sound that libsndfile does not know; reading it says the rest.
+        # Not text, so audio that libsndfile does not know; reading it shows the rest.
         return [content]
     names = text.split("\0") if "\0" in text else text.splitlines()
     if not any(names):
-        raise WrongUseError("standard input is empty; send a sound, or a list of paths")
-    return [Sound(name, name) for name in names if name]
+        raise WrongUseError("standard input is empty; send a recording, or a list of paths")
+    return [AudioFile(name, name) for name in names if name]

@@ -1,30 +1,84 @@
-"""Audio of any format, rate and source, as mono samples piece by piece."""
+"""Audio of any format, sampling rate and source, as mono samples at one rate."""
 
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
+import soxr
 
 from dusha_ser.errors import WrongUseError
 
+# Of the corpus and its model, in Hz.
 SAMPLING_RATE = 16000
+# Rates of anything that is recorded, in Hz; a damaged header may state one at which a file of a
+# minute would last for weeks.
+RATES = (1_000, 1_000_000)
 # The code of plain samples in the header of a wav.
 PCM = 1
+
+# A path; a file's content; a file object; (samples,) or (samples, channels) with their rate in Hz;
+# the audio column of a row, which has bytes or, where they are None, a path.
+AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int] | Mapping[str, Any]
+
+
+class UnreadableAudioError(WrongUseError):
+    """There is no audio that can be read; the message says why."""
+
+
+class AudioInfo(NamedTuple):
+    """What the header of an audio file states.
+
+    Attributes:
+        sampling_rate: in Hz.
+        channels: their number.
+        frames: the number of samples of each channel.
+        subtype: how samples are coded, such as "PCM_16".
+    """
+
+    sampling_rate: int
+    channels: int
+    frames: int
+    subtype: str
+
+    @property
+    def duration(self) -> float:
+        """The length in seconds."""
+        return self.frames / self.sampling_rate
+
+
+def read_info(source: AudioSource) -> AudioInfo:
+    """Read the header of an audio file that libsndfile knows.
+
+    Args:
+        source: a path, a file's content, a file object or a row's audio.
+
+    Returns:
+        The header's content.
+
+    Raises:
+        UnreadableAudioError: if libsndfile cannot read it.
+    """
+    try:
+        info = soundfile.info(_open(source))
+    except (OSError, RuntimeError, TypeError) as error:  # TypeError: a .raw file has no header
+        raise UnreadableAudioError(getattr(error, "error_string", None) or str(error)) from error
+    return AudioInfo(info.samplerate, info.channels, info.frames, info.subtype)
 
 
 def count_frames(content: bytes) -> int | None:
     """Count the sample frames of a plain PCM wav from its header.
 
-    All published recordings are such, and libsndfile takes as long to tell as reading the file.
+    All published recordings are such files, and libsndfile takes as long to count as to read.
 
     Args:
-        content: a sound file, or anything else.
+        content: an audio file, or anything else.
 
     Returns:
-        How many frames are really there; None where it is no plain PCM wav.
+        The number of frames that are really there; None if it is not a plain PCM wav.
 
     Example:
         >>> count_frames(b"<html>") is None
@@ -46,157 +100,162 @@ def count_frames(content: bytes) -> int | None:
     return None
 
 
-def decode_audio(audio: dict, sampling_rate: int) -> np.ndarray:
-    """Read the sound of a row's audio column, mixed to one channel and resampled.
+def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
+    """Read a recording, mixed to one channel and resampled.
 
     Args:
-        audio: bytes of a sound file, or None and the path of one.
-        sampling_rate: of the samples to give, in Hz.
+        source: any `AudioSource`.
+        sampling_rate: of the samples to return, in Hz.
 
     Returns:
-        (samples,) float32, about [-1, 1].
+        (samples,) float32, about [-1, 1], at least one sample.
 
     Raises:
-        WrongUseError: if the sound cannot be read.
+        UnreadableAudioError: if there is no audio to read; for a row's audio, it names the file.
+
+    Example:
+        >>> read_audio((np.ones((32000, 2), np.float32), 32000), 16000).shape
+        (16000,)
     """
-    source = audio["path"] if audio["bytes"] is None else io.BytesIO(audio["bytes"])
     try:
-        blocks = list(read_blocks(source, sampling_rate)) or [np.empty(0, np.float32)]
-        samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-        raise WrongUseError(
-            f"the recording {audio['path']} cannot be read ({error}); leave it out"
+        blocks = list(read_blocks(source, sampling_rate))
+    except UnreadableAudioError as error:
+        if not isinstance(source, Mapping):
+            raise
+        raise UnreadableAudioError(
+            f"cannot read the recording {source['path']} ({error}); leave it out"
         ) from error
-    if not len(samples) or not np.isfinite(samples).all():
-        fault = "samples that are no numbers (NaN or infinite)" if len(samples) else "no sound"
-        raise WrongUseError(f"the recording {audio['path']} holds {fault}; leave it out")
-    return samples
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-class UnreadableSoundError(ValueError):
-    """A file holds no sound that can be read; the message says why."""
-
-
-def read_sound(path: str | Path, sampling_rate: int) -> Iterator[np.ndarray]:
-    """Read any sound file piece by piece, mixed to one channel and resampled.
+def read_blocks(
+    source: AudioSource, sampling_rate: int, seconds: float = 20.0
+) -> Iterator[np.ndarray]:
+    """Read a recording piece by piece, mixed to one channel and resampled.
 
     Args:
-        path: what libsndfile reads, or FFmpeg where PyAV is installed.
-        sampling_rate: of the samples to give, in Hz.
+        source: any `AudioSource`; a file is what libsndfile reads, or FFmpeg if PyAV is installed.
+        sampling_rate: of the samples to yield, in Hz.
+        seconds: length of a piece; memory grows with it, not with the file.
 
     Yields:
         (samples,) float32, about [-1, 1], at least one sample in all.
 
     Raises:
-        UnreadableSoundError: if there is no such file, or no sound in it.
+        UnreadableAudioError: if there is no such file, or no audio in it.
     """
-    path, empty = Path(path), True
+    empty = True
     try:
-        for block in open_blocks(path, sampling_rate):
+        for block in _any_blocks(source, sampling_rate, seconds):
             if not np.isfinite(block).all():
-                raise UnreadableSoundError("holds samples that are no numbers (NaN or infinite)")
+                raise UnreadableAudioError("holds samples that are NaN or infinite")
             if len(block):
                 empty = False
                 yield block
-    except UnreadableSoundError:
+    except UnreadableAudioError:
         raise
     except FileNotFoundError as error:
-        raise UnreadableSoundError("there is no such file") from error
+        raise UnreadableAudioError("there is no such file") from error
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        raise UnreadableSoundError(f"cannot be read: {reason}") from error
+        raise UnreadableAudioError(f"cannot be read: {reason}") from error
     if empty:
-        raise UnreadableSoundError("holds no samples")
+        raise UnreadableAudioError("holds no samples")
 
 
-def open_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
-    """Read blocks (samples,) with libsndfile or, where that does not know the file, with PyAV."""
-    if not path.stat().st_size:
-        raise UnreadableSoundError("is empty (0 bytes)")
-    blocks = read_blocks(path, sampling_rate)
+def _open(source: AudioSource) -> Path | BinaryIO:
+    """Return the path or the file object of a source that is a file."""
+    if isinstance(source, tuple):
+        raise TypeError("samples are not a file")
+    file: Any = source
+    if isinstance(source, Mapping):
+        file = source["path"] if source["bytes"] is None else source["bytes"]
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    # Path(None), of a row without audio, is a TypeError.
+    return file if hasattr(file, "read") else Path(file)
+
+
+def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iterator[np.ndarray]:
+    """Read blocks (samples,) with libsndfile or, where it does not know the file, with PyAV."""
+    if isinstance(source, tuple):
+        yield from resample_blocks([_mix(source[0])], source[1], sampling_rate)
+        return
+    file = _open(source)
+    if not (file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)):
+        raise UnreadableAudioError("is empty (0 bytes)")
+    blocks = _libsndfile_blocks(file, sampling_rate, seconds)
     try:
         first = next(blocks, None)
     except soundfile.LibsndfileError as error:
-        yield from read_with_av(path, sampling_rate, error.error_string)
+        yield from _av_blocks(file, sampling_rate, error.error_string.rstrip("."))
         return
     if first is not None:
         yield first
         yield from blocks
 
 
-def read_with_av(path: Path, sampling_rate: int, reason: str) -> Iterator[np.ndarray]:
+def _libsndfile_blocks(
+    file: Path | BinaryIO, sampling_rate: int, seconds: float
+) -> Iterator[np.ndarray]:
+    """Read blocks (samples,) with libsndfile."""
+    if not isinstance(file, Path):
+        file.seek(0)
+    with soundfile.SoundFile(file) as audio:
+        yield from resample_blocks(_file_blocks(audio, seconds), audio.samplerate, sampling_rate)
+
+
+def _file_blocks(audio: soundfile.SoundFile, seconds: float) -> Iterator[np.ndarray]:
+    """Read blocks (samples,) float32 at the file's own rate."""
+    # libsndfile takes twice as long to turn integers of 16 bits into the same floats.
+    dtype = "int16" if audio.subtype == "PCM_16" else "float32"
+    size = max(1, int(seconds * audio.samplerate))
+    # The frame count of a header may be wrong, so this reads until nothing is left.
+    while len(block := audio.read(size, dtype=dtype, always_2d=True)):
+        yield _mix(block[:, 0] if audio.channels == 1 else block)
+
+
+def _mix(samples: np.ndarray) -> np.ndarray:
+    """Turn (samples,) or (samples, channels) into (samples,) float32, the mean of the channels."""
+    if samples.dtype.kind == "i":
+        samples = samples * np.float32(-1 / np.iinfo(samples.dtype).min)
+    samples = samples if samples.ndim == 1 else samples.mean(axis=1)
+    return samples.astype(np.float32, copy=False)
+
+
+def _av_blocks(file: Path | BinaryIO, sampling_rate: int, reason: str) -> Iterator[np.ndarray]:
     """Read blocks (samples,) with FFmpeg; `reason` is why libsndfile does not."""
     try:
         import av
     except ImportError as error:
-        raise UnreadableSoundError(
-            f"libsndfile cannot read it ({reason.rstrip('.')}); if it is sound of another format, "
-            'such as m4a or webm: pip install "dusha-ser[formats]"'
+        raise UnreadableAudioError(
+            f"libsndfile cannot read it ({reason}); if it is audio of another format, such as "
+            'm4a or webm: pip install "dusha-ser[formats]"'
         ) from error
-    try:
+    if isinstance(file, Path):
         # Given a file and no name, FFmpeg cannot be led by a playlist to other files and addresses.
-        with (
-            path.open("rb") as file,
-            av.open(file, options={"protocol_whitelist": "none"}) as container,
-        ):
+        with file.open("rb") as opened:
+            yield from _av_blocks(opened, sampling_rate, reason)
+        return
+    file.seek(0)
+    try:
+        with av.open(file, "r", options={"protocol_whitelist": "none"}) as container:
             if not container.streams.audio:
-                raise UnreadableSoundError("has no audio track")
+                raise UnreadableAudioError("has no audio track")
             stream = container.streams.audio[0]
             if stream.codec_context is None:
-                raise UnreadableSoundError("is coded in a way that FFmpeg does not know")
-            rate = stream.codec_context.sample_rate
-            yield from resample_blocks(av_blocks(av, container, stream), rate, sampling_rate)
+                raise UnreadableAudioError("is coded in a way that FFmpeg does not know")
+            planes = av.AudioResampler(format="fltp")
+            decoded = (
+                part.to_ndarray().mean(axis=0)  # (channels, samples)
+                for frame in container.decode(stream)
+                for part in planes.resample(frame)
+            )
+            yield from resample_blocks(decoded, stream.codec_context.sample_rate, sampling_rate)
     except av.FFmpegError as error:
-        raise UnreadableSoundError(
-            f"neither libsndfile ({reason.rstrip('.')}) nor FFmpeg ({error.strerror}) can read it"
+        raise UnreadableAudioError(
+            f"neither libsndfile ({reason}) nor FFmpeg ({error.strerror}) can read it"
         ) from error
-
-
-def av_blocks(av, container, stream) -> Iterator[np.ndarray]:
-    """Decode a track to (samples,) float32, the mean of its channels."""
-    planes = av.AudioResampler(format="fltp")
-    for frame in container.decode(stream):
-        for part in planes.resample(frame):
-            yield part.to_ndarray().mean(axis=0)  # (channels, samples)
-
-
-# Rates of anything that is recorded, in Hz; a damaged header may state one at which a file of a
-# minute would last for weeks.
-RATES = (1_000, 1_000_000)
-
-
-def read_blocks(
-    path: str | Path, sampling_rate: int, seconds: float = 20.0
-) -> Iterator[np.ndarray]:
-    """Read a sound file piece by piece, mixed to one channel and resampled.
-
-    Args:
-        path: any format and rate that libsndfile reads.
-        sampling_rate: of the samples to give, in Hz.
-        seconds: length of a piece; memory grows with it, not with the file.
-
-    Yields:
-        (samples,) float32 in [-1, 1].
-
-    Raises:
-        soundfile.LibsndfileError: if the file cannot be read.
-    """
-    import soundfile
-
-    with soundfile.SoundFile(path) as file:
-        yield from resample_blocks(_file_blocks(file, seconds), file.samplerate, sampling_rate)
-
-
-def _file_blocks(file, seconds: float) -> Iterator[np.ndarray]:
-    block_size = max(1, int(seconds * file.samplerate))
-    # The frame count of a header may be wrong, so reading goes on until nothing comes.
-    # libsndfile takes twice as long to turn such samples into the same floats.
-    whole_numbers = file.subtype == "PCM_16"
-    dtype = "int16" if whole_numbers else "float32"
-    while len(block := file.read(block_size, dtype=dtype, always_2d=True)):
-        if whole_numbers:
-            block = block * np.float32(2**-15)
-        yield block[:, 0] if file.channels == 1 else block.mean(axis=1)
 
 
 def resample_blocks(
@@ -213,17 +272,15 @@ def resample_blocks(
         (samples,) float32.
 
     Raises:
-        ValueError: if old_rate is none of anything that is recorded.
+        ValueError: if nothing is recorded at old_rate.
     """
     if not RATES[0] <= old_rate <= RATES[1]:
         raise ValueError(
-            f"its sampling rate is {old_rate} Hz; sounds of {RATES[0]} to {RATES[1]} Hz are read"
+            f"its sampling rate is {old_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is read"
         )
     if old_rate == new_rate:
         yield from blocks
         return
-    import soxr
-
     resampler = soxr.ResampleStream(old_rate, new_rate, 1)
     for block in blocks:
         yield resampler.resample_chunk(block)

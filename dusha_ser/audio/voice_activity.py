@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.errors import WrongUseError
 
-# The rate that the detector was made for, and the samples that it judges at once.
-SAMPLING_RATE = 16000
+# The samples that the detector judges at once.
 FRAME = 512
 
 

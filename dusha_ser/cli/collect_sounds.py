@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dusha_ser.audio.finding import STANDARD_INPUT, list_sounds
+from dusha_ser.audio.finding import STANDARD_INPUT, list_audio_files
 from dusha_ser.cli.program import add_step, tell
 from dusha_ser.collecting.balance import check_seed
 from dusha_ser.collecting.podcasts import COLUMNS, MISSING_FILE, UNITS, cut_podcasts
@@ -65,7 +65,7 @@ def run_slice(options: argparse.Namespace) -> None:
     if STANDARD_INPUT in options.inputs:
         raise WrongUseError("standard input (-) cannot be cut; give files, folders or a table")
     cut = Cut(options.longest, options.shortest, options.pause, options.threshold)
-    sounds = list_sounds(options.inputs, options.path_column)
+    sounds = list_audio_files(options.inputs, options.path_column)
     rows = slice_recordings(sounds, options.output_dir, cut, options.source, options.quiet)
     clips = sum(row["clips"] for row in rows)
     tell(options.quiet, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")

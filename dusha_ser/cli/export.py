@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from tqdm import tqdm
 
-from dusha_ser.audio.finding import find_clips
-from dusha_ser.audio.reading import read_blocks
+from dusha_ser.audio.finding import find_audio_files
+from dusha_ser.audio.reading import UnreadableAudioError, read_audio
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.inference.classify import torch_classifier
 from dusha_ser.inference.loading import load_model
@@ -25,9 +24,9 @@ def read_clips(paths: list[Path], sampling_rate: int, quiet: bool, text: str) ->
     """Read sound files one by one, each as (samples,) at the given rate in Hz, under a bar."""
     for path in tqdm(paths, desc=text, unit="clip", disable=quiet):
         try:
-            yield np.concatenate(list(read_blocks(path, sampling_rate)))
-        except (soundfile.LibsndfileError, ValueError) as error:
-            raise WorkFailedError(f"{path} cannot be read: {error}") from error
+            yield read_audio(path, sampling_rate)
+        except UnreadableAudioError as error:
+            raise WorkFailedError(f"cannot read {path} ({error})") from error
 
 
 def compare(classify, other, clips: Iterator[np.ndarray]) -> dict[str, float]:
@@ -105,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from dusha_ser.inference.onnx_runtime import OnnxClassifier
     except ImportError as error:
         raise WrongUseError(f'{error}; install the extra: pip install "dusha-ser[onnx]"') from error
-    clips = find_clips(chosen.clips) if chosen.clips else []
+    clips = find_audio_files(chosen.clips) if chosen.clips else []
     calibration, compared = (clips[::2], clips[1::2]) if chosen.int8 else ([], clips)
     if chosen.int8 and not compared:
         raise WrongUseError(

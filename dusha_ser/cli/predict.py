@@ -17,7 +17,7 @@ from pathlib import Path
 import transformers
 from tqdm import tqdm
 
-from dusha_ser.audio.finding import STANDARD_INPUT, Sound, list_sounds
+from dusha_ser.audio.finding import STANDARD_INPUT, AudioFile, list_audio_files
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.inference.prediction_rows import (
     FORMATS,
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.quiet or options.rank:
         transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:
-        sounds = list_sounds(options.inputs, options.path_column, sys.stdin.buffer, folder)
+        sounds = list_audio_files(options.inputs, options.path_column, sys.stdin.buffer, folder)
         own = sounds[options.rank :: options.world_size]
         classifier = load_classifier(options.settings, **loading(options, options.num_proc == 1))
         form = make_form(
@@ -204,7 +204,7 @@ def loading(options: argparse.Namespace, alone: bool) -> dict:
     }
 
 
-def write_to_screen(sounds: list[Sound], form: RowForm, answer, options) -> set[str]:
+def write_to_screen(sounds: list[AudioFile], form: RowForm, answer, options) -> set[str]:
     """Print the rows of all files as they come; returns the names of those that failed."""
     failed = set()
     # Names of files need not be UTF-8.
@@ -221,7 +221,7 @@ def write_to_screen(sounds: list[Sound], form: RowForm, answer, options) -> set[
 
 
 def write_to_file(
-    sounds: list[Sound], own: list[Sound], form: RowForm, classifier, options
+    sounds: list[AudioFile], own: list[AudioFile], form: RowForm, classifier, options
 ) -> set[str]:
     """Add the rows that are not yet in the output file; returns the names that failed.
 
@@ -297,7 +297,7 @@ def meet(options: argparse.Namespace) -> bool:
     return True
 
 
-def progress_bar(sounds: list[Sound], done: int, options: argparse.Namespace) -> tqdm:
+def progress_bar(sounds: list[AudioFile], done: int, options: argparse.Namespace) -> tqdm:
     """A bar with files a second, on a terminal, of the first process."""
     return tqdm(
         total=len(sounds),
@@ -315,7 +315,7 @@ def answer_groups(classifier, options: argparse.Namespace):
 
 
 def answer_in_processes(
-    groups: Iterator[list[Sound]], options: argparse.Namespace
+    groups: Iterator[list[AudioFile]], options: argparse.Namespace
 ) -> Iterator[Rows]:
     """Classify groups in several processes; their rows come in the order of the groups."""
     pool = ProcessPoolExecutor(
@@ -359,6 +359,6 @@ def start_worker(parent: int, settings: Settings, load: dict) -> None:
     _here = load_classifier(settings, **load)
 
 
-def answer_here(group: list[Sound]) -> Rows:
+def answer_here(group: list[AudioFile]) -> Rows:
     """Classify a group with the model of this process."""
     return _here(group)

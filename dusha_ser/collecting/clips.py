@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dusha_ser.audio.reading import SAMPLING_RATE, read_sound
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_audio, read_info
 from dusha_ser.storage import hash_name, is_safe_name, replacing
 
 WAVS = "wavs"
@@ -62,14 +62,14 @@ def convert_clip(path: str | Path) -> bytes:
         samples, so that converting twice changes nothing.
 
     Raises:
-        UnreadableSoundError: if it is no sound.
+        UnreadableAudioError: if it is no sound.
     """
     try:
-        info = soundfile.info(path)
-        if (info.samplerate, info.channels, info.subtype) == (SAMPLING_RATE, 1, "PCM_16"):
+        info = read_info(path)
+        if (info.sampling_rate, info.channels, info.subtype) == (SAMPLING_RATE, 1, "PCM_16"):
             samples, _ = soundfile.read(path, dtype="int16")
             if len(samples):
                 return encode_clip(samples)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, UnreadableAudioError):
         pass  # Whoever reads it next says what is wrong, or can read it.
-    return encode_clip(np.concatenate(list(read_sound(path, SAMPLING_RATE))))
+    return encode_clip(read_audio(path, SAMPLING_RATE))

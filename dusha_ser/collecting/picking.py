@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dusha_ser.audio.finding import Sound
+from dusha_ser.audio.finding import AudioFile
 from dusha_ser.collecting.balance import check_seed, share_out
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.prediction_rows import (
@@ -62,7 +62,7 @@ def label_clips(
     """
     table = find_clips_table(source)
     clips = read_table(table, ("id", "path"))
-    sounds = [Sound(clip["id"], str(table.parent / clip["path"])) for clip in clips]
+    sounds = [AudioFile(clip["id"], str(table.parent / clip["path"])) for clip in clips]
     if len({sound.name for sound in sounds}) < len(sounds):
         raise WrongUseError(f"{table} has an id twice; each clip needs its own")
     classifier = load_classifier(settings, device, trust_remote_code=trust_remote_code)

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.archives.find import open_members
-from dusha_ser.audio.finding import OTHER_SUFFIXES, find_clips, sound_suffixes
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableSoundError, count_frames, read_sound
+from dusha_ser.audio.finding import OTHER_SUFFIXES, audio_suffixes, find_audio_files
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_frames, read_blocks
 from dusha_ser.audio.voice_activity import cut_spans
 from dusha_ser.collecting.clips import encode_clip, wav_path, write_clip
 from dusha_ser.errors import MissingInputError
@@ -201,7 +201,7 @@ def find_recordings(
         raise MissingInputError(f"no folder {audio_dir}; give the folder of the podcasts' files")
     by_name: dict[str, set[Path]] = defaultdict(set)
     with contextlib.suppress(MissingInputError):
-        for path in find_clips([audio_dir], [*sound_suffixes(), *OTHER_SUFFIXES]):
+        for path in find_audio_files([audio_dir], [*audio_suffixes(), *OTHER_SUFFIXES]):
             by_name[plain_name(path.name)].add(path)
             by_name[plain_name(path.stem)].add(path)
     given = {}
@@ -279,7 +279,7 @@ def cut_recording(path: Path | str, pieces: Sequence[Piece], output_dir: Path) -
     for layer in without_overlap(pieces):
         try:
             missing += cut_layer(path, layer, output_dir)
-        except UnreadableSoundError as error:
+        except UnreadableAudioError as error:
             missing += [
                 missing_row(piece.id, piece.recording, f"{path.name} {error}")
                 for piece in layer
@@ -317,7 +317,7 @@ def cut_layer(path: Path, layer: Sequence[Piece], output_dir: Path) -> list[dict
 
     def counted() -> Iterator[np.ndarray]:
         nonlocal size
-        for block in read_sound(path, SAMPLING_RATE):
+        for block in read_blocks(path, SAMPLING_RATE):
             size += len(block)
             yield block
 

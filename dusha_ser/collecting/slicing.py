@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dusha_ser.audio.finding import Sound
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableSoundError, read_sound
+from dusha_ser.audio.finding import AudioFile
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
 from dusha_ser.collecting.clips import WAVS, encode_clip, wav_path, write_clip
 from dusha_ser.errors import WrongUseError
@@ -137,7 +137,7 @@ def cut_clips(
             held = held[:0]
 
 
-def slice_recording(sound: Sound, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
+def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
     """Cut one recording and write its clips.
 
     Args:
@@ -152,22 +152,22 @@ def slice_recording(sound: Sound, folder: Path, detector: SpeechDetector, cut: C
     """
     found = NOTHING | {"clips": []}
     try:
-        spans, found["duration"] = detector(read_sound(sound.path, SAMPLING_RATE))
+        spans, found["duration"] = detector(read_blocks(sound.path, SAMPLING_RATE))
         spans = join_spans(spans, cut)
         found["speech"] = round(sum(end - start for start, end in spans), 3)
         kept = [(start, end) for start, end in spans if end - start >= cut.shortest]
         found["short"] = len(spans) - len(kept)
-        for begin, samples in cut_clips(read_sound(sound.path, SAMPLING_RATE), kept, cut):
+        for begin, samples in cut_clips(read_blocks(sound.path, SAMPLING_RATE), kept, cut):
             start, end = begin / SAMPLING_RATE, (begin + len(samples)) / SAMPLING_RATE
             name = write_clip(folder, encode_clip(samples))
             found["clips"].append({"id": name, "start": start, "end": end})
-    except UnreadableSoundError as error:
+    except UnreadableAudioError as error:
         found["error"] = str(error)
     return found
 
 
 def slice_recordings(
-    sounds: Sequence[Sound], folder: Path, cut: Cut, source: str = "file", quiet: bool = False
+    sounds: Sequence[AudioFile], folder: Path, cut: Cut, source: str = "file", quiet: bool = False
 ) -> list[dict]:
     """Cut recordings into clips and write their tables; what an earlier run did is not done again.
 
@@ -206,7 +206,7 @@ def slice_recordings(
     return rows
 
 
-def take_up(sound: Sound, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
+def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
     """What a recording gave: noted by an earlier run, or found now and noted.
 
     Args:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableSoundError, count_frames
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_frames
 from dusha_ser.collecting.balance import share_out
 from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
 from dusha_ser.collecting.label_studio import label_studio_config, label_studio_tasks
@@ -155,7 +155,7 @@ def read_items(
         path = table.parent / row["path"]
         try:
             content = convert_clip(path)
-        except UnreadableSoundError as error:
+        except UnreadableAudioError as error:
             broken.append((row["path"], str(error)))
             continue
         item = Item(

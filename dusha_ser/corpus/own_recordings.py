@@ -46,7 +46,7 @@ def read_recordings(
         if not rows:
             raise WrongUseError(
                 f"{path} holds no sound files in folders named after labels, such as "
-                f"{path / 'angry' / 'clip.wav'}; formats are {', '.join(sound_suffixes())}"
+                f"{path / 'angry' / 'clip.wav'}; formats are {', '.join(audio_suffixes())}"
             )
     elif path.is_file():
         rows = list(table_rows(path, COLUMNS | (columns or {})))
@@ -147,7 +147,7 @@ def table_rows(path: Path, columns: dict[str, str]) -> Iterator[dict]:
 
 def folder_rows(folder: Path) -> Iterator[dict]:
     """Read the sound files of a folder with a folder a label; rows as `table_rows` gives them."""
-    suffixes = sound_suffixes()
+    suffixes = audio_suffixes()
     for label in sorted(one for one in folder.iterdir() if one.is_dir()):
         for path in sorted(label.rglob("*")):
             # macOS leaves a "._NAME" companion of each file on foreign disks.
@@ -161,7 +161,7 @@ def folder_rows(folder: Path) -> Iterator[dict]:
                 }
 
 
-def sound_suffixes() -> list[str]:
+def audio_suffixes() -> list[str]:
     """Suffixes of the sound files that libsndfile reads here, in lower case, with their dot."""
     known = {f".{name.lower()}" for name in soundfile.available_formats()}
     # A .raw file does not say its rate.

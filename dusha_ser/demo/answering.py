@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from dusha_ser.audio.finding import Sound
-from dusha_ser.audio.reading import UnreadableSoundError, read_sound
+from dusha_ser.audio.finding import AudioFile
+from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
 from dusha_ser.demo.waveform import Envelope
 from dusha_ser.inference.sound_files import FileClassifier, Settings, load_classifier
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
@@ -100,7 +100,7 @@ class Answerer:
         """
         answer = Answer(self.labels, envelope=Envelope(self.sampling_rate))
         try:
-            for block in read_sound(path, self.sampling_rate):
+            for block in read_blocks(path, self.sampling_rate):
                 answer.envelope.push(block)
                 if answer.envelope.duration > self.longest:
                     answer.error = (
@@ -108,10 +108,10 @@ class Answerer:
                         "or classify it with dusha predict"
                     )
                     return answer
-        except UnreadableSoundError as error:
+        except UnreadableAudioError as error:
             answer.error = str(error)
             return answer
-        sound, classify = Sound("", str(path)), _Remembering(self.classify)
+        sound, classify = AudioFile("", str(path)), _Remembering(self.classify)
         with self._detector(vad) as detector:
             (whole,), windows = (
                 FileClassifier(

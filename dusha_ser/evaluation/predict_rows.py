@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configuration_dusha import DushaConfig
-from dusha_ser.audio.reading import decode_audio
+from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.named import NamedRows
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions
@@ -103,15 +103,15 @@ def row_reader(
             "podcasts are published as features only: prepare them with --input_features"
         )
 
-    def read_audio(row: dict) -> np.ndarray:
+    def read_waveform(row: dict) -> np.ndarray:
         if row["audio"] is None:
             raise WrongUseError(
                 f"{test_set.name}: the clip {row['id']!r} has no audio; leave it out, or prepare "
                 "the corpus with --input_features"
             )
-        return decode_audio(row["audio"], feature_extractor.sampling_rate)
+        return read_audio(row["audio"], feature_extractor.sampling_rate)
 
-    return read_audio, torch_classifier(model, feature_extractor)
+    return read_waveform, torch_classifier(model, feature_extractor)
 
 
 def read_features(row: dict) -> np.ndarray:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dusha_ser.audio.finding import Sound
-from dusha_ser.audio.reading import UnreadableSoundError, read_sound
+from dusha_ser.audio.finding import AudioFile
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.classify import torch_classifier
 from dusha_ser.inference.timeline import HOP, WINDOW, Classify, Segment, TimelineClassifier
@@ -93,7 +93,7 @@ class FileClassifier:
         self.batch_size = settings.batch_size or BATCH_SIZE
         self.longest = settings.window if settings.timeline else settings.whole
 
-    def __call__(self, sounds: Sequence[Sound]) -> list[list[dict]]:
+    def __call__(self, sounds: Sequence[AudioFile]) -> list[list[dict]]:
         """Classify a group of files.
 
         Args:
@@ -109,33 +109,33 @@ class FileClassifier:
         waiting.flush()
         return [self._rows(number, file, waiting) for number, file in enumerate(files)]
 
-    def _file(self, number: int, sound: Sound, waiting: "WaitingClips") -> "_File":
+    def _file(self, number: int, sound: AudioFile, waiting: "WaitingClips") -> "_File":
         file = _File(sound.name)
         try:
             for offset, pieces in itertools.groupby(
                 self._pieces(sound, file), key=lambda piece: piece[0]
             ):
                 self._part(file, (number, offset), (samples for _, samples in pieces), waiting)
-        except (UnreadableSoundError, ModelFailedError) as error:
+        except (UnreadableAudioError, ModelFailedError) as error:
             file.error = str(error)
         return file
 
-    def _pieces(self, sound: Sound, file: "_File") -> Iterator[tuple[int, np.ndarray]]:
+    def _pieces(self, sound: AudioFile, file: "_File") -> Iterator[tuple[int, np.ndarray]]:
         """Read what is to be classified; pieces of one number (a first sample) belong together."""
         if self.detector is None:
             size = 0
-            for block in read_sound(sound.path, self.sampling_rate):
+            for block in read_blocks(sound.path, self.sampling_rate):
                 size += len(block)
                 file.duration = size / self.sampling_rate
                 yield 0, block
             return
-        from dusha_ser.audio.voice_activity import SAMPLING_RATE, cut_spans
+        from dusha_ser.audio.voice_activity import cut_spans
 
-        spans, file.duration = self.detector(read_sound(sound.path, SAMPLING_RATE))
+        spans, file.duration = self.detector(read_blocks(sound.path, SAMPLING_RATE))
         file.speech = sum(end - start for start, end in spans)
         if not spans:
             return
-        blocks = read_sound(sound.path, self.sampling_rate)
+        blocks = read_blocks(sound.path, self.sampling_rate)
         for start, samples in cut_spans(blocks, spans, self.sampling_rate):
             yield start if self.settings.timeline else 0, samples
 
@@ -294,7 +294,7 @@ class WaitingClips:
         return answer
 
 
-def make_groups(sounds: Iterable[Sound]) -> Iterator[list[Sound]]:
+def make_groups(sounds: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
     """Cut a list of files into groups that are classified and written together.
 
     Args:
@@ -303,7 +303,7 @@ def make_groups(sounds: Iterable[Sound]) -> Iterator[list[Sound]]:
     Yields:
         Up to 64 files, or 32 MB of them; the same list gives the same groups.
     """
-    group: list[Sound] = []
+    group: list[AudioFile] = []
     size = 0
     for sound in sounds:
         path = Path(sound.path)

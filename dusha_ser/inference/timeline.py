@@ -185,14 +185,13 @@ def classify_file(timeline: TimelineClassifier, path: str | Path) -> list[Segmen
 
     Args:
         timeline: a fresh classifier; afterwards its `label` and `probabilities` are the file's.
-        path: any format and rate that libsndfile reads.
+        path: any format and rate that is read.
 
     Returns:
         All windows of the file, in order.
 
     Raises:
-        ValueError: if the file holds no samples.
-        soundfile.LibsndfileError: if the file cannot be read.
+        UnreadableAudioError: if the file cannot be read, or holds no samples.
     """
     segments = []
     for block in read_blocks(path, timeline.sampling_rate):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from dusha_ser.audio.reading import decode_audio
+from dusha_ser.audio.reading import read_audio
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
@@ -174,7 +174,7 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
             "only): take another data set, or train Dusha's own network on the features"
         )
     rate = feature_extractor.sampling_rate
-    samples = decode_audio(audio, rate)
+    samples = read_audio(audio, rate)
     try:
         inputs = feature_extractor(samples, sampling_rate=rate)
     except ValueError as error:

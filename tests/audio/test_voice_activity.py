@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import save_model
 
-from dusha_ser.audio.reading import read_sound
+from dusha_ser.audio.reading import read_blocks
 from dusha_ser.audio.voice_activity import SAMPLING_RATE, SpeechDetector, cut_spans, frames
 from dusha_ser.cli.predict import main
 from dusha_ser.errors import WrongUseError
@@ -27,7 +27,7 @@ def detector():
 def speech(shared):
     """Real speech between silences, about 8 s: (samples,) at 16 kHz."""
     clips = sorted((shared / "data" / "ravdess").glob("*.flac"))[:2]
-    parts = [np.concatenate(list(read_sound(clip, SAMPLING_RATE))) for clip in clips]
+    parts = [np.concatenate(list(read_blocks(clip, SAMPLING_RATE))) for clip in clips]
     silence = np.zeros(SAMPLING_RATE, dtype=np.float32)
     return np.concatenate([silence, parts[0], silence, parts[1], silence])
 

@@ -18,8 +18,8 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 from configuration_dusha import DushaConfig
 from dusha_ser.audio import finding
-from dusha_ser.audio.finding import Sound, list_sounds
-from dusha_ser.audio.reading import UnreadableSoundError, read_sound
+from dusha_ser.audio.finding import AudioFile, list_audio_files
+from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
 from dusha_ser.cli.predict import main
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
@@ -107,13 +107,13 @@ def give_standard_input(monkeypatch, content):
 # What may be given.
 
 
-def test_list_sounds_when_all_kinds_of_input_come_together(clips, tmp_path, monkeypatch):
+def test_list_audio_files_when_all_kinds_of_input_come_together(clips, tmp_path, monkeypatch):
     table = tmp_path / "table.csv"
     write_sound(tmp_path / "sub" / "own.wav")
     table.write_text("number,file\n1,sub/own.wav\n2,sub/missing.wav\n")
     (clips / "._1.flac").write_bytes(b"left by another system")
     (clips / "notes.txt").write_text("no sound")
-    listed = list_sounds(
+    listed = list_audio_files(
         [str(table), str(clips / "1.flac"), str(clips / "**" / "*.wav"), str(clips), "-"],
         "file",
         io.BytesIO(f"one.wav\n{clips / '1.flac'}\n".encode()),
@@ -128,15 +128,15 @@ def test_list_sounds_when_all_kinds_of_input_come_together(clips, tmp_path, monk
     assert len(set(names)) == len(names) == 13
 
 
-def test_list_sounds_when_phones_recorded_them(tmp_path):
+def test_list_audio_files_when_phones_recorded_them(tmp_path):
     (tmp_path / "memo.m4a").touch()
-    assert [Path(one.name).name for one in list_sounds([str(tmp_path)])] == ["memo.m4a"]
+    assert [Path(one.name).name for one in list_audio_files([str(tmp_path)])] == ["memo.m4a"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\0", b"\r\n"])
-def test_list_sounds_of_a_list_on_standard_input(end, tmp_path):
+def test_list_audio_files_of_a_list_on_standard_input(end, tmp_path):
     stream = io.BytesIO(b"a b.wav" + end + "голос.wav".encode() + end)
-    assert [one.name for one in list_sounds(["-"], "path", stream, tmp_path)] == [
+    assert [one.name for one in list_audio_files(["-"], "path", stream, tmp_path)] == [
         "a b.wav",
         "голос.wav",
     ]
@@ -147,15 +147,15 @@ def test_list_sounds_of_a_list_on_standard_input(end, tmp_path):
     [
         ("missing.wav", "no such file or folder: missing.wav"),
         ("*.nothing", "nothing matches"),
-        ("empty", "no sound files in empty"),
-        ("other.csv", "has the columns a, b and not 'path'.*--path_column"),
+        ("empty", "no audio files in empty"),
+        ("other.csv", "has the columns a, b and not 'path'.*`path_column`"),
         ("hole.csv", "line 3 has no path"),
         ("header.csv", "no rows below its header"),
-        ("binary.csv", "no table in UTF-8"),
+        ("binary.csv", "not a table in UTF-8"),
         ("-", "standard input is empty"),
     ],
 )
-def test_list_sounds_when_there_is_nothing_to_list(given, said, tmp_path, monkeypatch):
+def test_list_audio_files_when_there_is_nothing_to_list(given, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("other.csv").write_text("a,b\n1,2\n")
@@ -163,21 +163,21 @@ def test_list_sounds_when_there_is_nothing_to_list(given, said, tmp_path, monkey
     Path("header.csv").write_text("path\n")
     Path("binary.csv").write_bytes(b"path\n\xff\xfe\n")
     with pytest.raises(WrongUseError, match=said):
-        list_sounds([given], "path", io.BytesIO(b""), tmp_path)
+        list_audio_files([given], "path", io.BytesIO(b""), tmp_path)
 
 
-def test_read_sound_of_48_khz_stereo_is_the_mean_of_its_channels_at_16_khz(tmp_path):
+def test_read_blocks_of_48_khz_stereo_is_the_mean_of_its_channels_at_16_khz(tmp_path):
     samples = sound(1.0, 48000, 2)
     samples[:, 1] *= 0.5
     soundfile.write(tmp_path / "a.wav", samples, 48000, subtype="FLOAT")
-    got = np.concatenate(list(read_sound(tmp_path / "a.wav", 16000)))
+    got = np.concatenate(list(read_blocks(tmp_path / "a.wav", 16000)))
     assert abs(len(got) - 16000) <= 1
     # The tones lie far below the new Nyquist frequency, so taking every third sample is the truth.
     error = got[500:15500] - samples.mean(axis=1)[::3][500:15500]
     assert np.abs(error).mean() < 0.02
 
 
-def test_read_sound_of_what_only_ffmpeg_reads(tmp_path, monkeypatch):
+def test_read_blocks_of_what_only_ffmpeg_reads(tmp_path, monkeypatch):
     av = pytest.importorskip("av")
     samples = sound(1.0, 48000, 2).astype(np.float32)
     with av.open(str(tmp_path / "memo.m4a"), "w") as container:
@@ -186,24 +186,24 @@ def test_read_sound_of_what_only_ffmpeg_reads(tmp_path, monkeypatch):
         frame.sample_rate = 48000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    got = np.concatenate(list(read_sound(tmp_path / "memo.m4a", 16000)))
+    got = np.concatenate(list(read_blocks(tmp_path / "memo.m4a", 16000)))
     assert abs(len(got) / 16000 - 1) < 0.1
     spectra = [
         np.abs(np.fft.rfft(one[2000:14000])) for one in (got, samples.mean(axis=1)[::3].copy())
     ]
     assert spectra[0].argmax() == spectra[1].argmax()
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UnreadableSoundError, match=r'pip install "dusha-ser\[formats\]"'):
-        list(read_sound(tmp_path / "memo.m4a", 16000))
+    with pytest.raises(UnreadableAudioError, match=r'pip install "dusha-ser\[formats\]"'):
+        list(read_blocks(tmp_path / "memo.m4a", 16000))
 
 
-def test_read_sound_of_a_playlist_opens_no_other_file(tmp_path):
+def test_read_blocks_of_a_playlist_opens_no_other_file(tmp_path):
     pytest.importorskip("av")
     write_sound(tmp_path / "secret.wav")
     playlist = tmp_path / "list.m4a"
     playlist.write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'secret.wav'}\n#EXT-X-ENDLIST\n")
-    with pytest.raises(UnreadableSoundError):
-        list(read_sound(playlist, 16000))
+    with pytest.raises(UnreadableAudioError):
+        list(read_blocks(playlist, 16000))
 
 
 def broken_files(folder):
@@ -216,7 +216,7 @@ def broken_files(folder):
         "empty.wav": "is empty",
         "text.wav": "libsndfile",
         "silent.wav": "holds no samples",
-        "nan.wav": "no numbers",
+        "nan.wav": "NaN or infinite",
         "bytes.flac": "read",
         "missing.wav": "there is no such file",
     }
@@ -318,7 +318,7 @@ def test_main_on_a_timeline_covers_the_recording_by_windows(model, tmp_path):
     ]
     torch_model = AutoModelForAudioClassification.from_pretrained(model).eval()
     extractor = AutoFeatureExtractor.from_pretrained(model)
-    samples = np.concatenate(list(read_sound(path, 16000)))
+    samples = np.concatenate(list(read_blocks(path, 16000)))
     with torch.no_grad():
         inputs = extractor(samples[8000:24000], 16000, return_tensors="pt")
         expected = torch_model(**inputs).logits.softmax(-1)[0]
@@ -371,7 +371,7 @@ def test_main_when_a_sound_comes_by_standard_input(model, clips, answered, monke
 def test_groups_do_not_grow_with_the_files(tmp_path, monkeypatch):
     for number in range(5):
         (tmp_path / str(number)).write_bytes(b"x" * (10 if number == 2 else 1))
-    sounds = [Sound(str(i), str(tmp_path / str(i))) for i in range(6)]
+    sounds = [AudioFile(str(i), str(tmp_path / str(i))) for i in range(6)]
     monkeypatch.setattr(sound_files, "GROUP_BYTES", 5)
     assert [[one.name for one in group] for group in make_groups(sounds)] == [
         ["0", "1"],
@@ -393,7 +393,7 @@ def test_clip_that_the_model_fails_on_spoils_no_other(model, tmp_path):
 
     classifier.classify = picky
     files = [write_sound(tmp_path / f"{i}.wav", s, seed=i) for i, s in enumerate((0.3, 0.05, 0.2))]
-    rows = classifier([Sound(path.name, str(path)) for path in files])
+    rows = classifier([AudioFile(path.name, str(path)) for path in files])
     assert [row["error"] for (row,) in rows] == [
         None,
         "the model failed: kernel size is greater than the input",
@@ -578,4 +578,4 @@ def test_main_when_a_model_brings_code_of_its_own(clips, model, tmp_path):
 
 def test_modules_name_what_the_program_needs():
     assert prediction_rows.FORMATS == ("csv", "jsonl", "table")
-    assert not set(finding.OTHER_SUFFIXES) & set(finding.sound_suffixes())
+    assert not set(finding.OTHER_SUFFIXES) & set(finding.audio_suffixes())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dusha_ser.audio.reading import UnreadableSoundError
+from dusha_ser.audio.reading import UnreadableAudioError
 from dusha_ser.collecting.clips import convert_clip, encode_clip, wav_path, write_clip
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import hash_name, is_safe_name
@@ -58,9 +58,9 @@ def test_convert_clip_of_another_rate_and_two_channels(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"This is no sound"], ids=["empty", "text"])
 def test_convert_clip_when_it_is_no_sound(content, tmp_path):
     (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(UnreadableSoundError):
+    with pytest.raises(UnreadableAudioError):
         convert_clip(tmp_path / "a.wav")
-    with pytest.raises(UnreadableSoundError, match="no such file"):
+    with pytest.raises(UnreadableAudioError, match="no such file"):
         convert_clip(tmp_path / "b.wav")
 
 
@@ -93,7 +93,7 @@ def test_read_table_of_commas_tabulators_and_a_byte_order_mark(tmp_path):
         (b"", r"has the columns \(none\) and not 'path'; do this"),
         (b"a,b\n1,2\n", "has the columns a, b and not 'path'; do this"),
         (b"path\n", "no rows below its header"),
-        (b"path\n\xff\xfe\n", "no table in UTF-8"),
+        (b"path\n\xff\xfe\n", "not a table in UTF-8"),
     ],
     ids=["empty", "other columns", "header only", "binary"],
 )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from long_recordings import write_podcast
 
-from dusha_ser.audio.finding import Sound
+from dusha_ser.audio.finding import AudioFile
 from dusha_ser.collecting import slicing
 from dusha_ser.collecting.slicing import Cut, cut_clips, join_spans, quietest, slice_recordings
 from dusha_ser.errors import WrongUseError
@@ -42,7 +42,7 @@ def podcasts(tmp_path_factory):
     (folder / "broken.mp3").write_bytes(b"This is no sound")
     soundfile.write(folder / "silence.wav", np.zeros(16000), 16000)
     names = [*truth, "broken.mp3", "silence.wav", "missing.wav"]
-    return [Sound(name, str(folder / name)) for name in names], truth
+    return [AudioFile(name, str(folder / name)) for name in names], truth
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_slice_recordings_with_other_limits_or_a_lost_clip_does_the_work_again(p
 
 def test_slice_recordings_when_a_recording_comes_twice_keeps_its_clips_once(podcasts, tmp_path):
     first = podcasts[0][0]
-    rows = slice_recordings([first, Sound("copy", first.path)], tmp_path, Cut(), quiet=True)
+    rows = slice_recordings([first, AudioFile("copy", first.path)], tmp_path, Cut(), quiet=True)
     assert rows[0]["clips"] > 0 == rows[1]["clips"]
     assert rows[1]["repeated"] == rows[0]["clips"]
     ids = [clip["id"] for clip in rows_of(tmp_path / "clips.csv")]
@@ -146,8 +146,8 @@ def test_slice_recordings_when_a_recording_comes_twice_keeps_its_clips_once(podc
 
 
 def test_slice_recordings_by_folder_gives_a_show_one_source(podcasts, tmp_path):
-    sounds = [Sound(f"show/{sound.name}", sound.path) for sound in podcasts[0][:2]]
-    sounds.append(Sound("other/a.wav", podcasts[0][3].path))
+    sounds = [AudioFile(f"show/{sound.name}", sound.path) for sound in podcasts[0][:2]]
+    sounds.append(AudioFile("other/a.wav", podcasts[0][3].path))
     rows = slice_recordings(sounds, tmp_path, Cut(), "folder", quiet=True)
     assert rows[0]["source_id"] == rows[1]["source_id"] != rows[2]["source_id"]
 

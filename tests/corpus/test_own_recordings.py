@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dusha_ser.audio.reading import decode_audio
+from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
 
@@ -38,7 +38,7 @@ def test_read_recordings_of_a_table_when_files_are_of_any_rate_and_format(tmp_pa
     assert np.allclose(recordings["duration"], [0.5, 0.25, 0.75], atol=0.01)
     assert recordings.features["label"].names == ["angry", "sad", "neutral", "positive"]
     for row in recordings:
-        samples = decode_audio(row["audio"], 16000)
+        samples = read_audio(row["audio"], 16000)
         assert samples.dtype == np.float32
         assert abs(len(samples) / 16000 - row["duration"]) < 0.01
         peak = np.fft.rfftfreq(len(samples), 1 / 16000)[np.abs(np.fft.rfft(samples)).argmax()]
@@ -91,16 +91,16 @@ def test_read_recordings_when_the_table_is_wrong(tmp_path, rows, words):
 @pytest.mark.parametrize(
     ("samples", "rate", "words"),
     [
-        ([0.1, np.nan], 16000, "no numbers"),
-        ([0.1, -np.inf], 16000, "no numbers"),
-        ([0.1], 192000, "holds no sound"),
+        ([0.1, np.nan], 16000, "NaN or infinite"),
+        ([0.1, -np.inf], 16000, "NaN or infinite"),
+        ([0.1], 192000, "holds no samples"),
         ([0.1, 0.2], 2, "its sampling rate is 2 Hz"),
     ],
 )
-def test_decode_audio_when_it_is_no_sound_refuses(samples, rate, words, tmp_path):
+def test_read_audio_when_it_is_not_audio_refuses(samples, rate, words, tmp_path):
     soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
     with pytest.raises(WrongUseError, match=f"a.wav .*{words}"):
-        decode_audio({"bytes": None, "path": str(tmp_path / "a.wav")}, 16000)
+        read_audio({"bytes": None, "path": str(tmp_path / "a.wav")}, 16000)
 
 
 def test_read_recordings_when_nothing_is_there(tmp_path):

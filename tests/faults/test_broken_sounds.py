@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from small_corpus import make_clips, write_corpus
 
-from dusha_ser.audio.reading import read_sound
+from dusha_ser.audio.reading import read_blocks
 from dusha_ser.cli import corpus as corpus_command
 from dusha_ser.cli import predict, train
 from dusha_ser.corpus.own_recordings import read_recordings
@@ -75,7 +75,7 @@ def write_broken(folder):
     written("none.wav", tone()[:0], "no samples|no sound")
     written("one at 192 kHz.wav", tone()[:1], "no samples|no sound", 192000)
     for name, value in (("nan", np.nan), ("infinite", np.inf), ("beyond single", 1e300)):
-        written(f"{name}.wav", np.append(tone(), value), "no numbers")
+        written(f"{name}.wav", np.append(tone(), value), "NaN or infinite")
     written("loud.wav", tone() * 1e18, "times full scale", coding="FLOAT")
     with_header("no rate.wav", 24, "<I", 0)
     with_header("rate of 1 Hz.wav", 24, "<I", 1, "1 Hz")
@@ -92,7 +92,7 @@ def write_broken(folder):
 
 def test_sounds_when_of_any_rate_channels_and_coding_are_the_same(tmp_path):
     for name in write_good(tmp_path):
-        samples = np.concatenate(list(read_sound(tmp_path / name, RATE)))
+        samples = np.concatenate(list(read_blocks(tmp_path / name, RATE)))
         assert abs(len(samples) - RATE / 2) <= 1200, name  # mp3 pads its ends
         spectrum = np.abs(np.fft.rfft(samples[1000:7000] * np.hanning(6000)))
         assert spectrum.argmax() == pytest.approx(300 * 6000 / RATE, abs=1), name

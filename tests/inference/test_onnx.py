@@ -145,12 +145,12 @@ def test_find_clips_searches_folders_and_names_what_is_missing(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("deep/a.wav", "b.flac", "notes.txt"):
         (tmp_path / name).touch()
-    found = export_onnx.find_clips([tmp_path])
+    found = export_onnx.find_audio_files([tmp_path])
     assert [path.name for path in found] == ["b.flac", "a.wav"]
     with pytest.raises(MissingInputError, match="no such file or folder"):
-        export_onnx.find_clips([tmp_path / "missing"])
-    with pytest.raises(MissingInputError, match="no sound files"):
-        export_onnx.find_clips([tmp_path / "notes.txt"])
+        export_onnx.find_audio_files([tmp_path / "missing"])
+    with pytest.raises(MissingInputError, match="no audio files"):
+        export_onnx.find_audio_files([tmp_path / "notes.txt"])
 
 
 def test_export_of_waveforms_refuses_what_cuts_off_silence(model, tmp_path):

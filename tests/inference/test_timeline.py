@@ -169,5 +169,5 @@ def test_file_gives_the_timeline_of_its_samples(tmp_path):
 
 def test_file_without_samples_is_refused(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.empty(0), 16000)
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="holds no samples"):
         classify_file(new_timeline(sampling_rate=16000), tmp_path / "empty.wav")

@@ -1,0 +1,80 @@
+"""The one reader of audio: every source gives the same samples."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from dusha_ser.audio.reading import UnreadableAudioError, read_audio, read_blocks, read_info
+
+
+@pytest.fixture
+def stereo():
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (4410, 2)).astype(np.float32)
+
+
+def test_read_audio_when_sources_differ_gives_the_same(stereo, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, stereo, 44100, subtype="FLOAT")
+    expected = read_audio(path, 16000)
+    assert expected.dtype == np.float32
+    assert len(expected) == 1600
+    for source in (
+        str(path),
+        path.read_bytes(),
+        io.BytesIO(path.read_bytes()),
+        {"bytes": path.read_bytes(), "path": "other.wav"},
+        {"bytes": None, "path": str(path)},
+        (stereo, 44100),
+        (stereo.astype(np.float64), 44100),
+    ):
+        assert np.array_equal(read_audio(source, 16000), expected)
+
+
+def test_read_audio_when_samples_are_integers_is_of_full_scale_1():
+    for kind in (np.int16, np.int32):
+        samples = np.array([np.iinfo(kind).min, 0, np.iinfo(kind).max // 2 + 1], kind)
+        assert read_audio((samples, 16000), 16000).tolist() == [-1, 0, 0.5]
+
+
+def test_read_blocks_when_ffmpeg_reads_a_file_object(tmp_path):
+    av = pytest.importorskip("av")
+    content = io.BytesIO()
+    with av.open(content, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        samples = np.zeros((1, 16000), np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    assert abs(len(read_audio(content.getvalue(), 16000)) - 16000) <= 2048
+    assert sum(map(len, read_blocks(content, 8000))) > 7000
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"", "is empty"),
+        ((np.empty(0), 16000), "holds no samples"),
+        ((np.array([np.nan]), 16000), "NaN or infinite"),
+        ((np.ones(9), 2), "its sampling rate is 2 Hz; audio of 1000 to 1000000 Hz is read"),
+        ("missing.wav", "there is no such file"),
+        ({"bytes": b"", "path": "a.wav"}, r"cannot read the recording a.wav \(is empty"),
+        ({"bytes": None, "path": None}, "cannot read the recording None"),
+    ],
+)
+def test_read_audio_when_there_is_none_says_why(source, reason):
+    with pytest.raises(UnreadableAudioError, match=reason):
+        read_audio(source, 16000)
+
+
+def test_read_info_when_the_header_is_read(stereo, tmp_path):
+    soundfile.write(tmp_path / "a.wav", stereo, 44100, subtype="PCM_16")
+    info = read_info((tmp_path / "a.wav").read_bytes())
+    assert info == (44100, 2, 4410, "PCM_16")
+    assert info.duration == 0.1
+    with pytest.raises(UnreadableAudioError, match="Format not recognised"):
+        read_info(b"no audio at all")
+    with pytest.raises(UnreadableAudioError, match="not a file"):
+        read_info((stereo, 44100))
