@@ -182,7 +182,7 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         epilog="example: python -m benchmarks.aggregators --answers_dir crowd_faces "
-        "--page docs/labels.md",
+        "--page docs/maintainers/aggregators.md",
     )
     parser.add_argument(
         "--answers_dir",

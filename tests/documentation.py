@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHOWN = ("dusha_ser", "demo", "benchmarks", "docs")
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", *(f"{folder}/*.md" for folder in SHOWN), "dusha_ser/**/*.md")
+    for pattern in ("*.md", *(f"{folder}/**/*.md" for folder in SHOWN))
     for path in REPOSITORY.glob(pattern)
 )
 BLOCK = re.compile(
@@ -27,11 +27,16 @@ def blocks(page: str, *languages: str) -> list[str]:
     ]
 
 
-def commands(page: str) -> list[list[str]]:
-    """The commands of a page's shell blocks and of its lines, each as a list of words."""
+def commands(page: str, inline: bool = True) -> list[list[str]]:
+    """The commands of a page, each as a list of words.
+
+    Args:
+        page: its path in the repository.
+        inline: whether commands in sentences and tables count, or only those in blocks.
+    """
     found = []
-    inline = re.findall(r"`((?:python|dusha) [^`]+)`", (REPOSITORY / page).read_text())
-    for text in [*blocks(page, "bash", "sh", "shell", "console"), *inline]:
+    sentences = re.findall(r"`((?:python|dusha) [^`]+)`", (REPOSITORY / page).read_text())
+    for text in [*blocks(page, "bash", "sh", "shell", "console"), *(sentences if inline else ())]:
         for line in text.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|\|\||[;|]", line.removeprefix("$ ")):
                 words = shlex.split(part, comments=True)

@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="example: dusha collect slice recordings --output_dir clips; each step "
-        "has a --help of its own, and docs/own_corpus.md shows the whole way",
+        "has a --help of its own, and docs/collecting.md shows the whole way",
         allow_abbrev=False,
     )
     steps = parser.add_subparsers(dest="step", required=True)

@@ -77,11 +77,12 @@ def test_measure_when_dawid_skene_runs_beside_crowd_kit():
 
 
 def test_page_shows_what_was_measured():
-    page = (REPOSITORY / "docs" / "labels.md").read_text()
+    page = (REPOSITORY / "docs" / "maintainers" / "aggregators.md").read_text()
     results = json.loads((RESULTS / "aggregators.json").read_text())
     assert aggregators.replace_tables(page, aggregators.make_tables(results)) == page
     speed = json.loads((RESULTS / "dawid_skene.json").read_text())
-    assert f"{speed['times_as_fast']:.0f} times as fast" in page
+    of_labels = (REPOSITORY / "docs" / "labels.md").read_text()
+    assert f"{speed['times_as_fast']:.0f} times as fast" in of_labels
     assert speed["times_as_fast"] >= 20
     assert speed["largest_difference"] <= 1e-6
 

@@ -1,11 +1,11 @@
-"""The table of docs/reliability.md names tests that exist, and all tests of faults."""
+"""The table of docs/maintainers/reliability.md names tests that exist, and all tests of faults."""
 
 import ast
 import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-PAGE = REPOSITORY / "docs" / "reliability.md"
+PAGE = REPOSITORY / "docs" / "maintainers" / "reliability.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 FEWEST_FAULTS = 60
 
@@ -44,7 +44,7 @@ def test_page_names_all_tests_of_faults():
         if path.name != Path(__file__).name
         and (path.relative_to(REPOSITORY).as_posix(), name) not in named
     ]
-    assert not lacking, f"docs/reliability.md has no row for {lacking}"
+    assert not lacking, f"docs/maintainers/reliability.md has no row for {lacking}"
 
 
 def test_page_has_as_many_faults_as_promised():

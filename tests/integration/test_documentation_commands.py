@@ -61,7 +61,7 @@ NOT_RUN = {
 WHOLE_ONLY = ("python train.py", "dusha train", "pytest")
 # Enough to go through every step of a training.
 LESS = {"train": ("--max_steps", "2", "--per_device_train_batch_size", "4")}
-OWN = ("docs/own_corpus.md", "docs/publish.md")
+OWN = ("docs/collecting.md", "docs/publish.md")
 COLLECT = "dusha collect"
 DOCUMENTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
 EMOTIONS = ("angry", "sad", "neutral", "positive")
@@ -229,7 +229,7 @@ BEFORE = {
 
 @pytest.mark.parametrize("page", DOCUMENTED)
 def test_commands_of_a_page_run(page, python, request):
-    runnable = [words for words in commands(page) if not reason_not_to_run(words)]
+    runnable = [words for words in commands(page, inline=False) if not reason_not_to_run(words)]
     if not runnable:
         pytest.skip("no command of this page can be run here: see NOT_RUN")
     for words in runnable:
@@ -245,5 +245,7 @@ def test_commands_of_a_page_run(page, python, request):
 
 
 def test_each_reason_not_to_run_is_of_a_command():
-    used = {reason_not_to_run(words) for page in DOCUMENTED for words in commands(page)}
+    used = {
+        reason_not_to_run(words) for page in DOCUMENTED for words in commands(page, inline=False)
+    }
     assert set(NOT_RUN) == used - {None}

@@ -2,7 +2,7 @@
 
 All is compared in processor time, by medians of rounds that take turns, because the clock of a
 machine that others use counts waiting. Each ratio has a margin of a factor of two or more to what
-benchmarks/README.md shows, and one more try.
+docs/maintainers/benchmarks.md shows, and one more try.
 """
 
 import numpy as np
