@@ -1,4 +1,4 @@
-"""The wav and feature files of clips: where they lie, what is wrong with them, what is in them."""
+"""The wav and feature files of clips: where they are, what is wrong with them, what they hold."""
 
 import functools
 import io
@@ -6,15 +6,18 @@ from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
-import soundfile
 from tqdm.auto import tqdm
 
 from dusha_ser.archives.members import Member, Members
-from dusha_ser.audio.reading import SAMPLING_RATE, count_frames
+from dusha_ser.audio.reading import (
+    SAMPLING_RATE,
+    UnreadableAudioError,
+    count_frames,
+    read_audio,
+    read_info,
+)
 from dusha_ser.errors import WorkFailedError
 
-# Where a row's files lie: a file on disk, the first byte in it and the number of bytes.
-FILE_COLUMNS = ("file", "offset", "size")
 MISSING_COLUMNS = ("id", "split", "domain", "reason")
 # The published features: (1, bands, frames).
 MEL_BANDS = 64
@@ -25,7 +28,7 @@ PATIENCE = 2
 def locate_files(
     rows: pa.Table, split: str, members: Members, input_features: bool, quiet: bool = True
 ) -> tuple[pa.Table, list[dict]]:
-    """Find the wav and, if asked for, the features of each row, and leave out rows that lack them.
+    """Find the wav and, if asked for, the features of each row, and drop rows without them.
 
     A domain without a single wav is one without audio (Dusha's podcasts): its rows stay, with
     null audio. Podcast audio is what users collected themselves, so those rows stay as well.
@@ -38,7 +41,8 @@ def locate_files(
         quiet: no progress bar.
 
     Returns:
-        The rows that stay, with FILE_COLUMNS for wav and npy, and the rows that don't.
+        The rows that stay, with the columns wav_file (on disk, null if missing), wav_offset and
+        wav_size (bytes) and the same of npy; and the dropped rows as `missing_clip` gives them.
     """
     ids, domains = rows["id"].to_pylist(), rows["domain"].to_pylist()
     places = zip(ids, rows["part"].to_pylist(), rows["audio_path"].to_pylist(), strict=True)
@@ -58,12 +62,27 @@ def locate_files(
         reason = why_left_out(wav, npy, domain in with_audio, input_features)
         if reason:
             stays[index] = False
-            missing.append(dict(zip(MISSING_COLUMNS, (name, split, domain, reason), strict=True)))
+            missing.append(missing_clip(name, split, domain, reason))
     rows = rows.drop_columns(["part", "audio_path"])
     for prefix, files in {"wav": wavs, "npy": features}.items():
         for column, values in file_columns(files).items():
             rows = rows.append_column(f"{prefix}_{column}", values)
     return rows.filter(pa.array(stays)), missing
+
+
+def missing_clip(name: str, split: str, domain: str, reason: str) -> dict[str, str]:
+    """Return the entry of a clip in the list of missing audio.
+
+    Args:
+        name: id of the clip.
+        split: where it would have been.
+        domain: crowd or podcast.
+        reason: for people.
+
+    Returns:
+        The values by MISSING_COLUMNS.
+    """
+    return dict(zip(MISSING_COLUMNS, (name, split, domain, reason), strict=True))
 
 
 def find_wav(
@@ -74,8 +93,10 @@ def find_wav(
     return found or members.wav(name)
 
 
-def why_left_out(wav, npy, needs_wav: bool, needs_features: bool) -> str | None:
-    """Say why a row cannot stay, None if it can.
+def why_left_out(
+    wav: Member | None, npy: Member | None, needs_wav: bool, needs_features: bool
+) -> str | None:
+    """Return why a row cannot stay, None if it can.
 
     Args:
         wav: the member with its audio, or None.
@@ -84,19 +105,18 @@ def why_left_out(wav, npy, needs_wav: bool, needs_features: bool) -> str | None:
         needs_features: whether features were asked for.
 
     Returns:
-        The reason, for people.
+        The reason, or None.
     """
-    if needs_wav and wav is None:
-        return "no wav"
-    if needs_wav and not wav.size:
-        return "empty wav"
-    if needs_features and npy is None and (wav is None or not wav.size):
+    empty = wav is None or not wav.size
+    if needs_wav and empty:
+        return "no wav" if wav is None else "empty wav"
+    if needs_features and npy is None and empty:
         return "neither features nor wav"
     return None
 
 
-def file_columns(files: list) -> dict[str, pa.Array]:
-    """Return where members lie as columns, null for those that are None."""
+def file_columns(files: list[Member | None]) -> dict[str, pa.Array]:
+    """Return file, offset and size of members as columns, null for those that are None."""
     return {
         "file": pa.array([file and file.path for file in files], pa.string()),
         "offset": pa.array([file and file.offset for file in files], pa.int64()),
@@ -118,7 +138,7 @@ def row_member(row: dict, prefix: str) -> Member | None:
 
 
 def read_wav(member: Member) -> bytes:
-    """Read a recording as it lies and make sure that there is sound in it.
+    """Read a recording's bytes and make sure that it holds samples.
 
     Args:
         member: the recording.
@@ -127,16 +147,16 @@ def read_wav(member: Member) -> bytes:
         The bytes of the file.
 
     Raises:
-        ValueError: it is no sound file or holds no samples; the message is the reason.
+        ValueError: it is not an audio file or holds no samples; the message is the reason.
         WorkFailedError: the archive itself cannot be read.
     """
     content = member.read()
     frames = count_frames(content)
     if frames is None:
         try:
-            frames = soundfile.info(io.BytesIO(content)).frames
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"unreadable wav ({error.error_string})") from error
+            frames = read_info(content).frames
+        except UnreadableAudioError as error:
+            raise ValueError(f"unreadable wav ({error})") from error
     if not frames:
         raise ValueError("empty wav")
     return content
@@ -157,10 +177,10 @@ def load_features(member: Member) -> np.ndarray:
     """
     content = member.read()
     try:
-        # Pickles could run code of whoever made the archive.
+        # Pickles could run the code of whoever made the archive.
         values = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError, TokenError) as error:
-        # Memory for the shape that a damaged header states; words that are no header at all.
+        # MemoryError: the shape in a damaged header; TokenError: not a header at all.
         raise ValueError(f"unreadable features ({error})") from error
     if (
         not isinstance(values, np.ndarray)
@@ -177,22 +197,22 @@ def load_features(member: Member) -> np.ndarray:
 
 
 def compute_features(content: bytes) -> np.ndarray:
-    """Compute features from a recording; several channels are averaged, any rate is converted.
+    """Compute features from a recording of any number of channels and any rate.
 
     Args:
-        content: a sound file.
+        content: an audio file.
 
     Returns:
         float32 (frames, 64), dB.
 
     Raises:
-        ValueError: there is no sound in it that can be used; the message is the reason.
+        ValueError: it cannot be read; the message is the reason.
     """
     try:
-        samples, sampling_rate = soundfile.read(io.BytesIO(content), always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"unreadable wav ({error.error_string})") from error
-    features = feature_extractor()(samples.mean(axis=1), sampling_rate, resample=True)
+        samples = read_audio(content, SAMPLING_RATE).astype(np.float64)
+    except UnreadableAudioError as error:
+        raise ValueError(f"unreadable wav ({error})") from error
+    features = feature_extractor()(samples, SAMPLING_RATE)
     return np.asarray(features["input_features"][0])
 
 

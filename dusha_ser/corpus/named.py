@@ -1,4 +1,4 @@
-"""Data sets by a short name on the command line: prepared corpora, own tables, other corpora."""
+"""Data sets by a short name: prepared corpora, own tables, other corpora."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ import datasets
 from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.storage import digest
 
 SPELLINGS = (
-    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus), TABLE.csv or a folder with a "
-    f"folder a label (own recordings), or CORPUS=FOLDER (CORPUS is one of {', '.join(CORPORA)})"
+    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus), TABLE.csv or a folder "
+    "with one folder per label (own recordings), or CORPUS=FOLDER (CORPUS is one of "
+    f"{', '.join(CORPORA)})"
 )
 REQUIRED_COLUMNS = ("id", "label")
 
@@ -84,21 +86,21 @@ class NamedRows:
 def named_rows(
     spelling: str, split: str | None = None, allow_other_counts: bool = False
 ) -> NamedRows:
-    """Find the rows that a spelling on the command line means.
+    """Find the rows that a spelling means.
 
     Args:
-        spelling: FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]], TABLE.csv, a folder with a folder a
-            label, or CORPUS=FOLDER.
+        spelling: FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]], TABLE.csv, a folder with
+            one folder per label, or CORPUS=FOLDER.
         split: of a prepared corpus, where the spelling names none; None: all of its splits, and
             an error where it has more than one.
         allow_other_counts: whether another corpus may be incomplete.
 
     Returns:
-        the rows.
+        The rows.
 
     Raises:
-        MissingInputError: if there is no such thing.
-        WrongUseError: if it is not what it should be.
+        MissingInputError: if there is no such data set, table, folder or corpus.
+        WrongUseError: if it cannot be read, or a split must be named.
     """
     corpus, equals, folder = spelling.partition("=")
     if equals and corpus in CORPORA:
@@ -113,28 +115,15 @@ def named_rows(
 
 
 def corpus_rows(corpus: str, folder: str | Path, allow_other_counts: bool = False) -> NamedRows:
-    """Rows of another corpus; arguments and errors as of `other_corpora.read_corpus`."""
+    """Read another corpus; arguments and errors as of `other_corpora.read_corpus`."""
     recordings = read_corpus(corpus, folder, allow_other_counts)
-    rows = make_recordings(
-        [
-            {
-                "id": recording.id,
-                "path": recording.path,
-                "label": recording.label,
-                "speaker": recording.speaker,
-                "place": str(recording.path),
-            }
-            for recording in recordings
-        ],
-        list(CORPORA[corpus].counts),
-        domain=corpus,
-    )
-    folds = [recording.fold for recording in recordings]
-    return NamedRows(corpus, rows, None if None in folds else folds)
+    rows = make_recordings(recordings, list(CORPORA[corpus].counts), domain=corpus)
+    folds = [recording.fold for recording in recordings if recording.fold is not None]
+    return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None)
 
 
 def prepared_rows(spelling: str, split: str | None) -> NamedRows:
-    """Rows of a folder of Parquet files or of a data set on the Hub, as `datasets` reads them."""
+    """Read a split of a folder of Parquet files or of a data set on the Hub."""
     name, configuration, named_split = split_spelling(spelling)
     loaded = load_folder_or_hub(name, configuration)
     wanted = named_split or split
@@ -153,22 +142,25 @@ def prepared_rows(spelling: str, split: str | None) -> NamedRows:
             "(a ClassLabel), and audio or input_features"
         )
     parts = [Path(name).name, configuration, wanted]
-    return NamedRows(":".join(part for part in parts if part), without_decoding(rows))
+    return NamedRows(":".join(part for part in parts if part), rows)
 
 
-def load_folder_or_hub(name: str, configuration: str | None) -> datasets.DatasetDict:
+def load_folder_or_hub(
+    name: str, configuration: str | None = None, allowed: str = f"give {SPELLINGS}"
+) -> datasets.DatasetDict:
     """Read a folder of Parquet files with its card, or a data set on the Hub.
 
     The cache of `datasets` knows a local folder by its last name and its card alone, so a folder
-    that was prepared anew, or another one of the same name, may come out as the old one. A cache
+    that was prepared again, or another one of the same name, may come out as the old one. A cache
     of its own for each state of the files avoids that.
 
     Args:
         name: folder, or name on the Hub.
         configuration: of it; None: its default.
+        allowed: what to do if there is no such data set, for the message.
 
     Returns:
-        its splits.
+        Its splits, with audio as bytes and path: `datasets` would ask for torchcodec to decode it.
 
     Raises:
         MissingInputError: if there is no such data set.
@@ -176,24 +168,27 @@ def load_folder_or_hub(name: str, configuration: str | None) -> datasets.Dataset
     """
     cache_dir = None
     if Path(name).is_dir():
-        state = hashlib.sha256(str(Path(name).resolve()).encode())
-        for path in sorted(Path(name).glob("**/*.parquet")):
-            status = path.stat()
-            state.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        files = [(str(path), path.stat()) for path in sorted(Path(name).glob("**/*.parquet"))]
+        state = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
         cache_dir = str(
-            Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{state.hexdigest()[:16]}"
+            Path(datasets.config.HF_DATASETS_CACHE)
+            / f"folder-{digest(str(Path(name).resolve()), state)}"
         )
     try:
-        return datasets.load_dataset(name, configuration, cache_dir=cache_dir)
+        loaded = datasets.load_dataset(name, configuration, cache_dir=cache_dir)
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
-        raise MissingInputError(f"no data set {name!r}; allowed are {SPELLINGS}") from error
+        raise MissingInputError(f"no data set {name!r}; {allowed}") from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:
-        told = " ".join(str(error).split())
-        raise WrongUseError(f"{name} cannot be read as a data set: {told}") from error
+        reason = " ".join(str(error).split())
+        raise WrongUseError(f"{name} cannot be read as a data set: {reason}") from error
+    for split, rows in loaded.items():
+        if isinstance(rows.features.get("audio"), datasets.Audio):
+            loaded[split] = rows.cast_column("audio", datasets.Audio(decode=False))
+    return loaded
 
 
 def split_spelling(spelling: str) -> tuple[str, str | None, str | None]:
-    """Name, configuration and split of "NAME[:CONFIGURATION[:SPLIT]]".
+    """Return name, configuration and split of "NAME[:CONFIGURATION[:SPLIT]]".
 
     Example:
         >>> split_spelling("data/dusha:crowd:test"), split_spelling("user/dusha")
@@ -204,16 +199,9 @@ def split_spelling(spelling: str) -> tuple[str, str | None, str | None]:
         return spelling, None, None
     name, *rest = spelling.split(":")
     if len(rest) > 2:
-        raise WrongUseError(f"{spelling!r} has {len(rest)} colons; allowed are {SPELLINGS}")
+        raise WrongUseError(f"{spelling!r} has {len(rest)} colons; give {SPELLINGS}")
     configuration, split = [*rest, None, None][:2]
     return name, configuration or None, split or None
-
-
-def without_decoding(rows: datasets.Dataset) -> datasets.Dataset:
-    """The rows with audio as bytes and path: `datasets` would ask for torchcodec to decode it."""
-    if isinstance(rows.features.get("audio"), datasets.Audio):
-        return rows.cast_column("audio", datasets.Audio(decode=False))
-    return rows
 
 
 def refuse_other_labels(parts: Sequence[NamedRows]) -> None:

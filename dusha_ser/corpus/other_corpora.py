@@ -8,33 +8,15 @@ one lost line in a reader has halved a corpus before, and the published results 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dusha_ser.audio.finding import files_below
+from dusha_ser.corpus.own_recordings import Recording
 from dusha_ser.errors import MissingInputError, WrongUseError
 
 AUDIO_SUFFIXES = (".wav", ".flac")
-
-
-@dataclass(frozen=True)
-class OtherRecording:
-    """One recording of another corpus.
-
-    Attributes:
-        id: unique in the corpus.
-        path: of the audio file.
-        label: one of Dusha's four emotions.
-        speaker: unique in the corpus.
-        fold: the part of the usual cross-validation that it belongs to; None where each study
-            makes its own.
-    """
-
-    id: str
-    path: Path
-    label: str
-    speaker: str
-    fold: str | None
 
 
 @dataclass(frozen=True)
@@ -52,22 +34,22 @@ class OtherCorpus:
     title: str
     layout: str
     counts: dict[str, int]
-    list_recordings: Callable[[Path], Iterator[OtherRecording]]
+    list_recordings: Callable[[Path], Iterator[Recording]]
     source: str
 
 
 def read_corpus(
     name: str, data_dir: str | Path, allow_other_counts: bool = False
-) -> list[OtherRecording]:
+) -> list[Recording]:
     """List the recordings of a corpus that carry one of the four emotions.
 
     Args:
         name: one of `CORPORA`.
         data_dir: the folder that the corpus was unpacked to.
-        allow_other_counts: go on where the numbers of recordings are not those of the corpus.
+        allow_other_counts: whether the numbers of recordings may differ from those of the corpus.
 
     Returns:
-        the recordings in the order of their ids.
+        The recordings, with one of the four emotions, speaker and fold, in the order of their ids.
 
     Raises:
         WrongUseError: if there is no such corpus, or it is not complete.
@@ -80,7 +62,7 @@ def read_corpus(
         raise MissingInputError(
             f"no folder {data_dir}; give the one that {corpus.title} was unpacked to"
         )
-    recordings: dict[str, OtherRecording] = {}
+    recordings: dict[str, Recording] = {}
     for recording in corpus.list_recordings(data_dir):
         first = recordings.setdefault(recording.id, recording)
         # Some copies of TESS and RAVDESS hold the whole corpus twice, one inside the other.
@@ -97,52 +79,47 @@ def read_corpus(
     return sorted(recordings.values(), key=lambda recording: recording.id)
 
 
-def check_counts(corpus: OtherCorpus, data_dir: Path, recordings, allow_other_counts: bool) -> None:
-    """Raise WrongUseError where a corpus is not complete and nobody said that it may be so."""
+def check_counts(
+    corpus: OtherCorpus, data_dir: Path, recordings: Iterable[Recording], allow_other_counts: bool
+) -> None:
+    """Raise a WrongUseError if a corpus is incomplete and may not be."""
     found = Counter(recording.label for recording in recordings)
     if found == corpus.counts or allow_other_counts:
         return
-    told = ", ".join(f"{label} {found[label]} (of {n})" for label, n in corpus.counts.items())
+    counts = ", ".join(f"{label} {found[label]} (of {n})" for label, n in corpus.counts.items())
     raise WrongUseError(
         f"{corpus.title} has {sum(corpus.counts.values()):,} recordings with the four emotions; "
-        f"{data_dir} has {found.total():,}: {told}. Unpack the corpus anew, or go on with what "
-        "is there by --allow_other_counts"
+        f"{data_dir} has {found.total():,}: {counts}. Unpack the corpus again; "
+        "`allow_other_counts=True` takes what is there"
     )
-
-
-def audio_files(data_dir: Path) -> Iterator[Path]:
-    """Audio files below a folder, without the "._NAME" companions that macOS leaves."""
-    for path in sorted(data_dir.rglob("*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._"):
-            yield path
 
 
 def from_names(
     pattern: str,
     emotions: dict[str, str],
     fold: Callable[[str], str | None] = lambda speaker: speaker,
-) -> Callable[[Path], Iterator[OtherRecording]]:
-    """A reader for a corpus whose file names carry emotion and speaker.
+) -> Callable[[Path], Iterator[Recording]]:
+    """Make a reader for a corpus whose file names carry emotion and speaker.
 
     Args:
         pattern: of "FOLDER/NAME" without its suffix, with the groups speaker and emotion; the
             group id, where there is one, is the part that is unique within the speaker.
         emotions: from the corpus' code of an emotion to one of the four.
-        fold: from speaker to fold; each speaker is one unless told otherwise.
+        fold: from speaker to fold; by default each speaker is one.
 
     Returns:
-        a function from folder to recordings.
+        A function from folder to recordings.
     """
     compiled = re.compile(pattern)
 
-    def list_recordings(data_dir: Path) -> Iterator[OtherRecording]:
-        for path in audio_files(data_dir):
+    def list_recordings(data_dir: Path) -> Iterator[Recording]:
+        for path in files_below(data_dir, AUDIO_SUFFIXES):
             match = compiled.search(f"{path.parent.name}/{path.stem}")
             if match is None or match["emotion"] not in emotions:
                 continue
             speaker = match["speaker"]
             name = f"{speaker}_{match['id']}" if "id" in compiled.groupindex else path.stem
-            yield OtherRecording(name, path, emotions[match["emotion"]], speaker, fold(speaker))
+            yield Recording(name, path, emotions[match["emotion"]], speaker, fold(speaker))
 
     return list_recordings
 
@@ -164,12 +141,21 @@ IEMOCAP_EMOTIONS = {
 }
 
 
-def list_iemocap(data_dir: Path) -> Iterator[OtherRecording]:
-    """Turns of Session1..5/dialog/EmoEvaluation/*.txt with one of the four emotions.
+def list_iemocap(data_dir: Path) -> Iterator[Recording]:
+    """List the turns of Session1..5/dialog/EmoEvaluation/*.txt with one of the four emotions.
 
-    Only the files of the folder itself count: those of its subfolders hold what single annotators
-    said. The letter after the dialog's name is the speaker; the one before it says who wore the
+    Only the files of the folder itself count: those of its subfolders hold the answers of single
+    annotators. The letter after the dialog's name is the speaker; the one before it is who wore the
     motion capture markers.
+
+    Args:
+        data_dir: of the release.
+
+    Yields:
+        The recordings, in the order of the files.
+
+    Raises:
+        MissingInputError: if a turn's wav is not there.
     """
     for evaluation in sorted(data_dir.glob("Session[1-5]/dialog/EmoEvaluation/Ses*.txt")):
         session_dir = evaluation.parents[2]
@@ -181,9 +167,9 @@ def list_iemocap(data_dir: Path) -> Iterator[OtherRecording]:
             path = session_dir / "sentences" / "wav" / evaluation.stem / f"{match['id']}.wav"
             if not path.is_file():
                 raise MissingInputError(
-                    f"no file {path}, which {evaluation} names; unpack IEMOCAP_full_release anew"
+                    f"no file {path}, which {evaluation} names; unpack IEMOCAP_full_release again"
                 )
-            yield OtherRecording(
+            yield Recording(
                 id=match["id"],
                 path=path,
                 label=IEMOCAP_EMOTIONS[match["emotion"]],
@@ -207,7 +193,7 @@ CORPORA = {
         layout="Actor_01/03-01-05-01-01-01-01.wav",
         # Neutral (96) and calm (192) are one: calm is what Dusha's annotators would call neutral.
         counts={"angry": 192, "sad": 192, "neutral": 288, "positive": 192},
-        # Sound only (03) and speech (01): the corpus also has films and songs.
+        # Audio only (03) and speech (01): the corpus also has films and songs.
         list_recordings=from_names(
             r"/03-01-(?P<emotion>\d\d)-\d\d-\d\d-\d\d-(?P<speaker>\d\d)$",
             {"01": "neutral", "02": "neutral", "03": "positive", "04": "sad", "05": "angry"},

@@ -11,10 +11,10 @@ from huggingface_hub.constants import HF_HOME
 import dusha
 from dusha_ser.corpus import sample, sample_voice
 from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
-from dusha_ser.corpus.named import without_decoding
+from dusha_ser.corpus.named import load_folder_or_hub
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.corpus.validation import carve_validation
-from dusha_ser.errors import MissingInputError, WrongUseError, first_line
+from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
 from dusha_ser.training.options import SAMPLE, DataOptions
 
@@ -142,22 +142,19 @@ def load_prepared(name: str, configuration: str | None) -> dict[str, datasets.Da
         MissingInputError: if there is no such data set.
         WrongUseError: if it lacks a column or a train split.
     """
-    try:
-        loaded = datasets.load_dataset(name, configuration)
-    except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
-        raise MissingInputError(
-            f"no data set {name!r}; give {SAMPLE}, a configuration of the corpus "
-            f"({', '.join(CONFIGURATIONS)}), a dataset folder or a name on the Hub"
-        ) from error
-    except (ValueError, datasets.exceptions.DatasetsError) as error:
-        raise WrongUseError(f"{name} cannot be read: {first_line(error)}") from error
+    loaded = load_folder_or_hub(
+        name,
+        configuration,
+        f"give {SAMPLE}, a configuration of the corpus ({', '.join(CONFIGURATIONS)}), a dataset "
+        "folder or a name on the Hub",
+    )
     if "train" not in loaded:
         raise WrongUseError(f"{name} has the splits {', '.join(loaded)}; training needs train")
     for split, rows in loaded.items():
         if not isinstance(rows.features.get("label"), datasets.ClassLabel):
             raise WrongUseError(f"split {split} of {name} has no column label of class labels")
     wanted = ("train", "validation", "test")
-    return {split: without_decoding(loaded[split]) for split in wanted if split in loaded}
+    return {split: loaded[split] for split in wanted if split in loaded}
 
 
 # What a permutation of the labels moves from clip to clip.

@@ -5,8 +5,15 @@ import io
 import numpy as np
 import pytest
 import soundfile
+from small_corpus import wav_bytes
 
-from dusha_ser.audio.reading import UnreadableAudioError, read_audio, read_blocks, read_info
+from dusha_ser.audio.reading import (
+    UnreadableAudioError,
+    count_frames,
+    read_audio,
+    read_blocks,
+    read_info,
+)
 
 
 @pytest.fixture
@@ -78,3 +85,25 @@ def test_read_info_when_the_header_is_read(stereo, tmp_path):
         read_info(b"no audio at all")
     with pytest.raises(UnreadableAudioError, match="not a file"):
         read_info((stereo, 44100))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_count_frames_when_plain(subtype, channels):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((7, channels)), 16000, format="WAV", subtype=subtype)
+    content = file.getvalue()
+    assert count_frames(content) == 7
+    assert count_frames(content + b"LIST") == 7
+    cut = content[: len(content) - 3 * channels]
+    assert count_frames(cut) == soundfile.info(io.BytesIO(cut)).frames < 7
+    odd = content[:12] + b"note" + (3).to_bytes(4, "little") + b"abc\0" + content[12:]
+    assert count_frames(odd) == 7
+
+
+def test_count_frames_when_something_else():
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(7), 16000, format="WAV", subtype="FLOAT")
+    content = wav_bytes(np.zeros(7))
+    for other in (file.getvalue(), content[:40], content[:20], b"", b"RIFX" + content[4:]):
+        assert count_frames(other) is None

@@ -56,7 +56,7 @@ def test_read_corpus_when_iemocap_is_not_complete_tells_the_counts(tmp_path):
         read_corpus("iemocap", tmp_path)
     assert "5,531" in str(error.value)
     assert "positive 10 (of 1636)" in str(error.value)
-    assert "--allow_other_counts" in str(error.value)
+    assert "`allow_other_counts=True`" in str(error.value)
     assert len(read_corpus("iemocap", tmp_path, allow_other_counts=True)) == 30
 
 

@@ -66,14 +66,14 @@ def test_read_recordings_when_columns_have_other_names(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([["file", "label"], ["a.wav", "sad"]], ["file, label", "--path_column"]),
+        ([["file", "label"], ["a.wav", "sad"]], ["file, label", "`path_column`"]),
         ([["path", "label"]], ["no rows"]),
-        ([["path", "label"], ["a.wav", ""]], ["line 2", "lacks"]),
+        ([["path", "label"], ["a.wav", ""]], ["line 2", "has no label"]),
         ([["path", "label"], ["b.wav", "sad"]], ["line 2", "b.wav", "no file"]),
         ([["path", "label"], ["a.wav", "sad"], ["a.wav", "angry"]], ["line 3", "line 2"]),
         ([["path", "label"], ["t.csv", "sad"]], ["cannot be read"]),
         ([["path", "label"], ["a.raw", "sad"]], ["cannot be read"]),
-        ([["path", "label"], ["empty.wav", "sad"]], ["holds no sound"]),
+        ([["path", "label"], ["empty.wav", "sad"]], ["holds no samples"]),
         ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad"]),
     ],
 )
@@ -106,7 +106,7 @@ def test_read_audio_when_it_is_not_audio_refuses(samples, rate, words, tmp_path)
 def test_read_recordings_when_nothing_is_there(tmp_path):
     with pytest.raises(MissingInputError, match=r"no file or folder .*nowhere"):
         read_recordings(tmp_path / "nowhere")
-    with pytest.raises(WrongUseError, match="holds no sound files"):
+    with pytest.raises(WrongUseError, match="holds no audio files"):
         read_recordings(tmp_path)
 
 

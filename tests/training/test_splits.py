@@ -3,6 +3,7 @@
 import datasets
 import pytest
 from own_recordings import write_recordings
+from small_models import write_corpus
 
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.training.options import DataOptions
@@ -104,3 +105,12 @@ def test_own_recordings_when_read_keep_the_class_numbers_of_train(tmp_path):
 def test_load_splits_when_options_do_not_fit_says_which(options, kind, words):
     with pytest.raises(kind, match=words):
         load_splits(DataOptions(**options), features_only=True)
+
+
+def test_load_splits_of_a_folder_that_was_prepared_again_reads_the_new_files(tmp_path):
+    folder = tmp_path / "dusha"
+    options = DataOptions(dataset=str(folder), configuration="podcast")
+    write_corpus(folder, "podcast", audio=False)
+    assert load_splits(options, features_only=True)["train"][0]["audio"] is None
+    write_corpus(folder, "podcast", audio=True)
+    assert load_splits(options, features_only=True)["train"][0]["audio"] is not None
