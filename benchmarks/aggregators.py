@@ -1,14 +1,14 @@
 """How right and how well calibrated each aggregator is, on crowds whose truth is known.
 
-    python -m benchmarks.aggregators [--answers_dir FOLDER] [--archives_dir FOLDER] [--page PAGE]
+    python -m benchmarks.aggregators [--answers_dir FOLDER] [--archives_dir FOLDER]
 
 Real crowds are read from folders, since their data is not ours to ship; simulated ones are always
-measured. Nothing in the aggregators was fitted to the truth of any of these crowds. The page's
-tables, between the marks `<!-- aggregators: NAME -->` and `<!-- end -->`, are replaced.
+measured. Nothing in the aggregators was fitted to the truth of any of these crowds. pages
+take the tables by `python -m benchmarks.page_numbers`.
 """
 
 import argparse
-import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,8 @@ from tqdm import tqdm
 from benchmarks.crowds import KINDS, SHARES, Crowd, read_archives, read_crowd, simulate_crowd
 from benchmarks.measuring import write_results
 from dusha_ser.cli.program import run_program
-from dusha_ser.errors import MissingInputError
 from dusha_ser.labels.aggregation import METHODS, THRESHOLD, aggregate, single_labels
+from dusha_ser.tables import screen_table
 from dusha_ser.vocabulary import ANSWERS
 
 COMPARED = ("majority_vote", "dawid_skene", "regularised_dawid_skene")
@@ -107,33 +107,28 @@ def measure_simulated(seeds: int, tasks: int, quiet: bool) -> list[dict]:
     return rows
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def real_table(methods: dict[str, dict]) -> dict:
+    """Return the columns and rows of one real crowd."""
+    return {
+        "columns": ["method", "right", "log loss of the truth", "kept at 0.9", "right of the kept"],
+        "rows": [
+            [
+                f"`{method}`",
+                f"{found['accuracy']:.4f}",
+                f"{found['log_loss']:.3f}",
+                f"{found['kept']:.3f}",
+                "" if found["accuracy_of_kept"] is None else f"{found['accuracy_of_kept']:.4f}",
+            ]
+            for method, found in methods.items()
+        ],
+    }
 
 
-def real_table(methods: dict[str, dict]) -> str:
-    """Return the table of one real crowd as Markdown."""
-    head = ["method", "right", "log loss of the truth", "kept at 0.9", "right of the kept"]
-    rows = [
-        [
-            f"`{method}`",
-            f"{found['accuracy']:.4f}",
-            f"{found['log_loss']:.3f}",
-            f"{found['kept']:.3f}",
-            "" if found["accuracy_of_kept"] is None else f"{found['accuracy_of_kept']:.4f}",
-        ]
-        for method, found in methods.items()
-    ]
-    return table(head, rows)
-
-
-def simulated_table(rows: list[dict]) -> str:
-    """Return the table of simulated crowds as Markdown."""
+def simulated_table(rows: list[dict]) -> dict:
+    """Return the columns and rows of simulated crowds."""
     names = ("votes", "Dawid-Skene", "regularised")
-    head = ["annotators, labels", "answers each", *(f"{name}: right" for name in names)]
-    head += ["gain", *(f"{name}: log loss" for name in names)]
+    columns = ["annotators, labels", "answers each", *(f"{name}: right" for name in names)]
+    columns += ["gain", *(f"{name}: log loss" for name in names)]
     lines = []
     for row in rows:
         found = [row["methods"][method] for method in COMPARED]
@@ -146,43 +141,20 @@ def simulated_table(rows: list[dict]) -> str:
                 *(f"{own['log_loss']:.3f}" for own in found),
             ]
         )
-    return table(head, lines)
+    return {"columns": columns, "rows": lines}
 
 
-def make_tables(results: dict) -> dict[str, str]:
-    """Return the Markdown tables of results by name."""
+def make_tables(results: dict) -> dict[str, dict]:
+    """Return the tables of results by name, as benchmarks.page_numbers takes them into a page."""
     tables = {name: real_table(methods) for name, methods in results["real"].items()}
     return {**tables, "simulated": simulated_table(results["simulated"])}
-
-
-def replace_tables(page: str, tables: dict[str, str]) -> str:
-    """Put tables between their marks in a page.
-
-    Args:
-        page: Markdown.
-        tables: by the name in their mark; those without a mark are left out.
-
-    Returns:
-        The page.
-
-    Example:
-        >>> replace_tables("a <!-- aggregators: x -->old<!-- end --> b", {"x": "new"})
-        'a <!-- aggregators: x -->\\n\\nnew\\n\\n<!-- end --> b'
-    """
-    for name, text in tables.items():
-        marked = re.compile(
-            rf"(<!-- aggregators: {re.escape(name)} -->).*?(<!-- end -->)", re.DOTALL
-        )
-        page = marked.sub(lambda found, text=text: f"{found[1]}\n\n{text}\n\n{found[2]}", page)
-    return page
 
 
 def options() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.aggregators --answers_dir crowd_faces "
-        "--page docs/maintainers/aggregators.md",
+        epilog="example: python -m benchmarks.aggregators --answers_dir crowd_faces",
     )
     parser.add_argument(
         "--answers_dir",
@@ -198,16 +170,13 @@ def options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=10, help="simulated crowds of each kind")
     parser.add_argument("--tasks", type=int, default=600, help="tasks of a simulated crowd")
-    parser.add_argument("--page", type=Path, help="Markdown page whose tables are replaced")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
 
 def main() -> None:
-    """Measure, print the tables, write the results and the page."""
+    """Measure, print the tables and write the results."""
     chosen = options().parse_args()
-    if chosen.page and not chosen.page.is_file():
-        raise MissingInputError(f"there is no page {chosen.page}: write it, with marks for tables")
     real = {}
     if chosen.answers_dir:
         real["answers"] = measure_crowd(read_crowd(chosen.answers_dir), METHODS)
@@ -219,12 +188,11 @@ def main() -> None:
         "real": real,
         "simulated": measure_simulated(chosen.seeds, chosen.tasks, chosen.quiet),
     }
-    tables = make_tables(results)
-    for name, text in tables.items():
-        print(f"{name}\n{text}\n")
-    print(f"written to {write_results('aggregators', results)}")
-    if chosen.page:
-        chosen.page.write_text(replace_tables(chosen.page.read_text(), tables))
+    results["tables"] = make_tables(results)
+    for name, table in results["tables"].items():
+        print(f"{name}\n{screen_table([table['columns'], *table['rows']])}")
+    path = write_results("aggregators", results, sys.argv[1:])
+    print(f"written to {path}; pages take it by python -m benchmarks.page_numbers")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -128,12 +129,13 @@ def wide_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     return [name for name in WIDE_INSTRUCTIONS if name in words]
 
 
-def write_results(name: str, results: dict) -> Path:
+def write_results(name: str, results: dict, arguments: Sequence[str] = ()) -> Path:
     """Write a benchmark's results and what it ran on.
 
     Args:
         name: of the benchmark; the file is benchmarks/results/NAME.json.
         results: what was measured; must be JSON.
+        arguments: of the command line, if it had any.
 
     Returns:
         The file.
@@ -147,6 +149,8 @@ def write_results(name: str, results: dict) -> Path:
         # Programs that wanted a processor in the last minute; ours alone count as one to two.
         "load": os.getloadavg()[0],
     }
-    content = {"command": f"python -m benchmarks {name}", "machine": machine, **results}
+    command = f"python -m benchmarks.{name}" if arguments else f"python -m benchmarks {name}"
+    command = shlex.join([*command.split(), *arguments])
+    content = {"command": command, "machine": machine, **results}
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path

@@ -1,4 +1,4 @@
-"""Write the numbers of README.md and docs/ anew from the files that programs wrote.
+"""Write the numbers of README.md, docs/ and benchmarks/ again from the files that programs wrote.
 
 A page marks what is taken from where:
 
@@ -8,15 +8,17 @@ A page marks what is taken from where:
 
     <!-- number: benchmarks/results/speed.json#clips/ours ,.0f -->1,234<!-- end --> clips a second
 
-The file of a table holds `columns` (names) and `rows`, and several files make one table; a number's
-place in its file is given by the keys that lead to it. Paths begin at the repository.
+A table has `columns` (names) and `rows`, and several make one. Where a table or a number is inside
+of its file, the keys that lead to it follow a #. Paths begin at the repository.
 """
 
 import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.published import PUBLISHED
 from dusha_ser.evaluation.results import write_table
@@ -45,7 +47,7 @@ def rewrite(text: str, folder: Path | None = None) -> str:
         folder: where the files' paths begin; None: the repository.
 
     Returns:
-        the page with what stands between its marks written anew.
+        the page with what stands between its marks written again.
 
     Raises:
         MissingInputError: if a file is not there.
@@ -62,9 +64,10 @@ def table_text(names: Sequence[str], folder: Path) -> str:
     """The table of one file or of several with the same columns."""
     table: list[list[str]] = []
     for name in names:
-        content = read_json(folder / name)
+        file, _, keys = name.partition("#")
+        content = find_value(file, keys, folder)
         if not isinstance(content, dict) or not {"columns", "rows"} <= set(content):
-            raise WrongUseError(f"{name} holds no table; it needs columns and rows")
+            raise WrongUseError(f"{name} is not a table; it needs columns and rows")
         columns = [str(column) for column in content["columns"]]
         if table and table[0] != columns:
             raise WrongUseError(
@@ -90,20 +93,24 @@ def cell_text(cell: object) -> str:
 
 def number_text(name: str, keys: str, form: str, folder: Path) -> str:
     """A number of a file in a form such as .3f."""
-    value = read_json(folder / name)
-    for key in keys.split("/"):
-        try:
-            value = value[int(key)] if isinstance(value, list) else value[key]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise WrongUseError(
-                f"{name} has no {keys!r}: there is no {key!r} on the way"
-            ) from error
+    value = find_value(name, keys, folder)
     try:
         return format(value, form)
     except (ValueError, TypeError) as error:
         raise WrongUseError(
             f"{name}#{keys} is {value!r}, not a number of the form {form}"
         ) from error
+
+
+def find_value(name: str, keys: str, folder: Path) -> Any:
+    """What a file holds at some keys, such as clips/ours; all of it without keys."""
+    value: Any = read_json(folder / name)
+    for key in keys.split("/") if keys else ():
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise WrongUseError(f"{name} has no {keys!r}: there is no {key!r} in it") from error
+    return value
 
 
 def write_published() -> None:
@@ -116,7 +123,7 @@ def write_published() -> None:
 
 def sources(text: str) -> list[str]:
     """Files that a page takes its numbers from, each once."""
-    names = [name for mark in TABLE.finditer(text) for name in mark[2].split()]
+    names = [name.partition("#")[0] for mark in TABLE.finditer(text) for name in mark[2].split()]
     return list(dict.fromkeys([*names, *(mark[2] for mark in NUMBER.finditer(text))]))
 
 
@@ -134,12 +141,12 @@ def unmarked_numbers(text: str) -> list[str]:
 
 def pages() -> list[Path]:
     """README.md, the pages of docs/ and of benchmarks/."""
-    found = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    found = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
     return [path for path in [*found, REPOSITORY / "benchmarks" / "README.md"] if path.is_file()]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the pages anew, or only look whether they are up to date."""
+    """Write the pages again, or only check that they are up to date."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="example: python -m benchmarks.page_numbers",
@@ -165,3 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "run python -m benchmarks.page_numbers"
         )
     print(f"{'rewritten' if old else 'up to date'}: {', '.join(old) or 'all pages'}")
+
+
+if __name__ == "__main__":
+    run_program(main)

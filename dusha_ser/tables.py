@@ -4,6 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from dusha_ser.errors import MissingInputError, WrongUseError
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -14,35 +16,58 @@ def number_cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def markdown_table(table: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown.
+def is_count(cell: str) -> bool:
+    """Whether a cell is an integer, or empty."""
+    return not cell.strip("0123456789,")
+
+
+def count_columns(table: Sequence[Sequence[str]]) -> list[bool]:
+    """Say of each column whether it holds counts only, which are aligned to the right.
 
     Args:
         table: rows of cells, the head first.
 
     Returns:
-        lines that end with a line end.
+        One entry per column.
+    """
+    return [all(map(is_count, column[1:])) for column in zip(*table, strict=True)]
+
+
+def markdown_table(table: Sequence[Sequence[str]]) -> str:
+    """Format a table as Markdown.
+
+    Args:
+        table: rows of cells, the head first.
+
+    Returns:
+        Lines, each with a line end.
 
     Example:
-        >>> print(markdown_table([["a", "b"], ["1", "x|y"]]), end="")
-        | a | b |
-        | --- | --- |
-        | 1 | x\\|y |
+        >>> print(markdown_table([["a", "clips"], ["x|y", "1,200"]]), end="")
+        | a    |   clips |
+        |:-----|--------:|
+        | x\\|y |   1,200 |
     """
-    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in table]
-    rows.insert(1, ["---"] * len(rows[0]))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return aligned_table([[cell.replace("|", "\\|") for cell in row] for row in table], "pipe")
 
 
 def screen_table(table: Sequence[Sequence[str]]) -> str:
-    """A table with aligned columns for a terminal; lines end with a line end."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip() + "\n")
-    lines.insert(1, "  ".join("-" * width for width in widths) + "\n")
-    return "".join(lines)
+    """Format a table for a terminal.
+
+    Args:
+        table: rows of cells, the head first.
+
+    Returns:
+        Lines, each with a line end.
+    """
+    return aligned_table(table, "simple")
+
+
+def aligned_table(table: Sequence[Sequence[str]], form: str) -> str:
+    """Format a table in one of tabulate's formats, one line per row."""
+    head, *rows = [[cell.replace("\n", " ") for cell in row] for row in table]
+    sides = ["right" if counts else "left" for counts in count_columns(table)]
+    return tabulate(rows, head, form, colalign=sides, disable_numparse=True) + "\n"
 
 
 CLIPS_FILE = "clips.csv"

@@ -1,5 +1,6 @@
-"""What tests of pages share: a history of training, and a reader of HTML."""
+"""What tests of pages share: a history of training, readers of HTML and of Markdown's tables."""
 
+import re
 from html.parser import HTMLParser
 
 HISTORY = [
@@ -7,6 +8,12 @@ HISTORY = [
     {"epoch": 1.0, "eval_loss": 1.1, "eval_f1_macro": 0.4},
     {"epoch": 2.0, "loss": 0.9},
 ]
+
+
+def table_rows(markdown):
+    """All rows of the tables of a page in Markdown, as lists of cells."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 class Page(HTMLParser):

@@ -22,7 +22,7 @@ import pytest
 from documentation import PAGES, SHOWN, blocks, commands
 
 from dusha_ser.cli.main import COMMANDS as COMMANDS_OF_DUSHA
-from dusha_ser.cli.main import main
+from dusha_ser.cli.main import GROUPS, main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODULES = sorted(
@@ -92,9 +92,16 @@ def help_text(*command: str) -> str:
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS_OF_DUSHA if name != "report"])
+ALL_COMMANDS = [
+    *((name,) for name in COMMANDS_OF_DUSHA if name not in GROUPS),
+    *((name, second) for name, group in GROUPS.items() for second in group),
+]
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS, ids=" ".join)
 def test_help_of_each_command_has_an_example(command):
-    assert re.search(rf"dusha\s+{command}", help_text(command).split("options:")[-1])
+    words = r"\s+".join(("dusha", *command))
+    assert re.search(words, help_text(*command).split("options:")[-1])
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -107,8 +114,13 @@ def test_command_when_a_page_shows_it(words):
     else:
         place = words.index("dusha") + 1
         command = words[place]
+    if command in GROUPS:
+        place += 1
+        assert words[place] in GROUPS[command]
+        described = help_text(command, words[place])
+    else:
+        described = help_text(command)
     options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
-    described = help_text(command)
     choices = re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE)
     if choices and words[place + 1 :]:
         assert words[place + 1] in choices[1].split(",")

@@ -34,7 +34,7 @@ from dusha_ser.experiments.folds import (
     shared_speakers,
 )
 from dusha_ser.experiments.runs import Run, split_options, with_inputs
-from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_picture
+from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
 from dusha_ser.storage import safe_name, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
 
@@ -151,9 +151,9 @@ def write_result(
         f"intervals are over {'folds' if predictions.speakers is None else 'speakers'}.\n\n{page}",
     )
     confusion = draw_confusion({test_set: result["metrics"]}, name)
-    save_picture(confusion, options.output_dir / f"confusion_{safe_name(name)}.png")
+    save_figure(confusion, options.output_dir / f"confusion_{safe_name(name)}.png")
     calibration = draw_calibration({name: result["reliability"]}, test_set)
-    save_picture(calibration, options.output_dir / f"calibration_{safe_name(test_set)}.png")
+    save_figure(calibration, options.output_dir / f"calibration_{safe_name(test_set)}.png")
     return "\n".join(screen_table(table) for table in tables)
 
 

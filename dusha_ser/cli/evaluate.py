@@ -31,7 +31,7 @@ from dusha_ser.evaluation.results import (
 )
 from dusha_ser.evaluation.ser.ser import compare_models
 from dusha_ser.inference.loading import load_model, model_fingerprint
-from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_picture
+from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
 from dusha_ser.storage import read_json, safe_name, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
 
@@ -115,10 +115,10 @@ def write_pages(output_dir: Path) -> list[list[str]]:
         by_test_set.setdefault(result["test_set"], {})[result["model"]] = result["reliability"]
     for model, matrices in by_model.items():
         path = output_dir / f"confusion_{safe_name(model)}.png"
-        save_picture(draw_confusion(matrices, model), path)
+        save_figure(draw_confusion(matrices, model), path)
     for test_set, bins in by_test_set.items():
         path = output_dir / f"calibration_{safe_name(test_set)}.png"
-        save_picture(draw_calibration(bins, test_set), path)
+        save_figure(draw_calibration(bins, test_set), path)
     return table
 
 

@@ -19,7 +19,7 @@ from dusha_ser.labels.crowd_answers import count_votes
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.reports.figures import draw_annotators
-from dusha_ser.reports.page import Block, Heading, Picture, Table, Text, write_page
+from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import replacing
 
 # What is worked out from; features and manifests aren't needed.
@@ -213,7 +213,7 @@ def make_blocks(rated: Rated) -> list[Block]:
     blocks: list[Block] = [
         Table("The crowd", crowd_table(rated)),
         Text(EXPLANATION.format(method=rated.method.replace("_", " "))),
-        Picture(
+        Plot(
             caption="Each annotator is a dot",
             description="information and control accuracy of annotators",
             figure=draw_annotators(rated.quality),

@@ -1,7 +1,8 @@
 """What the paper shows of the corpus, from any prepared one: Tables 1 and 2, Figures 1 and 2."""
 
 import csv
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from matplotlib.figure import Figure
 from dusha_ser.corpus.configurations import RAW
 from dusha_ser.corpus.dataset_card import Prepared, find_prepared, format_length
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.reports.figures import save_picture, tidy
+from dusha_ser.reports.figures import tidy
+from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import replacing
-from dusha_ser.tables import markdown_table
 
 PAPER = "Kondratenko et al., Hybrid Dataset for Speech Emotion Recognition in Russian Language"
 # Its Table 1: clips of each emotion, control tasks and `other` included.
@@ -143,62 +144,63 @@ def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Pre
 
 
 def write_report(clips: Clips, folder: Path) -> None:
-    """Write corpus.md, table_1.csv, table_2.csv, figure_1.png and figure_2.png.
+    """Write corpus.html and corpus.md, the tables as CSV and the figures as PNG.
 
     Args:
         clips: of the corpus.
-        folder: where to; made where it is not there.
+        folder: for the files; made where it is not there.
     """
-    tables = {"table_1": class_table(clips), "table_2": part_table(clips, round)}
-    for name, table in tables.items():
+    for number, table in enumerate((class_table(clips), part_table(clips, round)), start=1):
         with (
-            replacing(folder / f"{name}.csv") as path,
+            replacing(folder / f"table_{number}.csv") as path,
             path.open("w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file, lineterminator="\n").writerows(table)
-    save_picture(draw_lengths(clips), folder / "figure_1.png")
-    save_picture(draw_classes(clips), folder / "figure_2.png")
-    with replacing(folder / "corpus.md") as path:
-        path.write_text(page(clips), encoding="utf-8")
+    write_page("The corpus", make_blocks(clips), folder, "corpus")
 
 
-def page(clips: Clips) -> str:
-    """Write the page that holds tables and figures.
-
-    Args:
-        clips: of the corpus.
-
-    Returns:
-        Markdown.
-    """
+def make_blocks(clips: Clips) -> list[Block]:
+    """Return what the page shows, from top to bottom."""
     options = clips.options
     kept = [
         f"{'with' if options[option] else 'without'} {meaning}"
-        for option, meaning in {"keep_control": "control tasks", "keep_other": "`other`"}.items()
+        for option, meaning in {"keep_control": "control tasks", "keep_other": '"other"'}.items()
     ]
-    compared = [domain for domain in clips.domains() if is_full(clips, domain)]
-    return "\n".join(
-        [
-            "# The corpus\n",
+    compared = " and ".join(domain for domain in clips.domains() if is_full(clips, domain))
+    differences = "This is not the full corpus, so no differences are given."
+    if compared:
+        differences = f"Differences (ours less the paper's) are of the full {compared}."
+    return [
+        Text(
             f"Configuration {' and '.join(clips.configurations)}, {' and '.join(kept)}; labels by "
-            f'{options["method"]}, threshold {options["threshold"]}. Rows marked "paper" are '
-            f"from {PAPER}; its Table 1 includes control tasks and `other`. "
-            + (
-                f"Differences (ours less the paper's) are of the full {' and '.join(compared)}."
-                if compared
-                else "This is not the full corpus, so no differences are given."
-            ),
-            "\n## Table 1: clips of each emotion\n",
-            markdown_table([list(map(str, row)) for row in class_table(clips)]),
-            "## Table 2: amount of data\n",
-            markdown_table([list(map(str, row)) for row in part_table(clips)]),
-            "Clips of a validation split count as training: they were carved from it.\n",
-            "## Figure 1: how long clips are\n",
-            "![lengths of clips by domain](figure_1.png)\n",
-            "## Figure 2: how much there is of each emotion\n",
-            "![seconds of each class by domain](figure_2.png)\n",
-        ]
-    )
+            f'{options["method"]}, threshold {options["threshold"]}. Rows marked "paper" are from '
+            f'{PAPER}; its Table 1 includes control tasks and "other". {differences}'
+        ),
+        Heading("Table 1: clips of each emotion"),
+        Table("Number of clips", text_cells(class_table(clips))),
+        Heading("Table 2: amount of data"),
+        Table("Clips and their length", text_cells(part_table(clips))),
+        Text("Clips of a validation split count as training: they were carved from it."),
+        Heading("Figure 1: how long clips are"),
+        Plot(
+            caption="Lengths of clips by domain",
+            description="lengths of clips by domain",
+            figure=draw_lengths(clips),
+            file="figure_1.png",
+        ),
+        Heading("Figure 2: how much there is of each emotion"),
+        Plot(
+            caption="Seconds of each emotion by domain",
+            description="seconds of each class by domain",
+            figure=draw_classes(clips),
+            file="figure_2.png",
+        ),
+    ]
+
+
+def text_cells(table: Sequence[Sequence[object]]) -> list[list[str]]:
+    """Return the cells of a table as text, counts with commas."""
+    return [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in table]
 
 
 def is_full(clips: Clips, domain: str) -> bool:
@@ -219,21 +221,14 @@ def class_table(clips: Clips) -> list[list]:
     classes = list(clips.classes)
     if any(is_full(clips, domain) for domain in clips.domains()):
         classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
-    table = [["domain", "whose", *classes, "total"]]
+    table: list[list] = [["domain", "whose", *classes, "total"]]
     for domain in clips.domains():
         labels = clips.label[clips.domain == domain]
-        counts = [int(np.sum(labels == name)) for name in classes]
-        table.append([domain, "ours", *counts, len(labels)])
-        if domain in PAPER_CLASSES:
-            paper = [PAPER_CLASSES[domain].get(name, "") for name in classes]
-            total = sum(PAPER_CLASSES[domain].values())
-            table.append([domain, "paper", *paper, total])
-            if is_full(clips, domain):
-                differences = [
-                    f"{count - published:+d}" if published != "" else ""
-                    for count, published in zip(counts, paper, strict=True)
-                ]
-                table.append([domain, "difference", *differences, f"{len(labels) - total:+d}"])
+        counts = [*(np.sum(labels == name) for name in classes), len(labels)]
+        rows = {"ours": counts}
+        if paper := PAPER_CLASSES.get(domain):
+            rows["paper"] = [*(paper.get(name) for name in classes), sum(paper.values())]
+        table += domain_rows(domain, rows, is_full(clips, domain), [int] * len(counts))
     return table
 
 
@@ -249,54 +244,56 @@ def part_table(clips: Clips, write: Callable[[float], object] = format_length) -
     """
     unit = "length" if write is format_length else "seconds"
     head = ["training clips", f"training {unit}", "test clips", f"test {unit}"]
-    table = [["domain", "whose", *head]]
-    rows, papers = [], []
+    table: list[list] = [["domain", "whose", *head]]
+    writers = [int, write] * 2
+    domains: dict[str, list] = {"ours": [], "paper": []}
     for domain in clips.domains():
-        own = {}
+        rows: dict[str, list] = {"ours": []}
         for split in ("train", "test"):
-            chosen = (clips.domain == domain) & (clips.split == split)
-            own[split] = (int(chosen.sum()), float(clips.duration[chosen].sum()))
-        rows.append(own)
-        table.append([domain, "ours", *part_cells(own, write)])
-        if domain not in PAPER_PARTS:
-            continue
-        paper = {
-            split: (count, 3600.0 * hours + 60 * minutes)
-            for split, (count, hours, minutes) in PAPER_PARTS[domain].items()
-        }
-        papers.append(paper)
-        table.append([domain, "paper", *part_cells(paper, write)])
-        if is_full(clips, domain):
-            table.append([domain, "difference", *difference_cells(own, paper, write)])
-    if len(rows) > 1:
-        table.append(["total", "ours", *part_cells(add_parts(rows), write)])
-    if len(papers) > 1:
-        table.append(["total", "paper", *part_cells(add_parts(papers), write)])
-    return table
+            durations = clips.duration[(clips.domain == domain) & (clips.split == split)]
+            rows["ours"] += [len(durations), durations.sum()]
+        if paper := PAPER_PARTS.get(domain):
+            parts = (paper[split] for split in ("train", "test"))
+            rows["paper"] = [
+                value
+                for count, hours, minutes in parts
+                for value in (count, 3600 * hours + 60 * minutes)
+            ]
+        for whose, values in rows.items():
+            domains[whose].append(values)
+        table += domain_rows(domain, rows, is_full(clips, domain), writers)
+    total = {whose: np.sum(rows, axis=0) for whose, rows in domains.items() if len(rows) > 1}
+    return table + domain_rows("total", total, False, writers)
 
 
-def add_parts(rows: list[dict]) -> dict:
-    """Add up clips and seconds of several domains."""
-    return {
-        split: tuple(sum(row[split][place] for row in rows) for place in (0, 1))
-        for split in ("train", "test")
-    }
+def domain_rows(
+    domain: str, rows: Mapping[str, Sequence], full: bool, writers: Sequence[Callable]
+) -> list[list]:
+    """Return the rows of one domain in a table.
 
+    Args:
+        domain: its name.
+        rows: numbers by whose they are, ours or the paper's; None where the paper has none.
+        full: whether to add the difference of the two.
+        writers: turn the numbers of each column to a cell.
 
-def part_cells(parts: dict, write: Callable[[float], object]) -> list:
-    """Write clips and seconds of both splits as cells."""
-    return [
-        cell for split in ("train", "test") for cell in (parts[split][0], write(parts[split][1]))
+    Returns:
+        Rows of cells.
+    """
+    cells = [
+        [
+            domain,
+            whose,
+            *("" if one is None else write(one) for one, write in zip(row, writers, strict=True)),
+        ]
+        for whose, row in rows.items()
     ]
-
-
-def difference_cells(own: dict, paper: dict, write: Callable[[float], object]) -> list[str]:
-    """Write how much more clips and time we have than the paper."""
-    cells = []
-    for split in ("train", "test"):
-        (count, seconds), (paper_count, paper_seconds) = own[split], paper[split]
-        sign = "-" if seconds < paper_seconds else "+"
-        cells += [f"{count - paper_count:+d}", f"{sign}{write(abs(seconds - paper_seconds))}"]
+    if full:
+        differences = [
+            "" if paper is None else f"{'-' if ours < paper else '+'}{write(abs(ours - paper))}"
+            for ours, paper, write in zip(rows["ours"], rows["paper"], writers, strict=True)
+        ]
+        cells.append([domain, "difference", *differences])
     return cells
 
 
@@ -318,7 +315,7 @@ def draw_lengths(clips: Clips) -> Figure:
     for number, domain in enumerate(clips.domains()):
         colour = DOMAIN_COLOURS.get(domain, OTHER_COLOURS[number])
         lengths = shown[clips.domain == domain]
-        axis.hist(lengths, edges, color=colour, alpha=0.6, label=domain.capitalize())
+        axis.hist(lengths, edges.tolist(), color=colour, alpha=0.6, label=domain.capitalize())
     axis.set(
         xlabel="length of a clip, seconds (longer ones in the last bar)",
         ylabel="clips",
@@ -342,7 +339,7 @@ def draw_classes(clips: Clips) -> Figure:
     axis = figure.subplots()
     order = [name for name in CLASS_COLOURS if name in clips.classes]
     order += [name for name in clips.classes if name not in order]
-    colours = CLASS_COLOURS | dict(zip(order[len(CLASS_COLOURS) :], OTHER_COLOURS, strict=False))
+    further = itertools.cycle(OTHER_COLOURS)
     domains = clips.domains()
     width = 0.8 / max(1, len(order))
     for number, name in enumerate(order):
@@ -351,7 +348,7 @@ def draw_classes(clips: Clips) -> Figure:
             for domain in domains
         ]
         places = np.arange(len(domains)) + (number - (len(order) - 1) / 2) * width
-        colour = colours.get(name, OTHER_COLOURS[number % len(OTHER_COLOURS)])
+        colour = CLASS_COLOURS.get(name) or next(further)
         bars = axis.bar(places, seconds, width, color=colour, label=name.capitalize())
         axis.bar_label(bars, [shorten(value) for value in seconds], fontsize=7, padding=1)
     axis.set_xticks(range(len(domains)), [domain.capitalize() for domain in domains])

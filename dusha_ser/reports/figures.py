@@ -188,13 +188,13 @@ def tidy(*axes) -> None:
         axis.set_axisbelow(True)
 
 
-def save_picture(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure in the form that the path's suffix names, all or nothing."""
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=DOTS_PER_INCH)
 
 
-def picture_address(figure: Figure) -> str:
+def svg_uri(figure: Figure) -> str:
     """The figure as a data address that an HTML page shows without another file."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None})

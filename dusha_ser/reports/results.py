@@ -15,7 +15,7 @@ from dusha_ser.evaluation.results import (
 )
 from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
-from dusha_ser.reports.page import Block, Code, Heading, Picture, Table, Text, write_page
+from dusha_ser.reports.page import Block, Code, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import read_json
 
 NAMES = (
@@ -83,7 +83,7 @@ def curves_of(folder: Path, title: str) -> Iterator[Block]:
     """The curves of one run, if it left a log of more than its end."""
     history = read_history(folder)
     if any("loss" in entry or "eval_loss" in entry for entry in history):
-        yield Picture(
+        yield Plot(
             caption=f"Training of {title}",
             description=f"loss and scores over the epochs of {title}",
             figure=draw_curves(history, title),
@@ -99,13 +99,13 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
         yield Table("Scores of each fold", folds_table(result))
     yield Table("Each emotion", class_table(metrics))
     yield Table("Confusion matrix in clips", confusion_table(metrics))
-    yield Picture(
+    yield Plot(
         caption="Confusion matrix: share of the true emotion, and clips",
         description=f"confusion matrix of {title}, in the table above",
         figure=draw_confusion({result["test_set"]: metrics}, result["model"]),
     )
     if "log_loss" in metrics:
-        yield Picture(
+        yield Plot(
             caption=f"Calibration: expected error {metrics['expected_calibration_error']:.3f}",
             description=f"share of right answers of {title} by the probability of the answer",
             figure=draw_calibration({result["model"]: result["reliability"]}, "calibration"),

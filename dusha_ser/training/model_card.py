@@ -13,7 +13,7 @@ from dusha_ser.archives.mirrors import Mirror
 from dusha_ser.evaluation.predictions import write_predictions
 from dusha_ser.evaluation.results import class_table, results_table
 from dusha_ser.evaluation.ser.ser import SCORES
-from dusha_ser.reports.figures import draw_confusion, draw_curves, save_picture
+from dusha_ser.reports.figures import draw_confusion, draw_curves, save_figure
 from dusha_ser.storage import replacing, write_json, write_text
 from dusha_ser.tables import markdown_table
 
@@ -75,9 +75,9 @@ def write_report(trainer, result, options: tuple, splits: dict[str, datasets.Dat
         },
     )
     title = f"{folder.name} on {data_name(options)}"
-    save_picture(draw_curves(result.log_history, title), folder / CURVES_FILE)
+    save_figure(draw_curves(result.log_history, title), folder / CURVES_FILE)
     confusion = draw_confusion({result.tested_on: result.metrics}, title)
-    save_picture(confusion, folder / CONFUSION_FILE)
+    save_figure(confusion, folder / CONFUSION_FILE)
     trainer.card_text = model_card(trainer, result, options, splits)
     write_text(folder / "README.md", trainer.card_text)
 

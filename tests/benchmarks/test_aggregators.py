@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import aggregators, crowds, dawid_skene, measuring
+from benchmarks.page_numbers import rewrite
 from dusha_ser.errors import MissingInputError, WrongUseError
 from tests.conftest import REPOSITORY
 
@@ -53,20 +54,21 @@ def test_read_crowd_when_files_are_wrong(tmp_path):
         crowds.read_crowd(tmp_path)
 
 
-def test_main_when_it_writes_a_page(tmp_path, monkeypatch, capsys):
+def test_main_when_a_page_takes_its_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(measuring, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(aggregators, "ANSWERS_AN_ANNOTATOR", (5,))
-    page = tmp_path / "page.md"
-    page.write_text("before <!-- aggregators: simulated -->old<!-- end --> after\n")
-    options = ["--seeds", "2", "--tasks", "40", "--page", str(page), "--quiet"]
+    options = ["--seeds", "2", "--tasks", "40", "--quiet"]
     monkeypatch.setattr("sys.argv", ["aggregators", *options])
     aggregators.main()
-    text = page.read_text()
-    assert text.startswith("before <!-- aggregators: simulated -->\n\n| annotators, labels |")
-    assert text.endswith("|\n\n<!-- end --> after\n")
-    assert text.count("\n| ") == 2 + len(crowds.KINDS) * len(crowds.SHARES)
-    assert (tmp_path / "results" / "aggregators.json").is_file()
-    assert "| careful, even | 5 |" in capsys.readouterr().out
+    mark = "<!-- table: results/aggregators.json#tables/simulated -->\n"
+    text = rewrite(f"before {mark}old<!-- end --> after\n", tmp_path)
+    assert text.startswith(f"before {mark}| annotators, labels ")
+    assert text.endswith("|\n<!-- end --> after\n")
+    assert text.count("\n|") == 2 + len(crowds.KINDS) * len(crowds.SHARES)
+    written = json.loads((tmp_path / "results" / "aggregators.json").read_text())
+    assert written["command"] == "python -m benchmarks.aggregators --seeds 2 --tasks 40 --quiet"
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert any(words[:3] == ["careful,", "even", "5"] for words in shown)
 
 
 def test_measure_when_dawid_skene_runs_beside_crowd_kit():
@@ -79,7 +81,10 @@ def test_measure_when_dawid_skene_runs_beside_crowd_kit():
 def test_page_shows_what_was_measured():
     page = (REPOSITORY / "docs" / "maintainers" / "aggregators.md").read_text()
     results = json.loads((RESULTS / "aggregators.json").read_text())
-    assert aggregators.replace_tables(page, aggregators.make_tables(results)) == page
+    assert results["tables"] == aggregators.make_tables(results)
+    for name in results["tables"]:
+        assert f"<!-- table: benchmarks/results/aggregators.json#tables/{name} -->\n" in page
+    assert rewrite(page) == page
     speed = json.loads((RESULTS / "dawid_skene.json").read_text())
     of_labels = (REPOSITORY / "docs" / "labels.md").read_text()
     assert f"{speed['times_as_fast']:.0f} times as fast" in of_labels

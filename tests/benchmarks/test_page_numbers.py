@@ -50,6 +50,7 @@ def files(tmp_path):
     table = {"columns": ["setup", "clips", "f1"], "rows": [["a", 1234, 0.5], ["b", None, "x|y"]]}
     (tmp_path / "first.json").write_text(json.dumps(table))
     (tmp_path / "second.json").write_text(json.dumps(table | {"rows": [["c", 1, 1.0]]}))
+    (tmp_path / "third.json").write_text(json.dumps({"tables": {"own": table | {"rows": []}}}))
     (tmp_path / "other.json").write_text(json.dumps(table | {"columns": ["a", "b", "c"]}))
     speed = {"ours": [3.25, 1234.5], "tar -x": {"times": 2}, "name": "x"}
     (tmp_path / "speed.json").write_text(json.dumps(speed))
@@ -58,29 +59,31 @@ def files(tmp_path):
 
 def test_rewrite_fills_tables_and_numbers_and_leaves_the_rest(files):
     page = (
-        "# Page\n\n<!-- table: first.json second.json -->\nold\n<!-- end -->\n\n"
+        "# Page\n\n<!-- table: first.json third.json#tables/own second.json -->\nold\n"
+        "<!-- end -->\n\n"
         "It takes <!-- number: speed.json#ours/0 .1f -->9.9<!-- end --> s, "
         "<!-- number: speed.json#tar -x/times .2f --><!-- end --> times 0.99.\n"
     )
     new = rewrite(page, files)
     assert new == (
-        "# Page\n\n<!-- table: first.json second.json -->\n"
-        "| setup | clips | f1 |\n| --- | --- | --- |\n"
-        "| a | 1,234 | 0.500 |\n| b | – | x\\|y |\n| c | 1 | 1.000 |\n<!-- end -->\n\n"
+        "# Page\n\n<!-- table: first.json third.json#tables/own second.json -->\n"
+        "| setup   | clips   | f1    |\n|:--------|:--------|:------|\n"
+        "| a       | 1,234   | 0.500 |\n| b       | –       | x\\|y  |\n"
+        "| c       | 1       | 1.000 |\n<!-- end -->\n\n"
         "It takes <!-- number: speed.json#ours/0 .1f -->3.2<!-- end --> s, "
         "<!-- number: speed.json#tar -x/times .2f -->2.00<!-- end --> times 0.99.\n"
     )
     assert rewrite(new, files) == new
-    assert sources(page) == ["first.json", "second.json", "speed.json"]
+    assert sources(page) == ["first.json", "third.json", "second.json", "speed.json"]
 
 
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
         ("<!-- table: first.json other.json -->\n<!-- end -->", "needs the same"),
-        ("<!-- table: speed.json -->\n<!-- end -->", "holds no table"),
+        ("<!-- table: speed.json -->\n<!-- end -->", "speed.json is not a table"),
         ("<!-- number: speed.json#theirs .1f --><!-- end -->", "has no 'theirs'"),
-        ("<!-- number: speed.json#ours/7 .1f --><!-- end -->", "there is no '7'"),
+        ("<!-- number: speed.json#ours/7 .1f --><!-- end -->", "there is no '7' in it"),
         ("<!-- number: speed.json#name .1f --><!-- end -->", "not a number of the form .1f"),
     ],
 )

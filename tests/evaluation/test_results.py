@@ -99,11 +99,11 @@ def test_comparison_table_has_signs_and_small_p_values():
 
 
 def test_markdown_table_keeps_a_bar_inside_its_cell():
-    assert markdown_table([["a|b"], ["c"]]) == "| a\\|b |\n| --- |\n| c |\n"
+    assert markdown_table([["a|b"], ["c"]]) == "| a\\|b   |\n|:-------|\n| c      |\n"
 
 
 def test_screen_table_is_aligned():
-    assert screen_table([["a", "bb"], ["ccc", "d"]]) == "a    bb\n---  --\nccc  d\n"
+    assert screen_table([["a", "bb"], ["ccc", "d"]]) == "a    bb\n---  ----\nccc  d\n"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from small_corpus import COUNTS, make_clips, write_corpus  # noqa: E402
 import dusha  # noqa: E402
 
 # What dusha.py imports. 3.6 is the last datasets with loading scripts; it wants the old hub client.
-NEEDED = ("datasets==3.6.*", "huggingface-hub<1", "scipy", "soundfile", "soxr")
+NEEDED = ("datasets==3.6.*", "huggingface-hub<1", "scipy", "soundfile", "soxr", "tabulate")
 
 LOAD = """
     import importlib.util, json, sys

@@ -84,7 +84,7 @@ def test_report_when_written(corpus, tmp_path, capsys):
     seconds = sum(len(clip["samples"]) for clip in clips if "_test" in clip["part"]) / 16000
     assert int(rows["total", "ours"]["test seconds"]) == round(seconds)
     page = (tmp_path / "corpus.md").read_text()
-    assert "without control tasks and with `other`" in page
+    assert 'without control tasks and with "other"' in page
     assert "![lengths of clips by domain](figure_1.png)" in page
     for name in ("figure_1.png", "figure_2.png"):
         picture = matplotlib.image.imread(tmp_path / name)

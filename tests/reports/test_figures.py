@@ -12,8 +12,8 @@ from dusha_ser.reports.figures import (
     draw_calibration,
     draw_confusion,
     draw_curves,
-    picture_address,
-    save_picture,
+    save_figure,
+    svg_uri,
 )
 
 
@@ -56,16 +56,16 @@ def test_draw_curves_separates_losses_from_scores():
     assert len(draw_curves([{"epoch": 1.0, "loss": 1.0}]).axes) == 1
 
 
-def test_save_picture_writes_a_png_and_nothing_beside_it(tmp_path):
+def test_save_figure_writes_a_png_and_nothing_beside_it(tmp_path):
     path = tmp_path / "folder" / "confusion.png"
-    save_picture(draw_confusion({"crowd": ser_metrics([0, 1], [0, 1])}), path)
+    save_figure(draw_confusion({"crowd": ser_metrics([0, 1], [0, 1])}), path)
     image = matplotlib.image.imread(path)
     assert image.shape[0] > 300 and image[..., :3].std() > 0.05
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_picture_address_holds_a_picture_that_needs_no_file():
-    address = picture_address(draw_curves([{"epoch": 1.0, "loss": 1.0}]))
+def test_svg_uri_holds_a_picture_that_needs_no_file():
+    address = svg_uri(draw_curves([{"epoch": 1.0, "loss": 1.0}]))
     head, content = address.split(",")
     assert head == "data:image/svg+xml;base64"
     assert ElementTree.fromstring(base64.b64decode(content)).tag.endswith("svg")

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from pages import HISTORY, Page
+from pages import HISTORY, Page, table_rows
 
 from dusha_ser.cli.report_results import main
 from dusha_ser.errors import MissingInputError
@@ -105,12 +105,12 @@ def test_report_has_confusion_calibration_and_curves_of_each_model(page):
         assert sum(one.startswith(start) for one in alternatives) == 2
 
 
-def test_report_in_markdown_has_its_pictures_beside_it(page):
+def test_report_in_markdown_has_its_figures_beside_it(page):
     markdown = (page / "results.md").read_text()
-    places = re.findall(r"\]\((pictures/[^)]+)\)", markdown)
+    places = re.findall(r"\]\((figures/[^)]+)\)", markdown)
     assert len(places) == 6
     assert all((page / place).stat().st_size > 5000 for place in places)
-    assert "| mean ± sd |" in markdown
+    assert "mean ± sd" in [row[0] for row in table_rows(markdown)]
 
 
 def test_report_takes_curves_of_other_runs_and_says_when_there_are_none(results, tmp_path):
