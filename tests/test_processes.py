@@ -1,6 +1,8 @@
 """Worker processes end with the program that started them."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from dusha_ser import processes
+from dusha_ser.errors import WorkFailedError
+from dusha_ser.processes import SPAWN, WorkerPool
 
 PARENT = """
 import os, sys, time
@@ -86,3 +90,86 @@ def test_workers_when_forked_outside():
     assert all(map(is_alive, workers)), "other people's children are none of our business"
     for process in workers:
         os.kill(process, 9)
+
+
+# Prints the numbers of its workers, which would sleep for a minute.
+POOL = """
+import os, sys, time
+from dusha_ser.processes import WorkerPool
+
+if __name__ == "__main__":
+    with WorkerPool(2, time.sleep, 0) as pool:
+        sleeping = [pool.submit(time.sleep, 60) for _ in range(2)]
+        while len(pool._processes) < 2:
+            time.sleep(0.01)
+        for process in pool._processes:
+            os.write(1, b"%d\\n" % process)
+        try:
+            sleeping[0].result()
+        except KeyboardInterrupt:
+            os.write(1, b"interrupted\\n")
+            raise SystemExit(130)
+"""
+
+
+@pytest.fixture
+def pool_program(tmp_path):
+    """A program whose two workers sleep, and their numbers."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    program = subprocess.Popen(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(Path(processes.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    return program, [int(program.stdout.readline()) for _ in range(2)]
+
+
+@pytest.mark.parametrize("seconds", [0, 1], ids=["while workers start", "while they work"])
+def test_worker_pool_when_interrupted_ends_without_a_word_of_the_workers(seconds, pool_program):
+    program, workers = pool_program
+    time.sleep(seconds)
+    os.killpg(program.pid, signal.SIGINT)  # as Ctrl-C does: all of the group
+    output, errors = program.communicate(timeout=30)
+    assert (program.returncode, output, errors) == (130, "interrupted\n", "")
+    assert not any(map(is_alive, workers))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_worker_pool_when_its_program_is_killed(pool_program):
+    program, workers = pool_program
+    time.sleep(1)
+    assert all(map(is_alive, workers))
+    program.kill()
+    program.communicate()
+    assert all(map(wait_for_end, workers))
+
+
+def test_worker_pool_prepares_each_process_first():
+    counter = SPAWN.Value("q", 5)
+    with WorkerPool(2, setattr, counter, "value", 7) as pool:
+        assert list(pool.map(abs, [-1, 2])) == [1, 2]
+    assert counter.value == 7
+    assert not multiprocessing.active_children()
+
+
+def test_worker_pool_when_the_block_fails_ends_its_processes_at_once():
+    before = time.monotonic()
+    with pytest.raises(KeyError), WorkerPool(2) as pool:
+        pool.submit(time.sleep, 60)
+        pool.submit(abs, 1).result()
+        raise KeyError
+    assert time.monotonic() - before < 30
+    assert not multiprocessing.active_children()
+
+
+def test_worker_pool_when_a_process_is_ended_from_outside_says_what_to_lower():
+    with (
+        pytest.raises(WorkFailedError, match="ended from outside.*smaller `jobs`"),
+        WorkerPool(2, limit="jobs") as pool,
+    ):
+        pool.submit(os._exit, 1).result()

@@ -2,14 +2,11 @@
 
 import argparse
 import contextlib
-import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +37,7 @@ from dusha_ser.inference.sound_files import (
     model_mark,
 )
 from dusha_ser.inference.timeline import HOP, WINDOW
-from dusha_ser.processes import end_with
+from dusha_ser.processes import WorkerPool
 
 # The other processes of a launcher may be days behind.
 WAIT_FOR_OTHERS = timedelta(days=30)
@@ -318,15 +315,8 @@ def answer_in_processes(
     groups: Iterator[list[AudioFile]], options: argparse.Namespace
 ) -> Iterator[Rows]:
     """Classify groups in several processes; their rows come in the order of the groups."""
-    pool = ProcessPoolExecutor(
-        options.num_proc,
-        # A forked process could not use PyTorch's threads.
-        multiprocessing.get_context("spawn"),
-        start_worker,
-        (os.getpid(), options.settings, loading(options, False)),
-    )
-    running: list[Future] = []
-    try:
+    with WorkerPool(options.num_proc, load_here, options.settings, loading(options, False)) as pool:
+        running: list[Future] = []
         for group in groups:
             running.append(pool.submit(answer_here, group))
             # A few groups ahead keep all processes busy, and no more rows wait than that.
@@ -334,27 +324,14 @@ def answer_in_processes(
                 yield running.pop(0).result()
         while running:
             yield running.pop(0).result()
-        pool.shutdown()
-    except BrokenProcessPool as error:
-        raise WorkFailedError(
-            "a process was ended from outside, most often because memory ran out; start again with "
-            "a smaller --num_proc: what is done stays"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
 
 
 _here = contextlib.nullcontext
 
 
-def start_worker(parent: int, settings: Settings, load: dict) -> None:
-    """Load the model in a process of its own, which ends with the one that started it."""
+def load_here(settings: Settings, load: dict) -> None:
+    """Load the model in a process of its own."""
     global _here
-    end_with(parent)
-    # Ctrl-C reaches all processes; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     transformers.utils.logging.disable_progress_bar()
     _here = load_classifier(settings, **load)
 

@@ -8,13 +8,10 @@ itself what it holds, and a run that was stopped goes on with the shards that la
 import contextlib
 import functools
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +24,8 @@ from tqdm.auto import tqdm
 from dusha_ser.corpus.columns import cut_rows, read_tables, row_bytes
 from dusha_ser.corpus.missing import write_lists
 from dusha_ser.corpus.splits import Plan
-from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.processes import end_with
+from dusha_ser.errors import WrongUseError
+from dusha_ser.processes import SPAWN, WorkerPool
 from dusha_ser.storage import replace_folder, replacing
 
 # Files of the Hub's data sets have at most 500 MB; half of that lets processes share the work.
@@ -233,37 +230,25 @@ def run_jobs(jobs: Iterator[Callable], num_proc: int, report: Callable[[int], ob
         num_proc: number of processes.
         report: called here with the rows that were done since its last call.
     """
-    counter = multiprocessing.Value("q", 0)
+    counter = SPAWN.Value("q", 0)
     reported = 0
-    with ProcessPoolExecutor(
-        num_proc, initializer=start_worker, initargs=(os.getpid(), counter)
-    ) as pool:
-        running = set()
-        try:
-            for job in jobs:
-                running.add(pool.submit(run_job, job))
-                while len(running) >= num_proc + 1:
-                    running = finish_some(running)
-                    reported = report_rest(counter, reported, report)
-            while running:
+    with WorkerPool(num_proc, take_counter, counter) as pool:
+        running: set[Future] = set()
+        for job in jobs:
+            running.add(pool.submit(run_job, job))
+            while len(running) >= num_proc + 1:
                 running = finish_some(running)
                 reported = report_rest(counter, reported, report)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while running:
+            running = finish_some(running)
+            reported = report_rest(counter, reported, report)
 
 
-def finish_some(running: set) -> set:
+def finish_some(running: set[Future]) -> set[Future]:
     """Wait a moment for jobs, raise what they raised, and return those that still run."""
     finished, running = wait(running, LOOK_EVERY, FIRST_COMPLETED)
     for future in finished:
-        try:
-            future.result()
-        except BrokenProcessPool as error:
-            raise WorkFailedError(
-                "a worker process was ended from outside, perhaps for want of memory: start again, "
-                "with a smaller num_proc; what is finished is kept"
-            ) from error
+        future.result()
     return running
 
 
@@ -274,13 +259,10 @@ def report_rest(counter, reported: int, report: Callable[[int], object]) -> int:
     return now
 
 
-def start_worker(parent: int, counter) -> None:
-    """Prepare a worker process."""
+def take_counter(counter) -> None:
+    """Keep the counter of rows in a worker process."""
     global _counter
     _counter = counter
-    # Whoever presses Ctrl-C reaches us too; the program says so, once, and ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(parent)
 
 
 def run_job(job: Callable) -> None:

@@ -1,7 +1,6 @@
 """Folds of a cross-validation: who tests whom, the runs, and their predictions together."""
 
 import concurrent.futures
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
 from dusha_ser.experiments.runs import Run, settings_of, train_run
-from dusha_ser.processes import end_with
+from dusha_ser.processes import WorkerPool
 from dusha_ser.storage import read_json, write_json
 
 FOLDS = 5
@@ -140,25 +139,12 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
             results.append(run_fold(fold))
             tell(fold_line(results[-1]))
         return results
-    context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(folds)), context, start_worker, (threads, os.getpid())
-    ) as pool:
+    with WorkerPool(min(jobs, len(folds)), torch.set_num_threads, threads, limit="jobs") as pool:
         running = [pool.submit(run_fold, fold) for fold in folds]
-        try:
-            for ended in concurrent.futures.as_completed(running):
-                tell(fold_line(ended.result()))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for ended in concurrent.futures.as_completed(running):
+            tell(fold_line(ended.result()))
         return [ended.result() for ended in running]
-
-
-def start_worker(threads: int, program: int) -> None:
-    """Give a process its share of the cores, and an end when the program that needs it is gone."""
-    torch.set_num_threads(threads)
-    end_with(program)
 
 
 def fold_line(done: dict) -> str:
