@@ -97,12 +97,12 @@ def allow_other_counts() -> Any:
     )
 
 
-def check_range(name: str, value: float | None, allowed: bool, words: str, unit: str = "") -> None:
+def check_range(name: str, value: float, allowed: bool, words: str, unit: str = "") -> None:
     """Refuse the value of an option.
 
     Args:
         name: of the option.
-        value: what was given; None, where nothing was, is accepted.
+        value: what was given.
         allowed: whether the value may be taken.
         words: what is allowed, such as "at least 1".
         unit: of the value.
@@ -115,5 +115,5 @@ def check_range(name: str, value: float | None, allowed: bool, words: str, unit:
         Traceback (most recent call last):
         dusha_ser.errors.WrongUseError: `hop` is 0.0 s; it must be above 0
     """
-    if value is not None and not allowed:
+    if not allowed:
         raise WrongUseError(f"`{name}` is {f'{value} {unit}'.strip()}; it must be {words}")

@@ -25,7 +25,7 @@ from dusha_ser.collecting.tasks import (
     write_tasks,
 )
 from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.inference.sound_files import Settings
+from dusha_ser.inference.settings import Settings
 
 
 def add_pseudo_label(steps) -> None:

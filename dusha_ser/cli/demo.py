@@ -16,8 +16,7 @@ from dusha_ser.demo.app import (
     wait_until_stopped,
 )
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.inference.sound_files import Settings
-from dusha_ser.inference.timeline import HOP, WINDOW
+from dusha_ser.inference.settings import HOP, WINDOW, Settings
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:

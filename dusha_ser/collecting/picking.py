@@ -7,7 +7,7 @@ answers on it.
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +16,15 @@ from tqdm import tqdm
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.collecting.balance import check_seed, share_out
 from dusha_ser.errors import WrongUseError
-from dusha_ser.inference.prediction_rows import (
-    PROBABILITY_PREFIX,
-    AnswerFile,
-    check_settings,
-    make_form,
-    settings_path,
-)
-from dusha_ser.inference.sound_files import Settings, load_classifier, make_groups, model_mark
+from dusha_ser.inference.audio_files import fingerprint, load_classifier
+from dusha_ser.inference.predict_files import add_missing, remove_old
+from dusha_ser.inference.prediction_files import PredictionFile, check_settings
+from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
+from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import write_csv
 from dusha_ser.tables import find_clips_table, read_table
 
 PICKS = ("balanced", "uncertain")
-PREDICTIONS_FILE = "predictions.csv"
-PICKED_FILE = "picked.csv"
 
 
 def label_clips(
@@ -67,23 +62,16 @@ def label_clips(
         raise WrongUseError(f"{table} has an id twice; each clip needs its own")
     classifier = load_classifier(settings, device, trust_remote_code=trust_remote_code)
     if overwrite:
-        for old in (output_file, settings_path(output_file)):
-            old.unlink(missing_ok=True)
-    mark = model_mark(settings, trust_remote_code)
-    check_settings(output_file, asdict(settings) | {"model": Path(settings.model).name, "is": mark})
-    file = AnswerFile(output_file, make_form("csv", False, False, classifier.labels))
-    try:
-        todo = [
-            group
-            for group in make_groups(sounds)
-            if not all(sound.name in file.done for sound in group)
-        ]
-        with tqdm(total=sum(map(len, todo)), unit="clip", disable=True if quiet else None) as bar:
-            for group in todo:
-                file.write(classifier(group))
-                bar.update(len(group))
-    finally:
-        file.close()
+        remove_old(output_file)
+    mark = fingerprint(settings, trust_remote_code)
+    check_settings(output_file, settings.decisive() | {"is": mark})
+    form = make_form("csv", False, False, classifier.labels)
+    with (
+        closing(PredictionFile(output_file, form)) as file,
+        tqdm(total=len(sounds), unit="clip", disable=quiet or None) as bar,
+    ):
+        bar.update(len(file.done))
+        add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
     with output_file.open(encoding="utf-8", newline="") as answers:
         found = {row["id"]: row for row in csv.DictReader(answers)}
     return [clip | {k: v for k, v in found[clip["id"]].items() if k not in clip} for clip in clips]

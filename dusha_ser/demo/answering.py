@@ -19,7 +19,8 @@ import soxr
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
 from dusha_ser.demo.waveform import Envelope
-from dusha_ser.inference.sound_files import FileClassifier, Settings, load_classifier
+from dusha_ser.inference.audio_files import FileClassifier, load_classifier
+from dusha_ser.inference.settings import Settings
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 
 # While somebody speaks, an answer comes each second: windows shorter than those of files.

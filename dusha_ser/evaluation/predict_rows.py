@@ -12,7 +12,7 @@ from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.named import NamedRows
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions
-from dusha_ser.inference.classify import feature_classifier, torch_classifier
+from dusha_ser.inference.classify import torch_classifier
 
 BATCH_SIZE = 16
 DUSHA = DushaConfig.model_type
@@ -93,7 +93,7 @@ def row_reader(
     """
     columns = test_set.rows.column_names
     if model.config.model_type == DUSHA and "input_features" in columns:
-        return read_features, feature_classifier(model, feature_extractor)
+        return read_features, torch_classifier(model, feature_extractor, from_features=True)
     if "audio" not in columns or all(
         audio is None or (audio["bytes"] is None and audio["path"] is None)
         for audio in test_set.rows.select(range(min(3, len(test_set.rows))))["audio"]

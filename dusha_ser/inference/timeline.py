@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dusha_ser.audio.reading import read_blocks
+from dusha_ser.inference.settings import HOP, WINDOW
 
-WINDOW = 5.0
-HOP = 2.5
 BATCH_SIZE = 8
 # Takes windows, each (samples,), and gives their probabilities, (windows, labels).
 Classify = Callable[[list[np.ndarray]], np.ndarray]

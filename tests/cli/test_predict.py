@@ -20,24 +20,30 @@ from configuration_dusha import DushaConfig
 from dusha_ser.audio import finding
 from dusha_ser.audio.finding import AudioFile, list_audio_files
 from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
-from dusha_ser.cli.predict import main
+from dusha_ser.cli.main import main as dusha
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
-from dusha_ser.inference import prediction_rows, sound_files
+from dusha_ser.inference import batching, settings
+from dusha_ser.inference.audio_files import load_classifier
+from dusha_ser.inference.batching import make_groups
 from dusha_ser.inference.onnx_export import export
-from dusha_ser.inference.prediction_rows import (
-    AnswerFile,
+from dusha_ser.inference.prediction_files import (
+    PredictionFile,
     find_parts,
-    make_form,
     merge_parts,
     part_path,
 )
-from dusha_ser.inference.sound_files import Settings, load_classifier, make_groups
+from dusha_ser.inference.prediction_rows import make_form
+from dusha_ser.inference.settings import Settings
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "dusha_ser", "predict"]
+
+
+def main(arguments):
+    return dusha(["predict", *arguments])
 
 
 def sound(seconds, rate=16000, channels=1, seed=0):
@@ -372,13 +378,13 @@ def test_groups_do_not_grow_with_the_files(tmp_path, monkeypatch):
     for number in range(5):
         (tmp_path / str(number)).write_bytes(b"x" * (10 if number == 2 else 1))
     sounds = [AudioFile(str(i), str(tmp_path / str(i))) for i in range(6)]
-    monkeypatch.setattr(sound_files, "GROUP_BYTES", 5)
+    monkeypatch.setattr(batching, "GROUP_BYTES", 5)
     assert [[one.name for one in group] for group in make_groups(sounds)] == [
         ["0", "1"],
         ["2"],
         ["3", "4", "5"],
     ]
-    monkeypatch.setattr(sound_files, "GROUP_FILES", 2)
+    monkeypatch.setattr(batching, "GROUP_FILES", 2)
     assert [len(group) for group in make_groups(sounds)] == [2, 1, 2, 1]
 
 
@@ -401,11 +407,11 @@ def test_clip_that_the_model_fails_on_spoils_no_other(model, tmp_path):
     ]
 
 
-# Files of rows that are taken up.
+# Files of rows that are resumed.
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_answer_file_when_it_was_cut_anywhere(kind, tmp_path):
+def test_prediction_file_when_it_was_cut_anywhere(kind, tmp_path):
     form = make_form(kind, True, False, ["a", "b"])
     files = [
         [
@@ -415,24 +421,24 @@ def test_answer_file_when_it_was_cut_anywhere(kind, tmp_path):
         ]
         for name in ("x.wav", 'with "quotes",\nand lines.wav', "голос.wav")
     ]  # fmt: skip
-    whole = AnswerFile(tmp_path / f"whole.{kind}", form, True)
+    whole = PredictionFile(tmp_path / f"whole.{kind}", form, True)
     whole.write(files)
     whole.close()
     content = whole.path.read_bytes()
     for cut in range(0, len(content), 3):
         path = tmp_path / f"cut.{kind}"
         path.write_bytes(content[:cut])
-        file = AnswerFile(path, form, True)
+        file = PredictionFile(path, form, True)
         file.write(files)
         file.close()
         assert path.read_bytes() == content, f"cut after {cut} bytes"
 
 
-def test_answer_file_of_something_else_is_left_alone(tmp_path):
+def test_prediction_file_of_something_else_is_left_alone(tmp_path):
     path = tmp_path / "notes.csv"
     path.write_text("my,own,table\n1,2,3\n")
-    with pytest.raises(WrongUseError, match="--overwrite"):
-        AnswerFile(path, make_form("csv", False, False, LABELS))
+    with pytest.raises(WrongUseError, match="`overwrite=True`"):
+        PredictionFile(path, make_form("csv", False, False, LABELS))
     assert path.read_text() == "my,own,table\n1,2,3\n"
 
 
@@ -476,7 +482,7 @@ def test_merge_parts_when_rows_are_many_and_in_both(tmp_path):
         (part_path(output, 0, 2), ["a", "c"]),
         (part_path(output, 1, 2), ["b"]),
     ):
-        file = AnswerFile(path, form)
+        file = PredictionFile(path, form)
         file.write([row(name) for name in names])
         file.close()
     merge_parts(output, ["a", "b", "c", "d"], form)
@@ -537,7 +543,7 @@ def test_program_when_used_wrongly_says_one_line_and_ends_with_2(model, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--hop", "9"], "the hop must be over 0 and at most the window"),
+        (["--hop", "9"], "the hop must be above 0 and at most the window"),
         (["--window", "nan"], "the hop must be"),
         (["--whole", "-1"], "--whole is -1.0 s"),
         (["--batch_size", "0"], "--batch_size is 0"),
@@ -577,5 +583,5 @@ def test_main_when_a_model_brings_code_of_its_own(clips, model, tmp_path):
 
 
 def test_modules_name_what_the_program_needs():
-    assert prediction_rows.FORMATS == ("csv", "jsonl", "table")
+    assert settings.FORMATS == ("csv", "jsonl", "table")
     assert not set(finding.OTHER_SUFFIXES) & set(finding.audio_suffixes())

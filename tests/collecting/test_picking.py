@@ -13,8 +13,8 @@ from dusha_ser.collecting.balance import share_out
 from dusha_ser.collecting.picking import label_clips, pick_clips, write_picked
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
-from dusha_ser.inference.prediction_rows import AnswerFile
-from dusha_ser.inference.sound_files import Settings
+from dusha_ser.inference.prediction_files import PredictionFile
+from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import write_csv
 
 
@@ -62,14 +62,14 @@ def test_label_clips_when_stopped_asks_only_for_the_rest(model, clips, tmp_path,
     expected = label_clips(clips, Settings(model), output, "cpu", quiet=True)
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
-    written, write = [], AnswerFile.write
+    written, write = [], PredictionFile.write
 
     def count(self, files):
         files = list(files)
         written.extend(rows[0]["id"] for rows in files if rows[0]["id"] not in self.done)
         write(self, files)
 
-    monkeypatch.setattr(AnswerFile, "write", count)
+    monkeypatch.setattr(PredictionFile, "write", count)
     assert label_clips(clips, Settings(model), output, "cpu", quiet=True) == expected
     assert output.read_bytes() == whole
     assert 0 < len(written) < 12
@@ -79,7 +79,7 @@ def test_label_clips_when_the_file_is_another_models(model, clips, tmp_path):
     output = tmp_path / "answers.csv"
     label_clips(clips, Settings(model), output, "cpu", quiet=True)
     other = save_model(tmp_path / "other", seed=1)
-    with pytest.raises(WrongUseError, match="--overwrite"):
+    with pytest.raises(WrongUseError, match="`overwrite=True`"):
         label_clips(clips, Settings(other), output, "cpu", quiet=True)
     label_clips(clips, Settings(other), output, "cpu", overwrite=True, quiet=True)
 

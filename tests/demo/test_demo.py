@@ -26,7 +26,7 @@ from dusha_ser.demo.examples import LONG, write_examples
 from dusha_ser.demo.page import show_bars, show_timeline
 from dusha_ser.demo.waveform import COLUMNS, Envelope, draw_timeline, emotions_over_time
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.inference.sound_files import Settings
+from dusha_ser.inference.settings import Settings
 from dusha_ser.inference.timeline import Segment
 
 gradio = pytest.importorskip(
@@ -353,7 +353,7 @@ def test_options_when_the_page_is_for_this_machine_only(monkeypatch):
     ],
 )
 def test_options_when_a_limit_is_none(option, value):
-    with pytest.raises(WrongUseError, match=option):
+    with pytest.raises(WrongUseError, match=option.lstrip("-")):
         demo_command.parse_options(["--model", "m", option, value])
 
 

@@ -109,7 +109,7 @@ def work(request, archives, model, clips, table):
         "cache": (("warm_programs.load", archives, "cache"), {}),
         "prediction": (
             ("dusha_ser.cli.predict.main", model, clips, "--output_file", "answers.csv", "--quiet"),
-            {"constants": {"dusha_ser.inference.sound_files.GROUP_FILES": 20}},
+            {"constants": {"dusha_ser.inference.batching.GROUP_FILES": 20}},
         ),
         "training": (
             ("dusha_ser.cli.train.main", "--train_file", table, "--quiet", "--validation", "0",

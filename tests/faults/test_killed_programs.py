@@ -147,7 +147,7 @@ def test_prediction_when_killed_twenty_times(warm, tmp_path):
             *("dusha_ser.cli.predict.main", tmp_path / "small", clips, "--quiet"),
             *("--output_file", result / "answers.csv"),
             cwd=tmp_path,
-            constants={"dusha_ser.inference.sound_files.GROUP_FILES": 8},
+            constants={"dusha_ser.inference.batching.GROUP_FILES": 8},
             **options,
         )
 

@@ -1,69 +1,27 @@
-"""From sound files to rows of answers: clips in batches of like length, long files in windows.
+"""From audio files to rows of predictions: short files in batches, long ones in windows.
 
-A file that cannot be read becomes a row with its error. What a file's answer is does not depend on
-when it is asked for: the same list of files makes the same batches, so a run that was stopped and
-goes on writes what an undisturbed one writes.
+A file that cannot be read becomes a row with its error. A prediction does not depend on when it is
+made: the same list of files makes the same batches, so a resumed run writes what an undisturbed
+one writes.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.errors import WrongUseError
-from dusha_ser.inference.classify import torch_classifier
-from dusha_ser.inference.timeline import HOP, WINDOW, Classify, Segment, TimelineClassifier
+from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
+from dusha_ser.inference.settings import Settings
+from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 
-# The Dusha corpus has clips of up to 20 s; up to here a file is classified in one piece.
-WHOLE = 30.0
 BATCH_SIZE = 16
-# A group is read, classified and written together: so many files, or so many bytes of them.
-GROUP_FILES = 64
-GROUP_BYTES = 32 * 2**20
-# Clips that wait to be batched with others of their length: so many batches, or so many seconds.
-WAITING_BATCHES = 8
-WAITING_SECONDS = 240
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the answers, apart from the files.
-
-    Attributes:
-        model: a model folder, a name on the Hub, or an .onnx file.
-        timeline: whether to give a row a window instead of a row a file.
-        window: length of a window, in seconds.
-        hop: from the start of a window to the start of the next, in seconds.
-        whole: the longest file that is classified in one piece where there is a row a file, in
-            seconds; a longer one gets the mean of its windows.
-        vad: whether to leave out what is not speech.
-        batch_size: clips that are classified at once; None: 16 for Dusha's models and 1 for
-            others, whose answers padding may change.
-    """
-
-    model: str
-    timeline: bool = False
-    window: float = WINDOW
-    hop: float = HOP
-    whole: float = WHOLE
-    vad: bool = False
-    batch_size: int | None = None
-
-    def check(self) -> None:
-        """Raise a WrongUseError if a number is out of range."""
-        if not 0 < self.hop <= self.window:
-            raise WrongUseError(
-                f"--hop is {self.hop} s and --window {self.window} s; the hop must be over 0 and "
-                "at most the window"
-            )
-        if not 0 < self.whole < float("inf"):
-            raise WrongUseError(f"--whole is {self.whole} s; it must be a number over 0")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise WrongUseError(f"--batch_size is {self.batch_size}; it must be at least 1")
 
 
 class FileClassifier:
@@ -74,7 +32,7 @@ class FileClassifier:
         classify: gives the probabilities (clips, labels) of clips, each (samples,).
         labels: names of the labels, in the order of the probabilities.
         sampling_rate: of the clips, in Hz.
-        detector: finds speech, a audio.voice_activity.SpeechDetector; None where all sound counts.
+        detector: finds speech, an audio.voice_activity.SpeechDetector; None: everything counts.
     """
 
     def __init__(
@@ -152,7 +110,7 @@ class FileClassifier:
             waiting.add(key, np.concatenate(held))
             return
         timeline = TimelineClassifier(
-            lambda windows: checked_answers(self.classify, windows),
+            lambda windows: checked_probabilities(self.classify, windows),
             self.labels,
             self.sampling_rate,
             self.settings.window,
@@ -176,7 +134,7 @@ class FileClassifier:
         if file.error is None:
             try:
                 for key, size in file.waiting:
-                    row = waiting.answer(key)
+                    row = waiting.probabilities(key)
                     start, end = key[1] / self.sampling_rate, (key[1] + size) / self.sampling_rate
                     label = self.labels[int(np.argmax(row))]
                     file.segments.append(Segment(start, end, label, row))
@@ -187,7 +145,7 @@ class FileClassifier:
         return [self._row(file, one) for one in sorted(file.segments, key=lambda one: one.start)]
 
     def _row(self, file: "_File", segment: Segment | None) -> dict:
-        row = {"id": file.name}
+        row: dict[str, Any] = {"id": file.name}
         if self.settings.timeline:
             row["start"] = None if segment is None else round(segment.start, 3)
             row["end"] = None if segment is None else round(segment.end, 3)
@@ -200,7 +158,7 @@ class FileClassifier:
             None
             if segment is None
             else {
-                # Around the sixth digit, an answer depends on what else was in its batch.
+                # Around the sixth digit, a probability depends on what else was in its batch.
                 label: round(float(value), 6)
                 for label, value in zip(self.labels, segment.probabilities, strict=True)
             }
@@ -220,103 +178,6 @@ class _File:
         self.waiting: list[tuple[tuple[int, int], int]] = []
 
 
-class ModelFailedError(RuntimeError):
-    """The model gave no answer to a clip; the message says why."""
-
-
-def checked_answers(classify: Classify, clips: list[np.ndarray]) -> np.ndarray:
-    """Classify clips and refuse answers that are no numbers; all failures are ModelFailedError."""
-    try:
-        answers = classify(clips)
-    except (RuntimeError, ValueError) as error:
-        raise ModelFailedError(f"the model failed: {' '.join(str(error).split())}") from error
-    if not np.isfinite(answers).all():
-        raise ModelFailedError("the model's probabilities are no numbers")
-    return answers
-
-
-class WaitingClips:
-    """Clips that are classified in batches of like length, once enough of them have come."""
-
-    def __init__(self, classify: Classify, sampling_rate: int, batch_size: int, longest: float):
-        self.classify = classify
-        self.batch_size = batch_size
-        # A batch of the longest clips takes no more memory than one of windows.
-        self.batch_samples = round(max(longest, batch_size * WINDOW) * sampling_rate)
-        self.most_samples = WAITING_SECONDS * sampling_rate
-        self._clips: list[tuple[object, np.ndarray]] = []
-        self._samples = 0
-        self._answers: dict[object, np.ndarray | ModelFailedError] = {}
-
-    def add(self, key: object, clip: np.ndarray) -> None:
-        """Take one clip (samples,) under a key of its own."""
-        self._clips.append((key, clip))
-        self._samples += len(clip)
-        enough = WAITING_BATCHES * self.batch_size
-        if len(self._clips) >= enough or self._samples >= self.most_samples:
-            self.flush()
-
-    def flush(self) -> None:
-        """Classify all clips that wait."""
-        clips = sorted(self._clips, key=lambda one: len(one[1]))
-        self._clips, self._samples = [], 0
-        first = 0
-        while first < len(clips):
-            last = first + 1
-            while (
-                last < len(clips)
-                and last - first < self.batch_size
-                and len(clips[last][1]) * (last - first + 1) <= self.batch_samples
-            ):
-                last += 1
-            self._classify(clips[first:last])
-            first = last
-
-    def _classify(self, batch: list[tuple[object, np.ndarray]]) -> None:
-        try:
-            rows = checked_answers(self.classify, [clip for _, clip in batch])
-        except ModelFailedError as error:
-            if len(batch) == 1:
-                self._answers[batch[0][0]] = error
-                return
-            # One clip must not spoil the others' answers.
-            for one in batch:
-                self._classify([one])
-            return
-        for (key, _), row in zip(batch, rows, strict=True):
-            self._answers[key] = row
-
-    def answer(self, key: object) -> np.ndarray:
-        """The probabilities (labels,) of a clip after a flush; raises its ModelFailedError."""
-        answer = self._answers[key]
-        if isinstance(answer, ModelFailedError):
-            raise answer
-        return answer
-
-
-def make_groups(sounds: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
-    """Cut a list of files into groups that are classified and written together.
-
-    Args:
-        sounds: the files.
-
-    Yields:
-        Up to 64 files, or 32 MB of them; the same list gives the same groups.
-    """
-    group: list[AudioFile] = []
-    size = 0
-    for sound in sounds:
-        path = Path(sound.path)
-        own = path.stat().st_size if path.is_file() else 0
-        if group and (len(group) == GROUP_FILES or size + own > GROUP_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(sound)
-        size += own
-    if group:
-        yield group
-
-
 def load_classifier(
     settings: Settings,
     device: str | None = None,
@@ -332,11 +193,11 @@ def load_classifier(
         trust_remote_code: whether code that came with the model may run; Dusha's needs none.
 
     Returns:
-        the classifier of files.
+        The classifier of files.
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is no such model, or something must be installed for it.
+        WrongUseError: if it is not such a model, or something must be installed for it.
     """
     detector = None
     if settings.vad:
@@ -356,6 +217,7 @@ def load_classifier(
 
     import torch
 
+    from dusha_ser.inference.classify import torch_classifier
     from dusha_ser.inference.loading import load_model
 
     if threads:
@@ -367,19 +229,17 @@ def load_classifier(
             raise
         raise WrongUseError(
             f"{settings.model} brings code of its own, which would run here with your rights; "
-            "read it, and pass --trust_remote_code if you trust it"
+            "read it, and pass `trust_remote_code=True` if you trust it"
         ) from error
     if settings.batch_size is None and model.config.model_type != "dusha":
-        settings = Settings(**asdict(settings) | {"batch_size": 1})
+        settings = replace(settings, batch_size=1)
     labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
     classify = torch_classifier(model, extractor)
     return FileClassifier(settings, classify, labels, extractor.sampling_rate, detector)
 
 
-def model_mark(settings: Settings, trust_remote_code: bool = False) -> str:
-    """A short hash of the model's weights: what answers alike has the same one."""
-    import hashlib
-
+def fingerprint(settings: Settings, trust_remote_code: bool = False) -> str:
+    """A short hash of the model's weights: models that predict the same have the same one."""
     from dusha_ser.inference.loading import model_fingerprint
 
     if not settings.model.endswith(".onnx"):

@@ -1,0 +1,122 @@
+"""Clips in batches of similar length, and files in groups that are written together."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dusha_ser.audio.finding import AudioFile
+from dusha_ser.inference.settings import WINDOW
+from dusha_ser.inference.timeline import Classify
+
+# Files that are read, classified and written together: at most this many, or this many bytes.
+GROUP_FILES = 64
+GROUP_BYTES = 32 * 2**20
+# Clips that wait for others of their length: at most this many batches, or this many seconds.
+WAITING_BATCHES = 8
+WAITING_SECONDS = 240
+Rows = list[list[dict]]
+
+
+class ModelFailedError(RuntimeError):
+    """The model failed on a clip; the message says why."""
+
+
+def checked_probabilities(classify: Classify, clips: list[np.ndarray]) -> np.ndarray:
+    """Classify clips; NaN, infinity and the model's own errors become a ModelFailedError."""
+    try:
+        probabilities = classify(clips)
+    except (RuntimeError, ValueError) as error:
+        raise ModelFailedError(f"the model failed: {' '.join(str(error).split())}") from error
+    if not np.isfinite(probabilities).all():
+        raise ModelFailedError("the model's probabilities are NaN or infinite")
+    return probabilities
+
+
+class WaitingClips:
+    """Clips that are classified in batches of similar length, once there are enough.
+
+    Args:
+        classify: gives the probabilities (clips, labels) of clips, each (samples,).
+        sampling_rate: of the clips, in Hz.
+        batch_size: the most clips of a batch.
+        longest: the longest clip, in seconds.
+    """
+
+    def __init__(self, classify: Classify, sampling_rate: int, batch_size: int, longest: float):
+        self.classify = classify
+        self.batch_size = batch_size
+        # A batch of the longest clips takes no more memory than one of windows.
+        self.batch_samples = round(max(longest, batch_size * WINDOW) * sampling_rate)
+        self.most_samples = WAITING_SECONDS * sampling_rate
+        self._clips: list[tuple[object, np.ndarray]] = []
+        self._samples = 0
+        self._results: dict[object, np.ndarray | ModelFailedError] = {}
+
+    def add(self, key: object, clip: np.ndarray) -> None:
+        """Take one clip (samples,) under a key of its own."""
+        self._clips.append((key, clip))
+        self._samples += len(clip)
+        enough = WAITING_BATCHES * self.batch_size
+        if len(self._clips) >= enough or self._samples >= self.most_samples:
+            self.flush()
+
+    def flush(self) -> None:
+        """Classify all waiting clips."""
+        clips = sorted(self._clips, key=lambda one: len(one[1]))
+        self._clips, self._samples = [], 0
+        first = 0
+        while first < len(clips):
+            last = first + 1
+            while (
+                last < len(clips)
+                and last - first < self.batch_size
+                and len(clips[last][1]) * (last - first + 1) <= self.batch_samples
+            ):
+                last += 1
+            self._classify(clips[first:last])
+            first = last
+
+    def _classify(self, batch: list[tuple[object, np.ndarray]]) -> None:
+        try:
+            rows = checked_probabilities(self.classify, [clip for _, clip in batch])
+        except ModelFailedError as error:
+            if len(batch) == 1:
+                self._results[batch[0][0]] = error
+                return
+            # One clip must not spoil the others' predictions.
+            for one in batch:
+                self._classify([one])
+            return
+        for (key, _), row in zip(batch, rows, strict=True):
+            self._results[key] = row
+
+    def probabilities(self, key: object) -> np.ndarray:
+        """The probabilities (labels,) of a clip after a flush; raises its ModelFailedError."""
+        result = self._results[key]
+        if isinstance(result, ModelFailedError):
+            raise result
+        return result
+
+
+def make_groups(sounds: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
+    """Cut a list of files into groups that are classified and written together.
+
+    Args:
+        sounds: the files.
+
+    Yields:
+        Up to 64 files, or 32 MB of them; the same list gives the same groups.
+    """
+    group: list[AudioFile] = []
+    size = 0
+    for sound in sounds:
+        path = Path(sound.path)
+        own = path.stat().st_size if path.is_file() else 0
+        if group and (len(group) == GROUP_FILES or size + own > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(sound)
+        size += own
+    if group:
+        yield group

@@ -1,0 +1,215 @@
+"""Predictions for many audio files: to the screen or to a file, in one process or several."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dusha_ser.audio.finding import AudioFile
+from dusha_ser.inference.audio_files import FileClassifier, fingerprint, load_classifier
+from dusha_ser.inference.batching import Rows, make_groups
+from dusha_ser.inference.prediction_files import (
+    PredictionFile,
+    alone,
+    check_settings,
+    find_parts,
+    merge_parts,
+    part_path,
+    settings_path,
+)
+from dusha_ser.inference.prediction_rows import RowForm, make_form
+from dusha_ser.inference.settings import PredictOptions
+from dusha_ser.processes import WorkerPool
+
+# The other processes of a launcher may be days behind.
+WAIT_FOR_OTHERS = timedelta(days=30)
+# From groups of files to their rows.
+ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
+
+
+def predict_files(options: PredictOptions, sounds: Sequence[AudioFile]) -> set[str]:
+    """Classify audio files and write their rows to the screen or to the output file.
+
+    Args:
+        options: what to do.
+        sounds: the files; a launcher's process takes its share of them.
+
+    Returns:
+        The names of the files that failed.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it is not such a model, or the output file is not of this run.
+        WorkFailedError: if a worker process was killed.
+    """
+    own = sounds[options.rank :: options.world_size]
+    classifier = load_classifier(options, **_loading(options, options.num_proc == 1))
+    classify: ClassifyGroups = lambda groups: map(classifier, groups)  # noqa: E731
+    if options.num_proc > 1:
+        classify = lambda groups: _classify_in_processes(groups, options)  # noqa: E731
+    names = (sound.name for sound in sounds)
+    form = make_form(str(options.format), options.timeline, options.vad, classifier.labels, names)
+    if not options.output_file:
+        return write_to_screen(own, form, classify, options)
+    # Processes of a launcher write parts of their own.
+    with nullcontext() if options.world_size > 1 else alone(options.output_file):
+        return write_to_file(sounds, own, form, classify, options)
+
+
+def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
+    """How a process loads the model: its share of the processors, the GPU of its rank."""
+    device = options.device
+    if device is None and "LOCAL_RANK" in os.environ:
+        import torch
+
+        if count := torch.cuda.device_count():
+            device = f"cuda:{int(os.environ['LOCAL_RANK']) % count}"
+    threads = None if alone else max(1, (os.cpu_count() or 1) // options.num_proc)
+    return {"device": device, "threads": threads, "trust_remote_code": options.trust_remote_code}
+
+
+def write_to_screen(
+    sounds: Sequence[AudioFile], form: RowForm, classify: ClassifyGroups, options: PredictOptions
+) -> set[str]:
+    """Print the rows of all files as they come; return the names of those that failed."""
+    failed = set()
+    # Names of files need not be UTF-8.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # tests replace it by another stream with this method
+    sys.stdout.write(form.header())
+    with _progress_bar(len(sounds), 0, options) as bar:
+        for files in classify(make_groups(sounds)):
+            with tqdm.external_write_mode(file=sys.stdout):
+                sys.stdout.write("".join(form.line(row) for rows in files for row in rows))
+                sys.stdout.flush()
+            failed |= {rows[0]["id"] for rows in files if rows[0]["error"] is not None}
+            bar.update(len(files))
+    return failed
+
+
+def write_to_file(
+    sounds: Sequence[AudioFile],
+    own: Sequence[AudioFile],
+    form: RowForm,
+    classify: ClassifyGroups,
+    options: PredictOptions,
+) -> set[str]:
+    """Add the rows that are missing to the output file; return the names that failed.
+
+    Each process of a launcher writes a part, and the first one makes one file of them. Where
+    the launcher gives no address to meet at, the same command without it does.
+    """
+    path, launched = Path(str(options.output_file)), options.world_size > 1
+    names = [sound.name for sound in sounds]
+    if options.overwrite and not options.rank:
+        remove_old(path)
+    if launched:
+        _meet(options)
+    mark = fingerprint(options, options.trust_remote_code)
+    check_settings(path, options.decisive() | {"is": mark})
+    done: set[str] = set()
+    part = path
+    if launched:
+        if path.exists():
+            done = _read_done(path, form, options.timeline).done
+        part = part_path(path, options.rank, options.world_size)
+    elif find_parts(path):
+        merge_parts(path, names, form, options.timeline)
+    with closing(PredictionFile(part, form, options.timeline)) as file:
+        file.done |= done
+        left = sum(sound.name not in file.done for sound in own)
+        with _progress_bar(len(own), len(own) - left, options) as bar:
+            add_missing(file, own, classify, bar)
+    if not launched:
+        return file.failed & set(names)
+    failed = file.failed
+    if _meet(options) and not options.rank:
+        merge_parts(path, names, form)
+        failed = _read_done(path, form, False).failed & set(names)
+    # No process leaves before the file is whole: launchers end the others when one fails.
+    _meet(options)
+    return failed
+
+
+def add_missing(
+    file: PredictionFile, sounds: Iterable[AudioFile], classify: ClassifyGroups, bar: tqdm
+) -> None:
+    """Add the rows of the groups of files that are not all in a file of predictions.
+
+    Args:
+        file: that gets them.
+        sounds: all files.
+        classify: from groups of files to their rows.
+        bar: moves by one for each file.
+    """
+    groups = make_groups(sounds)
+    for rows in classify(one for one in groups if not {s.name for s in one} <= file.done):
+        before = len(file.done)
+        file.write(rows)
+        bar.update(len(file.done) - before)
+
+
+def remove_old(path: Path) -> None:
+    """Remove what earlier runs left of a file of predictions."""
+    for old in (path, settings_path(path), *find_parts(path)):
+        old.unlink(missing_ok=True)
+
+
+def _read_done(path: Path, form: RowForm, rows_of_a_file: bool) -> PredictionFile:
+    """What is in a file of rows, without adding to it."""
+    with closing(PredictionFile(path, form, rows_of_a_file)) as file:
+        return file
+
+
+def _meet(options: PredictOptions) -> bool:
+    """Wait until all processes of a launcher are here; False where it gives them no address."""
+    if "MASTER_ADDR" not in os.environ:
+        return False
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo", timeout=WAIT_FOR_OTHERS)
+    distributed.barrier()
+    return True
+
+
+def _progress_bar(total: int, done: int, options: PredictOptions) -> tqdm:
+    """A bar in files per second, on a terminal, of the first process."""
+    disable = bool(options.quiet or options.rank) or None
+    return tqdm(total=total, initial=done, unit="file", disable=disable)
+
+
+def _classify_in_processes(
+    groups: Iterable[list[AudioFile]], options: PredictOptions
+) -> Iterator[Rows]:
+    """Classify groups in several processes; their rows come in the order of the groups."""
+    with WorkerPool(options.num_proc, _load_here, options, _loading(options, False)) as pool:
+        running: list[Future] = []
+        for group in groups:
+            running.append(pool.submit(_classify_here, group))
+            # A few groups ahead keep all processes busy, and no more rows wait than that.
+            if len(running) > 2 * options.num_proc:
+                yield running.pop(0).result()
+        while running:
+            yield running.pop(0).result()
+
+
+_here: FileClassifier
+
+
+def _load_here(options: PredictOptions, loading: dict[str, Any]) -> None:
+    """Load the model in a process of its own."""
+    global _here
+    # Before Transformers is imported: one process shows that weights are loaded.
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    _here = load_classifier(options, **loading)
+
+
+def _classify_here(group: list[AudioFile]) -> Rows:
+    """Classify a group with the model of this process."""
+    return _here(group)

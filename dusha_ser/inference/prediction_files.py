@@ -1,0 +1,223 @@
+"""Files of predictions that a stopped run resumes.
+
+A row goes to the file when its audio file is done. Starting again drops a last line that was cut
+off, keeps the others and knows which files are done. Processes that share a list write one part
+each; the parts become one file in the order of the list.
+"""
+
+import contextlib
+import csv
+import glob
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.prediction_rows import CsvForm, RowForm
+from dusha_ser.storage import replacing, write_json
+
+
+def complete_records(path: Path, form: RowForm) -> Iterator[tuple[int, int, bytes]]:
+    """Read the records of a file that were written to their ends.
+
+    Args:
+        path: of the file.
+        form: of its rows; in CSV, a record continues where a line ends within quotes.
+
+    Yields:
+        Where the record begins and ends, in bytes, and the record.
+    """
+    begin, end, record = 0, 0, b""
+    with path.open("rb") as file:
+        for line in file:
+            record += line
+            end += len(line)
+            if isinstance(form, CsvForm) and record.count(b'"') % 2:
+                continue
+            if record.endswith(b"\n"):
+                yield begin, end, record
+            begin, record = end, b""
+
+
+class PredictionFile:
+    """A file of rows that is written group by group and resumed where it ends.
+
+    Args:
+        path: of the file; its folder is made.
+        form: of its rows.
+        rows_of_a_file: whether a file may have several rows: then the last file's, which may not
+            all be there, are dropped.
+
+    Attributes:
+        done: the ids whose rows are there.
+        failed: the ids among them that have an error.
+
+    Raises:
+        WrongUseError: if the file holds something else.
+    """
+
+    def __init__(self, path: Path, form: RowForm, rows_of_a_file: bool = False):
+        self.path, self.form = path, form
+        self.done: set[str] = set()
+        self.failed: set[str] = set()
+        self.places: dict[str, tuple[int, int]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        end = self._resume() if path.exists() else 0
+        if rows_of_a_file and self.places:
+            name = next(reversed(self.places))
+            end = self.places.pop(name)[0]
+        self.done = set(self.places)
+        self.failed &= self.done
+        self._file = path.open("ab")
+        self._file.truncate(end)
+        if not end:
+            self._file.write(self._encode(form.header()))
+            self._file.flush()
+
+    def _resume(self) -> int:
+        header, end = self._encode(self.form.header()), 0
+        for begin, after, record in complete_records(self.path, self.form):
+            if header and not begin:
+                if record != header:
+                    raise self._refusal("it has another header")
+            else:
+                try:
+                    name, failed = self.form.read(record)
+                except (ValueError, TypeError, AttributeError, csv.Error) as error:
+                    raise self._refusal(f"byte {begin} does not begin a row: {error}") from error
+                # Rows of one file stand together.
+                self.places[name] = (self.places.get(name, (begin, 0))[0], after)
+                if failed:
+                    self.failed.add(name)
+            end = after
+        return end
+
+    def _refusal(self, reason: str) -> WrongUseError:
+        return WrongUseError(
+            f"{self.path} is there and not by a run of this kind ({reason}); name another "
+            "`output_file`, or replace it with `overwrite=True`"
+        )
+
+    @staticmethod
+    def _encode(text: str) -> bytes:
+        # Names of files need not be UTF-8.
+        return text.encode("utf-8", "surrogateescape")
+
+    def write(self, files: Iterable[list[dict]]) -> None:
+        """Add the rows of files, leaving out those that are there."""
+        lines = []
+        for rows in files:
+            name = rows[0]["id"]
+            if name in self.done:
+                continue
+            lines += [self.form.line(row) for row in rows]
+            self.done.add(name)
+            if rows[0]["error"] is not None:
+                self.failed.add(name)
+        self._file.write(self._encode("".join(lines)))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other program adds to a file of rows, and keep others waiting.
+
+    Args:
+        path: of the file; its folder is made, and the lock lies beside it, hidden.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+def part_path(path: Path, rank: int, world_size: int) -> Path:
+    """Where one of several processes writes.
+
+    Example:
+        >>> part_path(Path("predictions.csv"), 1, 4).name
+        'predictions.part-00001-of-00004.csv'
+    """
+    return path.with_name(f"{path.stem}.part-{rank:05d}-of-{world_size:05d}{path.suffix}")
+
+
+def find_parts(path: Path) -> list[Path]:
+    """The parts of a file that lie beside it."""
+    digits = "[0-9]" * 5
+    pattern = f"{glob.escape(path.stem)}.part-{digits}-of-{digits}{glob.escape(path.suffix)}"
+    return sorted(path.parent.glob(pattern))
+
+
+def merge_parts(
+    path: Path, names: Iterable[str], form: RowForm, rows_of_a_file: bool = False
+) -> None:
+    """Make one file of its parts and of itself, and remove the parts.
+
+    Args:
+        path: of the file, which need not be there.
+        names: the ids, in the order of the rows; others in the file come first.
+        form: of the rows.
+        rows_of_a_file: whether a file may have several rows.
+    """
+    parts = find_parts(path)
+    sources = [
+        PredictionFile(one, form, rows_of_a_file and one != path)
+        for one in ([path] if path.exists() else []) + parts
+    ]
+    where: dict[str, tuple[int, tuple[int, int]]] = {}
+    for number, source in enumerate(sources):
+        source.close()
+        for name, place in source.places.items():
+            where.setdefault(name, (number, place))
+    names = list(names)
+    wanted = set(names)
+    order = [name for name in where if name not in wanted] + [n for n in names if n in where]
+    opened = [source.path.open("rb") for source in sources]
+    try:
+        with replacing(path) as unfinished, unfinished.open("wb") as merged:
+            merged.write(form.header().encode())
+            for name in order:
+                number, (begin, end) = where[name]
+                opened[number].seek(begin)
+                merged.write(opened[number].read(end - begin))
+    finally:
+        for file in opened:
+            file.close()
+    for part in parts:
+        part.unlink()
+
+
+def check_settings(path: Path, settings: dict) -> None:
+    """Refuse to continue a file that other settings began; note them where there are none.
+
+    Args:
+        path: the file of rows; the note lies beside it, hidden.
+        settings: what decides the predictions, of JSON values.
+
+    Raises:
+        WrongUseError: if the note says something else; the message names what.
+    """
+    note = settings_path(path)
+    if note.exists():
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        other = sorted(name for name in settings if before.get(name) != settings[name])
+        if other:
+            raise WrongUseError(
+                f"{path} was begun with another {', '.join(other)}; name another `output_file`, "
+                "or replace it with `overwrite=True`"
+            )
+        return
+    write_json(note, settings)
+
+
+def settings_path(path: Path) -> Path:
+    """Where the settings of a file of rows are noted."""
+    return path.with_name(f".{path.name}.settings.json")

@@ -1,0 +1,177 @@
+"""What can be asked of `dusha predict`, and which models it takes; nothing heavy is imported."""
+
+import os
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dusha_ser import options as shared
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import check_range, option
+
+# Windows are as long as the clips of Dusha's podcasts are (paper, section 3.2).
+WINDOW = 5.0
+HOP = 2.5
+# The Dusha corpus has clips of up to 20 s; up to here a file is classified in one piece.
+WHOLE = 30.0
+FORMATS = ("csv", "jsonl", "table")
+STANDARD_INPUT = "-"
+# How names on the Hub look that belong to somebody: USER/NAME.
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+RELEASED_SUFFIXES = (".pt", ".pth", ".ckpt")
+
+
+def check_model(name: str) -> None:
+    """Refuse what cannot be a model, without loading it or asking the Hub.
+
+    Args:
+        name: a model folder, a name on the Hub, or an .onnx file.
+
+    Raises:
+        MissingInputError: if there is no such folder or file, and the name is not USER/NAME.
+        WrongUseError: if it is a file of another kind.
+
+    Example:
+        >>> check_model("somebody/dusha")
+        >>> check_model("nowhere")
+        Traceback (most recent call last):
+        dusha_ser.errors.MissingInputError: no model 'nowhere': ...
+    """
+    path = Path(name)
+    if path.suffix == ".onnx" and not path.is_file():
+        raise MissingInputError(f"no such file: {name}; `dusha export` writes one")
+    if path.is_file() and path.suffix in RELEASED_SUFFIXES:
+        raise WrongUseError(
+            f"{name} holds weights alone; `dusha convert {name} MODEL` makes a model folder of "
+            "released ones"
+        )
+    if path.is_file() and path.suffix != ".onnx":
+        raise WrongUseError(f"{name} is a file; give a model folder, a Hub name or an .onnx file")
+    if not path.exists() and not HUB_NAME.fullmatch(name):
+        raise MissingInputError(
+            f"no model {name!r}: there is no such folder, and names on the Hub are USER/NAME; give "
+            "a model folder (what `dusha train` or `dusha convert` writes), a Hub name or an "
+            ".onnx file"
+        )
+
+
+@dataclass
+class Settings:
+    """What decides predictions, apart from the files.
+
+    Args:
+        model: a model folder, a name on the Hub, or an .onnx file.
+        timeline: whether to give one row per window instead of one row per file.
+        window: length of a window, in seconds.
+        hop: from the start of a window to the start of the next, in seconds.
+        whole: the longest file that is classified in one piece where there is one row per file, in
+            seconds; a longer one gets the mean of its windows.
+        vad: whether to leave out what is not speech.
+        batch_size: clips that are classified at once; None: 16 for Dusha's models and 1 for
+            others, whose predictions padding may change.
+    """
+
+    model: str = option("model folder, name on the Hub, or .onnx file")
+    timeline: bool = option("one row per window instead of one row per file", False)
+    window: float = option("length of a window, in seconds", WINDOW)
+    hop: float = option("from the start of a window to the start of the next, in seconds", HOP)
+    whole: float = option(
+        "without a timeline: longest file that is classified in one piece, in seconds; a longer "
+        "one gets the mean of its windows",
+        WHOLE,
+    )
+    vad: bool = option("leave out what is not speech (needs silero-vad)", False)
+    batch_size: int | None = shared.batch_size()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a number is out of range."""
+        if not 0 < self.hop <= self.window:
+            raise WrongUseError(
+                f"`hop` is {self.hop} s and `window` {self.window} s; the hop must be above 0 and "
+                "at most the window"
+            )
+        check_range("whole", self.whole, 0 < self.whole < float("inf"), "a number above 0", "s")
+        if self.batch_size is not None:
+            check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the values that decide predictions, fit for JSON; of the model its name alone."""
+        values = {one.name: getattr(self, one.name) for one in fields(Settings)}
+        return values | {"model": Path(self.model).name}
+
+
+@dataclass(kw_only=True)
+class PredictOptions(Settings):
+    """What `dusha predict` is to do.
+
+    Attributes:
+        rank: of this process among those of a launcher such as torchrun.
+        world_size: how many these are.
+    """
+
+    model: str = option("model folder, name on the Hub, or .onnx file", positional=True)
+    inputs: list[str] = option(
+        "audio file, folder, quoted pattern ('a/**/*.wav'), table of paths (.csv, .tsv), or - for "
+        "standard input (one recording, or a list of paths)",
+        positional=True,
+        nargs="+",
+        metavar="INPUT",
+    )
+    output_file: Path | None = option(
+        "file to write, .csv or .jsonl; one that a stopped run left is resumed (default: a table "
+        "on the screen)",
+        None,
+    )
+    format: str | None = option(
+        "form of the rows (default: by the suffix of the output file)", None, choices=FORMATS
+    )
+    overwrite: bool = shared.overwrite()
+    path_column: str = shared.path_column()
+    num_proc: int = shared.num_proc()
+    device: str | None = shared.device()
+    trust_remote_code: bool = shared.trust_remote_code()
+    quiet: bool = shared.quiet()
+    rank: int = field(default=0, init=False)
+    world_size: int = field(default=1, init=False)
+
+    def check(self) -> None:
+        """Refuse what cannot be done before anything is loaded, and settle the format.
+
+        Raises:
+            WrongUseError: naming the option, what came and what is allowed.
+        """
+        file = self.output_file
+        by_suffix = {".csv": "csv", ".jsonl": "jsonl", "": None if file else "table"}
+        self.format = self.format or by_suffix.get(file.suffix.lower() if file else "")
+        if self.format is None:
+            raise WrongUseError(
+                f"{file} ends neither in .csv nor in .jsonl; rename it or give a `format`"
+            )
+        if file and self.format == "table":
+            raise WrongUseError("a table is for the screen; give `format` csv or jsonl with a file")
+        if file and file.is_dir():
+            raise WrongUseError(f"{file} is a folder; name a file in it")
+        check_range("num_proc", self.num_proc, self.num_proc >= 1, "at least 1")
+        if self.inputs.count(STANDARD_INPUT) > 1:
+            raise WrongUseError("standard input (-) can be read only once")
+        super().check()
+        self._check_launcher()
+        check_model(self.model)
+
+    def _check_launcher(self) -> None:
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
+        if self.world_size == 1:
+            return
+        if STANDARD_INPUT in self.inputs:
+            raise WrongUseError(
+                "processes of a launcher share no standard input; give a .csv of paths"
+            )
+        if not self.output_file:
+            raise WrongUseError("processes of a launcher share no screen; give `output_file`")
+        if self.overwrite and "MASTER_ADDR" not in os.environ:
+            raise WrongUseError(
+                "`overwrite` needs the address where a launcher's processes meet (MASTER_ADDR); "
+                "remove the old files yourself"
+            )
