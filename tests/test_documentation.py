@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 from documentation import PAGES, SHOWN, blocks, commands
+from long_recordings import write_podcast
+from small_models import save_model
 
 from dusha_ser.cli.main import COMMANDS as COMMANDS_OF_DUSHA
 from dusha_ser.cli.main import GROUPS, main
@@ -42,6 +44,14 @@ def project(tmp_path, monkeypatch):
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def reader(project):
+    """The same, after the README's first line: a model, and a recording of the reader's own."""
+    save_model(project / "model")
+    write_podcast(project / "recording.wav", 3, phrases=2)
+    return project
 
 
 def load(name: str):
@@ -86,9 +96,12 @@ def help_text(*command: str) -> str:
     """What the command `dusha`, or a subcommand of it, prints for --help."""
     # In this process, where PyTorch is imported already: a dozen programs would take a minute.
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
-        main([*command, "--help"])
-    assert not end.value.code
+    with contextlib.redirect_stdout(printed):
+        try:
+            status = main([*command, "--help"])
+        except SystemExit as end:
+            status = end.code
+    assert not status
     return printed.getvalue()
 
 
@@ -114,17 +127,13 @@ def test_command_when_a_page_shows_it(words):
     else:
         place = words.index("dusha") + 1
         command = words[place]
-    if command in GROUPS:
+    if command in GROUPS and words[place + 1 :]:
         place += 1
         assert words[place] in GROUPS[command]
         described = help_text(command, words[place])
     else:
         described = help_text(command)
     options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
-    choices = re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE)
-    if choices and words[place + 1 :]:
-        assert words[place + 1] in choices[1].split(",")
-        described = help_text(command, words[place + 1])
     if "Any option of `dusha train` may follow" in " ".join(described.split()):
         described += help_text("train")
     assert options <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", described))
@@ -150,7 +159,7 @@ def test_readme_when_a_newcomer_reads_the_first_screen():
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
-def test_page_when_its_python_runs(page, project):
+def test_page_when_its_python_runs(page, reader):
     lines = [
         # What stands after PRINTED is marked in the output, to be compared below.
         f"print({line!r})" if line.startswith(PRINTED) else line
@@ -159,8 +168,8 @@ def test_page_when_its_python_runs(page, project):
     process = subprocess.run(
         [sys.executable, "-"],
         input="\n".join(lines),
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project)},
+        cwd=reader,
+        env={**os.environ, "PYTHONPATH": str(reader)},
         capture_output=True,
         text=True,
     )

@@ -36,8 +36,6 @@ NOT_RUN = {
     "python -m ": "measures for minutes, or checks the code, as .ci/run does",
     "python train.py": "for two minutes; tests/integration/test_default_run.py does",
     "dusha train crowd_large --base_url": "an address that is not there",
-    "dusha corpus crowd --data_dir archives --method": "docs/labels.md has it with a folder",
-    "python -m benchmarks.page_numbers": "writes into these pages; its tests do",
     "dusha evaluate --models runs/released": "released weights and real speech are not "
     "ours to ship",
     "dusha evaluate --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "
@@ -61,8 +59,12 @@ NOT_RUN = {
 WHOLE_ONLY = ("python train.py", "dusha train", "pytest")
 # Enough to go through every step of a training.
 LESS = {"train": ("--max_steps", "2", "--per_device_train_batch_size", "4")}
-OWN = ("docs/collecting.md", "docs/publish.md")
-COLLECT = "dusha collect"
+# Where the readers of a page stand, by the name of a fixture; those of all others: in `reader`.
+STANDPOINTS = {
+    "README.md": "newcomer",
+    "docs/collecting.md": "collector",
+    "docs/publish.md": "collector",
+}
 DOCUMENTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 
@@ -130,8 +132,7 @@ def reader(tmp_path_factory, model):
         name: torch.zeros(shape, dtype=torch.int64) if not shape else torch.rand(shape)
         for name, shape in released_names().items()
     }
-    for name in ("released.pt", "released_checkpoint.pt"):
-        torch.save(released, folder / name)
+    torch.save(released, folder / "released_checkpoint.pt")
     write_recordings(folder)
     header, *lines = write_recordings(folder / "other").read_text().splitlines()
     (folder / "test.csv").write_text("\n".join([header, *(f"other/{line}" for line in lines)]))
@@ -148,6 +149,16 @@ def reader(tmp_path_factory, model):
     write_podcast(folder / "podcast.wav", 3, phrases=2)
     samples, rate = soundfile.read(folder / "podcast.wav")
     soundfile.write(folder / "podcast.mp3", samples, rate)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory, model):
+    """Where a reader of README.md stands after its first line, with a recording at hand."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    show_project(folder)
+    shutil.copytree(model, folder / "model")
+    write_podcast(folder / "recording.wav", 3, phrases=2)
     return folder
 
 
@@ -205,10 +216,6 @@ def pack_podcasts(folder: Path, python) -> None:
 
 def export_model(folder: Path, python) -> None:
     """Have an .onnx file under the name that the page uses."""
-    if (folder / "model.onnx").is_file():
-        # The README's table has made it; it takes a while.
-        shutil.copyfile(folder / "model.onnx", folder / "dusha.onnx")
-        return
     status, output = python(["dusha", "export", "model", "dusha.onnx"], folder)
     assert status == 0, output
 
@@ -234,8 +241,7 @@ def test_commands_of_a_page_run(page, python, request):
         pytest.skip("no command of this page can be run here: see NOT_RUN")
     for words in runnable:
         text = " ".join(words)
-        collects = page in OWN or text.startswith(COLLECT)
-        folder = request.getfixturevalue("collector" if collects else "reader")
+        folder = request.getfixturevalue(STANDPOINTS.get(page, "reader"))
         assert words[0] == "dusha", f"neither run nor in NOT_RUN: {text}"
         for start, prepare in BEFORE.items():
             if text.startswith(start):
