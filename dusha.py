@@ -29,7 +29,7 @@ from dusha_ser.corpus.dataset_card import (
 )
 from dusha_ser.corpus.missing import collect_lists, note_missing
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc
-from dusha_ser.corpus.parquet_folder import write_configuration
+from dusha_ser.corpus.parquet_folder import Content, write_configuration
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.processes import workers_end_with_us
@@ -329,11 +329,13 @@ def write_folder(
             builder = Dusha(config_name=name, **source_and_options)
             if write_configuration(
                 output_dir,
-                name,
-                builder.content_id(),
-                builder.make_plan,
-                builder.info.features,
-                {"options": builder.config.as_dict(), "version": VERSION},
+                Content(
+                    name,
+                    builder.content_id(),
+                    builder.make_plan,
+                    builder.info.features,
+                    {"options": builder.config.as_dict(), "version": VERSION},
+                ),
                 num_proc,
                 quiet,
             ):

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import datasets
 import numpy as np
 import pyarrow as pa
+from datasets.features.features import list_of_np_array_to_pyarrow_listarray
 
 from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.corpus.clip_sources import (
     MEL_BANDS,
-    MISSING_COLUMNS,
     compute_features,
     load_features,
+    missing_clip,
     read_wav,
     row_member,
 )
@@ -21,11 +22,11 @@ from dusha_ser.vocabulary import EMOTIONS
 
 # Rows read at a time: memory stays small, and so do the row groups of Parquet files.
 BATCH_BYTES = 16 * 10**6
-# What a row takes beside its audio and features, generously: text, vectors, bookkeeping.
+# An upper bound of a row's bytes beyond its audio and features: text, vectors, bookkeeping.
 ROW_BYTES = 1000
-# Parquet stores where each list begins; measured below this share of the numbers themselves.
+# Parquet stores where each list begins; with the numbers, less than this factor of their bytes.
 LIST_OVERHEAD = 1.1
-FRAMES_A_SECOND = 100
+FRAMES_PER_SECOND = 100
 
 
 def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
@@ -33,10 +34,10 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
 
     Args:
         name: one of `dusha_ser.corpus.configurations.CONFIGURATIONS`.
-        options: labels and whether there are multi-labels and features.
+        options: labels, and whether there are multi-labels and features.
 
     Returns:
-        Features in the order of the columns.
+        The features, in the order of the columns.
     """
     text = datasets.Value("string")
     if name == RAW:
@@ -68,7 +69,7 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
 
 
 def row_bytes(rows: pa.Table, input_features: bool) -> np.ndarray:
-    """Estimate how many bytes each row of a plan takes, rather too many than too few.
+    """Estimate how many bytes each row of a plan takes at most.
 
     Args:
         rows: of a split's plan.
@@ -81,13 +82,13 @@ def row_bytes(rows: pa.Table, input_features: bool) -> np.ndarray:
     if "wav_size" in rows.column_names:
         size += rows["wav_size"].fill_null(0).to_numpy()
     if input_features:
-        frames = np.nan_to_num(rows["duration"].to_numpy()) * FRAMES_A_SECOND + 1
+        frames = np.nan_to_num(rows["duration"].to_numpy()) * FRAMES_PER_SECOND + 1
         size += frames * MEL_BANDS * 4 * LIST_OVERHEAD
     return size
 
 
 def cut_rows(sizes: np.ndarray, limit: float) -> list[tuple[int, int]]:
-    """Cut rows into runs that stay below a size.
+    """Cut rows into runs below a size.
 
     Args:
         sizes: of each row, in bytes.
@@ -120,45 +121,37 @@ def read_tables(
         features: the columns to make.
 
     Yields:
-        A table with these columns, and the clips that it lacks because their files are broken:
-        id, split, domain and reason.
+        A table with these columns, and the clips that are missing in it because their files are
+        broken: id, split, domain and reason.
     """
     for start, stop in cut_rows(row_bytes(rows, "input_features" in features), BATCH_BYTES):
-        yield read_table(rows.slice(start, stop - start), split, features)
+        yield _read_table(rows.slice(start, stop - start), split, features)
 
 
-def read_table(
+def _read_table(
     rows: pa.Table, split: str, features: datasets.Features
 ) -> tuple[pa.Table, list[dict]]:
-    """Read the audio and features of rows; arguments and result as in `read_tables`."""
-    schema = features.arrow_schema
-    stays, missing, columns = np.ones(len(rows), bool), [], {}
+    types = {field.name: field.type for field in features.arrow_schema}
+    missing, columns = [], {}
     if "audio" in features:
-        files = rows.select(
-            [name for name in rows.column_names if name.startswith(("wav_", "npy_"))]
-            + ["id", "domain"]
-        ).to_pylist()
-        audio, arrays = [], []
-        for index, row in enumerate(files):
-            reason = None
+        stays, audio, arrays = np.ones(len(rows), bool), [], []
+        files = [name for name in rows.column_names if name.startswith(("wav_", "npy_"))]
+        for index, row in enumerate(rows.select([*files, "id", "domain"]).to_pylist()):
             try:
                 content, array, reason = read_row(row, "input_features" in features)
-                audio.append(content)
+                audio.append(content and {"bytes": content, "path": f"{row['id']}.wav"})
                 arrays.append(array)
             except ValueError as error:
                 stays[index], reason = False, str(error)
             if reason:
-                values = (row["id"], split, row["domain"], reason)
-                missing.append(dict(zip(MISSING_COLUMNS, values, strict=True)))
+                missing.append(missing_clip(row["id"], split, row["domain"], reason))
         rows = rows.filter(pa.array(stays))
-        columns["audio"] = audio_column(rows["id"], audio, schema.field("audio").type)
+        columns["audio"] = pa.array(audio, types["audio"])
         if "input_features" in features:
-            columns["input_features"] = array_column(arrays, schema.field("input_features").type)
-    arrays = [
-        columns[field.name] if field.name in columns else rows[field.name].cast(field.type)
-        for field in schema
-    ]
-    return pa.table(arrays, schema=schema), missing
+            columns["input_features"] = array_column(arrays, types["input_features"])
+    for name in types.keys() - columns.keys():
+        columns[name] = rows[name].cast(types[name])
+    return pa.table([columns[name] for name in types], schema=features.arrow_schema), missing
 
 
 def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray | None, str | None]:
@@ -169,7 +162,7 @@ def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray 
         input_features: whether to load or compute features.
 
     Returns:
-        The sound file or None; float32 (frames, 64) in dB or None; why a podcast's clip, which
+        The audio file or None; float32 (frames, 64) in dB or None; why a podcast's clip, which
         stays without audio, has none although there is a file.
 
     Raises:
@@ -185,53 +178,16 @@ def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray 
         reason = f"{error}, kept without audio"
     if not input_features:
         return content, None, reason
-    return content, load_features(npy) if npy else compute_features(content), reason
+    if npy:
+        return content, load_features(npy), reason
+    if content is None:
+        raise ValueError("neither features nor wav")
+    return content, compute_features(content), reason
 
 
-def audio_column(
-    ids: pa.ChunkedArray, contents: list[bytes | None], column_type: pa.DataType
-) -> pa.StructArray:
-    """Make the column that `datasets.Audio` stores: bytes and a file name.
-
-    Args:
-        ids: of the clips; file names are made of them.
-        contents: sound files, None where there is none.
-        column_type: of the feature.
-
-    Returns:
-        structs (rows,), null where there is no audio.
-    """
-    names = [
-        None if content is None else f"{name}.wav"
-        for name, content in zip(ids.to_pylist(), contents, strict=True)
-    ]
-    absent = np.array([content is None for content in contents], bool)
-    arrays = [binary_column(contents, absent), pa.array(names, pa.string())]
-    column = pa.StructArray.from_arrays(arrays, ["bytes", "path"], mask=pa.array(absent))
-    return column.cast(column_type)
-
-
-def binary_column(contents: list[bytes | None], absent: np.ndarray) -> pa.BinaryArray:
-    """Join byte strings to a column, copying each once; pyarrow would copy them twice.
-
-    Args:
-        contents: byte strings or None.
-        absent: bool (rows,), where they are None.
-
-    Returns:
-        binary (rows,).
-    """
-    ends = np.cumsum([0, *(0 if content is None else len(content) for content in contents)])
-    validity = np.packbits(~absent, bitorder="little")
-    buffers = [
-        pa.py_buffer(validity) if absent.any() else None,
-        pa.py_buffer(ends.astype(np.int32)),
-        pa.py_buffer(b"".join(content for content in contents if content is not None)),
-    ]
-    return pa.BinaryArray.from_buffers(pa.binary(), len(contents), buffers, int(absent.sum()))
-
-
-def array_column(arrays: list[np.ndarray], column_type: pa.ExtensionType) -> pa.ExtensionArray:
+def array_column(
+    arrays: list[np.ndarray | None], column_type: pa.ExtensionType
+) -> pa.ExtensionArray:
     """Make the column that `datasets.Array2D` stores.
 
     Args:
@@ -239,12 +195,7 @@ def array_column(arrays: list[np.ndarray], column_type: pa.ExtensionType) -> pa.
         column_type: of the feature.
 
     Returns:
-        arrays (rows,).
+        Arrays (rows,).
     """
-    values = np.concatenate([*arrays, np.empty((0, MEL_BANDS), np.float32)])
-    frames = np.cumsum([0, *map(len, arrays)])
-    inner = pa.ListArray.from_arrays(
-        pa.array(np.arange(len(values) + 1) * MEL_BANDS, pa.int32()), pa.array(values.reshape(-1))
-    )
-    outer = pa.ListArray.from_arrays(pa.array(frames, pa.int32()), inner)
-    return pa.ExtensionArray.from_storage(column_type, outer.cast(column_type.storage_type))
+    storage = list_of_np_array_to_pyarrow_listarray(arrays).cast(column_type.storage_type)
+    return pa.ExtensionArray.from_storage(column_type, storage)

@@ -1,18 +1,20 @@
 """The dataset folder: Parquet shards of each configuration, written so that no work is lost.
 
 A configuration grows in a hidden folder, one finished shard after the other, and takes its place
-when all are there. What it was made of stands in the footer of each shard, so the folder tells by
-itself what it holds, and a run that was stopped goes on with the shards that lack.
+when all are there. What it was made of is in the footer of each shard, so the folder alone shows
+what it holds, and a run that was stopped resumes with the missing shards.
 """
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import datasets
@@ -36,42 +38,45 @@ FOOTER = b"dusha"
 LOOK_EVERY = 0.2
 
 
+_counter: Synchronized  # of rows that all workers have written; set in each worker
+
+
 @dataclass(frozen=True)
-class Shard:
-    """A piece of a split.
+class Content:
+    """What a configuration's folder is to hold.
 
     Args:
-        file_name: of the Parquet file.
-        split: which split.
-        start: its first row in the plan of the split.
-        stop: the row after its last one.
+        name: of the configuration, and of its folder in the dataset folder.
+        content_id: differs wherever the result could.
+        make_plan: returns the rows; called only if there is work.
+        features: the columns.
+        facts: kept in the footers for the dataset card, fit for JSON.
     """
+
+    name: str
+    content_id: str
+    make_plan: Callable[[], Plan]
+    features: datasets.Features
+    facts: dict
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A piece of a split: the name of its Parquet file, the split's name and the plan's rows."""
 
     file_name: str
     split: str
-    start: int
-    stop: int
+    rows: pa.Table
 
 
 def write_configuration(
-    output_dir: str | os.PathLike,
-    name: str,
-    content_id: str,
-    make_plan: Callable[[], Plan],
-    features: datasets.Features,
-    facts: dict,
-    num_proc: int | None = None,
-    quiet: bool = False,
+    output_dir: str | os.PathLike, content: Content, num_proc: int | None = None, quiet: bool = True
 ) -> bool:
     """Write a configuration into a dataset folder, unless the same one is there already.
 
     Args:
-        output_dir: the dataset folder, which is made where it is not there.
-        name: of the configuration, and of the folder in the dataset folder.
-        content_id: differs wherever the result could.
-        make_plan: tells what the configuration holds; called only if there is work.
-        features: its columns.
-        facts: kept in the footers for the dataset card, fit for JSON.
+        output_dir: the dataset folder, which is made if it is missing.
+        content: what to write.
         num_proc: number of processes; None: one.
         quiet: no progress bar.
 
@@ -82,11 +87,12 @@ def write_configuration(
         WrongUseError: from make_plan, or the place is taken by something else.
         WorkFailedError: an archive cannot be read.
     """
+    name, content_id, features = content.name, content.content_id, content.features
     folder = Path(output_dir)
     if is_complete(folder / name, content_id):
         return False
     refuse_foreign(folder / name)
-    plan = make_plan()
+    plan = content.make_plan()
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         if is_complete(folder / name, content_id):
@@ -95,20 +101,20 @@ def write_configuration(
         # need not write them again.
         unfinished = folder / f".{name}.{content_id}.incomplete"
         for leftover in folder.glob(f".{name}.*"):
-            # Work for other options or other archives is of no use now.
+            # Work for other options or other archives is useless now.
             if leftover != unfinished:
                 shutil.rmtree(leftover)
         unfinished.mkdir(exist_ok=True)
         shards = cut_shards(plan, "input_features" in features)
-        footer = facts | {
+        footer = content.facts | {
             "content_id": content_id,
             "files": [shard.file_name for shard in shards],
             "counts": plan.counts,
             "shared_sources": plan.shared_sources,
         }
-        total = sum(len(rows) for rows in plan.splits.values())
+        total = sum(len(shard.rows) for shard in shards)
         with tqdm(total=total, unit=" rows", desc=f"Writing {name}", disable=quiet) as bar:
-            write_shards(unfinished, shards, plan, features, footer, num_proc, bar)
+            write_shards(unfinished, shards, features, footer, num_proc or 1, bar)
         missing = [
             clip
             for shard in shards
@@ -143,11 +149,11 @@ def is_complete(folder: Path, content_id: str) -> bool:
 
 
 def first_footer(paths: list[Path]) -> dict | None:
-    """Read our entry in the first of some shards; None where there is no shard of ours."""
+    """Read our entry in the first of some shards; None if none of them is ours."""
     try:
         return read_footer(paths[0])
     except (IndexError, OSError, KeyError, TypeError, pa.ArrowInvalid):
-        # None; just being replaced by another process; somebody else's; no Parquet at all.
+        # No shard; just being replaced by another process; somebody else's; not Parquet at all.
         return None
 
 
@@ -156,8 +162,8 @@ def refuse_foreign(folder: Path) -> None:
     is_used = folder.exists() and any(folder.iterdir())
     if is_used and first_footer(sorted(folder.glob("*.parquet"))) is None:
         raise WrongUseError(
-            f"{folder} holds files that are no prepared corpus and would be replaced: choose "
-            "another --output_dir, or move them away"
+            f"{folder} holds files that are not a prepared corpus and would be replaced: name "
+            "another folder as `output_dir`, or move them away"
         )
 
 
@@ -175,7 +181,11 @@ def cut_shards(plan: Plan, input_features: bool) -> list[Shard]:
     for split, rows in plan.splits.items():
         runs = cut_rows(row_bytes(rows, input_features), SHARD_BYTES)
         shards += [
-            Shard(f"{split}-{number:05d}-of-{len(runs):05d}.parquet", split, start, stop)
+            Shard(
+                f"{split}-{number:05d}-of-{len(runs):05d}.parquet",
+                split,
+                rows.slice(start, stop - start),
+            )
             for number, (start, stop) in enumerate(runs)
         ]
     return shards
@@ -184,46 +194,47 @@ def cut_shards(plan: Plan, input_features: bool) -> list[Shard]:
 def write_shards(
     folder: Path,
     shards: list[Shard],
-    plan: Plan,
     features: datasets.Features,
     footer: dict,
-    num_proc: int | None,
+    num_proc: int,
     bar: tqdm,
 ) -> None:
-    """Write the shards that a folder lacks.
+    """Write the shards that are missing in a folder.
 
     Args:
         folder: where to.
         shards: all of them.
-        plan: the rows.
         features: the columns.
         footer: entry of each footer.
-        num_proc: number of processes; None: one.
+        num_proc: number of processes.
         bar: counts rows.
     """
-    left = [shard for shard in shards if not (folder / shard.file_name).exists()]
-    bar.update(sum(shard.stop - shard.start for shard in set(shards) - set(left)))
+    left = []
+    for shard in shards:
+        if (folder / shard.file_name).exists():
+            bar.update(len(shard.rows))
+        else:
+            left.append(shard)
     jobs = (
         functools.partial(
             write_shard,
             folder / shard.file_name,
-            # Taken, not sliced: what goes to a worker then holds no other rows.
-            plan.splits[shard.split].take(pa.array(range(shard.start, shard.stop))),
-            shard.split,
+            # Copied: a slice would take all rows of its split to a worker.
+            replace(shard, rows=shard.rows.take(pa.array(range(len(shard.rows))))),
             features,
             footer,
         )
         for shard in left
     )
-    if (num_proc or 1) > 1 and len(left) > 1:
-        run_jobs(jobs, min(num_proc, len(left)), bar.update)
+    if (processes := min(num_proc, len(left))) > 1:
+        run_jobs(jobs, processes, bar.update)
     else:
         for job in jobs:
             job(bar.update)
 
 
 def run_jobs(jobs: Iterator[Callable], num_proc: int, report: Callable[[int], object]) -> None:
-    """Run jobs in processes of their own, no more of them prepared than run.
+    """Run jobs in processes of their own, preparing no more of them than run.
 
     Args:
         jobs: called with a function that takes the number of rows done.
@@ -234,32 +245,20 @@ def run_jobs(jobs: Iterator[Callable], num_proc: int, report: Callable[[int], ob
     reported = 0
     with WorkerPool(num_proc, take_counter, counter) as pool:
         running: set[Future] = set()
-        for job in jobs:
-            running.add(pool.submit(run_job, job))
-            while len(running) >= num_proc + 1:
-                running = finish_some(running)
-                reported = report_rest(counter, reported, report)
-        while running:
-            running = finish_some(running)
-            reported = report_rest(counter, reported, report)
+        while True:
+            places = num_proc + 1 - len(running)
+            running |= {pool.submit(run_job, job) for job in itertools.islice(jobs, places)}
+            if not running:
+                return
+            finished, running = wait(running, LOOK_EVERY, FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            now = counter.value
+            report(now - reported)
+            reported = now
 
 
-def finish_some(running: set[Future]) -> set[Future]:
-    """Wait a moment for jobs, raise what they raised, and return those that still run."""
-    finished, running = wait(running, LOOK_EVERY, FIRST_COMPLETED)
-    for future in finished:
-        future.result()
-    return running
-
-
-def report_rest(counter, reported: int, report: Callable[[int], object]) -> int:
-    """Report the rows done since the last report and return the number of all so far."""
-    now = counter.value
-    report(now - reported)
-    return now
-
-
-def take_counter(counter) -> None:
+def take_counter(counter: Synchronized) -> None:
     """Keep the counter of rows in a worker process."""
     global _counter
     _counter = counter
@@ -278,8 +277,7 @@ def count_rows(rows: int) -> None:
 
 def write_shard(
     path: Path,
-    rows: pa.Table,
-    split: str,
+    shard: Shard,
     features: datasets.Features,
     footer: dict,
     report: Callable[[int], object],
@@ -288,8 +286,7 @@ def write_shard(
 
     Args:
         path: the file.
-        rows: of the plan.
-        split: their split.
+        shard: its rows.
         features: the columns.
         footer: our entry of the footer; the clips that were left out are added.
         report: called with the number of rows of each step.
@@ -300,7 +297,7 @@ def write_shard(
         replacing(path) as unfinished,
         pq.ParquetWriter(unfinished, schema, **parquet_options(schema)) as writer,
     ):
-        for table, broken in read_tables(rows, split, features):
+        for table, broken in read_tables(shard.rows, shard.split, features):
             if len(table):
                 writer.write_table(table, row_group_size=len(table))
             missing += broken
@@ -311,7 +308,7 @@ def write_shard(
 
 
 def parquet_options(schema: pa.Schema) -> dict:
-    """Choose how columns are packed: sound is not, it would take long and gain nothing.
+    """Choose how columns are compressed: audio is not, it would take long and gain nothing.
 
     Args:
         schema: of the file.
@@ -319,31 +316,13 @@ def parquet_options(schema: pa.Schema) -> dict:
     Returns:
         Arguments of pyarrow's ParquetWriter.
     """
-    leaves = [leaf for field in schema for leaf in leaf_paths(field.name, field.type)]
+    empty = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), empty)
+    parquet = pq.ParquetFile(pa.BufferReader(empty.getvalue())).schema
+    leaves = [parquet.column(number).path for number in range(len(parquet))]
     return {
         "compression": {leaf: "none" if leaf.startswith("audio.") else "snappy" for leaf in leaves},
         "use_dictionary": [leaf for leaf in leaves if not leaf.startswith("audio.")],
         "write_statistics": [leaf for leaf in leaves if leaf != "audio.bytes"],
         "write_page_index": True,
     }
-
-
-def leaf_paths(path: str, column_type: pa.DataType) -> list[str]:
-    """Name the columns that Parquet makes of a nested one.
-
-    Args:
-        path: of the column.
-        column_type: its type.
-
-    Returns:
-        Paths such as "audio.bytes" and "votes.list.element".
-    """
-    if isinstance(column_type, pa.BaseExtensionType):
-        column_type = column_type.storage_type
-    if pa.types.is_struct(column_type):
-        return [
-            leaf for field in column_type for leaf in leaf_paths(f"{path}.{field.name}", field.type)
-        ]
-    if hasattr(column_type, "value_type") and not pa.types.is_dictionary(column_type):
-        return leaf_paths(f"{path}.list.element", column_type.value_type)
-    return [path]

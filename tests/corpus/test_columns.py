@@ -12,7 +12,6 @@ from dusha_ser.archives.find import open_members
 from dusha_ser.corpus import columns
 from dusha_ser.corpus.columns import (
     array_column,
-    binary_column,
     corpus_features,
     cut_rows,
     read_tables,
@@ -88,14 +87,6 @@ def test_read_tables_when_wavs_have_become_unreadable(plan, tmp_path):
     assert len(table) == len(rows) - 2
     assert [clip["id"] for clip in missing] == [clips[24]["id"], clips[25]["id"]]
     assert all(clip["reason"].startswith("unreadable wav") for clip in missing)
-
-
-@given(st.lists(st.none() | st.binary(max_size=5), max_size=20))
-def test_binary_column_when_values_are_any(contents):
-    absent = np.array([content is None for content in contents], bool)
-    column = binary_column(contents, absent)
-    column.validate(full=True)
-    assert column.equals(pa.array(contents, pa.binary()))
 
 
 @pytest.mark.parametrize("lengths", [[], [3], [1, 5, 2]])

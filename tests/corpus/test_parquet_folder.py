@@ -13,9 +13,9 @@ from dusha_ser.corpus import parquet_folder
 from dusha_ser.corpus.columns import corpus_features
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.corpus.parquet_folder import (
+    Content,
     first_footer,
     is_complete,
-    leaf_paths,
     parquet_options,
     read_footer,
     write_configuration,
@@ -40,11 +40,7 @@ def write(tmp_path, plan):
     def write(content_id="id", num_proc=None):
         return write_configuration(
             tmp_path / "dusha",
-            "crowd",
-            content_id,
-            lambda: plan,
-            FEATURES,
-            {"options": {"threshold": 0.9}},
+            Content("crowd", content_id, lambda: plan, FEATURES, {"options": {"threshold": 0.9}}),
             num_proc,
             quiet=True,
         )
@@ -152,7 +148,7 @@ def test_read_footer_when_facts_are_kept(write, tmp_path):
     assert footer["missing"] == []
 
 
-def test_parquet_options_when_sound_is_not_packed(write, tmp_path):
+def test_parquet_options_when_audio_is_not_packed(write, tmp_path):
     write()
     metadata = pq.read_metadata(next((tmp_path / "dusha" / "crowd").glob("train-*")))
     found = {}
@@ -165,11 +161,6 @@ def test_parquet_options_when_sound_is_not_packed(write, tmp_path):
     assert parquet_options(schema)["compression"]["input_features.list.element.list.element"]
 
 
-def test_leaf_paths_when_nested():
-    nested = pa.list_(pa.struct({"a": pa.int8(), "b": pa.list_(pa.int8(), 2)}))
-    assert leaf_paths("x", nested) == ["x.list.element.a", "x.list.element.b.list.element"]
-
-
 def test_is_complete_when_nothing_is_there(tmp_path):
     assert not is_complete(tmp_path / "nothing", "id")
 
@@ -179,7 +170,7 @@ def test_write_configuration_when_the_place_is_taken(content, write, tmp_path):
     theirs = tmp_path / "dusha" / "crowd" / "thesis.parquet"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(content)
-    with pytest.raises(WrongUseError, match="no prepared corpus and would be replaced"):
+    with pytest.raises(WrongUseError, match="not a prepared corpus and would be replaced"):
         write()
     assert theirs.read_bytes() == content
 
