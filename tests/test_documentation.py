@@ -134,6 +134,10 @@ def test_command_when_a_page_shows_it(words):
     else:
         described = help_text(command)
     options = {word.split("=")[0] for word in words[place + 1 :] if re.match(r"--?[a-z]", word)}
+    choices = re.search(r"^  \{([\w,-]+)\}", described, re.MULTILINE)
+    if choices and words[place + 1 :]:
+        assert words[place + 1] in choices[1].split(",")
+        described = help_text(command, words[place + 1])
     if "Any option of `dusha train` may follow" in " ".join(described.split()):
         described += help_text("train")
     assert options <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", described))
