@@ -10,7 +10,7 @@ Both may be compressed (.jsonl.gz, .tsv.gz); where a part has several files, the
 duration (seconds), annotator_emo (the answer), golden_emo (the known answer to a control task),
 speaker_text, speaker_emo (what the speaker was asked to act), source_id (speaker or podcast),
 annotator_id. An answer needs hash_id, duration, annotator_emo and annotator_id. Missing may be
-written as null, NaN, nan or nothing, or the field may be absent; see `exact_rows`.
+written as null, NaN, nan or nothing, or the field may be absent; see `rows`.
 An annotator who answered the same clip twice counts twice, as published.
 
 Manifests (paper_setups/NAME.jsonl, maybe with .gz) have a row a clip: id, tensor (the path of
@@ -27,9 +27,8 @@ from tqdm import tqdm
 
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
-from dusha_ser.labels.exact_rows import MISSING_TEXTS, BadRow, Column
-from dusha_ser.labels.rows import join_tables, read_rows
-from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, PARTS
+from dusha_ser.labels.rows import BadRow, Column, join_tables, read_rows
+from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, MISSING_TEXTS, PARTS
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
 

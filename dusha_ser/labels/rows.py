@@ -1,40 +1,103 @@
-"""Rows of jsonl and tsv files as Arrow tables: fast where all is well, exact where it is not.
+"""Rows of jsonl and tsv files as Arrow tables, and what makes a row valid.
 
-A file is read in blocks of whole lines. Arrow parses each block at once; where that fails, or
-where a value breaks a rule, Python parses the same block line by line and names what is wrong.
-Both ways give equal tables. A byte order mark is left out.
+- jsonl: one object per line; NaN is allowed as in Python's json, other fields are ignored.
+- tsv: the first line names the columns; nothing is quoted, so that a quotation mark is a letter
+  like any other and no text holds a tab.
+- Missing are null, NaN, an absent field and the texts "", "nan" and "NaN".
+- Line ends of Windows, a byte order mark, empty lines and a last line without an end are allowed.
+- Integers may stand for text: some corpora number their annotators. Text may stand for a number,
+  as in tsv it always does.
+
+A file is read in blocks of lines, each parsed to rows and then checked column by column. Where all
+values of a column have one type, only the different ones are checked.
 """
 
 import gzip
+import json
+import math
+import re
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import WorkFailedError
-from dusha_ser.labels.exact_rows import BadRow, Column, json_row, parse_lines, schema_of, tsv_row
-from dusha_ser.labels.fast_rows import (
-    BYTE_ORDER_MARK,
-    NotPlainError,
-    check_table,
-    parse_json,
-    parse_tsv,
-)
+from dusha_ser.vocabulary import MISSING_TEXTS
 
-# Bytes of a block. Larger ones are no faster; each thread holds a few copies of one.
-BLOCK_SIZE = 2**22
-# Blocks name the same texts again and again, and leave holes in the memory; they are joined when
-# they have more rows than this, and than a quarter of what is joined already.
+# Bytes of a block. The rows of a larger one no longer fit a processor's cache.
+BLOCK_SIZE = 2**18
+# Blocks repeat each other's texts and leave holes in the memory; they are joined when they have
+# more rows than this, and than a quarter of what is joined already.
 JOINED_ROWS = 100_000
-# A file without line ends is no file of rows; it must not fill the memory.
+# A file without line ends is not a file of rows; it must not fill the memory.
 LONGEST_LINE = 2**26
-THREADS = 8  # at most; Python's own share of the work leaves nothing to more of them
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Where one object ends and another begins in one line.
+TWO_OBJECTS = re.compile(r"\}[ \t\r]*,[ \t\r]*\{")
+SHOWN_VALUE = 80  # characters of a bad value that are shown
+TEXT = pa.dictionary(pa.int32(), pa.string())
+NUMBER = pa.float64()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table and the field that it comes from.
+
+    Args:
+        field: name in the file.
+        name: name in the table.
+        required: whether a row without it is bad.
+        number: whether it is a finite number of at least 0; else it is text.
+        allowed: the texts that may stand there; None: any.
+    """
+
+    field: str
+    name: str
+    required: bool = False
+    number: bool = False
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used.
+
+    Args:
+        file: name of the file in the corpus.
+        line: its line, from 1; the header of a tsv file is line 1.
+        field: the field at fault, "" where it is the whole line.
+        value: what stands there, at most 80 characters of it.
+        problem: what is wrong with it.
+    """
+
+    file: str
+    line: int
+    field: str
+    value: str
+    problem: str
+
+    def __str__(self) -> str:
+        where = f"{self.field} is {self.value!r}" if self.field else f"{self.value!r}"
+        return f"{self.file}, line {self.line}: {where}: {self.problem}"
+
+
+class BadValueError(ValueError):
+    """A field, its value, and what is wrong with it."""
+
+    def __init__(self, field: str, value: object, problem: str):
+        super().__init__(problem)
+        self.field, self.value, self.problem = field, value, problem
+
+    def in_row(self, file: str, line: int) -> BadRow:
+        """Return the bad row that holds the value."""
+        shown = self.value if isinstance(self.value, str) else repr(self.value)
+        # Half characters cannot be written anywhere.
+        shown = shown[:SHOWN_VALUE].encode("utf-8", "backslashreplace").decode()
+        return BadRow(file, line, self.field, shown, self.problem)
 
 
 def read_rows(
@@ -57,34 +120,71 @@ def read_rows(
             row, or is a tsv without a required column.
     """
     columns = tuple(columns)
-    tables, bad = [schema_of(columns).empty_table()], []
-    waiting = 0
-    with ExitStack() as stack:
-        blocks = Blocks(member, stack)
-        if ".jsonl" in member.name:
-            fast, slow = parse_json, json_row
-        else:
-            header = _read_header(member.name, blocks, columns)
-            fast, slow = partial(parse_tsv, header=header), partial(tsv_row, header=header)
-        parse = partial(parse_block, member.name, columns=columns, fast=fast, slow=slow)
-        for table, found, size in _in_order(parse, blocks, stack):
-            if found and bad_rows == "error":
-                raise WorkFailedError(
-                    f"{found[0]}; correct the row, or leave such rows out with --bad_rows skip"
-                )
-            tables.append(table)
-            bad.extend(found)
-            waiting += len(table)
-            if waiting > max(JOINED_ROWS, len(tables[0]) / 4):
-                tables, waiting = [join_tables(tables)], 0
-            if bar is not None:
-                bar.update(size)
+    header, line, waiting = None, 1, 0
+    tables, bad = [parse_block(member.name, b"", line, columns, header)[0]], []
+    for block in read_blocks(member, bar):
+        if header is None and ".tsv" in member.name:
+            first, _, block = block.partition(b"\n")
+            header, line = parse_header(member.name, first.removesuffix(b"\r"), columns), 2
+        table, found = parse_block(member.name, block, line, columns, header)
+        if found and bad_rows == "error":
+            raise WorkFailedError(
+                f"{found[0]}; correct the row, or leave such rows out with `bad_rows=skip`"
+            )
+        tables.append(table)
+        bad.extend(found)
+        line += block.count(b"\n")
+        waiting += len(table)
+        if waiting > max(JOINED_ROWS, len(tables[0]) / 4):
+            tables, waiting = [join_tables(tables)], 0
     table = join_tables(tables)
     if not len(table):
         # Leaving rows out must not leave a whole file out, in another code or with other line ends.
         what = f"holds no row that can be used ({bad[0]})" if bad else "is empty"
         raise WorkFailedError(f"{member.name} {what}; fetch the archive that holds it again")
     return table, bad
+
+
+def read_blocks(member: Member, bar: tqdm | None) -> Iterator[bytes]:
+    """Yield the lines of a file in blocks, without a byte order mark, and move the bar on."""
+    is_compressed = member.name.endswith(".gz")
+    with member.open() as raw, gzip.GzipFile(fileobj=raw) if is_compressed else raw as file:
+        mark, position = BYTE_ORDER_MARK, 0
+        while True:
+            try:
+                block = file.read(BLOCK_SIZE)
+                rest = b"" if block.endswith(b"\n") else file.readline(LONGEST_LINE)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise WorkFailedError(
+                    f"{member.name} is damaged or cut short ({error}); fetch it again"
+                ) from error
+            if len(rest) == LONGEST_LINE:
+                raise WorkFailedError(
+                    f"{member.name} has a line of more than {LONGEST_LINE} bytes; a file of "
+                    "answers has one row per line: fetch it again"
+                )
+            block, mark = (block + rest).removeprefix(mark), b""
+            if not block:
+                return
+            yield block
+            if bar is not None:
+                bar.update(raw.tell() - position)
+            position = raw.tell()
+
+
+def parse_header(file: str, line: bytes, columns: tuple[Column, ...]) -> list[str]:
+    """Return the names of the fields of a tsv; WorkFailedError where they cannot be right."""
+    header = line.decode(errors="backslashreplace").split("\t")
+    if header == [""]:
+        raise WorkFailedError(f"{file} is empty or starts with an empty line; fetch it again")
+    missing = [column.field for column in columns if column.required and column.field not in header]
+    if missing or len(set(header)) < len(header):
+        fault = f"lacks {', '.join(missing)}" if missing else "names a column twice"
+        raise WorkFailedError(
+            f"{file}: the header {' '.join(header)[:200]!r} {fault}; the first line of a tsv file "
+            "names its columns, with tabs between them"
+        )
+    return header
 
 
 def join_tables(tables: list[pa.Table]) -> pa.Table:
@@ -110,103 +210,187 @@ def join_tables(tables: list[pa.Table]) -> pa.Table:
 
 
 def parse_block(
-    file: str,
-    block: tuple[bytes, int, int],
-    columns: tuple[Column, ...],
-    fast: Callable,
-    slow: Callable,
-) -> tuple[pa.Table, list[BadRow], int]:
-    """Turn some lines into a table.
+    file: str, block: bytes, first_line: int, columns: tuple[Column, ...], header: list[str] | None
+) -> tuple[pa.Table, list[BadRow]]:
+    """Turn lines into a table.
 
     Args:
         file: name of the file, for bad rows.
-        block: whole lines, number of the first one, and bytes read from disk for them.
+        block: whole lines.
+        first_line: number of the first one.
         columns: what to read.
-        fast: parse_json or parse_tsv.
-        slow: json_row or tsv_row.
+        header: names of the fields of a tsv; None: the lines are jsonl.
 
     Returns:
-        The table, the bad rows and the bytes read from disk.
+        The table, as `read_rows` describes it, and the bad rows in the order of lines.
     """
-    lines, first_line, size = block
-    try:
-        return check_table(fast(lines, columns), columns), [], size
-    except (NotPlainError, pa.ArrowInvalid):
-        table, bad = parse_lines(file, lines, first_line, columns, slow)
-        return table, bad, size
+    faults: dict[int, BadValueError] = {}  # by line
+    rows = parse_objects(block) if header is None else None
+    lines: Sequence[int] = range(first_line, first_line + len(rows or ()))
+    if rows is None:
+        rows, lines = [], []
+        for number, line in enumerate(block.split(b"\n"), first_line):
+            line = line.removesuffix(b"\r")
+            try:
+                row = json_row(line) if header is None else tsv_row(line, header)
+            except BadValueError as error:
+                faults[number] = error
+            else:
+                if row is not None:
+                    rows.append(row)
+                    lines.append(number)
+    arrays = []
+    for column in columns:
+        array, wrong = check_column(column, [row.get(column.field) for row in rows])
+        arrays.append(array)
+        faults = {lines[place]: error for place, error in wrong.items()} | faults
+    table = pa.table(arrays, [column.name for column in columns])
+    if faults:
+        table = table.filter(pa.array([line not in faults for line in lines], pa.bool_()))
+    return table, [faults[line].in_row(file, line) for line in sorted(faults)]
 
 
-class Blocks:
-    """The lines of a file, in blocks.
+def parse_objects(block: bytes) -> list[dict] | None:
+    """Parse jsonl lines at once, which takes half the time of one by one.
 
     Args:
-        member: the file; where its name ends in .gz it is uncompressed while read.
-        stack: what is opened is closed with it.
+        block: whole lines.
+
+    Returns:
+        One object for each line; None where the block is not plainly one object per line.
+    """
+    try:
+        text = block.decode().rstrip(" \t\r\n")
+        if not text:
+            return []
+        rows = json.loads("[" + text.replace("\n", ",") + "]")
+    except (ValueError, RecursionError):
+        return None
+    # As many objects as lines, and none begins within a line where another ends: so each is a line.
+    is_plain = all(type(row) is dict for row in rows) and not TWO_OBJECTS.search(text)
+    return rows if is_plain and len(rows) == text.count("\n") + 1 else None
+
+
+def json_row(line: bytes) -> dict | None:
+    """Parse a line of jsonl; None where it is empty, BadValueError where it is not an object."""
+    if not line.strip(b" \t\r"):
+        return None
+    text = _decode(line)
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"broken JSON: {error.msg} at column {error.colno}"
+        raise BadValueError("", text, problem) from error
+    except (ValueError, RecursionError) as error:
+        raise BadValueError("", text, f"broken JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise BadValueError("", text, "a row is a JSON object")
+    return fields
+
+
+def tsv_row(line: bytes, header: list[str]) -> dict | None:
+    """Parse a line of tsv; None where it is empty, BadValueError where it does not fit."""
+    if not line:
+        return None
+    text = _decode(line)
+    values = text.split("\t")
+    if len(values) != len(header):
+        problem = f"{len(values)} columns, the header has {len(header)}"
+        raise BadValueError("", text, problem)
+    return dict(zip(header, values, strict=True))
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        shown = line.decode(errors="backslashreplace")
+        raise BadValueError("", shown, f"byte {error.start + 1} is not UTF-8") from error
+
+
+def check_column(column: Column, values: list) -> tuple[pa.Array, dict[int, BadValueError]]:
+    """Check the values of a column.
+
+    Args:
+        column: what they must be.
+        values: as parsed, one per row, None where the field is absent.
+
+    Returns:
+        The values, TEXT or NUMBER (rows,), null where they are missing or bad; and what is wrong
+        with which rows.
+    """
+    faults: dict[int, BadValueError] = {}
+    kind = NUMBER if column.number else pa.string()
+    try:
+        # Arrow takes NaN for null, and refuses values of several types, but for truth as a number.
+        if column.number and bool in map(type, values):
+            raise BadValueError(column.field, True, "must be a number")
+        coded = pa.array(values, from_pandas=True).dictionary_encode()
+        if column.required and coded.null_count:
+            raise BadValueError(column.field, None, "each row needs it")
+        different = [check_value(column, value) for value in coded.dictionary.to_pylist()]
+        array = pa.array(different, kind).take(coded.indices)
+    except (BadValueError, pa.ArrowException, UnicodeError, OverflowError):
+        checked: list[str | float | None] = []
+        for place, value in enumerate(values):
+            try:
+                checked.append(check_value(column, value))
+            except BadValueError as error:
+                checked.append(None)
+                faults[place] = error
+        array = pa.array(checked, kind)
+    return array if column.number else array.dictionary_encode(), faults
+
+
+def check_value(column: Column, value: object) -> str | float | None:
+    """Check a parsed value.
+
+    Args:
+        column: what it must be.
+        value: what json or a split line gave, None where the field is absent.
+
+    Returns:
+        Text or a finite number of at least 0; None where it is missing.
+
+    Raises:
+        BadValueError: it is something else.
     """
 
-    def __init__(self, member: Member, stack: ExitStack):
-        self._member = member
-        self._line, self._position = 1, 0
-        self._raw = stack.enter_context(member.open())
-        self._file = self._raw
-        if member.name.endswith(".gz"):
-            self._file = stack.enter_context(gzip.GzipFile(fileobj=self._raw))
-        self._block = self._read().removeprefix(BYTE_ORDER_MARK)
+    def refuse(problem: str, shown: object = value) -> NoReturn:
+        raise BadValueError(column.field, shown, problem)
 
-    def header(self) -> bytes:
-        """Take the first line."""
-        header, _, self._block = self._block.partition(b"\n")
-        self._block = self._block or self._read()
-        self._line += 1
-        return header.removesuffix(b"\r")
-
-    def __iter__(self) -> Iterator[tuple[bytes, int, int]]:
-        """Yield whole lines, the number of the first of them, and the bytes read from disk."""
-        while block := self._block:
-            position = self._raw.tell()
-            yield block, self._line, position - self._position
-            self._position = position
-            self._line += block.count(b"\n")
-            self._block = self._read()
-
-    def _read(self) -> bytes:
-        try:
-            block = self._file.read(BLOCK_SIZE)
-            rest = b"" if block.endswith(b"\n") else self._file.readline(LONGEST_LINE)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise WorkFailedError(
-                f"{self._member.name} is damaged or cut short ({error}); fetch it again"
-            ) from error
-        if len(rest) == LONGEST_LINE:
-            raise WorkFailedError(
-                f"{self._member.name} has a line of more than {LONGEST_LINE} bytes; a file of "
-                "answers has one row a line: fetch it again"
-            )
-        return block + rest
+    if value is None or value != value or value in MISSING_TEXTS:
+        if column.required:
+            refuse("each row needs it", "missing" if value is None else value)
+        return None
+    if column.number:
+        number = _to_number(value)
+        if math.isnan(number):
+            refuse("must be a number")
+        if math.isinf(number) or number < 0:
+            refuse("must be finite and at least 0")
+        return number
+    # Other people's corpora number their annotators.
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str):
+        refuse("must be text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refuse("holds half a character")
+    if column.allowed is not None and text not in column.allowed:
+        refuse(f"must be one of {', '.join(column.allowed)}", text)
+    return text
 
 
-def _read_header(file: str, blocks: Blocks, columns: tuple[Column, ...]) -> list[str]:
-    header = blocks.header().decode(errors="backslashreplace").split("\t")
-    if header == [""]:
-        raise WorkFailedError(f"{file} is empty or starts with an empty line; fetch it again")
-    lacking = [column.field for column in columns if column.required and column.field not in header]
-    if lacking or len(set(header)) < len(header):
-        fault = f"lacks {', '.join(lacking)}" if lacking else "names a column twice"
-        raise WorkFailedError(
-            f"{file}: the header {' '.join(header)[:200]!r} {fault}; the first line of a tsv file "
-            "names its columns, with tabs between them"
-        )
-    return header
-
-
-def _in_order(function: Callable, items: Iterable, stack: ExitStack) -> Iterator:
-    """Yield function(item) in the order of the items, some of them computed ahead in threads."""
-    threads = min(pa.cpu_count(), THREADS)
-    executor = stack.enter_context(ThreadPoolExecutor(threads))
-    waiting: deque[Future] = deque()
-    for item in items:
-        waiting.append(executor.submit(function, item))
-        if len(waiting) > threads:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _to_number(value: object) -> float:
+    # Python also takes digits of other scripts and 1_000, which no other reader does.
+    is_plain = isinstance(value, str) and value.isascii() and "_" not in value
+    if not is_plain and type(value) not in (int, float):
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]  # it is text or a number
+    except ValueError:
+        return math.nan
+    except OverflowError:
+        return math.inf

@@ -17,7 +17,7 @@ from dusha_ser.labels.answers import (
     read_answers,
     read_manifest,
 )
-from dusha_ser.labels.exact_rows import BadRow
+from dusha_ser.labels.rows import BadRow
 from dusha_ser.vocabulary import ANSWERS, PARTS
 
 NAN = float("nan")
@@ -147,7 +147,7 @@ def test_read_answers_when_a_value_is_bad_names_it(corpus, form, change, field, 
     with pytest.raises(WorkFailedError) as caught:
         read_answers(members, ["crowd_train"], quiet=True)
     assert f"{file}, line {line}: {field} is {value!r}: " in str(caught.value)
-    assert "--bad_rows skip" in str(caught.value)
+    assert "`bad_rows=skip`" in str(caught.value)
     table, bad = read_answers(members, ["crowd_train"], bad_rows="skip", quiet=True)
     assert table["id"].to_pylist() == ["c1", "c2"]
     assert [(own.file, own.line, own.field, own.value) for own in bad] == [
