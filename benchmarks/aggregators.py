@@ -17,9 +17,9 @@ from tqdm import tqdm
 from benchmarks.crowds import KINDS, SHARES, Crowd, read_archives, read_crowd, simulate_crowd
 from benchmarks.measuring import write_results
 from dusha_ser.cli.program import run_program
-from dusha_ser.labels.aggregation import METHODS, THRESHOLD, aggregate, single_labels
+from dusha_ser.labels.aggregation import aggregate, single_labels
 from dusha_ser.tables import screen_table
-from dusha_ser.vocabulary import ANSWERS
+from dusha_ser.vocabulary import ANSWERS, METHODS, THRESHOLD
 
 COMPARED = ("majority_vote", "dawid_skene", "regularised_dawid_skene")
 ANSWERS_AN_ANNOTATOR = (5, 15, 45, 150, 500)

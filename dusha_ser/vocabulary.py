@@ -1,4 +1,8 @@
-"""Names and defaults that all stages share; importing this imports nothing else."""
+"""Names and defaults that all stages share, apart from what is heavy to import."""
+
+from collections.abc import Iterable
+
+from dusha_ser.errors import WrongUseError
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 ANSWERS = (*EMOTIONS, "other")
@@ -26,3 +30,42 @@ THRESHOLD = 0.9
 ITERATIONS = 100
 # Crowd-kit stops where its loss rises by less than this, also when told to take 100 iterations.
 TOLERANCE = 1e-5
+
+
+def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of labels as a tuple.
+
+    Args:
+        labels: the answers that annotators could give.
+
+    Returns:
+        The same.
+
+    Raises:
+        WrongUseError: there are fewer than two, one is given twice, or one means a missing value.
+
+    Example:
+        >>> check_labels(["yes", "no"])
+        ('yes', 'no')
+    """
+    labels = tuple(labels)
+    refused = [label for label in labels if label in MISSING_TEXTS or labels.count(label) > 1]
+    if refused or len(labels) < 2:
+        raise WrongUseError(
+            f"`labels` are {', '.join(map(repr, labels)) or 'not given'}; give at least two, each "
+            f"once, none of them empty or nan: `labels={','.join(ANSWERS)}`"
+        )
+    return labels
+
+
+def check_threshold(name: str, threshold: float) -> None:
+    """Raise a WrongUseError, which calls it by its name, where it keeps everything or nothing."""
+    if not 0 < threshold <= 1:
+        raise WrongUseError(f"`{name}` is {threshold}: take a number above 0 and up to 1")
+
+
+def check_stop(iterations: int, tolerance: float) -> None:
+    """Raise a WrongUseError unless an aggregator can stop by these."""
+    for name, value in {"iterations": iterations, "tolerance": tolerance}.items():
+        if not value >= 0:
+            raise WrongUseError(f"`{name}` is {value}: take a number of at least 0")

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -363,9 +364,9 @@ def test_load_dataset_when_asked_wrongly(load, archives, tmp_path):
         load("croud", archives)
     with pytest.raises(WrongUseError, match="no option 'tresh': take those of bad_rows, "):
         load("crowd", archives, tresh=0.5)
-    with pytest.raises(WrongUseError, match="threshold is 2: it must be above 0 and at most 1"):
+    with pytest.raises(WrongUseError, match="`threshold` is 2: take a number above 0 and up to 1"):
         load("crowd", archives, threshold=2)
-    with pytest.raises(WrongUseError, match="num_proc is 0: it must be at least 1"):
+    with pytest.raises(WrongUseError, match="`num_proc` is 0: take an integer of at least 1"):
         load("crowd", archives, num_proc=0)
     with pytest.raises(MissingInputError, match="no-such-folder"):
         load("crowd", tmp_path / "no-such-folder")
@@ -429,11 +430,11 @@ def test_program_when_one_of_several_fails(archives, complain, tmp_path):
     [
         (["croud"], "no configuration 'croud': take one of crowd, podcast, all, raw,"),
         (["--data_dir", "nowhere"], "nowhere"),
-        (["--threshold", "0"], "threshold is 0.0: it must be above 0 and at most 1"),
-        (["--parts", "crowd_dev"], "parts is crowd_dev: take one or more of crowd_train,"),
-        (["--labels", "angry"], "labels are 'angry'; give at least two, each once, none of them"),
-        (["--labels", "nan,sad"], "labels are 'nan', 'sad'; give at least two, each once"),
-        (["--num_proc", "-1"], "num_proc is -1: it must be at least 1"),
+        (["--threshold", "0"], "`threshold` is 0.0: take a number above 0 and up to 1"),
+        (["--parts", "crowd_dev"], "`parts` is crowd_dev: take one or more of crowd_train,"),
+        (["--labels", "angry"], "`labels` are 'angry'; give at least two, each once, none of them"),
+        (["--labels", "nan,sad"], "`labels` are 'nan', 'sad'; give at least two, each once"),
+        (["--num_proc", "-1"], "`num_proc` is -1: take an integer of at least 1"),
         (["--checksum", f"crowd.tra={'0' * 32}"], "checksum was given of crowd.tra, and there is"),
         (["--private"], "give --push_to_hub USER/NAME with it"),
         (["--keep_control", "--validation", "0.0001"], "no choice of whole speakers comes near"),
@@ -444,7 +445,8 @@ def test_program_when_used_wrongly(arguments, expected, archives, complain, tmp_
     status, complaint = complain(*arguments, *source)
     assert status == 2
     assert len(complaint.splitlines()) == 1
-    assert expected in complaint
+    # A program whose parser is not made of dataclasses shows a parameter as the library names it.
+    assert re.sub("`(\\w+)`", r"--\1", expected) in re.sub("`(\\w+)`", r"--\1", complaint)
     assert not (tmp_path / "dusha").exists()
 
 

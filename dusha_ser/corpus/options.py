@@ -4,10 +4,19 @@ import argparse
 from dataclasses import dataclass, field, fields
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.labels.aggregation import METHODS, THRESHOLD
-from dusha_ser.labels.answers import check_labels
-from dusha_ser.labels.dawid_skene import ITERATIONS
-from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, OTHER, PARTS
+from dusha_ser.vocabulary import (
+    ANSWERS,
+    BAD_ROWS,
+    ITERATIONS,
+    METHODS,
+    OTHER,
+    PARTS,
+    THRESHOLD,
+    TOLERANCE,
+    check_labels,
+    check_stop,
+    check_threshold,
+)
 
 
 def split_list(value) -> tuple[str, ...]:
@@ -70,7 +79,7 @@ class LabelOptions:
     """How the crowd's answers become labels.
 
     Args:
-        method: aggregator, one of `labels.aggregation.METHODS`.
+        method: aggregator, one of `vocabulary.METHODS`.
         threshold: least probability of a clip's label, above 0 and at most 1.
         golden: whether the known answers of control tasks count as their true labels.
     """
@@ -91,14 +100,14 @@ class LabelOptions:
 
 @dataclass
 class CorpusOptions(LabelOptions):
-    """How labels are made and what is kept; one field an option, with its help sentence.
+    """How labels are made and what is kept; one field per option, with its help sentence.
 
     Args:
-        method: aggregator, one of `labels.aggregation.METHODS`.
+        method: aggregator, one of `vocabulary.METHODS`.
         threshold: least probability of a clip's label, above 0 and at most 1.
         golden: whether the known answers of control tasks count as their true labels.
         iterations: most iterations of the aggregator.
-        tolerance: rise of the loss, in nats an answer, below which Dawid-Skene stops.
+        tolerance: rise of the loss, in nats per answer, below which Dawid-Skene stops.
         multi_threshold: least probability of each of a clip's `labels`; None: no such column.
         keep_control: whether control tasks stay in the splits.
         keep_other: whether clips labelled `other` stay in the splits.
@@ -112,12 +121,11 @@ class CorpusOptions(LabelOptions):
     iterations: int = field(
         default=ITERATIONS, metadata={"help": "most iterations of the aggregator"}
     )
-    tolerance: float | None = field(
-        default=None,
+    tolerance: float = field(
+        default=TOLERANCE,
         metadata={
-            "help": "stop Dawid-Skene where its loss rises by less than this, in nats an answer; "
-            "0 takes all iterations (default: crowd-kit's 1e-5)",
-            "type": float,
+            "help": "stop Dawid-Skene where its loss rises by less than this, in nats per answer; "
+            "0 takes all iterations (default: crowd-kit's 1e-5)"
         },
     )
     multi_threshold: float | None = field(
@@ -175,7 +183,7 @@ class CorpusOptions(LabelOptions):
         self.labels, self.parts = check_labels(split_list(self.labels)), split_list(self.parts)
         if not self.parts or len(set(self.parts)) < len(self.parts) or set(self.parts) - set(PARTS):
             raise WrongUseError(
-                f"parts is {','.join(self.parts)}: take one or more of {', '.join(PARTS)}, "
+                f"`parts` is {','.join(self.parts)}: take one or more of {', '.join(PARTS)}, "
                 "each once"
             )
         # Their order is fixed: the first row of a clip is looked for in this order.
@@ -183,18 +191,16 @@ class CorpusOptions(LabelOptions):
         for option, allowed in {"method": METHODS, "bad_rows": BAD_ROWS}.items():
             if getattr(self, option) not in allowed:
                 raise WrongUseError(
-                    f"{option} is {getattr(self, option)!r}: take one of {', '.join(allowed)}"
+                    f"`{option}` is {getattr(self, option)!r}: take one of {', '.join(allowed)}"
                 )
-        self._check_range("threshold", lambda value: 0 < value <= 1, "above 0 and at most 1")
-        self._check_range("multi_threshold", lambda value: 0 < value <= 1, "above 0 and at most 1")
-        self._check_range("validation", lambda value: 0 <= value < 1, "at least 0 and below 1")
-        self._check_range("iterations", lambda value: value >= 0, "at least 0")
-        self._check_range("tolerance", lambda value: value >= 0, "at least 0")
-
-    def _check_range(self, option: str, is_allowed, allowed: str) -> None:
-        value = getattr(self, option)
-        if value is not None and not is_allowed(value):
-            raise WrongUseError(f"{option} is {value}: it must be {allowed}")
+        check_threshold("threshold", self.threshold)
+        if self.multi_threshold is not None:
+            check_threshold("multi_threshold", self.multi_threshold)
+        if not 0 <= self.validation < 1:
+            raise WrongUseError(
+                f"`validation` is {self.validation}: take a number of at least 0 and below 1"
+            )
+        check_stop(self.iterations, self.tolerance)
 
     def class_names(self) -> list[str]:
         """Name the classes of the column `label`, in the order of their numbers.
@@ -214,9 +220,9 @@ class CorpusOptions(LabelOptions):
 
 
 def check_num_proc(num_proc: int | None) -> None:
-    """Raise a WrongUseError unless work can be shared among so many processes."""
+    """Raise a WrongUseError unless work can be shared among `num_proc` processes."""
     if num_proc is not None and num_proc < 1:
-        raise WrongUseError(f"num_proc is {num_proc}: it must be at least 1")
+        raise WrongUseError(f"`num_proc` is {num_proc}: take an integer of at least 1")
 
 
 def name_and_checksum(text: str) -> tuple[str, str]:

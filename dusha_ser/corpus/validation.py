@@ -53,7 +53,7 @@ def carve_validation(
     in_validation = known & np.append(taken, False)[source]
     if not in_validation.any() or in_validation.all():
         raise WrongUseError(
-            f"validation is {share}, and train's {len(rows)} clips are by {len(names)} speakers: "
+            f"`validation` is {share}, and train's {len(rows)} clips are by {len(names)} speakers: "
             "no choice of whole speakers comes near; take a share nearer to one speaker's"
         )
     return {

@@ -23,11 +23,17 @@ from dusha_ser.labels.crowd_answers import (
     tabulate_answers,
     vote_shares,
 )
-from dusha_ser.labels.dawid_skene import ITERATIONS, check_stop, dawid_skene
+from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
+from dusha_ser.vocabulary import (
+    ITERATIONS,
+    METHODS,
+    THRESHOLD,
+    TOLERANCE,
+    check_stop,
+    check_threshold,
+)
 
-# The published labels of Dusha: probability from which a clip's label is kept.
-THRESHOLD = 0.9
 # Aggregators that are taken from crowd-kit, by the name of their class there.
 CROWD_KIT_CLASSES = {
     "one_coin_dawid_skene": "OneCoinDawidSkene",
@@ -38,7 +44,6 @@ CROWD_KIT_CLASSES = {
 }
 # Of these, the ones that weight each annotator's votes by one number.
 SKILL_METHODS = ("wawa", "zero_based_skill")
-METHODS = ("dawid_skene", "regularised_dawid_skene", "majority_vote", *CROWD_KIT_CLASSES)
 
 
 def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np.ndarray:
@@ -107,7 +112,7 @@ def aggregate(
     label_count: int,
     method: str = "dawid_skene",
     iterations: int = ITERATIONS,
-    tolerance: float | None = None,
+    tolerance: float = TOLERANCE,
     truth: np.ndarray | None = None,
     seed: int = 0,
     quiet: bool = True,
@@ -186,7 +191,8 @@ def single_labels(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np
         >>> single_labels([[0.1, 0.9], [0.5, 0.5], [0.2, 0.8]], threshold=0.9)
         array([ 1, -1, -1])
     """
-    probabilities = check_probabilities(probabilities, threshold)
+    check_threshold("threshold", threshold)
+    probabilities = np.asarray(probabilities)
     if not probabilities.size:
         return np.full(len(probabilities), -1)
     # argmax takes the first of equals.
@@ -214,22 +220,5 @@ def multi_labels(probabilities: np.ndarray, threshold: float) -> np.ndarray:
         array([[ True,  True, False],
                [False, False,  True]])
     """
-    return check_probabilities(probabilities, threshold) >= threshold
-
-
-def check_probabilities(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Refuse a threshold that would keep everything or nothing.
-
-    Args:
-        probabilities: float (tasks, labels).
-        threshold: to be above 0 and at most 1.
-
-    Returns:
-        The probabilities as an array.
-
-    Raises:
-        WrongUseError: if the threshold is out of range.
-    """
-    if not 0 < threshold <= 1:
-        raise WrongUseError(f"threshold is {threshold}: give a number above 0 and at most 1")
-    return np.asarray(probabilities)
+    check_threshold("threshold", threshold)
+    return np.asarray(probabilities) >= threshold

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.labels.rows import BadRow, Column, join_tables, read_rows
-from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, MISSING_TEXTS, PARTS
+from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, PARTS, check_labels
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
 
@@ -118,32 +118,6 @@ def read_answers(
             bad.extend(found)
     del table, name
     return join_tables(tables), bad
-
-
-def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of labels as a tuple.
-
-    Args:
-        labels: the answers that annotators could give.
-
-    Returns:
-        The same.
-
-    Raises:
-        WrongUseError: there are fewer than two, one is given twice, or one means a missing value.
-
-    Example:
-        >>> check_labels(["yes", "no"])
-        ('yes', 'no')
-    """
-    labels = tuple(labels)
-    refused = [label for label in labels if label in MISSING_TEXTS or labels.count(label) > 1]
-    if refused or len(labels) < 2:
-        raise WrongUseError(
-            f"labels are {', '.join(map(repr, labels)) or 'not given'}; give at least two, each "
-            "once, none of them empty or nan: --labels angry,sad,neutral,positive,other"
-        )
-    return labels
 
 
 def find_answers(members: Mapping[str, Member], part: str) -> Member:

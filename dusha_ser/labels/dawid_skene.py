@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse
 from tqdm import tqdm
 
-from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.crowd_answers import (
     combine_columns,
     fix_known,
@@ -20,10 +19,8 @@ from dusha_ser.labels.crowd_answers import (
     tabulate_answers,
     vote_shares,
 )
+from dusha_ser.vocabulary import ITERATIONS, TOLERANCE, check_stop
 
-ITERATIONS = 100
-# Crowd-kit stops where its loss rises by less than this, also when told to take 100 iterations.
-TOLERANCE = 1e-5
 # Smallest count and smallest probability of a class, as in crowd-kit; their logarithms stay finite.
 SMALLEST = 1e-10
 
@@ -49,27 +46,6 @@ class DawidSkene:
     prior: np.ndarray
     iterations: int
     log_likelihood: float
-
-
-def check_stop(iterations: int, tolerance: float | None) -> float:
-    """Check when to stop.
-
-    Args:
-        iterations: most expectation steps, not negative.
-        tolerance: not negative; None is TOLERANCE.
-
-    Returns:
-        The tolerance.
-
-    Raises:
-        WrongUseError: if one of them is negative.
-    """
-    tolerance = TOLERANCE if tolerance is None else tolerance
-    if iterations < 0 or tolerance < 0:
-        raise WrongUseError(
-            f"iterations is {iterations} and tolerance {tolerance}: neither may be negative"
-        )
-    return tolerance
 
 
 def e_step(
@@ -175,7 +151,7 @@ def dawid_skene(
     annotator_count: int,
     label_count: int,
     iterations: int = ITERATIONS,
-    tolerance: float | None = None,
+    tolerance: float = TOLERANCE,
     truth: np.ndarray | None = None,
     quiet: bool = True,
 ) -> DawidSkene:
@@ -214,7 +190,7 @@ def dawid_skene(
         array([[0., 1.],
                [1., 0.]])
     """
-    tolerance = check_stop(iterations, tolerance)
+    check_stop(iterations, tolerance)
     table = tabulate_answers(
         task,
         annotator,

@@ -29,14 +29,8 @@ from dusha_ser.labels.crowd_answers import (
     tabulate_answers,
     vote_shares,
 )
-from dusha_ser.labels.dawid_skene import (
-    ITERATIONS,
-    DawidSkene,
-    check_stop,
-    class_shares,
-    e_step,
-    m_step,
-)
+from dusha_ser.labels.dawid_skene import DawidSkene, class_shares, e_step, m_step
+from dusha_ser.vocabulary import ITERATIONS, TOLERANCE, check_stop
 
 # A true label is judged by its own answers once it has clearly more of them than this.
 POOL_WEIGHT = 100.0
@@ -218,7 +212,7 @@ def regularised_dawid_skene(
     annotator_count: int,
     label_count: int,
     iterations: int = ITERATIONS,
-    tolerance: float | None = None,
+    tolerance: float = TOLERANCE,
     truth: np.ndarray | None = None,
     quiet: bool = True,
 ) -> DawidSkene:
@@ -253,7 +247,7 @@ def regularised_dawid_skene(
         >>> found.probabilities.argmax(axis=1)
         array([1, 0])
     """
-    tolerance = check_stop(iterations, tolerance)
+    check_stop(iterations, tolerance)
     table = tabulate_answers(
         task,
         annotator,

@@ -11,9 +11,9 @@ from transformers.integrations import get_available_reporting_integrations
 from dusha_ser.corpus.configurations import CONFIGURATIONS, RAW
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.ser.ser import SCORES
-from dusha_ser.labels.aggregation import METHODS, THRESHOLD
 from dusha_ser.training.losses import LOSSES
 from dusha_ser.training.sampling import SAMPLERS
+from dusha_ser.vocabulary import METHODS, THRESHOLD
 
 OPTIMIZERS = ("adam", "trainer")
 

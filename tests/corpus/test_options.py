@@ -81,19 +81,19 @@ def test_add_source_options_when_given():
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("method", "vote", "method is 'vote': take one of dawid_skene, "),
-        ("iterations", -1, "iterations is -1: it must be at least 0"),
-        ("tolerance", -1e-5, "tolerance is -1e-05: it must be at least 0"),
-        ("threshold", 0, "threshold is 0: it must be above 0 and at most 1"),
-        ("threshold", float("nan"), "threshold is nan: it must be above 0 and at most 1"),
-        ("multi_threshold", 1.1, "multi_threshold is 1.1: it must be above 0 and at most 1"),
-        ("validation", 1, "validation is 1: it must be at least 0 and below 1"),
-        ("labels", "a,b,a", "labels are 'a', 'b', 'a'; give at least two, each once"),
-        ("labels", "a,,b", "labels are 'a', '', 'b'; give at least two, each once"),
-        ("labels", "a,NaN", "none of them empty or nan: --labels angry,sad,neutral"),
-        ("parts", "", "parts is : take one or more of crowd_train, crowd_test"),
+        ("method", "vote", "`method` is 'vote': take one of dawid_skene, "),
+        ("iterations", -1, "`iterations` is -1: take a number of at least 0"),
+        ("tolerance", -1e-5, "`tolerance` is -1e-05: take a number of at least 0"),
+        ("threshold", 0, "`threshold` is 0: take a number above 0 and up to 1"),
+        ("threshold", float("nan"), "`threshold` is nan: take a number above 0 and up to 1"),
+        ("multi_threshold", 1.1, "`multi_threshold` is 1.1: take a number above 0 and up to 1"),
+        ("validation", 1, "`validation` is 1: take a number of at least 0 and below 1"),
+        ("labels", "a,b,a", "`labels` are 'a', 'b', 'a'; give at least two, each once"),
+        ("labels", "a,,b", "`labels` are 'a', '', 'b'; give at least two, each once"),
+        ("labels", "a,NaN", "none of them empty or nan: `labels=angry,sad,neutral"),
+        ("parts", "", "`parts` is : take one or more of crowd_train, crowd_test"),
         ("parts", "crowd_test,crowd_test", "each once"),
-        ("bad_rows", "drop", "bad_rows is 'drop': take one of error, skip"),
+        ("bad_rows", "drop", "`bad_rows` is 'drop': take one of error, skip"),
     ],
 )
 def test_check_options_when_refused(option, value, message):
@@ -104,7 +104,7 @@ def test_check_options_when_refused(option, value, message):
 def test_check_num_proc_when_refused():
     check_num_proc(None)
     check_num_proc(1)
-    with pytest.raises(WrongUseError, match="num_proc is 0: it must be at least 1"):
+    with pytest.raises(WrongUseError, match="`num_proc` is 0: take an integer of at least 1"):
         check_num_proc(0)
 
 

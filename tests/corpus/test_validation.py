@@ -85,7 +85,7 @@ def test_carve_validation_when_it_cannot_be_done(speakers):
     rows = make_rows(2, 10)
     source = pa.array(["only" if speakers else None] * 20, pa.string())
     rows = rows.set_column(1, "source_id", source)
-    with pytest.raises(WrongUseError, match=f"validation is 0.2, .* are by {speakers} speakers"):
+    with pytest.raises(WrongUseError, match=f"`validation` is 0.2, .* are by {speakers} speakers"):
         carve_validation({"train": rows}, 0.2, at_least_one=True)
     with pytest.raises(WrongUseError, match="the chosen parts have no train"):
         carve_validation({"test": rows}, 0.2)

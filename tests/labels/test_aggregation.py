@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import (
-    METHODS,
+    CROWD_KIT_CLASSES,
     SKILL_METHODS,
     aggregate,
     multi_labels,
@@ -20,9 +20,14 @@ from dusha_ser.labels.aggregation import (
 from dusha_ser.labels.crowd_answers import count_votes
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
+from dusha_ser.vocabulary import METHODS
 from tests.crowds import by_crowd_kit, crowd_faces, random_crowd, right_share
 
 ITERATIONS = 4
+
+
+def test_methods_of_crowd_kit_are_the_last():
+    assert METHODS[3:] == tuple(CROWD_KIT_CLASSES)
 
 
 def weighted_votes(answers, counts, skills):
@@ -162,7 +167,7 @@ def test_aggregate_when_the_method_is_unknown():
 @pytest.mark.parametrize("method", METHODS)
 def test_aggregate_when_iterations_are_negative(method):
     answers, counts, _ = random_crowd(0)
-    with pytest.raises(WrongUseError, match="neither may be negative"):
+    with pytest.raises(WrongUseError, match="take a number of at least 0"):
         aggregate(*answers, **counts, method=method, iterations=-1)
 
 
@@ -219,5 +224,5 @@ def test_multi_labels_when_the_threshold_is_met_exactly_or_by_several():
 @pytest.mark.parametrize("function", [single_labels, multi_labels])
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.1, float("nan")])
 def test_labels_when_the_threshold_is_out_of_range(function, threshold):
-    with pytest.raises(WrongUseError, match="above 0 and at most 1"):
+    with pytest.raises(WrongUseError, match="above 0 and up to 1"):
         function([[0.5, 0.5]], threshold)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dusha_ser.archives.find import open_members
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.labels.answers import (
-    check_labels,
     code_answers,
     first_rows,
     number_by_appearance,
@@ -18,7 +17,7 @@ from dusha_ser.labels.answers import (
     read_manifest,
 )
 from dusha_ser.labels.rows import BadRow
-from dusha_ser.vocabulary import ANSWERS, PARTS
+from dusha_ser.vocabulary import ANSWERS, PARTS, check_labels
 
 NAN = float("nan")
 

@@ -278,5 +278,5 @@ def test_dawid_skene_shows_how_far_it_is(quiet, capsys, monkeypatch):
 
 @pytest.mark.parametrize("options", [{"iterations": -1}, {"tolerance": -1e-3}])
 def test_dawid_skene_when_asked_to_stop_before_it_starts(options):
-    with pytest.raises(WrongUseError, match="neither may be negative"):
+    with pytest.raises(WrongUseError, match="take a number of at least 0"):
         dawid_skene(*TWO, **TWO_COUNTS, **options)

@@ -214,5 +214,5 @@ def test_regularised_dawid_skene_when_it_stops():
     np.testing.assert_array_equal(start.probabilities, votes)
     assert regularised_dawid_skene(*answers, **counts, iterations=7, tolerance=0).iterations == 7
     assert regularised_dawid_skene(*answers, **counts, tolerance=1e-2).iterations < 20
-    with pytest.raises(WrongUseError, match="neither may be negative"):
+    with pytest.raises(WrongUseError, match="take a number of at least 0"):
         regularised_dawid_skene(*answers, **counts, iterations=-1)
