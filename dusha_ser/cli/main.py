@@ -34,6 +34,14 @@ COMMANDS = {
 }
 # What follows a command that has several: "dusha report corpus" is the module report_corpus.
 GROUPS = {
+    "collect": {
+        "slice": "cut recordings into clips of speech",
+        "pseudo-label": "add a model's probabilities to clips, and pick those to annotate",
+        "tasks": "write annotation tasks, with control tasks and an exam",
+        "answers": "turn the crowd's answers into the raw layout of the corpus",
+        "prompts": "turn texts into recording tasks for acted speech",
+        "podcast": "cut the clips of Dusha's podcasts out of files that you have",
+    },
     "report": {
         "corpus": "tables and figures of the paper, from a prepared corpus",
         "annotators": "how well each annotator answers, and how well the crowd agrees",

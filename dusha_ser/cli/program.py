@@ -342,17 +342,3 @@ def tell(quiet: bool, text: str) -> None:
     """Print one line, unless the user wants quiet."""
     if not quiet:
         print(text, flush=True)
-
-
-def add_step(steps, name: str, run: Callable, description: str, example: str):
-    """Add the parser of a step of `dusha collect`."""
-    step = steps.add_parser(
-        name,
-        help=description[0].lower() + description[1:].rstrip("."),
-        description=description,
-        epilog=f"example: dusha collect {name} {example}",
-        allow_abbrev=False,
-    )
-    step.add_argument("--quiet", action="store_true", help="show no bar and no summary")
-    step.set_defaults(run=run)
-    return step

@@ -19,27 +19,24 @@ from tqdm import tqdm
 
 from dusha_ser.collecting.clips import WAVS, wav_path
 from dusha_ser.collecting.label_studio import answer_label, read_label_studio
+from dusha_ser.collecting.options import AnswerOptions
 from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import is_safe_name, replacing_folder, write_csv
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import ANSWERS
 
-# The paper's: "All participants with a passing score above 80%".
-EXAM_MARK = 0.8
-TEST_SHARE = 0.2
 TRAIN, TEST = "crowd_train", "crowd_test"
 ANNOTATORS_FILE = "annotators.csv"
 ANNOTATOR_COLUMNS = (
     *("annotator_id", "name", "passed", "exam_score", "exam_right", "exam_answers"),
     *("control_right", "control_answers", "answers"),
 )
-COLUMNS = {"task": "task", "annotator": "annotator", "answer": "answer"}
 JSON_SUFFIX = ".json"
 
 
 @dataclass
-class Person:
+class Annotator:
     """An annotator.
 
     Attributes:
@@ -65,42 +62,25 @@ class Person:
         ]
 
 
-def collect_answers(
-    tasks_dir: Path,
-    files: Sequence[Path],
-    output_dir: Path,
-    mark: float = EXAM_MARK,
-    test_share: float = TEST_SHARE,
-    columns: dict[str, str] | None = None,
-    quiet: bool = False,
-) -> dict[str, int]:
+def collect_answers(options: AnswerOptions) -> dict[str, int]:
     """Write the answers of those who passed the exam as raw parts of the corpus.
 
     Args:
-        tasks_dir: what `tasks.write_tasks` wrote.
-        files: answers: tables of a platform (.csv, .tsv) or exports of Label Studio (.json).
-        output_dir: gets crowd_train/, crowd_test/ and annotators.csv.
-        mark: share of the exam that must be right, from 0 to 1; a task of it that was not
-            answered is wrong. At 0, and where there is no exam, everybody passes.
-        test_share: share of the clips that goes to crowd_test, by whole sources; at 0 there is no
-            test set.
-        columns: names of the tables' columns, by "task", "annotator" and "answer".
-        quiet: no bar.
+        options: which answers, to which tasks, and what counts.
 
     Returns:
         Numbers: annotators, failed, answers, left_out (answers of those who failed), other_tasks
         (answers to tasks that are not of the key), clips, train and test clips.
 
     Raises:
-        MissingInputError: if a file is not there.
-        WrongUseError: if an answer is none of the labels, no answer is left, or a test set by
-            whole sources cannot be had.
+        MissingInputError: if a file is missing.
+        WrongUseError: if an answer is not one of the labels, no answer is left, or a test set by
+            whole sources cannot be made.
     """
-    for name, value in {"--mark": mark, "--test_share": test_share}.items():
-        if not 0 <= value <= 1 or (name == "--test_share" and value == 1):
-            raise WrongUseError(f"{name} is {value}; it must be a share between 0 and 1")
-    key = read_key(tasks_dir)
-    people, others = read_people(files, key, COLUMNS | (columns or {}))
+    options.check()
+    mark, upload = options.mark, options.tasks / UPLOAD
+    key = read_key(options.tasks)
+    people, others = read_people(options, key)
     apply_exam(people, key, mark)
     rows = list(raw_rows(people, key))
     if not rows:
@@ -110,10 +90,10 @@ def collect_answers(
             "task that is not of the exam"
         )
     clips = {task: key[task] for _, task in rows}
-    test = choose_test(clips.values(), test_share)
-    with replacing_folder(output_dir, own=(ANNOTATORS_FILE, TRAIN, TEST)) as folder:
+    test = choose_test(clips.values(), options.test_share)
+    with replacing_folder(options.output_dir, own=(ANNOTATORS_FILE, TRAIN, TEST)) as folder:
         for part in (TRAIN, TEST) if test else (TRAIN,):
-            write_part(folder, part, rows, test, tasks_dir / UPLOAD, quiet)
+            write_part(folder, part, rows, test, upload, options.quiet)
         write_csv(folder / ANNOTATORS_FILE, ANNOTATOR_COLUMNS, annotator_rows(people, key))
     ids = {clip["id"] for clip in clips.values()}
     return {
@@ -130,15 +110,12 @@ def collect_answers(
     }
 
 
-def read_people(
-    files: Sequence[Path], key: dict[str, dict], columns: dict[str, str]
-) -> tuple[list[Person], int]:
+def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Annotator], int]:
     """Read who answered what.
 
     Args:
-        files: as of `collect_answers`.
+        options: the files, and the columns of tables.
         key: rows of the key by task.
-        columns: of the tables.
 
     Returns:
         The annotators in the order of their names, and the number of answers to other tasks.
@@ -147,10 +124,10 @@ def read_people(
         MissingInputError: if a file is not there.
         WrongUseError: if an answer is none of the labels, or none is to a task of the key.
     """
-    people: dict[str, Person] = {}
+    people: dict[str, Annotator] = {}
     others = found = 0
-    for path in files:
-        for row in read_file(path, columns):
+    for path in options.files:
+        for row in read_file(path, options):
             task = task_name(row["task"])
             if not row["answer"].strip():
                 continue  # The annotator skipped the task.
@@ -165,11 +142,12 @@ def read_people(
                     "somebody: correct it"
                 )
             found += 1
-            person = people.setdefault(row["annotator"], Person(row["annotator"]))
+            person = people.setdefault(row["annotator"], Annotator(row["annotator"]))
             person.answers.setdefault(task, label)
     if not found:
         raise WrongUseError(
-            f"{', '.join(map(str, files))}: no answer to a task of the key ({others} to others); "
+            f"{', '.join(map(str, options.files))}: no answer to a task of the key ({others} to "
+            "others); "
             "give the folder of the tasks that were answered"
         )
     ordered = [people[name] for name in sorted(people)]
@@ -180,14 +158,19 @@ def read_people(
     return ordered, others
 
 
-def read_file(path: Path, columns: dict[str, str]) -> Iterator[dict[str, str]]:
+def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, str]]:
     """Read the answers of one file: task, annotator, answer and place."""
     if not path.is_file():
         raise MissingInputError(f"no file {path}; give answers as .csv, .tsv or .json")
     if path.suffix.lower() == JSON_SUFFIX:
         yield from read_label_studio(path)
         return
-    advice = "name yours with --task_column, --annotator_column and --answer_column"
+    columns = {
+        "task": options.task_column,
+        "annotator": options.annotator_column,
+        "answer": options.answer_column,
+    }
+    advice = "name yours with `task_column`, `annotator_column` and `answer_column`"
     for number, row in enumerate(read_table(path, list(columns.values()), advice), start=2):
         yield {role: row[column] for role, column in columns.items()} | {
             "place": f"{path}, row {number}"
@@ -195,7 +178,7 @@ def read_file(path: Path, columns: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def task_name(text: str) -> str:
-    """The task that a platform means by its name or by the address of its sound.
+    """The task that a platform means by its name or by the address of its recording.
 
     Example:
         >>> task_name("0a1b"), task_name("https://a.example/wavs/0a1b.wav?x=1")
@@ -205,7 +188,7 @@ def task_name(text: str) -> str:
     return sound[1] if sound else text.strip()
 
 
-def apply_exam(people: Iterable[Person], key: dict[str, dict], mark: float) -> None:
+def apply_exam(people: Iterable[Annotator], key: dict[str, dict], mark: float) -> None:
     """Note who passed: a share of the whole exam, so that leaving out hard tasks is no help."""
     size = sum(row["kind"] == EXAM for row in key.values())
     for person in people:
@@ -214,7 +197,7 @@ def apply_exam(people: Iterable[Person], key: dict[str, dict], mark: float) -> N
         person.passed = person.exam_right >= math.ceil(round(mark * size, 9))
 
 
-def raw_rows(people: Iterable[Person], key: dict[str, dict]) -> Iterator[tuple[dict, str]]:
+def raw_rows(people: Iterable[Annotator], key: dict[str, dict]) -> Iterator[tuple[dict, str]]:
     """One row an answer that counts, with the published field names, and the answer's task."""
     nan = float("nan")
     for person in people:
@@ -261,7 +244,7 @@ def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
     if len(sources) < 2:
         raise WrongUseError(
             "all clips are by one speaker or podcast, so there is none for a test set: annotate "
-            "others too, or give --test_share 0 and train with --test_file of your own"
+            "others too, or give `test_share=0` and train with a test file of your own"
         )
     wanted = share * sum(map(len, sources.values()))
     order = sorted(sources, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -289,7 +272,7 @@ def write_part(
     with (folder / part / f"raw_{part}.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in own)
     sounds = {row["hash_id"]: task for row, task in own}
-    for name, task in tqdm(sounds.items(), unit="clip", desc=part, disable=True if quiet else None):
+    for name, task in tqdm(sounds.items(), unit="clip", desc=part, disable=quiet or None):
         if not is_safe_name(name) or not is_safe_name(task):
             raise WrongUseError(f"the key has the id {name!r} and the task {task!r}: not of tasks")
         try:
@@ -300,7 +283,7 @@ def write_part(
             ) from (error)
 
 
-def annotator_rows(people: Iterable[Person], key: dict[str, dict]) -> list[dict]:
+def annotator_rows(people: Iterable[Annotator], key: dict[str, dict]) -> list[dict]:
     """Rows of annotators.csv: who they are on the platform, and how they did."""
     size = sum(row["kind"] == EXAM for row in key.values())
     rows = []

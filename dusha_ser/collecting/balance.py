@@ -2,14 +2,6 @@
 
 from collections.abc import Sequence
 
-from dusha_ser.errors import WrongUseError
-
-
-def check_seed(seed: int) -> None:
-    """Raise a WrongUseError if a seed is below 0."""
-    if seed < 0:
-        raise WrongUseError(f"--seed is {seed}; it must be at least 0")
-
 
 def share_out(counts: Sequence[int], number: int) -> list[int]:
     """Take a number as evenly as the counts allow.
@@ -27,7 +19,7 @@ def share_out(counts: Sequence[int], number: int) -> list[int]:
     """
     shares = [0] * len(counts)
     for place, kind in enumerate(sorted(range(len(counts)), key=lambda kind: counts[kind])):
-        # The rarest kinds first: what they lack is shared by those that are left.
+        # The rarest kinds first: what is missing of them is taken from the others.
         even = (number - sum(shares)) // (len(counts) - place)
         shares[kind] = min(int(counts[kind]), even)
     return shares

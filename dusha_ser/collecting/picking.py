@@ -1,4 +1,4 @@
-"""Which clips to annotate, by what a model says of them: each emotion alike, or the least certain.
+"""Which clips to annotate, by a model's predictions: each emotion alike, or the least certain.
 
 Most speech is neutral (paper, section 3): annotating clips as they come would spend nearly all
 answers on it.
@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.collecting.balance import check_seed, share_out
+from dusha_ser.collecting.balance import share_out
+from dusha_ser.collecting.options import PseudoLabelOptions, check_pick
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.audio_files import fingerprint, load_classifier
 from dusha_ser.inference.predict_files import add_missing, remove_old
@@ -24,51 +25,38 @@ from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import write_csv
 from dusha_ser.tables import find_clips_table, read_table
 
-PICKS = ("balanced", "uncertain")
 
-
-def label_clips(
-    source: Path,
-    settings: Settings,
-    output_file: Path,
-    device: str | None = None,
-    trust_remote_code: bool = False,
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> list[dict[str, str]]:
-    """Add a model's probabilities to a table of clips; a run that was stopped goes on.
+def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
+    """Add a model's probabilities to a table of clips; a stopped run is resumed.
 
     Args:
-        source: the table, or the folder with its clips.csv; columns id and path count, paths are
-            relative to the table's folder.
-        settings: the model and how it is asked.
-        output_file: CSV that gets a row a clip as dusha predict writes it.
-        device: "cpu", "cuda" and so on; None: a GPU if there is one.
-        trust_remote_code: whether code that came with the model may run.
-        overwrite: whether to start anew where the output file is there.
-        quiet: no bar.
+        options: the table (columns id and path count, paths are relative to the table's folder),
+            the model, and the CSV that gets one row per clip as `dusha predict` writes it.
 
     Returns:
         The rows of the table with prediction, probability_LABEL and error, all text.
 
     Raises:
-        MissingInputError: if the table or the model is not there.
-        WrongUseError: if it is no such table, or the output file is another model's.
+        MissingInputError: if the table or the model is missing.
+        WrongUseError: if it is not such a table, or the output file is another model's.
     """
-    table = find_clips_table(source)
+    settings, output_file = Settings(options.model), options.predictions_file
+    table = find_clips_table(options.clips)
     clips = read_table(table, ("id", "path"))
     sounds = [AudioFile(clip["id"], str(table.parent / clip["path"])) for clip in clips]
     if len({sound.name for sound in sounds}) < len(sounds):
         raise WrongUseError(f"{table} has an id twice; each clip needs its own")
-    classifier = load_classifier(settings, device, trust_remote_code=trust_remote_code)
-    if overwrite:
+    classifier = load_classifier(
+        settings, options.device, trust_remote_code=options.trust_remote_code
+    )
+    if options.overwrite:
         remove_old(output_file)
-    mark = fingerprint(settings, trust_remote_code)
+    mark = fingerprint(settings, options.trust_remote_code)
     check_settings(output_file, settings.decisive() | {"is": mark})
     form = make_form("csv", False, False, classifier.labels)
     with (
         closing(PredictionFile(output_file, form)) as file,
-        tqdm(total=len(sounds), unit="clip", disable=quiet or None) as bar,
+        tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar,
     ):
         bar.update(len(file.done))
         add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
@@ -107,7 +95,7 @@ def pick_clips(
     if pick == "uncertain":
         return np.sort(np.argsort(probabilities.max(axis=1), kind="stable")[:number])
     labels = probabilities.argmax(axis=1)
-    shares = share_out(np.bincount(labels, minlength=probabilities.shape[1]), number)
+    shares = share_out(np.bincount(labels, minlength=probabilities.shape[1]).tolist(), number)
     generator = np.random.default_rng(seed)
     chosen = [
         generator.choice(np.flatnonzero(labels == label), share, replace=False)
@@ -116,27 +104,15 @@ def pick_clips(
     return np.sort(np.concatenate(chosen))
 
 
-def check_pick(pick: str, number: int, seed: int) -> None:
-    """Raise a WrongUseError if what is asked for cannot be picked."""
-    if pick not in PICKS:
-        raise WrongUseError(f"--pick is {pick!r}; allowed are {', '.join(PICKS)}")
-    if number < 1:
-        raise WrongUseError(f"--number is {number}; it must be at least 1")
-    check_seed(seed)
-
-
 def write_picked(
-    rows: Sequence[dict[str, str]], source: Path, path: Path, number: int, pick: str, seed: int
+    rows: Sequence[dict[str, str]], options: PseudoLabelOptions
 ) -> list[dict[str, str]]:
-    """Choose among labelled clips and write those to annotate as a table of clips.
+    """Choose among classified clips and write those to annotate as a table of clips.
 
     Args:
         rows: as `label_clips` returns them; those with an error are left out.
-        source: as of `label_clips`.
-        path: of the table to write; its paths lead to the clips from there.
-        number: how many to choose.
-        pick: one of PICKS.
-        seed: of the random choice.
+        options: how many to choose and how, and the table to write, whose paths lead to the clips
+            from there.
 
     Returns:
         The rows that were chosen.
@@ -146,19 +122,21 @@ def write_picked(
     """
     usable = [row for row in rows if not row["error"] and row["prediction"]]
     if not usable:
-        raise WrongUseError(f"the model answered to no clip of {source}; see their errors")
+        raise WrongUseError(
+            f"there is no prediction for any clip of {options.clips}; see their errors"
+        )
     columns = [name for name in usable[0] if name.startswith(PROBABILITY_PREFIX)]
     probabilities = np.array([[float(row[name]) for name in columns] for row in usable])
-    chosen = [usable[place] for place in pick_clips(probabilities, number, pick, seed)]
-    folder = find_clips_table(source).parent
+    chosen = [
+        usable[place]
+        for place in pick_clips(probabilities, options.number, options.pick, options.seed)
+    ]
+    folder, path = find_clips_table(options.clips).parent, options.output_file
     for row in chosen:
         row["path"] = relative_path(folder / row["path"], path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(
-        path,
-        [name for name in chosen[0] if name != "error"],
-        [{name: value for name, value in row.items() if name != "error"} for row in chosen],
-    )
+    columns = [name for name in chosen[0] if name != "error"]
+    write_csv(path, columns, [{name: row[name] for name in columns} for row in chosen])
     return chosen
 
 

@@ -21,6 +21,7 @@ from dusha_ser.audio.finding import OTHER_SUFFIXES, audio_suffixes, find_audio_f
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_frames, read_blocks
 from dusha_ser.audio.voice_activity import cut_spans
 from dusha_ser.collecting.clips import encode_clip, wav_path, write_clip
+from dusha_ser.collecting.options import UNITS, PodcastOptions
 from dusha_ser.errors import MissingInputError
 from dusha_ser.storage import is_safe_name, safe_name, write_csv
 from dusha_ser.tables import read_table
@@ -29,8 +30,6 @@ METADATA = "podcast_metadata"
 METADATA_SUFFIXES = (".tsv", ".csv")
 MISSING_FILE = "missing_podcasts.csv"
 MISSING_COLUMNS = ("id", "recording", "reason")
-COLUMNS = {"id": "hash_id", "recording": "link", "start": "start", "end": "end"}
-UNITS = {"seconds": 1.0, "milliseconds": 0.001}
 # The last clip of a recording may end a little behind what a decoder gives, in seconds.
 TOLERANCE = 0.1
 # No clip of the corpus is longer than 20 s; a timing that is says something else.
@@ -59,61 +58,47 @@ class BadTimingError(ValueError):
     """A row of the timings cannot be used; the message says why."""
 
 
-def cut_podcasts(
-    metadata: Path,
-    audio_dir: Path,
-    output_dir: Path,
-    columns: dict[str, str] | None = None,
-    unit: str = "seconds",
-    files: Path | None = None,
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> dict[str, int]:
+def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
     """Cut the clips of all podcasts that are there, and list what is missing.
 
     Args:
-        metadata: the table of timings, or podcast.tar or a folder with podcast_metadata.tsv in it.
-        audio_dir: folder of the podcasts' files.
-        output_dir: gets wavs/HASH.wav and missing_podcasts.csv; clips that are there stay.
-        columns: names of the table's columns, by "id", "recording", "start" and "end".
-        unit: of the times that are plain numbers, one of UNITS; 1:02:03.5 is always hours.
-        files: table with the columns recording and path, for files whose names do not tell.
-        overwrite: whether clips that are there are cut again.
-        quiet: no bar.
+        options: the timings, the podcasts' files, and where to write.
 
     Returns:
         Numbers of clips: cut, there (by an earlier run) and missing.
 
     Raises:
-        MissingInputError: if a table or folder is not there.
-        WrongUseError: if a table lacks a column.
+        MissingInputError: if a table or folder is missing.
+        WrongUseError: if a column of a table is missing.
     """
-    names = COLUMNS | (columns or {})
-    advice = "name yours with " + ", ".join(f"--{role}_column" for role in COLUMNS)
-    with find_metadata(metadata) as table:
+    roles = ("id", "recording", "start", "end")
+    names = {role: getattr(options, f"{role}_column") for role in roles}
+    advice = "name yours with " + ", ".join(f"`{role}_column`" for role in roles)
+    output_dir = options.output_dir
+    with find_metadata(options.metadata) as table:
         rows = read_table(table, list(names.values()), advice)
     pieces, missing = [], []
     for number, row in enumerate(rows, start=2):
         values = {role: row[column].strip() for role, column in names.items()}
         try:
-            pieces.append(parse_piece(values, UNITS[unit]))
+            pieces.append(parse_piece(values, UNITS[options.unit]))
         except BadTimingError as error:
             missing.append(missing_row(values["id"], values["recording"], f"row {number}: {error}"))
     by_recording: dict[str, list[Piece]] = defaultdict(list)
     for piece in pieces:
         by_recording[piece.recording].append(piece)
-    found = find_recordings(by_recording, audio_dir, files)
+    found = find_recordings(by_recording, options.audio_dir, options.files)
     counts = {"cut": 0, "there": 0}
     output_dir.mkdir(parents=True, exist_ok=True)
     with tqdm(
-        total=len(pieces), unit="clip", desc="podcasts", disable=True if quiet else None
+        total=len(pieces), unit="clip", desc="podcasts", disable=options.quiet or None
     ) as bar:
         for recording, own in by_recording.items():
-            todo = [piece for piece in own if overwrite or not is_cut(output_dir, piece)]
+            todo = [piece for piece in own if options.overwrite or not is_cut(output_dir, piece)]
             counts["there"] += len(own) - len(todo)
-            lacking = cut_recording(found[recording], todo, output_dir)
-            counts["cut"] += len(todo) - len(lacking)
-            missing += lacking
+            not_cut = cut_recording(found[recording], todo, output_dir)
+            counts["cut"] += len(todo) - len(not_cut)
+            missing += not_cut
             bar.update(len(own))
     write_csv(output_dir / MISSING_FILE, MISSING_COLUMNS, missing)
     return counts | {"missing": len(missing)}
@@ -147,7 +132,7 @@ def parse_piece(values: dict[str, str], unit: float) -> Piece:
     start, end = (parse_time(values[role], unit) for role in ("start", "end"))
     if not 0 < end - start <= LONGEST:
         raise BadTimingError(
-            f"from {start:g} s to {end:g} s is no clip; clips last up to {LONGEST:g} s (see --unit)"
+            f"from {start:g} s to {end:g} s is no clip; clips last up to {LONGEST:g} s (see `unit`)"
         )
     return Piece(values["id"], values["recording"], start, end)
 
@@ -217,11 +202,12 @@ def find_recordings(
         name = file_name(recording)
         paths = by_name.get(plain_name(name)) or by_name.get(plain_name(Path(name).stem)) or set()
         if len(paths) == 1:
-            found[recording] = next(iter(paths))
-            users[found[recording]].append(recording)
+            (path,) = paths
+            found[recording] = path
+            users[path].append(recording)
         else:
             found[recording] = (
-                f"{len(paths)} files have the name {name}; say which with --files"
+                f"{len(paths)} files have the name {name}; say which with `files`"
                 if paths
                 else f"no file {name} in the folder of podcasts"
             )
@@ -230,7 +216,7 @@ def find_recordings(
         if len(sharing) > 1:
             for recording in sharing:
                 found[recording] = (
-                    f"{len(sharing)} links end in {path.name}; say which with --files"
+                    f"{len(sharing)} links end in {path.name}; say which with `files`"
                 )
     return found
 

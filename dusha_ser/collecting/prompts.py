@@ -7,11 +7,13 @@ similar valence, or neutral, and says the text with one of the two.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.collecting.balance import share_out
+from dusha_ser.collecting.options import PromptOptions, check_number
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.storage import hash_name, write_csv
@@ -45,9 +47,9 @@ def choose_pair(probabilities: Sequence[float]) -> tuple[str, str]:
         (('positive', 'neutral'), ('neutral', 'sad'))
     """
     chance = dict(zip(EMOTIONS, probabilities, strict=True))
-    first = max(EMOTIONS, key=chance.get)
+    first = max(EMOTIONS, key=chance.__getitem__)
     others = [pair[1] if pair[0] == first else pair[0] for pair in PAIRS if first in pair]
-    return first, max(others, key=chance.get)
+    return first, max(others, key=chance.__getitem__)
 
 
 def make_prompts(
@@ -68,13 +70,12 @@ def make_prompts(
     Raises:
         WrongUseError: if number is below 1.
     """
-    if number is not None and number < 1:
-        raise WrongUseError(f"--number is {number}; it must be at least 1")
+    check_number(number)
     first = {text.strip(): place for place, text in reversed(list(enumerate(texts)))}
     places = np.array(sorted(place for text, place in first.items() if text))
     if number is not None:
         suggested = probabilities[places].argmax(axis=1)
-        counts = np.bincount(suggested, minlength=len(EMOTIONS))
+        counts = np.bincount(suggested, minlength=len(EMOTIONS)).tolist()
         generator = np.random.default_rng(seed)
         shares = share_out(counts, min(number, len(places)))
         places = np.sort(
@@ -101,6 +102,30 @@ def prompt_row(text: str, pair: tuple[str, str]) -> dict[str, str]:
     }
 
 
+def read_texts(options: PromptOptions) -> tuple[list[str], np.ndarray]:
+    """Read texts and their probabilities, from a text classifier where one is named.
+
+    Args:
+        options: the table, and the classifier.
+
+    Returns:
+        The texts, and (texts, emotions), rows summing to 1, in the order of EMOTIONS.
+
+    Raises:
+        MissingInputError: if there is no such table or model.
+        WrongUseError: if a column is missing, or labels do not mean the emotions.
+    """
+    column = options.text_column
+    if not options.model:
+        return table_probabilities(options.texts, column)
+    rows = read_table(options.texts, (column,), "name yours with `text_column`")
+    texts = [row[column] for row in rows]
+    label_map = dict(text.rsplit("=", 1) for text in options.label_map)
+    return texts, classify_texts(
+        texts, options.model, label_map or None, options.device, options.quiet
+    )
+
+
 def table_probabilities(table: Path, text_column: str = "text") -> tuple[list[str], np.ndarray]:
     """Read texts and their probabilities from a table.
 
@@ -113,11 +138,11 @@ def table_probabilities(table: Path, text_column: str = "text") -> tuple[list[st
 
     Raises:
         MissingInputError: if there is no table.
-        WrongUseError: if a column lacks or a value is no probability.
+        WrongUseError: if a column is missing or a value is not a probability.
     """
     columns = [PROBABILITY_PREFIX + emotion for emotion in EMOTIONS]
     rows = read_table(
-        table, (text_column, *columns), "add it, or give a text classifier with --model"
+        table, (text_column, *columns), "add it, or name a text classifier with `model`"
     )
     values = np.zeros((len(rows), len(EMOTIONS)))
     for number, row in enumerate(rows):
@@ -160,7 +185,7 @@ def classify_texts(
     from transformers import pipeline
 
     try:
-        classify = pipeline("text-classification", model=model, device=device, top_k=None)
+        classify: Any = pipeline("text-classification", model=model, device=device, top_k=None)
     except (OSError, ValueError) as error:
         told = " ".join(str(error).split())
         raise MissingInputError(f"no text classifier {model}: {told[:300]}") from error
@@ -173,9 +198,7 @@ def classify_texts(
     )
     cut = {"truncation": True, "max_length": longest}
     values = np.zeros((len(texts), len(EMOTIONS)))
-    with tqdm(
-        total=len(texts), unit="text", desc="classify", disable=True if quiet else None
-    ) as bar:
+    with tqdm(total=len(texts), unit="text", desc="classify", disable=quiet or None) as bar:
         for first in range(0, len(texts), BATCH_SIZE):
             batch = list(texts[first : first + BATCH_SIZE])
             for number, scores in enumerate(classify(batch, **cut), start=first):
@@ -202,11 +225,11 @@ def check_map(
     """
     chosen = dict(label_map or {label: label.lower() for label in labels})
     chosen = {label: emotion for label, emotion in chosen.items() if emotion in EMOTIONS}
-    lacking = sorted(set(EMOTIONS) - {chosen.get(label) for label in labels})
-    if lacking:
+    missing = sorted(set(EMOTIONS) - {chosen.get(label) for label in labels})
+    if missing:
         raise WrongUseError(
             f"{model} has the labels {', '.join(labels)}, none of which means "
-            f"{', '.join(lacking)}; say what they mean, as in --label_map joy=positive anger=angry"
+            f"{', '.join(missing)}; say what they mean, as in `label_map=joy=positive anger=angry`"
         )
     return chosen
 

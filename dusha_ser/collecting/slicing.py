@@ -8,8 +8,9 @@ a note; the tables are made of the notes in the end.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
 from dusha_ser.collecting.clips import WAVS, encode_clip, wav_path, write_clip
-from dusha_ser.errors import WrongUseError
+from dusha_ser.collecting.options import Cut
 from dusha_ser.storage import hash_name, write_csv, write_json
 from dusha_ser.tables import CLIPS_FILE
 
@@ -30,38 +31,8 @@ RECORDING_COLUMNS = (
 )
 # Long speech is cut at its quietest stretch of so many seconds.
 QUIET = 0.03
-SOURCES = ("file", "folder")
 NOTHING = {"duration": None, "speech": None, "short": 0, "error": None, "clips": ()}
 Span = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How recordings are cut.
-
-    Attributes:
-        longest: of a clip, in seconds; the paper's 5.
-        shortest: of a clip, in seconds; shorter speech is left out.
-        pause: in seconds; speech on both sides of a shorter one is one clip, if it fits.
-        threshold: the probability of speech from which on a moment counts as speech.
-    """
-
-    longest: float = 5.0
-    shortest: float = 0.5
-    pause: float = 0.3
-    threshold: float = 0.5
-
-    def check(self) -> None:
-        """Raise a WrongUseError if a number is out of range."""
-        if not 0 < self.shortest <= self.longest / 2 < float("inf"):
-            raise WrongUseError(
-                f"--shortest is {self.shortest} s and --longest {self.longest} s; the shortest "
-                "must be over 0 and at most half of the longest"
-            )
-        if not 0 <= self.pause < float("inf"):
-            raise WrongUseError(f"--pause is {self.pause} s; it must be a number of at least 0")
-        if not 0 < self.threshold < 1:
-            raise WrongUseError(f"--threshold is {self.threshold}; it must be over 0 and below 1")
 
 
 def join_spans(spans: Sequence[Span], cut: Cut) -> list[Span]:
@@ -150,7 +121,7 @@ def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cu
         duration and speech in seconds, the number of short ones left out, error (None where all
         went well) and clips: id, start and end in seconds.
     """
-    found = NOTHING | {"clips": []}
+    found: dict[str, Any] = NOTHING | {"clips": []}
     try:
         spans, found["duration"] = detector(read_blocks(sound.path, SAMPLING_RATE))
         spans = join_spans(spans, cut)
@@ -189,7 +160,7 @@ def slice_recordings(
     rows, clips = [], []
     detector = SpeechDetector(cut.threshold)
     seen: set[str] = set()
-    for sound in tqdm(sounds, unit="recording", desc="slice", disable=True if quiet else None):
+    for sound in tqdm(sounds, unit="recording", desc="slice", disable=quiet or None):
         found = take_up(sound, folder, detector, cut)
         origin = found["content"] if source == "file" else str(Path(sound.name).parent)
         source_id = hash_name(origin.encode("utf-8", "surrogateescape"))

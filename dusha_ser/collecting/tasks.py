@@ -19,6 +19,7 @@ from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_f
 from dusha_ser.collecting.balance import share_out
 from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
 from dusha_ser.collecting.label_studio import label_studio_config, label_studio_tasks
+from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import hash_name, replacing_folder, write_csv, write_json, write_text
 from dusha_ser.tables import find_clips_table, read_table
@@ -31,8 +32,6 @@ KEY_COLUMNS = (
 )
 SHOWN_COLUMNS = ("task", "audio")
 CLIP, CONTROL, EXAM = "clip", "control", "exam"
-CONTROL_SHARE = 0.1
-EXAM_SIZE = 20
 
 
 @dataclass
@@ -62,58 +61,39 @@ class Item:
     task: str = ""
 
 
-def write_tasks(
-    source: Path,
-    known: Path | None,
-    output_dir: Path,
-    control_share: float = CONTROL_SHARE,
-    exam_size: int = EXAM_SIZE,
-    audio_url: str = "",
-    seed: int = 0,
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> dict[str, int]:
+def write_tasks(options: TaskOptions) -> dict[str, int]:
     """Write the tasks, the exam and the key.
 
     Args:
-        source: table of clips to annotate, or the folder of `slice`; the column path counts, and
-            source_id (or speaker), text and speaker_emotion where they are there.
-        known: table of clips whose answer is known, columns path and label; None: there are
-            neither control tasks nor an exam.
-        output_dir: gets upload/ (tasks.csv, exam.csv, the same for Label Studio, wavs/) and
-            key.csv.
-        control_share: of control tasks among the tasks, at least 0 and at most 0.5.
-        exam_size: number of exam tasks.
-        audio_url: what stands before wavs/TASK.wav in the tasks.
-        seed: of all random choices.
-        overwrite: whether tasks that are there may go, and their key with them.
-        quiet: no bars.
+        options: of which clips, and where to.
 
     Returns:
         Numbers of tasks by kind, and of repeated and unreadable clips.
 
     Raises:
-        MissingInputError: if a table is not there.
+        MissingInputError: if a table is missing.
         WrongUseError: if a table is wrong, a known clip cannot be read, there are too few of
-            them, or output_dir is not empty.
+            them, or the folder is not empty.
     """
-    if not 0 <= control_share <= 0.5:
-        raise WrongUseError(f"--control_share is {control_share}; it must be from 0 to 0.5")
-    if exam_size < 0:
-        raise WrongUseError(f"--exam_size is {exam_size}; it must be at least 0")
-    with replacing_folder(output_dir, (KEY_FILE, UPLOAD), overwrite) as folder:
+    options.check()
+    known, quiet, share = options.known, options.quiet, options.control_share
+    with replacing_folder(options.output_dir, (KEY_FILE, UPLOAD), options.overwrite) as folder:
         answered = read_known(known, quiet) if known else []
-        clips, broken, repeated = read_items(find_clips_table(source), quiet)
+        clips, broken, repeated = read_items(find_clips_table(options.clips), quiet)
         taken = {item.id for item in answered}
         fresh = [clip for clip in clips if clip.id not in taken]
         if not fresh:
-            raise WrongUseError(f"{source} has no clip to annotate that is readable and not known")
-        generator = secret_generator([*answered, *fresh], seed)
-        controls = math.ceil(len(fresh) * control_share / (1 - control_share)) if known else 0
-        exam, control = choose_known(answered, exam_size if known else 0, controls, generator)
+            raise WrongUseError(
+                f"{options.clips} has no clip to annotate that is readable and not known"
+            )
+        generator = secret_generator([*answered, *fresh], options.seed)
+        controls = math.ceil(len(fresh) * share / (1 - share)) if known else 0
+        exam, control = choose_known(
+            answered, options.exam_size if known else 0, controls, generator
+        )
         order = mix_controls(fresh, control, generator)
         name_tasks([*exam, *order], generator)
-        write_folder(folder, exam, order, audio_url, quiet)
+        write_folder(folder, exam, order, options.audio_url, quiet)
     return {
         CLIP: len(fresh),
         CONTROL: len(control),
@@ -145,7 +125,7 @@ def read_items(
     items: dict[str, Item] = {}
     broken = []
     for number, row in enumerate(
-        tqdm(rows, unit="clip", desc=table.name, disable=True if quiet else None), start=2
+        tqdm(rows, unit="clip", desc=table.name, disable=quiet or None), start=2
     ):
         if label and row["label"] not in ANSWERS:
             raise WrongUseError(
@@ -161,7 +141,7 @@ def read_items(
         item = Item(
             hash_name(content),
             path,
-            count_frames(content) / SAMPLING_RATE,
+            (count_frames(content) or 0) / SAMPLING_RATE,
             row["label"] if label else "",
             row.get("source_id") or row.get("speaker") or "",
             row.get("text", ""),
@@ -219,8 +199,8 @@ def choose_known(
     if exam_size + controls > len(known):
         raise WrongUseError(
             f"there are {len(known)} clips with known answers; {exam_size} for the exam and "
-            f"{controls} control tasks are asked for: add more, or lower --exam_size or "
-            "--control_share"
+            f"{controls} control tasks are asked for: add more, or lower `exam_size` or "
+            "`control_share`"
         )
     left, parts = list(known), []
     for kind, size in ((EXAM, exam_size), (CONTROL, controls)):
@@ -278,7 +258,7 @@ def write_folder(
     """Write what is uploaded and the key; no sound keeps anything of the file it comes from."""
     upload = folder / UPLOAD
     items = [*exam, *order]
-    for item in tqdm(items, unit="task", desc="tasks", disable=True if quiet else None):
+    for item in tqdm(items, unit="task", desc="tasks", disable=quiet or None):
         write_clip(upload, convert_clip(item.path), item.task)
     for name, part in (("tasks", order), ("exam", exam)):
         if part:

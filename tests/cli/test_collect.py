@@ -14,12 +14,16 @@ import pytest
 from long_recordings import write_podcast
 from small_models import save_model
 
-from dusha_ser.cli.collect import main
+from dusha_ser.cli.main import main as dusha
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.storage import write_csv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = ("slice", "pseudo-label", "tasks", "answers", "prompts", "podcast")
+
+
+def main(arguments):
+    return dusha(["collect", *arguments])
 
 
 def rows_of(path):
@@ -64,7 +68,7 @@ def test_steps_tell_in_one_line_what_they_did_and_nothing_when_quiet(tmp_path, c
     write_csv(tmp_path / "answers.csv", ["task", "annotator", "answer"], answers)
     main(["answers", "round1", "answers.csv", "--test_share", "0"])
     assert "6 answers to 3 clips" in capsys.readouterr().out
-    with pytest.raises(WrongUseError, match="`overwrite=True`"):
+    with pytest.raises(WrongUseError, match="--overwrite"):
         main(lines[2].split())
     again = [*lines[:2], f"{lines[2]} --overwrite", "answers round1 answers.csv --test_share 0"]
     for line in again:
@@ -91,8 +95,8 @@ def test_slice_and_podcast_when_something_fails_end_as_failed_work(tmp_path):
     [
         ("slice -", "standard input"),
         ("slice nowhere", "no such file or folder: nowhere"),
-        ("pseudo-label clips --model m --number 0", "--number is 0"),
-        ("pseudo-label clips --model m --number 1 --output_file a.txt", "does not end in .csv"),
+        ("pseudo-label clips --model a/m --number 0", "--number is 0"),
+        ("pseudo-label clips --model a/m --number 1 --output_file a.txt", "does not end in .csv"),
         ("tasks nowhere.csv", "no file nowhere.csv"),
         ("answers nowhere answers.csv", "no file nowhere/key.csv"),
         ("prompts nowhere.csv", "no file nowhere.csv"),
@@ -139,7 +143,7 @@ def test_program_when_interrupted_ends_in_one_line_and_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130, error
-    assert error == "dusha collect: interrupted\n"
+    assert error == "dusha collect slice: interrupted; the same command resumes\n"
     done = sorted(notes.glob("*.json"))
     assert 0 < len(done) < 12
     assert not list((tmp_path / "clips").glob("*.csv"))

@@ -9,13 +9,24 @@ import soundfile
 
 import dusha
 from dusha_ser.archives.find import open_members
-from dusha_ser.collecting.answers import Person, apply_exam, choose_test, collect_answers, task_name
+from dusha_ser.collecting.answers import (
+    Annotator,
+    apply_exam,
+    choose_test,
+    collect_answers,
+    task_name,
+)
+from dusha_ser.collecting.options import AnswerOptions
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.labels.answers import read_answers
 from dusha_ser.storage import write_csv
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 EXAM = 10
+
+
+def collect(*values, **named):
+    return collect_answers(AnswerOptions(*values, **named))
 
 
 def rows_of(path):
@@ -70,7 +81,7 @@ def write_answers(path, rows):
 def test_collect_answers_writes_what_dusha_reads(tasks, tmp_path):
     people = [f"worker {number}" for number in range(5)]
     path = write_answers(tmp_path / "answers.csv", answers_of(tasks, people))
-    counts = collect_answers(tasks, [path], tmp_path / "archives", quiet=True)
+    counts = collect(tasks, [path], tmp_path / "archives", quiet=True)
     assert counts["answers"] == 5 * 28
     assert (counts["annotators"], counts["failed"], counts["clips"]) == (5, 0, 28)
     answers, bad = read_answers(
@@ -116,7 +127,7 @@ def test_collect_answers_leaves_out_those_below_the_mark(tasks, tmp_path):
     rows = answers_of(tasks, people, people.items())
     rows += [{"task": "task20", "annotator": "never examined", "answer": "sad"}]
     path = write_answers(tmp_path / "answers.csv", rows)
-    counts = collect_answers(tasks, [path], tmp_path / "archives", quiet=True)
+    counts = collect(tasks, [path], tmp_path / "archives", quiet=True)
     assert (counts["annotators"], counts["failed"]) == (5, 3)
     assert counts["answers"] == 2 * 28
     assert counts["left_out"] == 2 * 28 + 1
@@ -138,8 +149,8 @@ def test_collect_answers_leaves_out_those_below_the_mark(tasks, tmp_path):
     with pytest.raises(WrongUseError, match="5 of 5 annotators are below"):
         rows = [row for row in rows if row["annotator"] != "good" or row["task"] != "task0"]
         path = write_answers(tmp_path / "answers.csv", rows)
-        collect_answers(tasks, [path], tmp_path / "archives", mark=1.0, quiet=True)
-    everybody = collect_answers(tasks, [path], tmp_path / "archives", mark=0.0, quiet=True)
+        collect(tasks, [path], tmp_path / "archives", mark=1.0, quiet=True)
+    everybody = collect(tasks, [path], tmp_path / "archives", mark=0.0, quiet=True)
     assert everybody["failed"] == 0
 
 
@@ -157,7 +168,7 @@ def test_collect_answers_leaves_out_those_below_the_mark(tasks, tmp_path):
 def test_apply_exam_at_the_mark(right, size, mark, passed):
     key = {f"{n}": {"kind": "exam", "label": "sad"} for n in range(size)}
     key["other"] = {"kind": "clip", "label": ""}
-    person = Person("a", {f"{n}": "sad" if n < right else "angry" for n in range(size)})
+    person = Annotator("a", {f"{n}": "sad" if n < right else "angry" for n in range(size)})
     apply_exam([person], key, mark)
     assert (person.passed, person.exam_right) == (passed, right)
 
@@ -169,7 +180,7 @@ def test_apply_exam_when_hard_tasks_are_left_out_or_tried_again(tasks, tmp_path)
     rows.append({"task": "task0", "annotator": "picks", "answer": EMOTIONS[0]})
     rows += [row | {"annotator": "tries"} for row in rows if row["annotator"] == "honest"]
     path = write_answers(tmp_path / "answers.csv", rows)
-    counts = collect_answers(tasks, [path], tmp_path / "archives", quiet=True)
+    counts = collect(tasks, [path], tmp_path / "archives", quiet=True)
     assert counts["failed"] == 2
     listed = {row["name"]: row for row in rows_of(tmp_path / "archives" / "annotators.csv")}
     assert (listed["picks"]["exam_right"], listed["tries"]["exam_right"]) == ("1", "5")
@@ -213,12 +224,12 @@ def test_collect_answers_of_a_platform_with_names_of_its_own_and_of_label_studio
     ]
     (tmp_path / "export.json").write_text(json.dumps(export))
     columns = {
-        "task": "INPUT:audio",
-        "answer": "OUTPUT:emotion",
-        "annotator": "ASSIGNMENT:worker_id",
+        "task_column": "INPUT:audio",
+        "answer_column": "OUTPUT:emotion",
+        "annotator_column": "ASSIGNMENT:worker_id",
     }
-    counts = collect_answers(
-        tasks, [table, tmp_path / "export.json"], tmp_path / "a", columns=columns, quiet=True
+    counts = collect(
+        tasks, [table, tmp_path / "export.json"], tmp_path / "a", quiet=True, **columns
     )
     assert (counts["annotators"], counts["failed"], counts["answers"]) == (2, 0, 56)
     assert counts["other_tasks"] == 1
@@ -227,7 +238,7 @@ def test_collect_answers_of_a_platform_with_names_of_its_own_and_of_label_studio
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("task,annotator\ntask0,a\n", "not 'answer'; name yours with --task_column"),
+        ("task,annotator\ntask0,a\n", "not 'answer'; name yours with `task_column`"),
         ("task,annotator,answer\ntask0,a,happy\n", "row 2 has the answer 'happy'; allowed are"),
         ("task,annotator,answer\ntask0,,sad\n", "row 2 has no annotator"),
         ("task,annotator,answer\nx,a,sad\n", r"no answer to a task of the key \(1 to others\)"),
@@ -239,23 +250,23 @@ def test_collect_answers_when_they_are_wrong(content, said, tasks, tmp_path):
     path = tmp_path / "answers.csv"
     path.write_text(content)
     with pytest.raises(WrongUseError, match=said):
-        collect_answers(tasks, [path], tmp_path / "archives", quiet=True)
+        collect(tasks, [path], tmp_path / "archives", quiet=True)
     assert not (tmp_path / "archives").exists()
 
 
 def test_collect_answers_when_files_or_numbers_are_wrong(tasks, tmp_path):
     path = write_answers(tmp_path / "answers.csv", answers_of(tasks, ["a"]))
     with pytest.raises(MissingInputError, match="missing.csv"):
-        collect_answers(tasks, [tmp_path / "missing.csv"], tmp_path / "out", quiet=True)
+        collect(tasks, [tmp_path / "missing.csv"], tmp_path / "out", quiet=True)
     with pytest.raises(MissingInputError, match=r"key\.csv"):
-        collect_answers(tmp_path, [path], tmp_path / "out", quiet=True)
-    with pytest.raises(WrongUseError, match="--mark is 80"):
-        collect_answers(tasks, [path], tmp_path / "out", mark=80, quiet=True)
-    with pytest.raises(WrongUseError, match="--test_share is 1"):
-        collect_answers(tasks, [path], tmp_path / "out", test_share=1, quiet=True)
+        collect(tmp_path, [path], tmp_path / "out", quiet=True)
+    with pytest.raises(WrongUseError, match="`mark` is 80"):
+        collect(tasks, [path], tmp_path / "out", mark=80, quiet=True)
+    with pytest.raises(WrongUseError, match="`test_share` is 1"):
+        collect(tasks, [path], tmp_path / "out", test_share=1, quiet=True)
     (tasks / "upload" / "wavs" / "task20.wav").unlink()
     with pytest.raises(MissingInputError, match=r"task20\.wav"):
-        collect_answers(tasks, [path], tmp_path / "out", quiet=True)
+        collect(tasks, [path], tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -268,7 +279,7 @@ def test_collect_answers_when_a_key_would_lead_out_of_the_folder(column, name, t
     path = write_answers(tmp_path / "answers.csv", answers_of(tasks, ["a"]))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(WrongUseError, match="not of tasks"):
-        collect_answers(tasks, [path], tmp_path / "archives", quiet=True)
+        collect(tasks, [path], tmp_path / "archives", quiet=True)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -292,7 +303,7 @@ def test_choose_test_takes_whole_sources_near_the_share():
 
 def test_collect_answers_without_a_test_set(tasks, tmp_path):
     path = write_answers(tmp_path / "answers.csv", answers_of(tasks, ["a", "b", "c"]))
-    counts = collect_answers(tasks, [path], tmp_path / "archives", test_share=0, quiet=True)
+    counts = collect(tasks, [path], tmp_path / "archives", test_share=0, quiet=True)
     assert counts["test"] == 0
     assert not (tmp_path / "archives" / "crowd_test").exists()
     dusha.write_folder(

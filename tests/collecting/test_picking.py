@@ -1,6 +1,7 @@
 """Which clips a model's answers pick for annotation."""
 
 import csv
+from dataclasses import replace
 
 import fake_corpora
 import numpy as np
@@ -10,11 +11,11 @@ from hypothesis import strategies as st
 from small_models import PITCHES, save_model
 
 from dusha_ser.collecting.balance import share_out
+from dusha_ser.collecting.options import PseudoLabelOptions
 from dusha_ser.collecting.picking import label_clips, pick_clips, write_picked
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
 from dusha_ser.inference.prediction_files import PredictionFile
-from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import write_csv
 
 
@@ -41,10 +42,15 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+def options_for(clips, model, folder, **more):
+    file = folder / "picked.csv"
+    return PseudoLabelOptions(clips, model, 2, output_file=file, device="cpu", quiet=True, **more)
+
+
 def test_label_clips_adds_what_predict_says(model, clips, tmp_path):
     from dusha_ser.cli.predict import main as predict
 
-    rows = label_clips(clips, Settings(model), tmp_path / "answers.csv", "cpu", quiet=True)
+    rows = label_clips(options_for(clips, model, tmp_path))
     assert [row["id"] for row in rows] == [f"clip{number}" for number in range(12)]
     assert [row["id"] for row in rows if row["error"]] == ["clip5"]
     assert {row["source_id"] for row in rows} == {"somebody"}
@@ -58,8 +64,8 @@ def test_label_clips_adds_what_predict_says(model, clips, tmp_path):
 
 
 def test_label_clips_when_stopped_asks_only_for_the_rest(model, clips, tmp_path, monkeypatch):
-    output = tmp_path / "answers.csv"
-    expected = label_clips(clips, Settings(model), output, "cpu", quiet=True)
+    output = tmp_path / "picked.predictions.csv"
+    expected = label_clips(options_for(clips, model, tmp_path))
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
     written, write = [], PredictionFile.write
@@ -70,25 +76,24 @@ def test_label_clips_when_stopped_asks_only_for_the_rest(model, clips, tmp_path,
         write(self, files)
 
     monkeypatch.setattr(PredictionFile, "write", count)
-    assert label_clips(clips, Settings(model), output, "cpu", quiet=True) == expected
+    assert label_clips(options_for(clips, model, tmp_path)) == expected
     assert output.read_bytes() == whole
     assert 0 < len(written) < 12
 
 
 def test_label_clips_when_the_file_is_another_models(model, clips, tmp_path):
-    output = tmp_path / "answers.csv"
-    label_clips(clips, Settings(model), output, "cpu", quiet=True)
+    label_clips(options_for(clips, model, tmp_path))
     other = save_model(tmp_path / "other", seed=1)
     with pytest.raises(WrongUseError, match="`overwrite=True`"):
-        label_clips(clips, Settings(other), output, "cpu", quiet=True)
-    label_clips(clips, Settings(other), output, "cpu", overwrite=True, quiet=True)
+        label_clips(options_for(clips, other, tmp_path))
+    label_clips(options_for(clips, other, tmp_path, overwrite=True))
 
 
 def test_label_clips_when_an_id_comes_twice(model, clips, tmp_path):
     with (clips / "clips.csv").open("a") as file:
         file.write("clip1,wavs/2.wav,somebody\n")
     with pytest.raises(WrongUseError, match="has an id twice"):
-        label_clips(clips, Settings(model), tmp_path / "answers.csv", "cpu", quiet=True)
+        label_clips(options_for(clips, model, tmp_path))
 
 
 def test_write_picked_leads_to_the_clips_from_where_it_lies(clips, tmp_path):
@@ -104,15 +109,16 @@ def test_write_picked_leads_to_the_clips_from_where_it_lies(clips, tmp_path):
         for number in range(12)
     ]
     path = tmp_path / "round" / "picked.csv"
-    write_picked(rows, clips, path, 3, "uncertain", 0)
+    options = PseudoLabelOptions(clips, "unused", 3, "uncertain", path)
+    write_picked(rows, options)
     picked = rows_of(path)
     assert [row["id"] for row in picked] == ["clip9", "clip10", "clip11"]
     assert "error" not in picked[0]
     assert all((path.parent / row["path"]).is_file() for row in picked)
     for row in rows:
         row["error"] = "is broken"
-    with pytest.raises(WrongUseError, match="answered to no clip"):
-        write_picked(rows, clips, path, 3, "balanced", 0)
+    with pytest.raises(WrongUseError, match="no clip of .* has a prediction"):
+        write_picked(rows, replace(options, pick="balanced"))
 
 
 def random_probabilities(seed, clips=60):
@@ -148,9 +154,9 @@ def test_pick_clips_gives_as_many_as_were_asked_for(pick, number):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"number": 0}, "--number is 0"),
+        ({"number": 0}, "`number` is 0"),
         ({"pick": "best"}, "allowed are balanced, uncertain"),
-        ({"seed": -1}, "--seed is -1"),
+        ({"seed": -1}, "`seed` is -1"),
     ],
 )
 def test_pick_clips_when_it_cannot(given, said):

@@ -9,6 +9,7 @@ from archive_files import write_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dusha_ser.collecting.options import PodcastOptions
 from dusha_ser.collecting.podcasts import (
     BadTimingError,
     Piece,
@@ -23,6 +24,10 @@ from dusha_ser.storage import hash_name
 
 RATE = 16000
 LINK = "https://feed.example/shows/1/"
+
+
+def cut(*values, **named):
+    return cut_podcasts(PodcastOptions(*values, **named))
 
 
 def rows_of(path):
@@ -65,7 +70,7 @@ TIMINGS = [
 def test_cut_podcasts_gives_the_samples_of_the_timings(audio, tmp_path):
     folder, samples = audio
     table = write_metadata(tmp_path / "podcast_metadata.tsv", TIMINGS)
-    counts = cut_podcasts(table, folder, tmp_path / "out", quiet=True)
+    counts = cut(table, folder, tmp_path / "out", quiet=True)
     assert counts == {"cut": 5, "there": 0, "missing": 0}
     expected = [
         samples["выпуск 1.wav"][24000:104000],
@@ -104,14 +109,14 @@ def test_cut_podcasts_lists_what_is_missing_with_its_reason(audio, tmp_path):
     ]
     table = write_metadata(tmp_path / "metadata.tsv", rows)
     out = tmp_path / "a" / "b" / "out"
-    counts = cut_podcasts(table, tmp_path / "podcasts", out, quiet=True)
+    counts = cut(table, tmp_path / "podcasts", out, quiet=True)
     assert counts == {"cut": 1, "there": 0, "missing": 9}
     missing = {row["id"]: row["reason"] for row in rows_of(out / "missing_podcasts.csv")}
     assert missing[name_of(1)] == "no file lost.mp3 in the folder of podcasts"
     assert missing[name_of(2)].startswith("broken.mp3")
     assert "ends at 20.00 s" in missing[name_of(3)]
     assert "row 6: from 5 s to 4 s is no clip" in missing[name_of(4)]
-    assert "--unit" in missing[name_of(5)]
+    assert "`unit`" in missing[name_of(5)]
     assert "row 8: 'soon' is no time" in missing[name_of(6)]
     assert "cannot be the name of a clip" in missing["../../escaped"]
     assert "names no recording" in missing[name_of(7)]
@@ -123,15 +128,15 @@ def test_cut_podcasts_lists_what_is_missing_with_its_reason(audio, tmp_path):
 def test_cut_podcasts_again_cuts_only_what_lacks(audio, tmp_path):
     folder, _ = audio
     table = write_metadata(tmp_path / "metadata.tsv", TIMINGS)
-    cut_podcasts(table, folder, tmp_path / "out", quiet=True)
+    cut(table, folder, tmp_path / "out", quiet=True)
     wavs = tmp_path / "out" / "wavs"
     before = {path: path.read_bytes() for path in wavs.iterdir()}
     (wavs / f"{name_of(1)}.wav").unlink()
     (wavs / f"{name_of(2)}.wav").write_bytes(b"RIFF of a run that was stopped")
-    counts = cut_podcasts(table, folder, tmp_path / "out", quiet=True)
+    counts = cut(table, folder, tmp_path / "out", quiet=True)
     assert counts == {"cut": 2, "there": 3, "missing": 0}
     assert {path: path.read_bytes() for path in wavs.iterdir()} == before
-    counts = cut_podcasts(table, folder, tmp_path / "out", overwrite=True, quiet=True)
+    counts = cut(table, folder, tmp_path / "out", overwrite=True, quiet=True)
     assert counts == {"cut": 5, "there": 0, "missing": 0}
 
 
@@ -145,21 +150,24 @@ def test_cut_podcasts_out_of_the_archive_with_columns_of_other_names(audio, tmp_
             "podcast_train/podcast_metadata.tsv": rows.encode(),
         },
     )
-    columns = {"id": "audio", "recording": "title", "start": "from", "end": "to"}
+    columns = {
+        "id_column": "audio",
+        "recording_column": "title",
+        "start_column": "from",
+        "end_column": "to",
+    }
     out = tmp_path / "out"
-    counts = cut_podcasts(
-        tmp_path / "podcast.tar", folder, out, columns, "milliseconds", quiet=True
-    )
+    counts = cut(tmp_path / "podcast.tar", folder, out, unit="milliseconds", quiet=True, **columns)
     assert counts["cut"] == 1
     got, _ = soundfile.read(out / "wavs" / f"{name_of(0)}.wav", dtype="int16")
     assert np.abs(got - samples["talk.flac"][24000:40000]).max() <= 1
     with pytest.raises(WrongUseError, match="audio, title, from, to and not 'hash_id'; name yours"):
-        cut_podcasts(tmp_path / "podcast.tar", folder, out, quiet=True)
+        cut(tmp_path / "podcast.tar", folder, out, quiet=True)
     write_tar(tmp_path / "other.tar", {"podcast_train/raw_podcast_train.jsonl": b"{}\n"})
     with pytest.raises(MissingInputError, match=r"no podcast_metadata\.tsv"):
-        cut_podcasts(tmp_path / "other.tar", folder, out, quiet=True)
+        cut(tmp_path / "other.tar", folder, out, quiet=True)
     with pytest.raises(MissingInputError, match="no folder"):
-        cut_podcasts(tmp_path / "podcast.tar", tmp_path / "none", out, columns, quiet=True)
+        cut(tmp_path / "podcast.tar", tmp_path / "none", out, quiet=True, **columns)
 
 
 def test_find_recordings_never_guesses_between_files(tmp_path):
@@ -175,7 +183,7 @@ def test_find_recordings_never_guesses_between_files(tmp_path):
         "https://c.example/1.mp3",
     ]
     found = find_recordings(links, tmp_path, tmp_path / "files.csv")
-    assert "2 files have the name 1.mp3; say which with --files" in found[links[0]]
+    assert "2 files have the name 1.mp3; say which with `files`" in found[links[0]]
     assert "2 links end in episode.mp3" in found[links[1]]
     assert found[links[1]] == found[links[2]]
     assert found[links[3]] == tmp_path / "A Title.ogg"

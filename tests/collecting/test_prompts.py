@@ -61,7 +61,7 @@ def test_make_prompts_takes_each_text_once_and_each_emotion_alike():
         assert row in everything
         assert row["emotion"] in row["instruction"]
         assert row["other_emotion"] in row["instruction"]
-    with pytest.raises(WrongUseError, match="--number is 0"):
+    with pytest.raises(WrongUseError, match="`number` is 0"):
         make_prompts(texts, probabilities, 0)
 
 
@@ -86,7 +86,7 @@ def test_table_probabilities_and_write_prompts(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("text\nda\n", "not 'probability_angry'; add it, or give a text classifier with --model"),
+        ("text\nda\n", "not 'probability_angry'; add it, or name a text classifier with `model`"),
         ("{}\nda,1,0,0,much\n", "row 2.*'much'; give numbers"),
         ("{}\nda,1,0,0,-1\n", "at least 0"),
         ("{}\nda,0,0,0,0\n", "one of them over 0"),

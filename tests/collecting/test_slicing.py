@@ -12,7 +12,8 @@ from long_recordings import write_podcast
 
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.collecting import slicing
-from dusha_ser.collecting.slicing import Cut, cut_clips, join_spans, quietest, slice_recordings
+from dusha_ser.collecting.options import Cut
+from dusha_ser.collecting.slicing import cut_clips, join_spans, quietest, slice_recordings
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import hash_name
 
@@ -155,11 +156,11 @@ def test_slice_recordings_by_folder_gives_a_show_one_source(podcasts, tmp_path):
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"longest": 0.5}, "--shortest is 0.5 s and --longest 0.5 s"),
-        ({"shortest": 0.0}, "over 0"),
+        ({"longest": 0.5}, "`shortest` is 0.5 s and `longest` 0.5 s"),
+        ({"shortest": 0.0}, "above 0"),
         ({"longest": float("inf")}, "at most half"),
-        ({"pause": -1.0}, "--pause is -1.0 s"),
-        ({"threshold": 1.0}, "--threshold is 1.0"),
+        ({"pause": -1.0}, "`pause` is -1.0 s"),
+        ({"threshold": 1.0}, "`threshold` is 1.0"),
     ],
 )
 def test_slice_recordings_when_a_limit_is_out_of_range(limits, said, tmp_path):

@@ -8,11 +8,16 @@ import pytest
 import soundfile
 
 from dusha_ser.collecting.clips import convert_clip
+from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.collecting.tasks import read_key, write_tasks
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import hash_name, write_csv
 
 EMOTIONS = ("angry", "sad", "neutral", "positive", "other")
+
+
+def write(*values, **named):
+    return write_tasks(TaskOptions(*values, **named))
 
 
 def rows_of(path):
@@ -57,7 +62,7 @@ def material(tmp_path_factory):
 def written(material, tmp_path_factory):
     """The tasks as written once, only read."""
     folder = tmp_path_factory.mktemp("written") / "round1"
-    counts = write_tasks(
+    counts = write(
         material / "clips",
         material / "known.csv",
         folder,
@@ -130,9 +135,7 @@ def test_write_tasks_spreads_control_tasks_over_stretches_and_within_them(materi
     places = []
     for seed in range(12):
         folder = tmp_path / str(seed)
-        write_tasks(
-            material / "clips", material / "known.csv", folder, 0.1, 0, "", seed, quiet=True
-        )
+        write(material / "clips", material / "known.csv", folder, 0.1, 0, "", seed, quiet=True)
         kinds = [row["kind"] for row in read_key(folder).values()]
         for stretch in range(5):
             own = kinds[10 * stretch : 10 * stretch + 10]
@@ -147,8 +150,8 @@ def test_write_tasks_spreads_control_tasks_over_stretches_and_within_them(materi
 def test_write_tasks_with_the_same_seed_and_with_another(written, material, tmp_path):
     arguments = [material / "clips", material / "known.csv"]
     again, other = tmp_path / "again", tmp_path / "other"
-    write_tasks(*arguments, again, 0.1, 15, "https://a.example/", 0, quiet=True)
-    write_tasks(*arguments, other, 0.1, 15, "https://a.example/", 1, quiet=True)
+    write(*arguments, again, 0.1, 15, "https://a.example/", 0, quiet=True)
+    write(*arguments, other, 0.1, 15, "https://a.example/", 1, quiet=True)
     for name in ("key.csv", "upload/tasks.csv", "upload/exam_label_studio.json"):
         assert (again / name).read_bytes() == (written[0] / name).read_bytes()
         assert (other / name).read_bytes() != (written[0] / name).read_bytes()
@@ -162,7 +165,7 @@ def test_write_tasks_cannot_be_worked_out_from_the_code_and_the_seed(written, ma
         row["label"] = EMOTIONS[(EMOTIONS.index(row["label"]) + 1) % 5]
     write_csv(tmp_path / "guess.csv", ["path", "label"], known)
     folder = tmp_path / "guessed"
-    write_tasks(material / "clips", tmp_path / "guess.csv", folder, 0.1, 15, "", 0, quiet=True)
+    write(material / "clips", tmp_path / "guess.csv", folder, 0.1, 15, "", 0, quiet=True)
     assert not set(read_key(folder)) & set(read_key(written[0]))
 
 
@@ -172,7 +175,7 @@ def test_write_tasks_of_another_round_share_no_names_and_no_order(written, mater
         row["path"] = str(material / "clips" / row["path"])
     write_csv(tmp_path / "clips.csv", list(rows[0]), rows)
     folder = tmp_path / "round2"
-    write_tasks(tmp_path / "clips.csv", material / "known.csv", folder, 0.1, 15, "", 0, quiet=True)
+    write(tmp_path / "clips.csv", material / "known.csv", folder, 0.1, 15, "", 0, quiet=True)
     first, second = read_key(written[0]), read_key(folder)
     assert not set(first) & set(second)
     exams = [[r["id"] for r in key.values() if r["kind"] == "exam"] for key in (first, second)]
@@ -189,7 +192,7 @@ def test_write_tasks_for_label_studio_are_the_same_tasks(written):
 
 
 def test_write_tasks_when_nothing_is_known_has_only_clips(material, tmp_path):
-    counts = write_tasks(material / "clips", None, tmp_path / "out", quiet=True)
+    counts = write(material / "clips", None, tmp_path / "out", quiet=True)
     assert (counts["clip"], counts["control"], counts["exam"]) == (45, 0, 0)
     assert not (tmp_path / "out" / "upload" / "exam.csv").exists()
 
@@ -200,7 +203,7 @@ def test_write_tasks_leaves_out_known_repeated_and_broken_clips(material, tmp_pa
     (tmp_path / "broken.wav").write_bytes(b"This is no sound")
     rows += [{"path": "broken.wav"}, {"path": "missing.wav"}]
     write_csv(tmp_path / "clips.csv", ["path"], rows)
-    counts = write_tasks(
+    counts = write(
         tmp_path / "clips.csv", material / "known.csv", tmp_path / "out", 0.5, 15, quiet=True
     )
     assert (counts["clip"], counts["control"], counts["exam"]) == (1, 1, 15)
@@ -210,17 +213,15 @@ def test_write_tasks_leaves_out_known_repeated_and_broken_clips(material, tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"control_share": 0.6}, "--control_share is 0.6"),
-        ({"exam_size": -1}, "--exam_size is -1"),
+        ({"control_share": 0.6}, "`control_share` is 0.6"),
+        ({"exam_size": -1}, "`exam_size` is -1"),
         ({"exam_size": 28}, "30 clips with known answers; 28 for the exam and 5 control tasks"),
         ({"control_share": 0.5}, "20 for the exam and 45 control tasks"),
     ],
 )
 def test_write_tasks_when_they_cannot_be_had(options, said, material, tmp_path):
     with pytest.raises(WrongUseError, match=said):
-        write_tasks(
-            material / "clips", material / "known.csv", tmp_path / "out", quiet=True, **options
-        )
+        write(material / "clips", material / "known.csv", tmp_path / "out", quiet=True, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -237,7 +238,7 @@ def test_write_tasks_when_they_cannot_be_had(options, said, material, tmp_path):
 def test_write_tasks_when_the_known_answers_are_wrong(content, said, material, tmp_path):
     (material / "wrong.csv").write_text(content)
     with pytest.raises(WrongUseError, match=said):
-        write_tasks(material / "clips", material / "wrong.csv", tmp_path / "out", quiet=True)
+        write(material / "clips", material / "wrong.csv", tmp_path / "out", quiet=True)
     with pytest.raises(MissingInputError):
-        write_tasks(material / "nowhere", material / "known.csv", tmp_path / "out", quiet=True)
+        write(material / "nowhere", material / "known.csv", tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()

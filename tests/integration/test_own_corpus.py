@@ -18,7 +18,7 @@ from long_recordings import join_phrases
 from small_corpus import make_clips, write_corpus
 
 import dusha
-from dusha_ser.cli.collect import main as collect
+from dusha_ser.cli.main import main as run_dusha
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.inference.released_weights import read_checkpoint, write_model
 from dusha_ser.storage import write_csv
@@ -31,6 +31,10 @@ EMOTIONS = ("angry", "sad", "neutral", "positive")
 ACTORS, OF_EACH, PICKED = 6, 3, 48
 # How often an annotator is right; the last one answers without listening.
 CARE = {"ann": 0.97, "ben": 0.95, "cid": 0.93, "dan": 0.9, "eve": 0.2}
+
+
+def collect(arguments):
+    return run_dusha(["collect", *arguments])
 
 
 @pytest.fixture(scope="module")

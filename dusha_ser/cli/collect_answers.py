@@ -1,0 +1,33 @@
+"""Turn the crowd's answers into the raw layout of the corpus, which `dusha corpus` reads."""
+
+from collections.abc import Sequence
+
+from dusha_ser.cli.program import Parser, hide_bars, tell
+from dusha_ser.collecting.options import AnswerOptions
+
+
+def make_parser() -> Parser:
+    """Make the parser of `dusha collect answers`."""
+    return Parser(
+        "dusha collect answers",
+        __doc__,
+        "dusha collect answers round1 answers.csv export.json --output_dir collected",
+        AnswerOptions,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Turn the answers that the command line names into raw parts."""
+    (options,) = make_parser().parse_options(arguments)
+    hide_bars(options.quiet)
+    from dusha_ser.collecting.answers import ANNOTATORS_FILE, collect_answers
+
+    counts = collect_answers(options)
+    tell(
+        options.quiet,
+        f"{counts['answers']} answers to {counts['clips']} clips ({counts['train']} train, "
+        f"{counts['test']} test) written to {options.output_dir}; {counts['failed']} of "
+        f"{counts['annotators']} annotators failed the exam, whose {counts['left_out']} answers "
+        f"are dropped, see {options.output_dir / ANNOTATORS_FILE}; "
+        f"{counts['other_tasks']} answers to tasks that are not of this key",
+    )

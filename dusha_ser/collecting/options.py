@@ -1,0 +1,298 @@
+"""What can be asked of each step of `dusha collect`; nothing heavy is imported."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from dusha_ser import options as shared
+from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.settings import STANDARD_INPUT, check_model
+from dusha_ser.options import check_range, option
+
+SOURCES = ("file", "folder")
+PICKS = ("balanced", "uncertain")
+UNITS = {"seconds": 1.0, "milliseconds": 0.001}
+# The paper's: "All participants with a passing score above 80%".
+EXAM_MARK = 0.8
+TEST_SHARE = 0.2
+CONTROL_SHARE = 0.1
+EXAM_SIZE = 20
+
+
+def check_seed(seed: int) -> None:
+    """Raise a WrongUseError if a seed is below 0."""
+    check_range("seed", seed, seed >= 0, "at least 0")
+
+
+def check_number(number: int | None) -> None:
+    """Raise a WrongUseError if a number of clips or texts is below 1."""
+    if number is not None:
+        check_range("number", number, number >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How recordings are cut into clips.
+
+    Attributes:
+        longest: longest clip, in seconds; the paper's 5.
+        shortest: shortest clip, in seconds; shorter speech is left out.
+        pause: in seconds; speech on both sides of a shorter pause is one clip, if it fits.
+        threshold: probability from which on a moment counts as speech.
+    """
+
+    longest: float = option("longest clip in seconds; the paper's by default", 5.0)
+    shortest: float = option("speech shorter than this, in seconds, is left out", 0.5)
+    pause: float = option("speech around a pause of up to this many seconds is one clip", 0.3)
+    threshold: float = option("probability of speech from which on a moment counts as speech", 0.5)
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a number is out of range."""
+        if not 0 < self.shortest <= self.longest / 2 < math.inf:
+            raise WrongUseError(
+                f"`shortest` is {self.shortest} s and `longest` {self.longest} s; the shortest "
+                "must be above 0 and at most half of the longest"
+            )
+        check_range("pause", self.pause, 0 <= self.pause < math.inf, "a number of at least 0", "s")
+        check_range("threshold", self.threshold, 0 < self.threshold < 1, "above 0 and below 1")
+
+
+@dataclass
+class SliceOptions:
+    """What to cut into clips, and where to."""
+
+    inputs: list[str] = option(
+        "audio file, folder, quoted pattern ('a/**/*.wav') or table of paths (.csv, .tsv)",
+        positional=True,
+        nargs="+",
+        metavar="INPUT",
+    )
+    output_dir: Path = shared.output_dir(
+        "clips", "wavs/, clips.csv and recordings.csv; a stopped run is resumed"
+    )
+    path_column: str = shared.path_column()
+    source: str = option(
+        "what clips of one speaker or show have in common, so that no split trains and tests on "
+        "it: their file, or the folder of that file",
+        SOURCES[0],
+        choices=SOURCES,
+    )
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if standard input is to be cut."""
+        if STANDARD_INPUT in self.inputs:
+            raise WrongUseError("standard input (-) cannot be cut; give files, folders or a table")
+
+
+@dataclass
+class PseudoLabelOptions:
+    """Which clips to classify, and which of them to pick for annotation."""
+
+    clips: Path = option("folder of clips, or a table with id and path", positional=True)
+    model: str = option("model folder, name on the Hub, or .onnx file")
+    number: int = option("number of clips to pick")
+    pick: str = option(
+        "balanced: equally many of each predicted emotion as far as there are; uncertain: those "
+        "that the model is least sure of",
+        PICKS[0],
+        choices=PICKS,
+    )
+    output_file: Path = option(
+        "table of the picked clips, .csv; NAME.predictions.csv beside it gets the probabilities of "
+        "all",
+        Path("picked.csv"),
+    )
+    seed: int = shared.seed()
+    overwrite: bool = shared.overwrite()
+    device: str | None = shared.device()
+    trust_remote_code: bool = shared.trust_remote_code()
+    quiet: bool = shared.quiet()
+
+    @property
+    def predictions_file(self) -> Path:
+        """The table of the probabilities of all clips."""
+        return self.output_file.with_suffix(".predictions.csv")
+
+    def check(self) -> None:
+        """Raise a WrongUseError if what is asked for cannot be done."""
+        check_pick(self.pick, self.number, self.seed)
+        if self.output_file.suffix.lower() != ".csv":
+            raise WrongUseError(f"{self.output_file} does not end in .csv; rename it")
+        check_model(self.model)
+
+
+def check_pick(pick: str, number: int, seed: int) -> None:
+    """Raise a WrongUseError if clips cannot be picked so."""
+    if pick not in PICKS:
+        raise WrongUseError(f"`pick` is {pick!r}; allowed are {', '.join(PICKS)}")
+    check_number(number)
+    check_seed(seed)
+
+
+@dataclass
+class TaskOptions:
+    """Which annotation tasks to write.
+
+    Attributes:
+        clips: table of clips to annotate, or the folder of `dusha collect slice`.
+        known: table of clips whose answer is known; None: neither control tasks nor an exam.
+        output_dir: gets upload/ (tasks.csv, exam.csv, the same for Label Studio, wavs/) and
+            key.csv.
+        control_share: control tasks among the tasks, from 0 to 0.5.
+        exam_size: number of exam tasks.
+        audio_url: what stands before wavs/TASK.wav in the tasks.
+        seed: of all random choices.
+        overwrite: whether tasks that are there may go, and their key with them.
+        quiet: whether to show no bars.
+    """
+
+    clips: Path = option(
+        "folder of clips or table with the column path, and source_id (or speaker), text and "
+        "speaker_emotion where they are known",
+        positional=True,
+    )
+    known: Path | None = option(
+        "table with the columns path and label: clips whose answer is known, for control tasks and "
+        "the exam (default: neither)",
+        None,
+    )
+    output_dir: Path = shared.output_dir(
+        "tasks", "upload/ for the platform and key.csv, which you keep to yourself"
+    )
+    control_share: float = option("fraction of control tasks, from 0 to 0.5", CONTROL_SHARE)
+    exam_size: int = option("number of tasks of the exam", EXAM_SIZE)
+    audio_url: str = option(
+        "what stands before wavs/TASK.wav in the tasks, such as https://a-bucket.example/round1/ "
+        "or, for Label Studio's local files, /data/local-files/?d=round1/upload/ (default: "
+        "nothing)",
+        "",
+    )
+    seed: int = shared.seed()
+    overwrite: bool = shared.overwrite("without the key of old tasks their answers are lost")
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a number is out of range."""
+        share = self.control_share
+        check_range("control_share", share, 0 <= share <= 0.5, "from 0 to 0.5")
+        check_range("exam_size", self.exam_size, self.exam_size >= 0, "at least 0")
+
+
+@dataclass
+class AnswerOptions:
+    """Which answers to read, and what counts.
+
+    Attributes:
+        tasks: the folder that `dusha collect tasks` wrote.
+        files: answers: tables of a platform (.csv, .tsv) or exports of Label Studio (.json).
+        output_dir: gets crowd_train/, crowd_test/ and annotators.csv.
+        mark: fraction of the exam that must be right, from 0 to 1; a task of it without an answer
+            is wrong. At 0, and where there is no exam, everybody passes.
+        test_share: fraction of the clips that goes to crowd_test, by whole sources; at 0 there is
+            no test set.
+        task_column: of tables, with the task or the address of its recording.
+        annotator_column: of tables, with who answered.
+        answer_column: of tables, with the answer.
+        quiet: whether to show no bar.
+    """
+
+    tasks: Path = option("folder that `dusha collect tasks` wrote", positional=True)
+    files: list[Path] = option(
+        "answers to tasks and exam: table (.csv, .tsv), or export of Label Studio (.json)",
+        positional=True,
+        nargs="+",
+        metavar="ANSWERS",
+    )
+    output_dir: Path = shared.output_dir(
+        "collected", "crowd_train/, crowd_test/ and annotators.csv, from scratch each time"
+    )
+    mark: float = option(
+        "fraction of the exam that an annotator must have right to count; 0 lets everybody pass; "
+        "the paper's by default",
+        EXAM_MARK,
+    )
+    test_share: float = option(
+        "fraction of the clips for the test set, by whole sources; 0 makes none", TEST_SHARE
+    )
+    task_column: str = option("column of tables with the task or its recording's address", "task")
+    annotator_column: str = option("column of tables with who answered", "annotator")
+    answer_column: str = option("column of tables with the answer", "answer")
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a fraction is out of range."""
+        check_range("mark", self.mark, 0 <= self.mark <= 1, "a fraction between 0 and 1")
+        share = self.test_share
+        check_range("test_share", share, 0 <= share < 1, "a fraction of at least 0 and below 1")
+
+
+@dataclass
+class PromptOptions:
+    """Which texts to turn into recording tasks."""
+
+    texts: Path = option(
+        "table with a column of texts and, without a model, probability_angry, _sad, _neutral and "
+        "_positive",
+        positional=True,
+    )
+    model: str | None = option("text classifier of Transformers, by folder or name", None)
+    label_map: list[str] = option(
+        "what the model's labels mean, such as joy=positive anger=angry",
+        [],
+        nargs="+",
+        metavar="LABEL=EMOTION",
+    )
+    text_column: str = option("column of texts", "text")
+    output_file: Path = option("table to write", Path("prompts.csv"))
+    number: int | None = option("texts to take, balanced over emotions (default: all)", None)
+    seed: int = shared.seed()
+    device: str | None = shared.device()
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if what is asked for cannot be done."""
+        check_seed(self.seed)
+        check_number(self.number)
+        if not all("=" in text for text in self.label_map):
+            raise WrongUseError(f"`label_map` is {' '.join(self.label_map)}; give LABEL=EMOTION")
+
+
+@dataclass
+class PodcastOptions:
+    """Which podcasts to cut, and where their files and timings are.
+
+    Attributes:
+        metadata: the table of timings, or podcast.tar or a folder with podcast_metadata.tsv in it.
+        audio_dir: folder of the podcasts' files.
+        output_dir: gets wavs/HASH.wav and missing_podcasts.csv; clips that are there stay.
+        id_column: of the table, with the clip's hash.
+        recording_column: of the table, with the link or title of its podcast.
+        start_column: of the table, with where it begins.
+        end_column: of the table, with where it ends.
+        unit: of the times that are plain numbers, one of UNITS; 1:02:03.5 is always hours.
+        files: table with the columns recording and path, for files whose names do not tell.
+        overwrite: whether clips that are there are cut again.
+        quiet: whether to show no bar.
+    """
+
+    metadata: Path = option(
+        "table of links and timings (.tsv, .csv), or podcast.tar with podcast_metadata.tsv in it",
+        positional=True,
+    )
+    audio_dir: Path = option("folder of the podcasts' files", positional=True)
+    output_dir: Path = shared.output_dir(
+        "podcast_audio", "wavs/HASH.wav and a list of what is missing"
+    )
+    id_column: str = option("column with the clip's hash", "hash_id")
+    recording_column: str = option("column with the link or title of its podcast", "link")
+    start_column: str = option("column with where it begins", "start")
+    end_column: str = option("column with where it ends", "end")
+    unit: str = option(
+        "of times that are plain numbers; H:MM:SS needs none", "seconds", choices=tuple(UNITS)
+    )
+    files: Path | None = option(
+        "table with the columns recording and path, for files whose names do not tell", None
+    )
+    overwrite: bool = shared.overwrite()
+    quiet: bool = shared.quiet()
