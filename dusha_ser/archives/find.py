@@ -9,15 +9,9 @@ import numpy as np
 from huggingface_hub.constants import HF_HOME
 
 from dusha_ser.archives.checksums import check_file, parse_checksum
-from dusha_ser.archives.members import Members
+from dusha_ser.archives.members import Index, Members, corpus_name
 from dusha_ser.archives.mirrors import Mirror, fetch_archives
-from dusha_ser.archives.tar_index import (
-    GZIP_SUFFIXES,
-    TAR_SUFFIX,
-    Index,
-    corpus_name,
-    index_archive,
-)
+from dusha_ser.archives.tar_index import GZIP_SUFFIXES, TAR_SUFFIX, index_archive
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 
 logger = logging.getLogger(__name__)

@@ -4,10 +4,64 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from dusha_ser.archives.tar_index import FOLDERS, Index
+import numpy as np
+
 from dusha_ser.errors import WorkFailedError
+
+# The top folders of the published archives. Users' copies have outer folders (crowd/, dusha/)
+# before these, or do not have them; member names are brought to this form.
+FOLDERS = (
+    "crowd_train",
+    "crowd_test",
+    "podcast_train",
+    "podcast_test",
+    "features",
+    "paper_setups",
+)
+
+
+def corpus_name(name: str, outside: str = "") -> str:
+    """Bring a member's name to the form that the published archives have.
+
+    Args:
+        name: the name in an archive, or relative to a folder.
+        outside: the name of that folder, or of the archive without its suffix.
+
+    Returns:
+        The name from its last folder that is one of FOLDERS on; if it has none of these and
+        outside is one, outside comes before it.
+
+    Example:
+        >>> corpus_name("./crowd/crowd_train/wavs/1f.wav")
+        'crowd_train/wavs/1f.wav'
+        >>> corpus_name("wavs/1f.wav", outside="podcast_train")
+        'podcast_train/wavs/1f.wav'
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    for start in range(len(parts) - 2, -1, -1):
+        if parts[start] in FOLDERS:
+            return "/".join(parts[start:])
+    return "/".join([outside, *parts] if outside in FOLDERS else parts)
+
+
+class Index(NamedTuple):
+    """Where the members of one archive, or the loose files of one folder, lie.
+
+    Args:
+        names: normalised names.
+        paths: the archive alone, or a path for each name.
+        offsets: first bytes, int64.
+        sizes: lengths in bytes, int64.
+        archive: the archive as the user knows it; None for loose files.
+    """
+
+    names: list[str]
+    paths: list[str]
+    offsets: np.ndarray
+    sizes: np.ndarray
+    archive: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

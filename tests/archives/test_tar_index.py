@@ -15,7 +15,8 @@ import pytest
 from archive_files import RAW, write_tar
 
 from dusha_ser.archives import tar_index
-from dusha_ser.archives.tar_index import corpus_name, index_archive
+from dusha_ser.archives.members import corpus_name
+from dusha_ser.archives.tar_index import index_archive
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
 FILES = {RAW: b"{}\n", "crowd_train/wavs/0f.wav": b"RIFF" * 100}
@@ -173,7 +174,7 @@ def test_index_archive_when_the_cache_cannot_be_written(tmp_path):
     path = write_tar(tmp_path / "crowd.tar", FILES)
     assert index_archive(path, cache).names == list(FILES)
     compressed = write_tar(tmp_path / "paper_setups.tgz", FILES, "w:gz")
-    with pytest.raises(WrongUseError, match="cannot be written.*name a cache folder"):
+    with pytest.raises(WrongUseError, match="cannot be written.*name another `cache_dir`"):
         index_archive(compressed, cache)
 
 

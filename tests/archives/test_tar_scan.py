@@ -150,6 +150,7 @@ def test_scan_tar_refuses_members_that_no_honest_archive_has(name, kind, message
     path = write(tmp_path / "a.tar", header("fine"), header(name, kind=kind), header("fine"))
     with pytest.raises(WorkFailedError) as caught:
         scan_tar(path, quiet=True)
+    name = name.rstrip("/")  # as tarfile names folders
     assert str(caught.value).startswith(f"{path}: member {name!r} {message}")
 
 
@@ -161,6 +162,7 @@ def test_scan_tar_refuses_members_that_no_honest_archive_has(name, kind, message
         (b"22 GNU.sparse.major=1\n", "is a sparse file"),
         (b"13 size=9999\n", "a stated size of 9999 bytes"),
         (b"12 size=-10\n", "a stated size of -1 bytes"),
+        (b"5012 size=" + b"9" * 5001 + b"\n", "a stated size of -1 bytes"),
         (b"99 path=x\n", "a damaged extended header"),
         (b"path=x\n", "a damaged extended header"),
         (b"0 path=x\n", "a damaged extended header"),
@@ -168,29 +170,29 @@ def test_scan_tar_refuses_members_that_no_honest_archive_has(name, kind, message
     ],
 )
 def test_scan_tar_when_an_extended_header_is_bad(record, message, tmp_path):
-    block = record.ljust(BLOCK, b"\0")
+    block = record + bytes(-len(record) % BLOCK)
     path = write(tmp_path / "a.tar", header("p", len(record), b"x"), block, header("x"))
     with pytest.raises(WorkFailedError, match=message):
         scan_tar(path, quiet=True)
 
 
 @pytest.mark.parametrize(
-    ("field", "stated"),
+    ("field", "message"),
     [
-        (b"77777777777\0", 8**11 - 1),
-        (b"\x80" + b"\xff" * 11, 256**11 - 1),
-        (b"\xff" * 12, -1),
-        (b"-0000000001\0", -1),
-        (b"0_0_0_0_001\0", -1),
-        (b"99999999999\0", -1),
+        (b"77777777777\0", f"a stated size of {8**11 - 1} bytes"),
+        (b"\x80" + b"\xff" * 11, f"a stated size of {256**11 - 1} bytes"),
+        (b"\xff" * 12, "a stated size of -1 bytes"),
+        (b"-0000000001\0", "a stated size of -1 bytes"),
+        (b"0_0_0_0_001\0", "a stated size of -1 bytes"),
+        (b"99999999999\0", "has a damaged header at byte 512"),
     ],
 )
-def test_scan_tar_when_a_size_is_huge_or_none(field, stated, tmp_path):
+def test_scan_tar_when_a_size_is_huge_or_none(field, message, tmp_path):
     block = header("x", 1)
     block = with_checksum(block[:124] + field + block[136:])
     for kind in (block, with_checksum(block[:156] + b"L" + block[157:])):
-        path = write(tmp_path / "a.tar", kind, bytes(BLOCK))
-        with pytest.raises(WorkFailedError, match=f"a stated size of {stated} bytes"):
+        path = write(tmp_path / "a.tar", header("fine"), kind, bytes(BLOCK))
+        with pytest.raises(WorkFailedError, match=message):
             scan_tar(path, quiet=True)
 
 
@@ -207,7 +209,7 @@ def test_scan_tar_when_cut_anywhere(tmp_path):
     end = content.rindex(b"e" * 512) + 512
     for size in [*range(0, end + BLOCK, 64), *range(end - 3, end + 3)]:
         path.write_bytes(content[:size])
-        with pytest.raises(WorkFailedError, match="is cut short|is empty|is no tar archive"):
+        with pytest.raises(WorkFailedError, match="is cut short|is empty|is not a tar archive"):
             scan_tar(path, quiet=True)
     path.write_bytes(content[: end + BLOCK])  # the second block of the end mark tells nothing new
     assert read_all(path) == list(FILES.items())
@@ -226,7 +228,7 @@ def test_scan_tar_when_any_bit_of_a_header_is_flipped(tmp_path):
                 with contextlib.suppress(WorkFailedError):
                     assert read_all(path) == [("x", b"1"), ("y", b"2")]
                 continue
-            with pytest.raises(WorkFailedError, match="damaged header|is no tar archive"):
+            with pytest.raises(WorkFailedError, match="damaged header|is not a tar archive"):
                 scan_tar(path, quiet=True)
 
 
@@ -235,7 +237,7 @@ def test_scan_tar_when_a_hole_looks_like_the_end(tmp_path):
     content = bytearray(path.read_bytes())
     content[3 * BLOCK : 4 * BLOCK] = bytes(BLOCK)
     path.write_bytes(content)
-    with pytest.raises(WorkFailedError, match="goes on behind an end mark"):
+    with pytest.raises(WorkFailedError, match="continues behind an end mark"):
         scan_tar(path, quiet=True)
 
 
@@ -243,8 +245,8 @@ def test_scan_tar_when_a_hole_looks_like_the_end(tmp_path):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"tiny", "is no tar archive"),
-        (b"speech" * 1000, "is no tar archive"),
+        (b"tiny", "is not a tar archive"),
+        (b"speech" * 1000, "is not a tar archive"),
         (b"<html>404</html>", "is a web page"),
         (b"\xef\xbb\xbf\n <!DOCTYPE html>" + b" " * 9999, "is a web page"),
         (gzip.compress(b"1" * 999, mtime=0), "is compressed with gzip: uncompress it with gunzip"),

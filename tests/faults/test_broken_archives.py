@@ -118,11 +118,11 @@ def with_size(sound, stated):
 
 BROKEN = {
     "cut in a body": (lambda sound, members: sound[: len(sound) // 2], "cut short"),
-    "cut in a header": (lambda sound, members: sound[:200], "no tar archive"),
+    "cut in a header": (lambda sound, members: sound[:200], "not a tar archive"),
     "empty": (lambda sound, members: b"", "is empty"),
     "a web page": (lambda sound, members: b"<!DOCTYPE html><html>404</html>", "a web page"),
     "gzip named tar": (lambda sound, members: gzip.compress(sound, mtime=0), "gunzip"),
-    "a text": (lambda sound, members: b"403 Forbidden\n" * 99, "no tar archive"),
+    "a text": (lambda sound, members: b"403 Forbidden\n" * 99, "not a tar archive"),
     "goes up": (lambda sound, members: hostile(members, "../../escaped.wav"), "leads outside"),
     "absolute": (lambda sound, members: hostile(members, "/tmp/escaped.wav"), "unusable name"),
     "a symbolic link": (
@@ -142,7 +142,7 @@ BROKEN = {
     "a negative size": (lambda sound, members: with_size(sound, b"\xff" * 12), "cut short"),
     "a hole": (
         lambda sound, members: sound[:-10240] + bytes(10240) + sound,
-        "goes on behind an end mark",
+        "continues behind an end mark",
     ),
 }
 
