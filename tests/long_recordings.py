@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dusha_ser.corpus.sample_voice import SAMPLING_RATE, draw_voice, speak
+from dusha_ser.audio.reading import SAMPLING_RATE
+from dusha_ser.corpus.sample_voice import draw_voice, speak
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 

@@ -1,5 +1,6 @@
 """The builder, load_dataset and the program, on a corpus of a few short clips."""
 
+import ast
 import csv
 import io
 import logging
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import textwrap
 from pathlib import Path
 
 import datasets
@@ -471,3 +473,57 @@ def test_program_when_started_as_one(archives, tmp_path):
     done = run("croud", "--data_dir", archives, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("dusha corpus: there is no configuration 'croud'")
+
+
+def test_builder_imports_nothing_above_the_corpus():
+    tree = ast.parse(PROGRAM.read_text(encoding="utf-8"))
+    # The guard at the end, `python dusha.py`, may call the command.
+    body = [node for node in tree.body if not isinstance(node, ast.If)]
+    modules = [
+        module.split(".")
+        for node in ast.walk(ast.Module(body, []))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for module in (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
+    ]
+    ours = [module[1] for module in modules if module[0] == "dusha_ser"]
+    assert set(ours) <= {"corpus", "archives", "errors", "storage", "processes"}
+    assert "corpus" in ours
+    assert not any(module[0].endswith("_dusha") for module in modules)
+
+
+IMPORTS = """
+    import importlib, importlib.machinery, pkgutil
+
+    # What the environment of the last `datasets` with loading scripts does not bring.
+    absent = {"torch", "transformers", "tabulate", "jinja2", "sklearn", "evaluate"}
+    find = importlib.machinery.PathFinder.find_spec
+    importlib.machinery.PathFinder.find_spec = staticmethod(
+        lambda name, *rest: None if name.partition(".")[0] in absent else find(name, *rest)
+    )
+    import dusha
+
+    absent = {"torch", "transformers"}
+    for stage in ("archives", "audio", "corpus", "labels"):
+        package = importlib.import_module(f"dusha_ser.{stage}")
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+            print(module.name)
+"""
+
+
+def test_import_of_corpus_and_below_when_there_is_no_pytorch():
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(IMPORTS)],
+        capture_output=True,
+        text=True,
+        cwd=PROGRAM.parent,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    assert {"dusha_ser.corpus.sample", "dusha_ser.audio.voice_activity"} <= set(
+        process.stdout.split()
+    )

@@ -1,4 +1,4 @@
-"""Audio of any format, sampling rate and source, as mono samples at one rate."""
+"""Audio of any format, sampling rate and source, as mono samples at one rate, and back to a wav."""
 
 import io
 import struct
@@ -285,3 +285,18 @@ def resample_blocks(
     for block in blocks:
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+
+
+def encode_wav(samples: np.ndarray) -> bytes:
+    """Encode samples as the corpus has them: a wav of 16 kHz and 16 bits.
+
+    Args:
+        samples: (samples,) at 16 kHz, int16, or floating point of about [-1, 1]; what lies outside
+            is cut off.
+
+    Returns:
+        The bytes of the file.
+    """
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()

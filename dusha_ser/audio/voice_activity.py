@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 
 from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.errors import WrongUseError
@@ -52,6 +51,8 @@ class SpeechDetector:
             Beginnings and ends of speech in seconds, in order, without overlap; and the length of
             the recording in seconds.
         """
+        import torch
+
         size = 0
 
         def counted():
@@ -79,6 +80,8 @@ class SpeechDetector:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Let PyTorch work with one thread: frames of 32 ms are too little to share."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,29 +1,19 @@
 """Clips of an own corpus as files: wavs of one kind named by hash, their tables, whole folders."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_audio, read_info
+from dusha_ser.audio.reading import (
+    SAMPLING_RATE,
+    UnreadableAudioError,
+    encode_wav,
+    read_audio,
+    read_info,
+)
 from dusha_ser.storage import hash_name, is_safe_name, replacing
 
 WAVS = "wavs"
-
-
-def encode_clip(samples: np.ndarray) -> bytes:
-    """Write samples as the corpus has them: a wav of 16 kHz and 16 bits.
-
-    Args:
-        samples: (samples,) int16, or floating point, about [-1, 1]; what lies outside is cut off.
-
-    Returns:
-        The bytes of the file.
-    """
-    file = io.BytesIO()
-    soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
-    return file.getvalue()
 
 
 def wav_path(folder: Path, name: str) -> Path:
@@ -69,7 +59,7 @@ def convert_clip(path: str | Path) -> bytes:
         if (info.sampling_rate, info.channels, info.subtype) == (SAMPLING_RATE, 1, "PCM_16"):
             samples, _ = soundfile.read(path, dtype="int16")
             if len(samples):
-                return encode_clip(samples)
+                return encode_wav(samples)
     except (OSError, RuntimeError, UnreadableAudioError):
         pass  # Whoever reads it next says what is wrong, or can read it.
-    return encode_clip(read_audio(path, SAMPLING_RATE))
+    return encode_wav(read_audio(path, SAMPLING_RATE))

@@ -18,9 +18,15 @@ from tqdm import tqdm
 
 from dusha_ser.archives.find import open_members
 from dusha_ser.audio.finding import OTHER_SUFFIXES, audio_suffixes, find_audio_files
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_frames, read_blocks
+from dusha_ser.audio.reading import (
+    SAMPLING_RATE,
+    UnreadableAudioError,
+    count_frames,
+    encode_wav,
+    read_blocks,
+)
 from dusha_ser.audio.voice_activity import cut_spans
-from dusha_ser.collecting.clips import encode_clip, wav_path, write_clip
+from dusha_ser.collecting.clips import wav_path, write_clip
 from dusha_ser.collecting.options import UNITS, PodcastOptions
 from dusha_ser.errors import MissingInputError
 from dusha_ser.storage import is_safe_name, safe_name, write_csv
@@ -298,7 +304,7 @@ def cut_layer(path: Path, layer: Sequence[Piece], output_dir: Path) -> list[dict
         piece, samples = by_start[start], np.concatenate(held.pop(start))
         wanted = round(piece.end * SAMPLING_RATE) - start
         if wanted - len(samples) <= short * SAMPLING_RATE:
-            write_clip(output_dir, encode_clip(samples), piece.id)
+            write_clip(output_dir, encode_wav(samples), piece.id)
             done.add(piece.id)
 
     def counted() -> Iterator[np.ndarray]:

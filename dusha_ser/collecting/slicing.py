@@ -16,9 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, encode_wav, read_blocks
 from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
-from dusha_ser.collecting.clips import WAVS, encode_clip, wav_path, write_clip
+from dusha_ser.collecting.clips import WAVS, wav_path, write_clip
 from dusha_ser.collecting.options import Cut
 from dusha_ser.storage import hash_name, write_csv, write_json
 from dusha_ser.tables import CLIPS_FILE
@@ -130,7 +130,7 @@ def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cu
         found["short"] = len(spans) - len(kept)
         for begin, samples in cut_clips(read_blocks(sound.path, SAMPLING_RATE), kept, cut):
             start, end = begin / SAMPLING_RATE, (begin + len(samples)) / SAMPLING_RATE
-            name = write_clip(folder, encode_clip(samples))
+            name = write_clip(folder, encode_wav(samples))
             found["clips"].append({"id": name, "start": start, "end": end})
     except UnreadableAudioError as error:
         found["error"] = str(error)

@@ -1,6 +1,6 @@
 """A small synthetic corpus, written as the four archives that Dusha is published in.
 
-It is for trying and testing: a source-filter synthesis makes voiced, speech-like sound whose
+It is for trying and testing: a source-filter synthesis makes voiced, speech-like audio whose
 pitch, energy, tempo and spectral tilt depend on the emotion, simulated annotators of different
 care answer, and everything after that goes through the same code as the real archives.
 
@@ -8,33 +8,31 @@ care answer, and everything after that goes through the same code as the real ar
     podcast.tar        podcast_train/raw_podcast_train.jsonl, podcast_test/...: no audio
     features.tar       features/HASH.npy, float32 of shape (1, 64, frames), of all clips
     paper_setups.tgz   paper_setups/crowd_large.jsonl, ..., paper_setups/test/crowd_test.jsonl, ...
-    truth.csv          hash_id, emotion: what the sound was made to be (not published with Dusha)
+    truth.csv          hash_id, emotion: what the clip was made to be (not published with Dusha)
     annotators.csv     annotator_id, kind: how each simulated annotator answers (nor is this)
 """
 
-import csv
 import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
-from dusha_ser.corpus.sample_voice import SAMPLING_RATE, Voice, draw_voice, speak, wordless
+from dusha_ser.audio.reading import SAMPLING_RATE, encode_wav
+from dusha_ser.corpus.sample_voice import Voice, draw_voice, speak, wordless
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import replacing_folder
+from dusha_ser.storage import replacing_folder, write_csv
+from dusha_ser.vocabulary import ANSWERS, EMOTIONS, OTHER
 
-EMOTIONS = ("angry", "sad", "neutral", "positive")
-ANSWERS = (*EMOTIONS, "other")
-# Share of the clips and mean clips a speaker; a speaker (or podcast) is in one part only.
+# Fraction of the clips, and mean clips per speaker; a speaker (or podcast) is in one part only.
 PARTS = {
     "crowd_train": (0.68, 10),
     "crowd_test": (0.2, 10),
@@ -102,11 +100,11 @@ def write_sample(
     output_dir = Path(output_dir)
     if clips < MINIMUM_CLIPS:
         raise WrongUseError(
-            f"{clips} clips asked for; a sample has at least {MINIMUM_CLIPS}, "
+            f"`clips` is {clips}; a sample has at least {MINIMUM_CLIPS}, "
             "so that its four parts have enough speakers"
         )
     if seed < 0:
-        raise WrongUseError(f"seed {seed} given; it is a whole number of at least 0")
+        raise WrongUseError(f"`seed` is {seed}; take an integer of at least 0")
     with replacing_folder(output_dir, merge=True) as unfinished:
         _write_archives(unfinished, seed, clips, quiet)
     return output_dir
@@ -118,8 +116,13 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     manifest: dict[str, list[dict]] = {part: [] for part in PARTS}
     truth = []
-    with ExitStack() as stack:
-        extractor = stack.enter_context(_feature_extractor())
+    # Here and not above: PyTorch takes seconds to import, --help and bad options need none.
+    from dusha_ser.audio.voice_activity import one_thread
+    from feature_extraction_dusha import DushaFeatureExtractor
+
+    extractor = DushaFeatureExtractor()
+    # Clips this short take several threads longer than one, several times so on busy cores.
+    with one_thread(), ExitStack() as stack:
         crowd_tar, podcast_tar, features_tar = (
             stack.enter_context(tarfile.open(folder / name, "w"))
             for name in ("crowd.tar", "podcast.tar", "features.tar")
@@ -128,11 +131,11 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
         for clip in bar:
             answers = list(answer(clip, crowd, rng))
             rows[clip.part].extend(answers)
-            truth.append((clip.id, clip.heard))
-            if clip.heard != "other" and answers[0]["golden_emo"] != clip.heard:
+            truth.append({"hash_id": clip.id, "emotion": clip.heard})
+            if clip.heard != OTHER and answers[0]["golden_emo"] != clip.heard:
                 manifest[clip.part].append(_manifest_row(clip, answers))
             if clip.part.startswith("crowd"):
-                _add(crowd_tar, f"{clip.part}/wavs/{clip.id}.wav", _wav(clip.samples))
+                _add(crowd_tar, f"{clip.part}/wavs/{clip.id}.wav", encode_wav(clip.samples))
             features = extractor(
                 clip.samples.astype(np.float32) / 32768,
                 sampling_rate=SAMPLING_RATE,
@@ -145,25 +148,9 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
             archive = crowd_tar if part.startswith("crowd") else podcast_tar
             _add(archive, f"{part}/raw_{part}.jsonl", _jsonl(shuffled))
     _write_manifests(folder / "paper_setups.tgz", manifest)
-    _write_csv(folder / "truth.csv", ("hash_id", "emotion"), truth)
-    people = ((annotator.id, annotator.kind) for annotator in crowd)
-    _write_csv(folder / "annotators.csv", ("annotator_id", "kind"), people)
-
-
-@contextmanager
-def _feature_extractor() -> Iterator:
-    # Here and not above: PyTorch takes seconds to import, --help and bad options need none.
-    import torch
-
-    from feature_extraction_dusha import DushaFeatureExtractor
-
-    threads = torch.get_num_threads()
-    # Clips this short take several threads longer than one, several times so on busy cores.
-    torch.set_num_threads(1)
-    try:
-        yield DushaFeatureExtractor()
-    finally:
-        torch.set_num_threads(threads)
+    write_csv(folder / "truth.csv", ("hash_id", "emotion"), truth)
+    people = [{"annotator_id": annotator.id, "kind": annotator.kind} for annotator in crowd]
+    write_csv(folder / "annotators.csv", ("annotator_id", "kind"), people)
 
 
 def make_clips(seed: int, clips: int) -> Iterator[Clip]:
@@ -174,7 +161,7 @@ def make_clips(seed: int, clips: int) -> Iterator[Clip]:
         clips: how many clips the four parts have together.
 
     Yields:
-        Clip; every part has every emotion, a few crowd clips have no usable voice.
+        Clips; every part has every emotion, a few crowd clips have no usable voice.
     """
     counts = {part: max(len(EMOTIONS), round(clips * share)) for part, (share, _) in PARTS.items()}
     counts["crowd_train"] += clips - sum(counts.values())
@@ -188,7 +175,7 @@ def make_clips(seed: int, clips: int) -> Iterator[Clip]:
         other -= set(range(sure))
         for i in range(count):
             speaker = int(rng.integers(len(voices)))
-            heard = "other" if i in other else None if i >= sure else EMOTIONS[i]
+            heard = OTHER if i in other else None if i >= sure else EMOTIONS[i]
             source = f"{part} {speaker}"
             yield _make_clip(seed, number, part, source, voices[speaker], i, heard)
             number += 1
@@ -197,12 +184,12 @@ def make_clips(seed: int, clips: int) -> Iterator[Clip]:
 def _make_clip(
     seed: int, number: int, part: str, source: str, voice: Voice, i: int, heard: str | None
 ) -> Clip:
-    """Make the clip of a number; i is its place in its part, heard is drawn where it is None."""
+    """Make the clip of a number; i is its place in its part, heard is drawn if it is None."""
     rng = np.random.default_rng([seed, 3, number])
     intended = EMOTIONS[i % len(EMOTIONS)]
     if heard is None:
         heard = "neutral" if rng.random() < MISSED_SHARE else intended
-    samples, text = wordless(rng) if heard == "other" else speak(rng, voice, heard)
+    samples, text = wordless(rng) if heard == OTHER else speak(rng, voice, heard)
     return Clip(
         id=_hash(f"clip {seed} {number}"),
         part=part,
@@ -230,7 +217,7 @@ class Annotator:
 
 
 def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Annotator]:
-    """Draw annotators: of fifteen nine are careful, five hasty, and one answers at random.
+    """Draw annotators: of fifteen, nine are careful, five are hasty and one answers at random.
 
     Args:
         rng: source of the random numbers.
@@ -238,7 +225,7 @@ def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Ann
         seed: names them.
 
     Returns:
-        list of Annotator.
+        The annotators.
     """
     crowd = []
     for i in range(count):
@@ -247,7 +234,7 @@ def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Ann
         right = rng.uniform(low, high)
         confusion = np.full((5, 5), 0.2)
         for truth in range(5 if kind != "random" else 0):
-            # Doubt ends in "neutral" more often than elsewhere, and seldom in "other".
+            # Doubt ends in "neutral" more often than elsewhere, and seldom in OTHER.
             wrong = rng.dirichlet([2, 2, 3, 2, 0.3])
             wrong[truth] = 0
             confusion[truth] = (1 - right) * wrong / wrong.sum()
@@ -265,9 +252,9 @@ def answer(clip: Clip, crowd: list[Annotator], rng: np.random.Generator) -> Iter
         rng: source of the random numbers.
 
     Yields:
-        one row for each answer, with the published field names; NaN where nothing is known.
+        One row per answer, with the published field names; NaN where nothing is known.
     """
-    control = clip.heard != "other" and rng.random() < CONTROL_SHARE
+    control = clip.heard != OTHER and rng.random() < CONTROL_SHARE
     count = CONTROL_ANSWERS if control else int(rng.integers(4, 8))
     podcast = clip.part.startswith("podcast")
     for i in rng.choice(len(crowd), size=count, replace=False):
@@ -325,11 +312,6 @@ def _write_manifests(path: Path, manifest: dict[str, list[dict]]) -> None:
             _add(archive, f"paper_setups/{name}.jsonl", _jsonl(published))
 
 
-def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)  # its time and owner are 0 unless set
     member.size = len(content)
@@ -338,12 +320,6 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def _jsonl(rows: list[dict]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def _wav(samples: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
-    return file.getvalue()
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Speech-like sound with an emotion, by source-filter synthesis (the voice of the sample corpus).
+"""Speech-like audio with an emotion, by source-filter synthesis (the voice of the sample corpus).
 
 A train of glottal pulses (Rosenberg 1971, pulse C, differentiated) with jitter, shimmer, vibrato
 and a pitch contour passes a filter for spectral tilt and a cascade of formant resonators
@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 from scipy.signal import butter, lfilter, sosfilt
 
-SAMPLING_RATE = 16000
+from dusha_ser.audio.reading import SAMPLING_RATE
+
 FRAME = 160  # samples; loudness is constant for 10 ms
 GLIDE = 3  # frames; formants are constant for 30 ms
 SHORTEST, LONGEST = 0.8, 2.5  # seconds
@@ -46,7 +47,7 @@ class Voice:
     Args:
         pitch: resting pitch in Hz.
         formant_scale: formants relative to an adult male voice.
-        tempo: syllables a second relative to the average.
+        tempo: syllables per second relative to the average.
         tilt: added to the pole of the tilt filter.
         noise: level of the room's noise in dB relative to neutral speech.
         noise_pole: colour of that noise, 0 white to 1 brown.
@@ -70,10 +71,10 @@ class Manner:
         pitch: semitones above the speaker's resting pitch.
         melody: standard deviation of the accents in semitones.
         slope: semitones from the clip's begin to its end.
-        tempo: syllables a second.
+        tempo: syllables per second.
         tilt: pole of the tilt filter, 0 bright to 1 dull.
         energy: dB relative to neutral speech.
-        breath: share of noise in the source.
+        breath: fraction of noise in the source.
         jitter: relative standard deviation of a cycle's length.
         pause: probability of a pause before a syllable.
         smile: formants relative to a relaxed mouth; drawn-back lips shorten the tract.
@@ -108,7 +109,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
         rng: source of the random numbers.
 
     Returns:
-        Voice.
+        The voice.
     """
     high = rng.random() < 0.5
     return Voice(
@@ -130,7 +131,7 @@ def draw_manner(rng: np.random.Generator, emotion: str) -> Manner:
         emotion: a key of MANNERS.
 
     Returns:
-        Manner.
+        The manner.
     """
     drawn = {
         name: mean + getattr(SPREAD, name) * rng.standard_normal()
@@ -194,7 +195,8 @@ class _Track:
         """Fill the frames with syllables, and with pauses between them."""
         edge = int(rng.integers(4, 10))  # frames of room noise before and after
         times, accents, loudness, noises, text = [], [], np.zeros(frames), [], ""
-        formant_times, formants = [], []
+        formant_times: list[float] = []
+        formants: list[tuple[float, ...]] = []
         frame = edge
         while frame < frames - edge - 6:
             if text and rng.random() < manner.pause:
@@ -234,13 +236,13 @@ class _Track:
 
     def consonants(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """All unvoiced consonants, (samples,)."""
-        sound = np.zeros(length)
+        signal = np.zeros(length)
         for consonant, start in self.noises:
             band, seconds = CONSONANTS[consonant]
             stop = min(start + round(seconds * SAMPLING_RATE), length)
             noise = sosfilt(_band_filter(band), rng.standard_normal(stop - start))
-            sound[start:stop] += 0.35 * rng.uniform(0.6, 1.4) * noise * np.hanning(stop - start)
-        return sound
+            signal[start:stop] += 0.35 * rng.uniform(0.6, 1.4) * noise * np.hanning(stop - start)
+        return signal
 
 
 @cache
@@ -255,7 +257,7 @@ def _glottal_source(rng: np.random.Generator, pitch: np.ndarray, manner: Manner)
     lengths = 1 + manner.jitter * rng.standard_normal(cycles)
     strength = 1 + 2 * manner.jitter * rng.standard_normal(cycles)
     phase = np.cumsum(pitch / SAMPLING_RATE * lengths[cycle]) % 1
-    opening, closing = 0.4, 0.16  # shares of the cycle
+    opening, closing = 0.4, 0.16  # fractions of the cycle
     flow = np.where(
         phase < opening,
         0.5 - 0.5 * np.cos(np.pi * phase / opening),
@@ -270,16 +272,16 @@ def _formants(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
     first = -2 * radius * np.cos(2 * np.pi * np.minimum(formants, 7500) / SAMPLING_RATE)
     second = np.broadcast_to(radius**2, first.shape)
     sections = np.zeros((*first.shape, 6))
-    sections[..., 0] = 1 + first + second  # so that slow sound passes unchanged
+    sections[..., 0] = 1 + first + second  # so that slow changes pass unchanged
     sections[..., 3] = 1
     sections[..., 4] = first
     sections[..., 5] = second
-    sound = np.empty_like(source)
+    signal = np.empty_like(source)
     state = np.zeros((4, 2))
     for frame in range(0, len(sections), GLIDE):
         span = slice(frame * FRAME, (frame + GLIDE) * FRAME)
-        sound[span], state = sosfilt(sections[frame], source[span], zi=state)
-    return sound
+        signal[span], state = sosfilt(sections[frame], source[span], zi=state)
+    return signal
 
 
 def room_noise(rng: np.random.Generator, length: int, pole: float) -> np.ndarray:
@@ -297,9 +299,9 @@ def room_noise(rng: np.random.Generator, length: int, pole: float) -> np.ndarray
     return noise / np.sqrt(np.mean(noise**2))
 
 
-def _record(sound: np.ndarray, loudness: float) -> np.ndarray:
+def _record(signal: np.ndarray, loudness: float) -> np.ndarray:
     """Scale to a peak of `loudness` dB, but never beyond full scale."""
-    return sound / np.abs(sound).max() * min(10 ** (loudness / 20), 0.98)
+    return signal / np.abs(signal).max() * min(10 ** (loudness / 20), 0.98)
 
 
 def wordless(rng: np.random.Generator) -> tuple[np.ndarray, str]:

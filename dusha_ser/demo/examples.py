@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dusha_ser.corpus.sample_voice import MANNERS, SAMPLING_RATE, draw_voice, speak
+from dusha_ser.audio.reading import SAMPLING_RATE
+from dusha_ser.corpus.sample_voice import MANNERS, draw_voice, speak
 
 # Phrases of an example, and of each emotion in the long one.
 PHRASES = 2

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dusha_ser.audio.reading import UnreadableAudioError
-from dusha_ser.collecting.clips import convert_clip, encode_clip, wav_path, write_clip
+from dusha_ser.audio.reading import UnreadableAudioError, encode_wav
+from dusha_ser.collecting.clips import convert_clip, wav_path, write_clip
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import hash_name, is_safe_name
 from dusha_ser.tables import read_table
@@ -20,7 +20,7 @@ def noise(size, seed=0):
 
 
 def test_write_clip_names_the_file_by_its_content(tmp_path):
-    content = encode_clip(noise(1600))
+    content = encode_wav(noise(1600))
     name = write_clip(tmp_path, content)
     path = tmp_path / "wavs" / f"{name}.wav"
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(name)
@@ -37,7 +37,7 @@ def test_convert_clip_when_it_is_one_already_keeps_every_sample(tmp_path):
         file.write(values)
     content = convert_clip(tmp_path / "a.wav")
     np.testing.assert_array_equal(soundfile.read(io.BytesIO(content), dtype="int16")[0], values)
-    assert content == encode_clip(values)
+    assert content == encode_wav(values)
     # Nothing but the sound is left.
     assert convert_clip(tmp_path / "told.wav") == content
     (tmp_path / "again.wav").write_bytes(content)

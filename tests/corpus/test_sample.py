@@ -17,8 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dusha_ser.cli.sample import main
-from dusha_ser.corpus.sample import EMOTIONS, MINIMUM_CLIPS, PARTS, make_clips, write_sample
+from dusha_ser.corpus.sample import MINIMUM_CLIPS, PARTS, make_clips, write_sample
 from dusha_ser.errors import WrongUseError
+from dusha_ser.vocabulary import EMOTIONS
 from feature_extraction_dusha import DushaFeatureExtractor
 
 ARCHIVES = ["crowd.tar", "features.tar", "paper_setups.tgz", "podcast.tar"]
@@ -263,7 +264,7 @@ def test_write_sample_when_interrupted_leaves_nothing(tmp_path, monkeypatch):
 def test_write_sample_when_asked_wrongly_refuses(tmp_path):
     with pytest.raises(WrongUseError, match="at least 48"):
         write_sample(tmp_path / "a", clips=10)
-    with pytest.raises(WrongUseError, match="seed -1"):
+    with pytest.raises(WrongUseError, match="`seed` is -1"):
         write_sample(tmp_path / "a", seed=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(WrongUseError, match="is a file"):

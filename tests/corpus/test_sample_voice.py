@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.corpus.sample_voice import (
     LONGEST,
     MANNERS,
-    SAMPLING_RATE,
     SHORTEST,
     Voice,
     draw_manner,

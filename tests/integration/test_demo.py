@@ -24,8 +24,9 @@ import soxr
 from scipy.signal import correlate
 from small_models import save_model
 
+from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.cli.predict import main as predict_main
-from dusha_ser.corpus.sample_voice import SAMPLING_RATE, draw_voice, speak
+from dusha_ser.corpus.sample_voice import draw_voice, speak
 
 pytest.importorskip("gradio", reason="the demo needs the extra demo: pip install -e .[demo]")
 playwright_api = pytest.importorskip(
