@@ -4,9 +4,9 @@
 
 The published code keeps the features of each clip in a file of its own, (1, 64, frames), and loads
 them by np.load in one worker of a DataLoader. Ours are in the Arrow file that `dusha train` makes,
-read through Clips and PictureCollator in the training process itself. Both give batches of 64 clips
-in random order, padded to the longest. Before a cold round the system forgets the content of all
-files of both.
+read through ClipDataset and SpectrogramCollator in the training process itself. Both give batches
+of 64 clips in random order, padded to the longest. Before a cold round the system forgets the
+content of all files of both.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.limits import forget
 from benchmarks.measuring import processor_seconds, slope, speedups, write_results
 from benchmarks.profiles import torch_profile
 from dusha_ser.cli.program import run_program
-from dusha_ser.training.batches import Clips, PictureCollator
+from dusha_ser.training.batches import ClipDataset, SpectrogramCollator
 from dusha_ser.training.sampling import EveryClipSampler
 from dusha_ser.training.trainer import keep_freed_memory
 
@@ -91,9 +91,9 @@ def batches_of_peer(paths: list[Path]) -> DataLoader:
 def batches_of_ours(table: datasets.Dataset, seconds: list[float]) -> DataLoader:
     """Return a loader as DushaTrainer makes it, without augmentation, which the peer lacks."""
     return DataLoader(
-        Clips(table, "input_features", np.zeros(len(table), dtype=np.int64)),
+        ClipDataset(table, "input_features", np.zeros(len(table), dtype=np.int64)),
         batch_sampler=EveryClipSampler(seconds, batch_size=BATCH),
-        collate_fn=PictureCollator(),
+        collate_fn=SpectrogramCollator(),
     )
 
 

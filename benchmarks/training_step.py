@@ -28,9 +28,9 @@ from benchmarks.plain_network import plain_twin
 from configuration_dusha import DushaConfig
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WrongUseError
-from dusha_ser.training.batches import Augmentation, Clips, PictureCollator
+from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.batches import Augmentation, ClipDataset, SpectrogramCollator
 from dusha_ser.training.normalization import make_precise
-from dusha_ser.training.options import DushaTrainingArguments
 from dusha_ser.training.sampling import EveryClipSampler
 from dusha_ser.training.trainer import DushaTrainer
 from modeling_dusha import DushaForAudioClassification
@@ -195,12 +195,12 @@ def run_ours(pipe, batch_size: int, frames: int, options: dict) -> None:
         trainer = DushaTrainer(
             model=make_model(),
             args=arguments,
-            train_dataset=Clips(rows, "input_features", np.arange(len(rows)) % 4),
+            train_dataset=ClipDataset(rows, "input_features", np.arange(len(rows)) % 4),
             train_sampler=EveryClipSampler(
                 [frames / 100] * len(rows), batch_size=batch_size // accumulated
             ),
             # No crop: the plain loop's clips keep their 300 frames.
-            train_collator=PictureCollator(Augmentation(crop=0), equal_lengths=True),
+            train_collator=SpectrogramCollator(Augmentation(crop=0), equal_lengths=True),
             callbacks=[StepOnDemand(pipe)],
         )
         trainer.train()

@@ -5,11 +5,11 @@ import csv
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from dusha_ser.cli.train import read_run
 from dusha_ser.corpus.named import SPELLINGS, NamedRows, named_rows
 from dusha_ser.corpus.other_corpora import CORPORA
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -33,7 +33,7 @@ from dusha_ser.experiments.folds import (
     run_folds,
     shared_speakers,
 )
-from dusha_ser.experiments.runs import Run, split_options, with_inputs
+from dusha_ser.experiments.runs import Run, with_inputs
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
 from dusha_ser.storage import safe_name, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
@@ -75,13 +75,8 @@ def make_folds(options: argparse.Namespace, rows: NamedRows) -> tuple[list[Fold]
         raise WrongUseError(f"{rows.name} has one fold, {names[0]!r}; two are needed at least")
     if len({safe_name(name) for name in names}) < len(names):
         raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
-    run = Run(
-        name=rows.name,
-        setup=options.setup,
-        options=split_options(options.train_options),
-        output_dir=options.output_dir,
-        quiet=options.quiet or options.jobs > 1,
-    )
+    quiet = options.quiet or options.jobs > 1
+    run = Run(*read_run(rows.name, options.setup, options.train_options, options.output_dir, quiet))
     inputs = with_inputs(rows.rows, run)
     fold_of = np.array(folds)
     made = []
@@ -91,7 +86,7 @@ def make_folds(options: argparse.Namespace, rows: NamedRows) -> tuple[list[Fold]
             "train": inputs.select(np.flatnonzero(fold_of != name)),
             "test": inputs.select(np.flatnonzero(fold_of == name)),
         }
-        made.append(Fold(name, replace(run, output_dir=folder), splits, options.overwrite))
+        made.append(Fold(name, run.moved(folder), splits, options.overwrite))
     return made, folds
 
 

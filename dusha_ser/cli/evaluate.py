@@ -183,7 +183,8 @@ def train_first(options: argparse.Namespace, test_sets: Sequence[NamedRows]) -> 
         WrongUseError: if a test set shares clips with these rows.
     """
     # Training is half of the libraries; whoever only evaluates need not wait for them.
-    from dusha_ser.experiments.runs import Run, is_finished, split_options, train_run, with_inputs
+    from dusha_ser.cli.train import read_run
+    from dusha_ser.experiments.runs import Run, is_finished, train_run, with_inputs
 
     rows = named_rows(options.train_on, "train", options.allow_other_counts)
     for test_set in test_sets:
@@ -194,13 +195,8 @@ def train_first(options: argparse.Namespace, test_sets: Sequence[NamedRows]) -> 
                 f"{len(shared)} clips of {test_set.name} are in {rows.name}, such as "
                 f"{min(shared)}: a model must not be tested on what it was trained on"
             )
-    run = Run(
-        name=rows.name,
-        setup=options.setup,
-        options=split_options(options.train_options),
-        output_dir=options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}",
-        quiet=options.quiet,
-    )
+    folder = options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}"
+    run = Run(*read_run(rows.name, options.setup, options.train_options, folder, options.quiet))
     splits = {"train": with_inputs(rows.rows, run)}
     if options.overwrite or not is_finished(run, splits):
         train_run(run, splits, options.overwrite)

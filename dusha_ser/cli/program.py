@@ -29,7 +29,8 @@ class Parser(argparse.ArgumentParser):
 
     Each field of a dataclass is an option; its metadata hold `help` and, where they are wanted,
     `choices`, `metavar`, `nargs`, `action` or `type`, as argparse takes them, `positional`,
-    `group` (the title under which --help shows it), and `rare`, which only --help_all shows.
+    `group` (the title under which --help shows it; a dataclass may have an `option_group` for all
+    of its fields), and `rare`, which only --help_all shows.
     A dataclass may have a method `check`, which raises a WrongUseError where values do not fit.
     A truth value is given as --name, --name true or --name false.
 
@@ -72,7 +73,7 @@ class Parser(argparse.ArgumentParser):
             hints = typing.get_type_hints(kind)
             for one in dataclasses.fields(kind):
                 if one.init:
-                    title = one.metadata.get("group", "")
+                    title = one.metadata.get("group") or getattr(kind, "option_group", "")
                     if title and title not in groups:
                         groups[title] = self.add_argument_group(title)
                     self._add_field(groups.get(title, self), one, hints[one.name])
@@ -212,7 +213,7 @@ class _Command:
 
     words: str = "dusha"
     options: Sequence[str] = ()
-    resume: str = ""
+    resume: str | Callable[[], str] = ""
 
 
 _command = _Command()
@@ -285,8 +286,8 @@ def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
             raise
         status = complain(error, WORK_FAILED)
     except KeyboardInterrupt:
-        advice = f"; {_command.resume}" if _command.resume else ""
-        status = complain(f"interrupted{advice}", INTERRUPTED)
+        advice = _command.resume if isinstance(_command.resume, str) else _command.resume()
+        status = complain("; ".join(filter(None, ("interrupted", advice))), INTERRUPTED)
     sys.exit(status)
 
 
@@ -295,11 +296,12 @@ def name_command(words: str) -> None:
     _command.words = words
 
 
-def on_interrupt(advice: str) -> None:
+def on_interrupt(advice: str | Callable[[], str]) -> None:
     """Let an interruption from here on say how to resume.
 
     Args:
-        advice: such as "the same command resumes"; empty: nothing was begun.
+        advice: such as "the same command resumes", or what returns it when it is asked for; empty:
+            nothing was begun.
     """
     _command.resume = advice
 

@@ -1,24 +1,147 @@
-"""Train a network on Dusha, on its sample, or on anyone's own recordings, with the HF Trainer.
+"""Train a network on Dusha, on its sample, or on your own recordings, with the HF Trainer."""
 
-Without arguments it trains on a small synthetic corpus that it makes itself. A setup, by its
-name or as a YAML file, holds what differs from the defaults; options come after it.
-"""
-
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from dusha_ser.training.result import describe_result
-from dusha_ser.training.run import set_up_logging, train
-from dusha_ser.training.setups import describe_setups, read_options
+from dusha_ser.cli.program import Parser, hide_bars, on_interrupt, tell
+from dusha_ser.errors import WrongUseError
+from dusha_ser.options import option
+from dusha_ser.training.checkpoints import checkpoint_to_resume, find_checkpoint
+from dusha_ser.training.options import (
+    LAST,
+    SAMPLE,
+    DataOptions,
+    RecipeOptions,
+    RunOptions,
+    TrainerOptions,
+)
+from dusha_ser.training.setups import apply_setup, describe_setups, find_setup
+
+EXAMPLES = """\
+  dusha train
+  dusha train crowd_large --data_dir archives --output_dir runs/crowd_large
+  dusha train --train_file clips.csv --test_file test.csv --model_name_or_path dusha-model
+"""
+# Options that name the data, which other commands name themselves.
+OF_DATA = ("--dataset", "--train_file", "--test_file", "--validation_file", "--configuration")
+
+
+@dataclass
+class SetupOptions:
+    """What holds the defaults of all other options."""
+
+    setup: str | None = option(
+        "a setup, which holds what differs from the defaults: its name or a YAML file",
+        None,
+        positional=True,
+        metavar="SETUP",
+    )
+    list_setups: bool = option("list the setups and stop", False)
+
+
+def make_parser() -> Parser:
+    """Make the parser of this command."""
+    return Parser(
+        "dusha train",
+        "Train a network on Dusha, on its sample, or on your own recordings.\n\n"
+        "Without options it trains on a small synthetic corpus that it makes itself.",
+        EXAMPLES,
+        SetupOptions,
+        DataOptions,
+        RecipeOptions,
+        TrainerOptions,
+    )
+
+
+def read_options(
+    arguments: Sequence[str],
+) -> tuple[SetupOptions, DataOptions, RecipeOptions, RunOptions]:
+    """Read the setup that a command line names, then its options, which override it.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        The options of each kind.
+
+    Raises:
+        WrongUseError: if an option or setup is wrong.
+    """
+    parser = make_parser()
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise WrongUseError(parser.unknown_option(unknown[0]))
+    if known.setup:
+        apply_setup(parser, find_setup(known.setup))
+    elif not any(one.split("=")[0] in ("--dataset", "--train_file") for one in arguments):
+        apply_setup(parser, find_setup(SAMPLE))
+    return parser.parse_options(arguments)  # type: ignore[return-value]  # as many as classes above
+
+
+def read_run(
+    name: str, setup: str | None, words: Sequence[str], output_dir: Path, quiet: bool
+) -> tuple[DataOptions, RecipeOptions, RunOptions]:
+    """Read options of `dusha train` for another command, which names the data.
+
+    Args:
+        name: of the data, for the model's card.
+        setup: as of `dusha train`; None: the defaults.
+        words: options as on the command line of `dusha train`.
+        output_dir: folder for the model.
+        quiet: whether to show no progress.
+
+    Returns:
+        The options of data, recipe and run.
+
+    Raises:
+        WrongUseError: if an option or setup is wrong, or options name other data.
+    """
+    if words and not words[0].startswith("-"):
+        raise WrongUseError(f"{words[0]!r} belongs to no option; see --help")
+    for word in words:
+        if word.split("=")[0] in OF_DATA:
+            raise WrongUseError(
+                f"{word} is an option of `dusha train` alone: here the data are named already"
+            )
+    given = ["--dataset", name, "--output_dir", str(output_dir), f"--quiet={quiet}"]
+    _, data, recipe, run = read_options([*([setup] if setup else []), *words, *given])
+    return data, recipe, run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options, train, test once, and say what was found."""
-    data, recipe, trainer = read_options(sys.argv[1:] if arguments is None else arguments)
-    if recipe.list_setups:
+    """Read the options, train, test once, and print the result."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    setup, data, recipe, run = read_options(arguments)
+    if setup.list_setups:
         print(describe_setups())
         return
-    set_up_logging(recipe, trainer)
-    result = train(data, recipe, trainer)
-    if trainer.should_log:
+    data.check_names()
+    recipe.check_names()
+    checkpoint_to_resume(run)
+    on_interrupt(lambda: resume_advice(arguments, run))
+    hide_bars(run.quiet)
+
+    from dusha_ser.training.arguments import make_arguments
+    from dusha_ser.training.result import describe_result
+    from dusha_ser.training.run import train
+
+    trainer_arguments = make_arguments(run)
+    quiet = run.quiet or not trainer_arguments.should_log
+    result = train(data, recipe, trainer_arguments, tell=lambda line: tell(quiet, line))
+    if trainer_arguments.should_log:
         print(describe_result(result))
+
+
+def resume_advice(arguments: Sequence[str], run: RunOptions) -> str:
+    """Say how to resume a run that is interrupted; empty where no checkpoint is kept yet."""
+    if not find_checkpoint(run.output_dir):
+        return "no checkpoint has been kept yet"
+    words = [word for word in arguments if not word.startswith("--resume_from_checkpoint=")]
+    if "--resume_from_checkpoint" in words:
+        place = words.index("--resume_from_checkpoint")
+        del words[place : place + 2]
+    command = shlex.join(["dusha", "train", *words, "--resume_from_checkpoint", LAST])
+    return f"resume with {command}"

@@ -1,4 +1,4 @@
-"""Folds of a cross-validation: who tests whom, the runs, and their predictions together."""
+"""Folds of a cross-validation: which tests which, the runs, and their predictions together."""
 
 import concurrent.futures
 import os
@@ -20,7 +20,7 @@ from dusha_ser.processes import WorkerPool
 from dusha_ser.storage import read_json, write_json
 
 FOLDS = 5
-# So many speakers at most are each a fold of their own, where nothing else is said.
+# Up to this number, each speaker is a fold of its own, where nothing else is said.
 MOST_SINGLE_FOLDS = 10
 FOLD_FILE = "fold.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -34,7 +34,7 @@ class Fold:
         name: of the fold.
         run: how to train.
         splits: train and test.
-        overwrite: whether what is there may go.
+        overwrite: whether what is there may be deleted.
     """
 
     name: str
@@ -50,13 +50,13 @@ def assign_folds(
 
     Args:
         rows: to divide.
-        count: of folds; None: the usual folds of the corpus where it has some, else a fold a
-            group up to ten of them, else five.
+        count: of folds; None: the usual folds of the corpus where it has some, else one per group
+            up to ten of them, else five.
         groups: of the clips (speakers or sessions), (clips,); None: not known.
         seed: of the assignment of groups to folds.
 
     Returns:
-        names of folds, (clips,).
+        Names of folds, (clips,).
 
     Raises:
         WrongUseError: if groups are not known or too few.
@@ -65,8 +65,8 @@ def assign_folds(
         return list(rows.folds)
     if groups is None:
         raise WrongUseError(
-            f"the speakers of {rows.name} are not known, and folds that share speakers tell too "
-            "good a result; add a speaker column, or give --group_column or --fold_column"
+            f"the speakers of {rows.name} are not known, and folds that share speakers give too "
+            "good a result; add a speaker column, or give `group_column` or `fold_column`"
         )
     different = len(set(groups))
     if count is None:
@@ -87,7 +87,13 @@ def assign_folds(
 
 
 def run_fold(fold: Fold) -> dict:
-    """Train and test one fold, unless it is done; returns what stands in its file.
+    """Train and test one fold, unless it is done.
+
+    Args:
+        fold: to run.
+
+    Returns:
+        The content of its file: name, settings, best epoch, seconds and metrics.
 
     Raises:
         WrongUseError: if its folder was made with other options.
@@ -112,9 +118,9 @@ def run_fold(fold: Fold) -> dict:
         "best_epoch": result.best_epoch,
         "seconds": round(time.perf_counter() - started, 1),
         "metrics": ser_metrics(
-            predictions.answers,
-            predictions.references,
-            predictions.probabilities,
+            predictions.answers.tolist(),
+            predictions.references.tolist(),
+            predictions.probabilities.tolist(),
             labels=predictions.labels,
         ),
     }
@@ -123,15 +129,15 @@ def run_fold(fold: Fold) -> dict:
 
 
 def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> list[dict]:
-    """Run all folds, so many at once; what is done is kept if one fails.
+    """Run all folds; what is done is kept if one fails.
 
     Args:
         folds: to run.
-        jobs: processes.
+        jobs: number of processes.
         tell: called with a line for each fold that has ended.
 
     Returns:
-        what stands in the folds' files, in their order.
+        The content of the folds' files, in their order.
     """
     if jobs == 1:
         results = []
@@ -148,34 +154,31 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
 
 
 def fold_line(done: dict) -> str:
-    """A line for a fold that has ended."""
+    """Return the line of a fold that has ended."""
     scores = ", ".join(f"{name} {done['metrics'][name]:.3f}" for name in SCORES)
     return f"fold {done['fold']}: {scores} ({done['seconds']:.0f} s)"
 
 
 def pool_folds(folds: Sequence[Fold], order: Sequence[str]) -> Predictions:
-    """The predictions of all folds in the order of the clips."""
+    """Put the predictions of all folds together, in the order of the clips' names."""
     parts = [read_predictions(fold.run.output_dir / PREDICTIONS_FILE) for fold in folds]
     ids = [name for part in parts for name in part.ids]
     place = {name: i for i, name in enumerate(ids)}
     turn = [place[name] for name in order]
-    speakers = None
-    if all(part.speakers is not None for part in parts):
-        together = [speaker for part in parts for speaker in part.speakers]
-        speakers = [together[i] for i in turn]
-    together = [fold for part in parts for fold in part.folds]
+    speakers = [speaker for part in parts for speaker in part.speakers or []]
+    numbers = [fold for part in parts for fold in part.folds or []]
     return Predictions(
         labels=parts[0].labels,
         ids=list(order),
         references=np.concatenate([part.references for part in parts])[turn],
         probabilities=np.concatenate([part.probabilities for part in parts])[turn],
-        speakers=speakers,
-        folds=[together[i] for i in turn],
+        speakers=[speakers[i] for i in turn] if len(speakers) == len(turn) else None,
+        folds=[numbers[i] for i in turn],
     )
 
 
 def shared_speakers(rows: NamedRows, folds: Sequence[str]) -> int:
-    """How many speakers are in more than one fold."""
+    """Count the speakers that are in more than one fold."""
     found: dict[str, set[str]] = {}
     for speaker, fold in zip(rows.speakers or [], folds, strict=False):
         found.setdefault(speaker, set()).add(fold)

@@ -1,61 +1,110 @@
-"""The moving average of the weights."""
+"""The moving average of the weights, which is what is evaluated and saved."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 from transformers import TrainerCallback
 
+TRAINED_WEIGHTS = "trained_weights.pt"
 
-class WeightAverage:
-    """A moving average of a model's weights, which can take their place and give it back.
+
+def make_average(model: torch.nn.Module, decay: float) -> AveragedModel:
+    """Make an exponential moving average of a model's weights and statistics.
 
     In the beginning it forgets faster, as the first weights are not worth keeping.
 
     Args:
+        model: whose weights are averaged.
         decay: share of the old average that stays at each step, in (0, 1).
 
+    Returns:
+        The average; `update_parameters(model)` adds the weights of one more step.
+
     Example:
-        >>> average, model = WeightAverage(0.9), torch.nn.Linear(1, 1)
-        >>> average.update(model)
-        >>> bool(torch.equal(average.weights["weight"], model.weight))
+        >>> model = torch.nn.Linear(1, 1)
+        >>> average = make_average(model, 0.9)
+        >>> average.update_parameters(model)
+        >>> bool(torch.equal(average.module.weight, model.weight))
         True
     """
 
-    def __init__(self, decay: float):
-        self.decay = decay
-        self.steps = 0
-        self.weights: dict[str, torch.Tensor] = {}
-
     @torch.no_grad()
-    def update(self, model: torch.nn.Module) -> None:
-        """Take the model's weights of one more step into the average."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in model.state_dict().items():
-            if name not in self.weights or not value.is_floating_point():
-                self.weights[name] = value.detach().clone()
-            else:
-                self.weights[name].lerp_(value, 1 - decay)
-        self.steps += 1
+    def update(averages: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor):
+        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        for average, value in zip(averages, values, strict=True):
+            # Counters of steps are not averaged.
+            average.lerp_(value, 1 - kept) if value.is_floating_point() else average.copy_(value)
 
-    @torch.no_grad()
-    def swap(self, model: torch.nn.Module) -> None:
-        """Exchange the average and the model's weights."""
-        for name, value in model.state_dict().items():
-            kept = value.clone()
-            value.copy_(self.weights[name])
-            self.weights[name] = kept
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+@torch.no_grad()
+def swap_weights(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Exchange the weights and statistics of two models of the same kind."""
+    for ours, theirs in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        kept = ours.clone()
+        ours.copy_(theirs)
+        theirs.copy_(kept)
 
 
 class AverageCallback(TrainerCallback):
-    """Takes the weights of each step into an average.
+    """Averages the weights of each training step, and leaves the average as the result.
 
     Args:
-        average: of the weights.
-        model: whose weights they are.
+        model: that is trained.
+        decay: as for `make_average`.
+
+    Attributes:
+        checkpoint: folder that training resumes from; None: it starts from the beginning.
     """
 
-    def __init__(self, average: WeightAverage, model: torch.nn.Module):
-        self.average = average
+    def __init__(self, model: torch.nn.Module, decay: float):
         self.model = model
+        self.average = make_average(model, decay)
+        self.checkpoint: str | None = None
+        self.training = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Take the weights of a checkpoint apart into the average and those to train on."""
+        self.training = True
+        if self.checkpoint:
+            # The model of the checkpoint is the average.
+            path = Path(self.checkpoint, TRAINED_WEIGHTS)
+            self.average.load_state_dict(
+                torch.load(path, map_location=args.device, weights_only=True)
+            )
+            swap_weights(self.model, self.average.module)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Update the average."""
-        self.average.update(self.model)
+        """Add the weights of the step."""
+        self.average.update_parameters(self.model)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        """Leave the average in the model, unless a better epoch was loaded."""
+        self.training = False
+        is_best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
+        if self.average.n_averaged and not is_best_loaded:
+            swap_weights(self.model, self.average.module)
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Put the average in the place of the weights, during training."""
+        if not self.training or not self.average.n_averaged:
+            yield
+            return
+        swap_weights(self.model, self.average.module)
+        try:
+            yield
+        finally:
+            swap_weights(self.model, self.average.module)
+
+    def save_trained(self, folder: str) -> None:
+        """Save the weights to train on beside the average, which is the model of a checkpoint.
+
+        Args:
+            folder: of the checkpoint; call it inside `averaged_weights`.
+        """
+        torch.save(self.average.state_dict(), Path(folder, TRAINED_WEIGHTS))

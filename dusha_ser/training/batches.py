@@ -1,17 +1,19 @@
-"""Clips as batches: augmentation of log-Mel pictures, padding with silence and its mask.
+"""Clips as batches: augmentation of spectrograms, padding with silence and its mask.
 
-Each clip of a training batch brings a seed of its own, so that the batch is the same in whichever
-process, worker or second attempt it is made.
+Each clip of a training batch has its own seed, so that the batch is the same in every process,
+worker and attempt. Spectrograms are log-Mel features, (frames, mels) in dB.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import datasets
 import numpy as np
 import pyarrow.compute
 import torch
 import torchaudio
+from torch.nn import functional
+from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
@@ -25,7 +27,7 @@ SILENCE = -80.0
 PUBLISHED_FILL = 0.0
 
 
-class Clips(torch.utils.data.Dataset):
+class ClipDataset(torch.utils.data.Dataset):
     """The rows of a data set as items that the collators below take.
 
     Args:
@@ -35,7 +37,7 @@ class Clips(torch.utils.data.Dataset):
         weights: of the clips in the loss, (clips,); None: 1 each.
 
     Raises:
-        ValueError: if targets or weights are of another length.
+        ValueError: if the numbers of rows, targets and weights differ.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Clips(torch.utils.data.Dataset):
             raise ValueError(
                 f"{len(rows)} rows have {len(targets)} targets and {len(weights)} weights"
             )
-        # Arrow's own rows: making each an array as `datasets` does takes ten times as long.
+        # Arrow's own rows: as arrays of `datasets` they take ten times as long.
         self.rows = rows.select_columns([input_name]).with_format("arrow")
         self.input_name = input_name
         self.targets = torch.as_tensor(targets)
@@ -78,7 +80,7 @@ class Clips(torch.utils.data.Dataset):
 
 
 def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
-    """Give the rows of a column as tensors.
+    """Yield the rows of a column as tensors.
 
     Args:
         column: of Array2D, whose first dimension may vary, or of lists of numbers.
@@ -94,7 +96,7 @@ def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
     """
     width: tuple[int, ...] = ()
     if isinstance(column.type, pyarrow.ExtensionType):
-        # As a whole: each piece of it would make the type of `datasets` anew, from JSON.
+        # As a whole: each piece of it would make the type of `datasets` again, from JSON.
         width, column = column.type.shape[1:], column.cast(column.type.storage_type)
     lengths = pyarrow.compute.list_value_length(column).to_pylist()
     values = pyarrow.compute.list_flatten(column)
@@ -123,12 +125,12 @@ class Augmentation:
     Attributes:
         frequency_mask: one mask over fewer Mel bands than this; 0: none.
         time_mask: one mask over fewer frames than this; 0: none.
-        crop: so many frames, less one, at most are cut off, at both ends together; 0: none.
-        longest: what is longer is cut to so many frames at a random place; 0: nothing is.
-        stretch: time and Mel axis are stretched by up to so large a share, each at random, as
-            other tempos and vocal tracts would; 0: they are not.
+        crop: fewer frames than this are cut off, at both ends together; 0: none.
+        longest: longer clips are cut to this many frames at a random place; 0: none is.
+        stretch: time and Mel axis are stretched by up to this share, each at random, as other
+            tempos and vocal tracts would; 0: they are not.
         either_side: whether padding is split at random between the two sides.
-        fill: what stands in masks and padding, in dB.
+        fill: value of masks and padding, in dB.
     """
 
     frequency_mask: int = 16
@@ -148,48 +150,46 @@ class Augmentation:
         Returns:
             (frames, mels) with at most as many frames, at least one.
         """
-        picture = features.T.unsqueeze(0)  # (1, mels, frames)
         if self.stretch:
-            picture = self.stretched(picture)
-        for size, axis in ((self.frequency_mask, 1), (self.time_mask, 2)):
+            features = self.stretched(features)
+        for size, axis in ((self.frequency_mask, 1), (self.time_mask, 0)):
             if size:
-                # A mask that is wider than the picture would begin before it.
-                size = min(size, picture.shape[axis])
-                picture = torchaudio.functional.mask_along_axis(picture, size, self.fill, axis)
-        frames = picture.shape[2]
+                # A mask that is wider than the spectrogram would begin before it.
+                size = min(size, features.shape[axis])
+                features = torchaudio.functional.mask_along_axis(features, size, self.fill, axis)
+        frames = len(features)
         kept = frames - draw_below(min(self.crop, frames)) if self.crop else frames
         kept = min(kept, self.longest) if self.longest else kept
         start = draw_below(frames - kept + 1)
-        return picture[0, :, start : start + kept].T
+        return features[start : start + kept]
 
-    def stretched(self, picture: torch.Tensor) -> torch.Tensor:
-        """Stretch (1, mels, frames) along both axes; bands that this leaves empty are filled."""
+    def stretched(self, features: torch.Tensor) -> torch.Tensor:
+        """Stretch (frames, mels) along both axes; bands that this leaves empty are filled."""
         tall, wide = (1 + self.stretch * (2 * torch.rand(2) - 1)).tolist()
-        mels, frames = picture.shape[1:]
-        size = (max(1, round(mels * tall)), max(1, round(frames * wide)))
-        picture = torch.nn.functional.interpolate(picture.unsqueeze(0), size, mode="bilinear")[0]
-        missing = max(0, mels - size[0])
-        return torch.nn.functional.pad(picture[:, :mels], (0, 0, 0, missing), value=self.fill)
+        frames, mels = features.shape
+        size = (max(1, round(frames * wide)), max(1, round(mels * tall)))
+        features = functional.interpolate(features[None, None], size, mode="bilinear")[0, 0]
+        return functional.pad(features[:, :mels], (0, max(0, mels - size[1])), value=self.fill)
 
 
 def draw_below(limit: int) -> int:
-    """Draw a whole number of at least 0 and below the limit by torch's random state."""
+    """Draw an integer of at least 0 and below the limit by torch's random state."""
     return int(torch.randint(limit, ()))
 
 
 @dataclass(frozen=True)
-class PictureCollator:
-    """Makes a batch of log-Mel pictures of any lengths.
+class SpectrogramCollator:
+    """Makes a batch of spectrograms of any lengths.
 
     Attributes:
         augmentation: changes of training clips; None: clips stay as they are, padded behind.
-        fill: what stands in padding, in dB.
+        fill: value of padding, in dB.
         mask: whether the batch gets an attention_mask.
-        equal_lengths: whether clips that are longer than the batch's shortest are cut to it, at a
-            random place, but never to less than half of the longest: nothing is padded, then, and
-            a network that hides padding has nothing to hide.
-        multiple: batches are padded to a multiple of so many frames, which spares a compiled
-            model new shapes.
+        equal_lengths: whether longer clips are cut to the batch's shortest, at a random place, but
+            never to less than half of the longest: nothing is padded, then, and a network that
+            hides padding has nothing to hide.
+        multiple: frames that the length of a batch is a multiple of, which spares a compiled model
+            new shapes.
     """
 
     augmentation: Augmentation | None = None
@@ -207,13 +207,14 @@ class PictureCollator:
         """Make a batch.
 
         Args:
-            items: of Clips.
+            items: of ClipDataset.
 
         Returns:
             input_features (batch, frames, mels) float32 in dB, attention_mask (batch, frames)
             int64 of 1 and 0 where wanted, labels (batch,) or (batch, labels), weights (batch,).
         """
-        clips, places = [], []
+        clips: list[torch.Tensor] = []
+        places: list[float] = []
         with torch.random.fork_rng(devices=[]):
             for item in items:
                 clip = item["inputs"]
@@ -222,7 +223,7 @@ class PictureCollator:
                     torch.default_generator.manual_seed(item["seed"])
                     clip = self.augmentation.change(clip)
                 clips.append(clip)
-                places.append(torch.rand(()) if self.is_random else 0.0)
+                places.append(float(torch.rand(())) if self.is_random else 0.0)
         lengths = list(map(len, clips))
         if self.equal_lengths:
             shortest = max(min(lengths), -(-max(lengths) // 2))
@@ -254,16 +255,21 @@ class ExtractorCollator:
         feature_extractor: of the model.
     """
 
-    feature_extractor: object
+    feature_extractor: SequenceFeatureExtractor
 
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
-        """Make a batch; arguments and result as for PictureCollator, with the model's inputs."""
-        name = self.feature_extractor.model_input_names[0]
+        """Make a batch as SpectrogramCollator does, with the model's inputs."""
+        name = input_name(self.feature_extractor)
         inputs = [item["inputs"].numpy() for item in items]
         batch = self.feature_extractor.pad(
             {name: inputs}, padding=True, return_tensors="pt", return_attention_mask=None
         )
         return dict(batch) | stack_targets(items)
+
+
+def input_name(feature_extractor: SequenceFeatureExtractor) -> str:
+    """Return the name of a model's input, such as "input_features"."""
+    return feature_extractor.model_input_names[0]  # type: ignore[attr-defined]  # of each subclass
 
 
 def stack_targets(items: Sequence[dict]) -> dict[str, torch.Tensor]:
@@ -297,10 +303,10 @@ def make_targets(
     vectors = list(rows["label_probabilities"]) if "label_probabilities" in rows.features else []
     if not vectors or any(vector is None for vector in vectors):
         raise WrongUseError(
-            "--loss soft, --loss multi and --posterior_weights need the crowd's probabilities of "
-            "each clip (column label_probabilities), which this data set lacks"
+            "`loss=soft`, `loss=multi` and `posterior_weights` need the crowd's probabilities of "
+            "each clip (column label_probabilities), which this data set has not"
         )
-    # The last answer, "other", is no class.
+    # The last answer, "other", is not a class.
     probabilities = np.array(vectors, np.float64)[:, : len(order)]
     if recipe.posterior_weights:
         weights = probabilities[np.arange(len(rows)), numbers].astype(np.float32)
@@ -315,13 +321,24 @@ def make_targets(
     return ordered, weights
 
 
-def make_collators(model, extractor, recipe: RecipeOptions) -> tuple:
-    """Return what makes the batches of training and of evaluation."""
+def make_collators(
+    model: PreTrainedModel, extractor: SequenceFeatureExtractor, recipe: RecipeOptions
+) -> tuple[Callable, Callable]:
+    """Make what collates the batches of training and of evaluation.
+
+    Args:
+        model: that the batches are for; networks other than Dusha's take their own padding.
+        extractor: of the model.
+        recipe: augmentation and padding.
+
+    Returns:
+        The collator of training, which changes clips at random, and that of evaluation.
+    """
     if model.config.model_type != DushaConfig.model_type:
         collator = ExtractorCollator(extractor)
         return collator, collator
     fill = PUBLISHED_FILL if recipe.published_quirks else SILENCE
-    common = {"fill": fill, "mask": not recipe.published_quirks}
+    evaluation = SpectrogramCollator(fill=fill, mask=not recipe.published_quirks)
     augmentation = Augmentation(
         recipe.frequency_mask,
         recipe.time_mask,
@@ -330,10 +347,10 @@ def make_collators(model, extractor, recipe: RecipeOptions) -> tuple:
         recipe.stretch,
         fill=fill,
     )
-    training = PictureCollator(
-        augmentation,
+    training = replace(
+        evaluation,
+        augmentation=augmentation,
         equal_lengths=recipe.equal_lengths,
         multiple=recipe.pad_to_multiple_of,
-        **common,
     )
-    return training, PictureCollator(**common)
+    return training, evaluation

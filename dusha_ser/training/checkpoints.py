@@ -1,4 +1,4 @@
-"""Checkpoints that a killed run or a full disk cannot spoil, and the average of weights."""
+"""Checkpoints that neither a killed run nor a full disk can spoil."""
 
 import errno
 import json
@@ -6,23 +6,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from transformers import TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import sort_checkpoints
-
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.training.options import AUTO, LAST, RunOptions
 
-LAST, AUTO = "last", "auto"
+# Written last by the Trainer, `transformers.trainer.TRAINER_STATE_NAME`; its import takes seconds.
+TRAINER_STATE = "trainer_state.json"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What PyTorch and safetensors say of a failed write, without an error number.
 DISK_WORDS = ("No space left", "File too large", "file write failed", "inline_container.cc")
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint was written to its end: the Trainer's state is written last."""
+    """Return whether a checkpoint was written to its end: the Trainer's state is written last."""
     try:
-        return "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+        return "global_step" in json.loads((checkpoint / TRAINER_STATE).read_text())
     except (OSError, ValueError):
         return False
 
@@ -36,8 +33,15 @@ def find_checkpoint(output_dir: str | Path) -> str | None:
     Returns:
         Its folder, None if there is none.
     """
-    checkpoints = sort_checkpoints(str(output_dir)) if Path(output_dir).is_dir() else []
-    return next((one for one in reversed(checkpoints) if is_complete(Path(one))), None)
+    return next(
+        (str(one) for one in reversed(list_checkpoints(output_dir)) if is_complete(one)), None
+    )
+
+
+def list_checkpoints(output_dir: str | Path) -> list[Path]:
+    """Return the folders of a run's checkpoints in the order of their steps."""
+    steps = {path: path.name.rpartition("-")[2] for path in Path(output_dir).glob("checkpoint-*")}
+    return sorted((one for one in steps if steps[one].isdecimal()), key=lambda one: int(steps[one]))
 
 
 def remove_incomplete(output_dir: str | Path) -> None:
@@ -56,45 +60,41 @@ def remove_checkpoints(
 
     Args:
         output_dir: of the run.
-        unwanted: tells which; all by default.
+        unwanted: decides on each; all by default.
     """
-    for checkpoint in sort_checkpoints(str(output_dir)) if Path(output_dir).is_dir() else []:
-        if unwanted(Path(checkpoint)):
+    for checkpoint in list_checkpoints(output_dir):
+        if unwanted(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def is_disk_error(error: Exception) -> bool:
-    """Tell whether a write failed because the disk is full, or a quota or limit is reached."""
+    """Return whether a write failed because the disk is full, or a quota or limit is reached."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in DISK_ERRORS
-    return isinstance(error, (OSError, RuntimeError, SafetensorError)) and any(
-        words in str(error) for words in DISK_WORDS
-    )
+    return any(words in str(error) for words in DISK_WORDS)
 
 
-def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
-    """Find the checkpoint to go on from, and make sure that no other run's work is lost.
+def checkpoint_to_resume(options: RunOptions) -> str | None:
+    """Find the checkpoint to resume from, and make sure that no other run's work is lost.
 
     Args:
-        arguments: with output_dir and resume_from_checkpoint: a folder, "last", or "auto" for
-            the last one if there is one.
+        options: with output_dir and resume_from_checkpoint: a folder, "last", or "auto" for the
+            last one if there is one.
 
     Returns:
-        The checkpoint, None to begin anew.
+        The checkpoint, None to start from the beginning.
 
     Raises:
         MissingInputError: if there is no such checkpoint.
-        WrongUseError: if the run would begin anew among the checkpoints of another one.
+        WrongUseError: if the run would start among the checkpoints of another one.
     """
-    wanted, folder = arguments.resume_from_checkpoint, arguments.output_dir
+    wanted, folder = options.resume_from_checkpoint, options.output_dir
     found = find_checkpoint(folder)
     if not wanted and found:
         raise WrongUseError(
-            f"{folder} holds {Path(found).name} of a run that did not end: go on with "
-            f"--resume_from_checkpoint {LAST}, name another --output_dir, or remove it"
+            f"{folder} holds {Path(found).name} of a run that did not end: resume it with "
+            f"`resume_from_checkpoint={LAST}`, name another `output_dir`, or remove it"
         )
-    if arguments.should_save:
-        remove_incomplete(folder)
     if not wanted:
         return None
     if wanted not in (LAST, AUTO):
@@ -105,7 +105,7 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
         return wanted
     if found is None and wanted == LAST:
         raise MissingInputError(
-            f"{folder} holds no complete checkpoint to go on from: leave "
-            "--resume_from_checkpoint out to begin anew"
+            f"{folder} holds no complete checkpoint to resume from: leave "
+            "`resume_from_checkpoint` out to start from the beginning"
         )
     return found

@@ -1,9 +1,8 @@
-"""Losses for labels that a crowd has given: one a clip, their probabilities, or several a clip."""
+"""Losses for labels of a crowd: one per clip, their probabilities, or several per clip."""
 
 import numpy as np
 import torch
-
-LOSSES = ("hard", "soft", "multi")
+from torch.nn import functional
 
 
 class ClassificationLoss:
@@ -13,7 +12,7 @@ class ClassificationLoss:
         kind: "hard" (class numbers) or "soft" (probabilities of the classes) for cross-entropy,
             "multi" (0 or 1 for each class) for binary cross-entropy.
         label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
-        class_weights: factor of each class in the loss, (labels,); None: 1 each.
+        class_weights: weight of each class in the loss, (labels,); None: 1 each.
 
     Example:
         >>> logits = torch.zeros(2, 4)
@@ -44,29 +43,29 @@ class ClassificationLoss:
             (batch,) in nats, at least 0.
         """
         logits = logits.float()
+        if self.kind != "multi":
+            return functional.cross_entropy(
+                logits, labels, reduction="none", label_smoothing=self.label_smoothing
+            )
         targets = one_hot(labels, logits.shape[1])
-        if self.kind == "multi":
-            targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
-            return torch.nn.functional.binary_cross_entropy_with_logits(
-                logits, targets, reduction="none"
-            ).mean(1)
-        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[1]
-        return -(targets * logits.log_softmax(1)).sum(1)
+        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return losses.mean(1)
 
     def factors(self, labels: torch.Tensor) -> torch.Tensor:
-        """Weigh clips by their classes.
+        """Return the weight of each clip by its classes.
 
         Args:
             labels: as for the call.
 
         Returns:
-            (batch,): the weight of the class; the mean over the classes of a clip of several.
+            (batch,): the weight of the class; their mean for a clip of several classes.
         """
         if self.class_weights is None:
             return torch.ones(len(labels), device=labels.device)
         weights = torch.as_tensor(self.class_weights, dtype=torch.float32, device=labels.device)
         targets = one_hot(labels, len(weights))
-        # A clip of no class at all weighs as one of every class.
+        # A clip of no class weighs as one of all classes.
         targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, torch.ones_like(targets))
         return (targets @ weights) / targets.sum(1)
 
@@ -74,7 +73,7 @@ class ClassificationLoss:
 def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
     """Return class numbers (batch,) as float32 (batch, count); what has that shape stays."""
     if labels.ndim == 1:
-        labels = torch.nn.functional.one_hot(labels, count)
+        labels = functional.one_hot(labels, count)
     return labels.float()
 
 

@@ -1,8 +1,8 @@
 """What is written beside a trained model: its card, curves, confusion matrix and predictions."""
 
-import dataclasses
-from enum import Enum
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import transformers
@@ -14,10 +14,14 @@ from dusha_ser.evaluation.predictions import write_predictions
 from dusha_ser.evaluation.results import class_table, results_table
 from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.reports.figures import draw_confusion, draw_curves, save_figure
-from dusha_ser.storage import replacing, write_json, write_text
+from dusha_ser.storage import write_json, write_text
 from dusha_ser.tables import markdown_table
+from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.options import OPTIONS_FILE, DataOptions, RecipeOptions, changed_options
+from dusha_ser.training.result import TrainingResult
+from dusha_ser.training.trainer import DushaTrainer
 
-OPTIONS_FILE = "options.yaml"
+RunGiven = tuple[DataOptions, RecipeOptions, DushaTrainingArguments]
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion_matrix.png"
 METRICS_FILE = "metrics.json"
@@ -27,20 +31,20 @@ METRIC_NAMES = {
     "f1_macro": "Macro F1",
 }
 # Options that say where and how to run rather than what to learn.
-LEFT_OUT = ("output_dir", "hub_token", "push_to_hub", "resume_from_checkpoint", "list_setups")
+LEFT_OUT = ("output_dir", "hub_token", "push_to_hub", "resume_from_checkpoint", "disable_tqdm")
 USES = """\
-For telling which of {labels} a short recording of one speaker ({domain}) sounds like, as listeners
-would say it. Longer recordings are to be cut into windows of about five seconds.
+Predicts which of {labels} listeners would hear in a short recording of one speaker ({domain}). Cut
+longer recordings into windows of about five seconds.
 
-It is not for deciding about people: not for hiring, teaching, insurance, police or medicine. What
-a voice sounds like to others is not what its speaker feels, and in the European Union emotion
+It is not for decisions about people: not for hiring, teaching, insurance, police or medicine. What
+listeners hear in a voice is not what its speaker feels, and in the European Union emotion
 recognition at work and at school is forbidden."""
 LIMITS = """\
-- Classes that the training data have little of are recognised worst: look at the recall of each.
+- Classes with few training clips are recognised worst: look at the recall of each.
 - Acted speech is easier than spontaneous speech, and a model of one is poor at the other.
-- Other languages, ages, microphones and noises than those of the training data give worse
-  results, which must be measured before use.
-- The intervals above are over speakers; where these are not known there are none.{chosen}"""
+- Languages, ages, microphones and noises that the training data lack give worse results, which
+  must be measured before use.
+- The intervals above are over speakers; without speakers there are none.{chosen}"""
 CHOSEN_ON_TEST = """
 - As in the published code, the best epoch was chosen on the test set, and padding is 0 dB: the
   results above are too good to be true for new data."""
@@ -53,13 +57,18 @@ print(classify("recording.wav"))
 ```"""
 
 
-def write_report(trainer, result, options: tuple, splits: dict[str, datasets.Dataset]) -> None:
-    """Write all that belongs beside a model.
+def write_report(
+    trainer: DushaTrainer,
+    result: TrainingResult,
+    options: RunGiven,
+    splits: dict[str, datasets.Dataset],
+) -> None:
+    """Write all that belongs beside a model: options, predictions, metrics, pictures and card.
 
     Args:
         trainer: after training.
-        result: TrainingResult of the run.
-        options: the dataclasses that the run was given: data, recipe, Trainer's arguments.
+        result: of the run.
+        options: that the run was given: data, recipe, Trainer's arguments.
         splits: that it was trained and tested on.
     """
     folder = result.output_dir
@@ -74,7 +83,7 @@ def write_report(trainer, result, options: tuple, splits: dict[str, datasets.Dat
             "log_history": result.log_history,
         },
     )
-    title = f"{folder.name} on {data_name(options)}"
+    title = f"{folder.name} on {options[0].name}"
     save_figure(draw_curves(result.log_history, title), folder / CURVES_FILE)
     confusion = draw_confusion({result.tested_on: result.metrics}, title)
     save_figure(confusion, folder / CONFUSION_FILE)
@@ -82,47 +91,32 @@ def write_report(trainer, result, options: tuple, splits: dict[str, datasets.Dat
     write_text(folder / "README.md", trainer.card_text)
 
 
-def write_options(path: Path, options: tuple) -> None:
+def write_options(path: Path, options: Sequence[Any]) -> None:
     """Write what differs from the defaults as a setup file that repeats the run.
 
     Args:
         path: of the YAML file.
         options: dataclasses.
     """
-    changed = {}
-    for group in options:
-        for one in dataclasses.fields(group):
-            value = getattr(group, one.name)
-            value = value.value if isinstance(value, Enum) else value
-            has_default = one.default is not dataclasses.MISSING
-            default = one.default.value if isinstance(one.default, Enum) else one.default
-            plain = isinstance(value, (str, int, float, bool, dict))
-            if one.init and has_default and plain and value != default:
-                changed[one.name] = value
-    for name in LEFT_OUT:
-        changed.pop(name, None)
+    changed = changed_options(options, LEFT_OUT)
     if "base_url" in changed:
         # This file is pushed with the model: addresses go without name, password and signature.
         addresses = changed["base_url"].split(",")
         changed["base_url"] = ",".join(Mirror(url, path.parent).shown("") for url in addresses)
-    with replacing(path) as unfinished:
-        unfinished.write_text(
-            "# What a run was given; the rest are defaults\n" + yaml.safe_dump(changed), "utf-8"
-        )
+    write_text(path, "# What a run was given; the rest are defaults\n" + yaml.safe_dump(changed))
 
 
-def data_name(options: tuple) -> str:
-    """Name the data of a run in a few words."""
-    data = options[0]
-    return Path(data.train_file).name if data.train_file else data.dataset
-
-
-def model_card(trainer, result, options: tuple, splits: dict[str, datasets.Dataset]) -> str:
-    """Write the card: what the model is for, how good, how it was made, its limits, its licence.
+def model_card(
+    trainer: DushaTrainer,
+    result: TrainingResult,
+    options: RunGiven,
+    splits: dict[str, datasets.Dataset],
+) -> str:
+    """Compose the card: what the model is for, how good, how it was made, its limits, its licence.
 
     Args:
         trainer: after training.
-        result: TrainingResult of the run.
+        result: of the run.
         options: as of `write_report`.
         splits: as of `write_report`.
 
@@ -144,11 +138,11 @@ def model_card(trainer, result, options: tuple, splits: dict[str, datasets.Datas
         tags=["audio-classification", "speech-emotion-recognition", "dusha"],
         base_model=hub_name(recipe.model_name_or_path),
         metrics=list(SCORES),
-        eval_results=eval_results(result, data_name(options)),
+        eval_results=eval_results(result, data.name),
     )
     row = {
         "model": name,
-        "test_set": f"{data_name(options)}, {result.tested_on}",
+        "test_set": f"{data.name}, {result.tested_on}",
         "scores": result.metrics,
         "intervals": result.metrics.get("intervals"),
         "clips": result.metrics["count"],
@@ -176,7 +170,7 @@ def model_card(trainer, result, options: tuple, splits: dict[str, datasets.Datas
         "## Limits",
         LIMITS.format(chosen=CHOSEN_ON_TEST if recipe.published_quirks else ""),
         "## Training",
-        f"{counts} clips of {data_name(options)}; {type(trainer.model).__name__} with "
+        f"{counts} clips of {data.name}; {type(trainer.model).__name__} with "
         f"{trainer.model.num_parameters():,} parameters, starting from "
         f"{beginning(recipe.model_name_or_path)}; "
         f"Transformers {transformers.__version__}. `{OPTIONS_FILE}` holds all options that differ "
@@ -194,27 +188,27 @@ def hub_name(name: str | None) -> str | None:
 
 
 def beginning(name: str | None) -> str:
-    """Say what training started from."""
+    """Name what training started from."""
     return "random weights" if name is None else hub_name(name) or "a model on disk"
 
 
 def licence(own: bool, is_corpus: bool) -> str:
-    """Say under which terms the model may be used."""
+    """Return the terms under which the model may be used."""
     if is_corpus:
         return (
             "Trained on Dusha (Kondratenko et al. 2022, arXiv 2212.12266), whose public licence "
-            "asks for attribution and holds for the weights, too. The code is under Apache 2.0."
+            "requires attribution and also covers the weights. The code is under Apache 2.0."
         )
     if own:
         return (
-            "The terms of the recordings that it was trained on hold, and those of the model that "
-            "it started from (Dusha's own weights: public licence with attribution). The code is "
+            "The terms of its training recordings apply, and those of the model that training "
+            "started from (Dusha's own weights: public licence with attribution). The code is "
             "under Apache 2.0."
         )
     return "Trained on a synthetic corpus for trying things out; code and weights are Apache 2.0."
 
 
-def eval_results(result, dataset: str) -> list[EvalResult]:
+def eval_results(result: TrainingResult, dataset: str) -> list[EvalResult]:
     """Return the scores as the Hub's model-index has them, with data set, split and interval."""
     found = []
     for score in SCORES:

@@ -1,151 +1,50 @@
-"""All options of training: of the data, the recipe and the Trainer."""
+"""All options of training: of the data, the recipe and the run.
 
+Nothing heavy is imported here, so that a wrong option is refused at once. The names, types and
+defaults of the Trainer's other options are read from the source of Transformers.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib.util
+import json
 import math
-import os
-from dataclasses import dataclass, field
-
-import torch
-from transformers import TrainingArguments
-from transformers.integrations import get_available_reporting_integrations
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 from dusha_ser.corpus.configurations import CONFIGURATIONS, RAW
-from dusha_ser.errors import WrongUseError
-from dusha_ser.evaluation.ser.ser import SCORES
-from dusha_ser.training.losses import LOSSES
-from dusha_ser.training.sampling import SAMPLERS
-from dusha_ser.vocabulary import METHODS, THRESHOLD
-
-OPTIMIZERS = ("adam", "trainer")
-
-
-@dataclass
-class DushaTrainingArguments(TrainingArguments):
-    """The Trainer's arguments with the published values as defaults, and what it lacks.
-
-    Args:
-        output_dir: where the model and all about it is written.
-        optimizer: "adam" adds weight decay to the gradient, as published; "trainer" is what
-            --optim names (AdamW decouples the two).
-        head_learning_rate: of the classifier; None: learning_rate.
-        mixup: parameter of the beta distribution of mixup (Zhang et al. 2018); 0: none.
-        average_decay: decay a step of the moving average of the weights that is evaluated and
-            saved; 0: the weights themselves.
-        channels_last: whether convolutions keep channels innermost in memory.
-        keep_memory: whether freed memory stays with the program for the next step (Linux).
-        keep_checkpoints: whether checkpoints stay when the run has ended well.
-        patience: epochs without a better score after which training stops; 0: never.
-    """
-
-    output_dir: str = field(default="model", metadata={"help": "folder for the model"})
-    per_device_train_batch_size: int = field(
-        default=64, metadata={"help": "clips of a step on each device"}
-    )
-    per_device_eval_batch_size: int = field(
-        default=1, metadata={"help": "clips classified at once; one by one as published"}
-    )
-    num_train_epochs: float = field(default=100, metadata={"help": "times that the clips are seen"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "learning rate of Adam"})
-    weight_decay: float = field(default=1e-6, metadata={"help": "L2 weight decay"})
-    lr_scheduler_type: str = field(
-        default="constant", metadata={"help": "course of the learning rate, such as cosine"}
-    )
-    max_grad_norm: float = field(
-        default=0.0, metadata={"help": "longest gradient, above which it is clipped; 0: none"}
-    )
-    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when to keep a checkpoint"})
-    logging_strategy: str = field(default="epoch", metadata={"help": "when to log the loss"})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "checkpoints that are kept; the best one is always"}
-    )
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "take the best epoch, not the last"}
-    )
-    metric_for_best_model: str | None = field(
-        default="f1_macro", metadata={"help": "score by which the best epoch is chosen"}
-    )
-    report_to: str | None = field(
-        default="none",
-        metadata={
-            "help": "trackers that are told the curves: tensorboard (a folder in output_dir, see "
-            "it with tensorboard --logdir) or trackio, both on this machine, or any other of the "
-            "Trainer's"
-        },
-    )
-    optimizer: str = field(
-        default="adam",
-        metadata={
-            "help": "adam: weight decay is added to the gradient, as published; trainer: --optim",
-            "choices": OPTIMIZERS,
-        },
-    )
-    head_learning_rate: float | None = field(
-        default=None, metadata={"help": "learning rate of the classifier, if another"}
-    )
-    mixup: float = field(
-        default=0.0, metadata={"help": "parameter of mixup's beta distribution; 0: no mixup"}
-    )
-    average_decay: float = field(
-        default=0.0,
-        metadata={"help": "decay a step of a moving average of the weights; 0: no average"},
-    )
-    channels_last: bool = field(
-        default=True, metadata={"help": "keep channels innermost in memory, which is faster"}
-    )
-    keep_memory: bool = field(
-        default=True, metadata={"help": "reuse freed memory instead of giving it back (Linux, CPU)"}
-    )
-    hub_strategy: str = field(
-        default="end", metadata={"help": "when to push to the Hub, with --push_to_hub"}
-    )
-    keep_checkpoints: bool = field(
-        default=False,
-        metadata={"help": "keep the checkpoints of a run that ended; they make it go on longer"},
-    )
-    resume_from_checkpoint: str | None = field(
-        default=None,
-        metadata={
-            "help": "go on from a checkpoint: its folder, last (of output_dir), or auto (the last "
-            "one if there is one)"
-        },
-    )
-    patience: int = field(
-        default=0, metadata={"help": "stop after so many epochs without a better score; 0: never"}
-    )
-
-    def __post_init__(self):
-        if not torch.accelerator.is_available():
-            # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
-            self.use_cpu, self.dataloader_pin_memory = True, False
-        if self.save_strategy == "no":
-            # Nothing is kept that could be gone back to.
-            self.load_best_model_at_end = False
-        if self.load_best_model_at_end and self.save_strategy == "steps":
-            # The best one is chosen among those that are kept.
-            self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
-        super().__post_init__()
-        if self.hub_token:
-            # All arguments are kept in training_args.bin, and that is pushed with the model; the
-            # Hub's client finds the token here as well.
-            os.environ["HF_TOKEN"], self.hub_token = self.hub_token, None
-        # Clips brings the columns that the collators and the loss need, beyond the model's own.
-        self.remove_unused_columns = False
-        self.restore_callback_states_from_checkpoint = True
-
+from dusha_ser.corpus.options import LabelOptions, SourceOptions
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import option, path_column, trust_remote_code
 
 SAMPLE = "sample"
+# The setup that is written beside a model and repeats its run.
+OPTIONS_FILE = "options.yaml"
+TRAINABLE = tuple(name for name in CONFIGURATIONS if name != RAW)
+DATASETS = (
+    f"give {SAMPLE}, a configuration of the corpus ({', '.join(CONFIGURATIONS)}), a dataset "
+    "folder, or a name on the Hub (USER/NAME)"
+)
+LAST, AUTO = "last", "auto"
+SAMPLERS = ("every_clip", "published")
+LOSSES = ("hard", "soft", "multi")
+OPTIMIZERS = ("adam", "trainer")
+# Those of `dusha_ser.evaluation.ser.ser`, whose import takes seconds.
+SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 @dataclass
-class DataOptions:
+class DataOptions(LabelOptions, SourceOptions):
     """What to train and test on.
 
     Args:
         dataset: "sample", a configuration of the corpus, a dataset folder or a name on the Hub.
         configuration: of a dataset folder or Hub name.
-        data_dir: folder of the corpus' archives.
-        base_url: addresses of the corpus' archives, with commas.
-        cache_dir: folder for archives, prepared data and features.
         train_file: own recordings to train on.
         validation_file: own recordings to choose the best epoch on.
         test_file: own recordings to test on.
@@ -153,98 +52,67 @@ class DataOptions:
         label_column: of own tables.
         speaker_column: of own tables.
         validation: share of the training clips to choose the best epoch on, by whole speakers.
-        method: aggregator of the crowd's answers.
-        threshold: least probability of a clip's label.
-        golden: whether the known answers of control tasks count as their true labels.
         shuffle_labels: whether to train on labels that mean nothing.
-        num_proc: processes that prepare data.
     """
 
-    dataset: str = field(
-        default=SAMPLE,
-        metadata={
-            "help": f"{SAMPLE} (a small synthetic corpus), a configuration of the corpus "
-            f"({', '.join(name for name in CONFIGURATIONS if name != RAW)}), a dataset folder, or "
-            "a name on the Hub"
-        },
+    option_group: ClassVar[str] = "data"
+
+    dataset: str = option(
+        f"{SAMPLE} (a small synthetic corpus), a configuration of the corpus "
+        f"({', '.join(TRAINABLE)}), a dataset folder, or a name on the Hub",
+        SAMPLE,
     )
-    configuration: str | None = field(
-        default=None, metadata={"help": "configuration of a dataset folder or Hub name"}
+    configuration: str | None = option("configuration of a dataset folder or Hub name", None)
+    train_file: str | None = option(
+        "own recordings: a table with the columns path,label[,speaker], or a folder that holds a "
+        "folder for each label",
+        None,
     )
-    data_dir: str | None = field(
-        default=None, metadata={"help": "folder of the corpus' archives, or of their files"}
+    validation_file: str | None = option("own recordings to choose the best epoch on", None)
+    test_file: str | None = option("own recordings to test on, once, at the end", None)
+    path_column: str = path_column()
+    label_column: str = option("column of tables that holds the labels", "label")
+    speaker_column: str = option("column of tables that holds the speakers", "speaker")
+    validation: float = option(
+        "share of the training clips to choose the best epoch on, by whole speakers; 0: train on "
+        "all clips and take the last epoch",
+        0.1,
+        least=0,
+        below=1,
     )
-    base_url: str | None = field(
-        default=None,
-        metadata={"help": "addresses to fetch the corpus' archives from, with commas"},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "folder for archives, prepared data and features (Hugging Face cache)"},
-    )
-    train_file: str | None = field(
-        default=None,
-        metadata={
-            "help": "own recordings: a table with the columns path,label[,speaker], or a folder "
-            "that holds a folder for each label"
-        },
-    )
-    validation_file: str | None = field(
-        default=None, metadata={"help": "own recordings to choose the best epoch on"}
-    )
-    test_file: str | None = field(
-        default=None, metadata={"help": "own recordings to test on, once, at the end"}
-    )
-    path_column: str = field(default="path", metadata={"help": "column of an own table"})
-    label_column: str = field(default="label", metadata={"help": "column of an own table"})
-    speaker_column: str = field(default="speaker", metadata={"help": "column of an own table"})
-    validation: float = field(
-        default=0.1,
-        metadata={
-            "help": "share of the training clips to choose the best epoch on, by whole speakers; "
-            "0: all clips are trained on and the last epoch is taken"
-        },
-    )
-    method: str = field(
-        default="dawid_skene",
-        metadata={"help": "how the crowd's answers become labels", "choices": METHODS},
-    )
-    threshold: float = field(
-        default=THRESHOLD, metadata={"help": "least probability of a clip's label, 0 to 1"}
-    )
-    golden: bool = field(
-        default=False,
-        metadata={"help": "take the known answers of control tasks for their true labels"},
-    )
-    shuffle_labels: bool = field(
-        default=False,
-        metadata={"help": "train on shuffled labels: the result must be chance (a check)"},
-    )
-    num_proc: int | None = field(
-        default=None, metadata={"help": "processes that prepare data (default: one)"}
+    shuffle_labels: bool = option(
+        "train on shuffled labels: the result must be chance (a check)", False, rare=True
     )
 
+    @property
+    def name(self) -> str:
+        """The data in a few words."""
+        return Path(self.train_file).name if self.train_file else self.dataset
 
-# The least value of options, and what they stay below.
-RECIPE_RANGES = {
-    **dict.fromkeys(("label_smoothing", "stretch", "multi_threshold"), (0, 1)),
-    **dict.fromkeys(
-        ("frozen_blocks", "frequency_mask", "time_mask", "crop", "longest"), (0, math.inf)
-    ),
-    "pad_to_multiple_of": (1, math.inf),
-}
-TRAINER_RANGES = {
-    "average_decay": (0, 1),
-    **dict.fromkeys(("learning_rate", "weight_decay", "mixup", "patience"), (0, math.inf)),
-    **dict.fromkeys(
-        (
-            "per_device_train_batch_size",
-            "per_device_eval_batch_size",
-            "gradient_accumulation_steps",
-        ),
-        (1, math.inf),
-    ),
-}
+    def check(self) -> None:
+        """Raise a WrongUseError where values do not fit."""
+        check_ranges(self)
+        for name in ("validation_file", "test_file"):
+            if getattr(self, name) and not self.train_file:
+                raise WrongUseError(f"`{name}` is for own recordings, and `train_file` is missing")
+
+    def check_names(self) -> None:
+        """Raise a MissingInputError where files are named that do not exist."""
+        for name in ("train_file", "validation_file", "test_file", "data_dir"):
+            path = getattr(self, name)
+            if path and not Path(path).exists():
+                wanted = (
+                    "name the folder of the corpus' archives"
+                    if name == "data_dir"
+                    else "give a table with the columns path,label[,speaker], or a folder that "
+                    "holds a folder for each label"
+                )
+                raise MissingInputError(f"`{name}` is {path}, which does not exist: {wanted}")
+        known = (SAMPLE, *CONFIGURATIONS)
+        if not self.train_file and self.dataset not in known and not is_name(self.dataset):
+            near = difflib.get_close_matches(self.dataset, known, n=1)
+            advice = f"did you mean {near[0]}? Else {DATASETS}" if near else DATASETS
+            raise MissingInputError(f"there is no data set {self.dataset!r}: {advice}")
 
 
 @dataclass
@@ -256,11 +124,11 @@ class RecipeOptions:
         trust_remote_code: whether code that came with the model may run.
         frozen_blocks: first blocks of the network that stay as they are.
         sampler: how batches are drawn.
-        class_weights: weights of the classes.
-        class_weights_in: where these weigh.
+        class_weights: weights of the classes, as text or by name.
+        class_weights_in: where they count.
         loss: what the labels are.
         label_smoothing: share of the target that is spread over the classes.
-        multi_threshold: least probability of each label of --loss multi.
+        multi_threshold: least probability of each label of the loss "multi".
         posterior_weights: whether clips weigh as much as their label is probable.
         frequency_mask: widest mask over Mel bands.
         time_mask: widest mask over frames.
@@ -268,138 +136,354 @@ class RecipeOptions:
         longest: frames that training clips are cut to.
         stretch: share by which time and Mel axis are stretched.
         equal_lengths: whether the clips of a batch are cut to its shortest.
-        trim_silence: how quiet the ends of clips are that are cut off.
-        pad_to_multiple_of: batches are padded to a multiple of so many frames.
+        trim_silence: how far below the loudest point ends of clips are cut off, in dB.
+        pad_to_multiple_of: frames that the length of a batch is a multiple of.
         published_quirks: whether to do as the published code did.
-        list_setups: whether to list the setups and end.
-        quiet: whether to print results only.
     """
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "model folder or Hub name to start from, of any network for audio "
-            "classification (default: Dusha's network with random weights)"
-        },
-    )
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "let code run that came with the model"}
-    )
-    frozen_blocks: int = field(
-        default=0,
-        metadata={
-            "help": "leave the first convolution and so many of the 15 blocks behind it as "
-            "--model_name_or_path has them, which takes less time and data; 0: all learns"
-        },
-    )
-    sampler: str = field(
-        default="every_clip",
-        metadata={
-            "help": "every_clip: each once an epoch, in batches of like length; published: keys "
-            "of length, clips near them with replacement",
-            "choices": list(SAMPLERS),
-        },
-    )
-    class_weights: str | None = field(
-        default=None,
-        metadata={"help": "angry=10,sad=20,... or balanced: weights of the classes"},
-    )
-    class_weights_in: str = field(
-        default="sampling",
-        metadata={
-            "help": "sampling: clips are drawn in proportion to them; loss: they weigh there",
-            "choices": ["sampling", "loss"],
-        },
-    )
-    loss: str = field(
-        default="hard",
-        metadata={
-            "help": "hard: one label a clip; soft: the crowd's probabilities; multi: all labels "
-            "that are probable enough",
-            "choices": LOSSES,
-        },
-    )
-    label_smoothing: float = field(
-        default=0.0, metadata={"help": "share of the target spread over the classes, 0 to 1"}
-    )
-    multi_threshold: float = field(
-        default=0.3, metadata={"help": "least probability of each label of --loss multi"}
-    )
-    posterior_weights: bool = field(
-        default=False,
-        metadata={"help": "let clips weigh in the loss by the probability of their label"},
-    )
-    frequency_mask: int = field(
-        default=16, metadata={"help": "widest mask over Mel bands; 0: none"}
-    )
-    time_mask: int = field(default=40, metadata={"help": "widest mask over frames; 0: none"})
-    crop: int = field(default=40, metadata={"help": "fewer frames than this are cut off; 0: none"})
-    longest: int = field(
-        default=0,
-        metadata={"help": "frames that longer training clips are cut to, at random; 0: never"},
-    )
-    stretch: float = field(
-        default=0.0,
-        metadata={
-            "help": "stretch time and Mel axis by up to this share, as other tempos and vocal "
-            "tracts would, such as 0.1; 0: never"
-        },
-    )
-    equal_lengths: bool = field(
-        default=False,
-        metadata={
-            "help": "cut the clips of a batch to its shortest, at random places, so that nothing "
-            "is padded: about twice as fast"
-        },
-    )
-    trim_silence: float | None = field(
-        default=None,
-        metadata={
-            "help": "cut off what is so many dB quieter than the clip's loudest point at both of "
-            "its ends, in training and ever after (default: as the model that training starts "
-            "from; Dusha's cuts off nothing)"
-        },
-    )
-    pad_to_multiple_of: int = field(
-        default=1, metadata={"help": "frames; larger ones spare a compiled model new shapes"}
-    )
-    published_quirks: bool = field(
-        default=False,
-        metadata={
-            "help": "do as the published code did: padding and masks of 0 dB, which is the "
-            "loudest value, seen by the network, and the best epoch chosen on the test set"
-        },
-    )
-    list_setups: bool = field(default=False, metadata={"help": "list the setups and end"})
-    quiet: bool = field(default=False, metadata={"help": "no progress bars, results only"})
+    option_group: ClassVar[str] = "recipe"
 
+    model_name_or_path: str | None = option(
+        "model folder or Hub name to start from, of any network for audio classification "
+        "(default: Dusha's network with random weights)",
+        None,
+    )
+    trust_remote_code: bool = trust_remote_code()
+    frozen_blocks: int = option(
+        "keep the first convolution and this many of the 15 blocks behind it as "
+        "--model_name_or_path has them, which takes less time and data",
+        0,
+        least=0,
+    )
+    sampler: str = option(
+        "every_clip: each once per epoch, in batches of similar length; published: clips near "
+        "drawn lengths, with replacement",
+        "every_clip",
+        choices=SAMPLERS,
+    )
+    class_weights: str | dict[str, float] | None = option(
+        "angry=10,sad=20,... or balanced: weights of the classes", None
+    )
+    class_weights_in: str = option(
+        "sampling: draw clips in proportion to the class weights; loss: weigh clips in the loss",
+        "sampling",
+        choices=("sampling", "loss"),
+        rare=True,
+    )
+    loss: str = option(
+        "hard: one label per clip; soft: the crowd's probabilities; multi: all labels that are "
+        "probable enough",
+        "hard",
+        choices=LOSSES,
+    )
+    label_smoothing: float = option(
+        "share of the target spread over the classes, 0 to 1", 0.0, least=0, below=1
+    )
+    multi_threshold: float = option(
+        "least probability of each label of --loss multi", 0.3, least=0, below=1, rare=True
+    )
+    posterior_weights: bool = option(
+        "weigh clips in the loss by their label's probability", False, rare=True
+    )
+    frequency_mask: int = option("widest mask over Mel bands; 0: none", 16, least=0)
+    time_mask: int = option("widest mask over frames; 0: none", 40, least=0)
+    crop: int = option("cut off fewer frames than this; 0: none", 40, least=0)
+    longest: int = option(
+        "cut longer training clips to this many frames, at random; 0: never", 0, least=0, rare=True
+    )
+    stretch: float = option(
+        "stretch time and Mel axis by up to this share, as other tempos and vocal tracts would, "
+        "such as 0.1; 0: never",
+        0.0,
+        least=0,
+        below=1,
+        rare=True,
+    )
+    equal_lengths: bool = option(
+        "cut the clips of a batch to its shortest, at random places, so that nothing is padded: "
+        "about twice as fast",
+        False,
+    )
+    trim_silence: float | None = option(
+        "cut off what is this many dB below the clip's loudest point at both of its ends, in "
+        "training and use (default: as the model that training starts from)",
+        None,
+        rare=True,
+    )
+    pad_to_multiple_of: int = option(
+        "frames that the length of a batch is a multiple of; larger ones spare a compiled model "
+        "new shapes",
+        1,
+        rare=True,
+        least=1,
+    )
+    published_quirks: bool = option(
+        "do as the published code did: padding and masks of 0 dB, the loudest value, seen by the "
+        "network, and the best epoch chosen on the test set",
+        False,
+        rare=True,
+    )
 
-def check_options(recipe: RecipeOptions, arguments: DushaTrainingArguments) -> None:
-    """Refuse options that do not fit each other, before anything is read."""
-    if arguments.num_train_epochs <= 0 and arguments.max_steps <= 0:
-        raise WrongUseError("num_train_epochs is 0 and max_steps too: nothing would be learnt")
-    if recipe.frozen_blocks > 0 and recipe.model_name_or_path is None:
-        raise WrongUseError(
-            "frozen_blocks leaves blocks as a trained model has them: name one by "
-            "--model_name_or_path, or take 0"
-        )
-    if recipe.trim_silence is not None and recipe.trim_silence <= 0:
-        raise WrongUseError(f"trim_silence is {recipe.trim_silence} dB: take more than 0")
-    for options, ranges in ((recipe, RECIPE_RANGES), (arguments, TRAINER_RANGES)):
-        for name, (lowest, limit) in ranges.items():
-            if not lowest <= (value := getattr(options, name)) < limit:
-                allowed = f"{lowest} to below {limit}" if limit < math.inf else f"at least {lowest}"
-                raise WrongUseError(f"{name} is {value}: take {allowed}")
-    chosen_by = arguments.metric_for_best_model or "loss"
-    if chosen_by.removeprefix("eval_") not in (*SCORES, "loss"):
-        raise WrongUseError(
-            f"metric_for_best_model is {chosen_by!r}: take {', '.join(SCORES)} or loss"
-        )
-    installed = get_available_reporting_integrations()
-    for tracker in arguments.report_to:
-        if tracker not in installed:
+    def check(self) -> None:
+        """Raise a WrongUseError where values do not fit."""
+        check_ranges(self)
+        if self.frozen_blocks and self.model_name_or_path is None:
             raise WrongUseError(
-                f"--report_to {tracker} is unknown or not installed; installed are "
-                f'{", ".join(installed) or "none"}; pip install "dusha-ser[tracking]" brings '
-                "tensorboard, pip install trackio brings trackio"
+                "`frozen_blocks` keeps blocks of a trained model: name one by "
+                "`model_name_or_path`, or take 0"
             )
+        if self.trim_silence is not None and not self.trim_silence > 0:
+            raise WrongUseError(f"`trim_silence` is {self.trim_silence} dB: take more than 0")
+
+    def check_names(self) -> None:
+        """Raise a MissingInputError where a model folder is named that does not exist."""
+        name = self.model_name_or_path
+        if name is not None and not is_name(name):
+            raise MissingInputError(
+                f"there is no model {name!r}: give a model folder, or a name on the Hub (USER/NAME)"
+            )
+
+
+@dataclass
+class RunOptions:
+    """How the Trainer runs: its options that most people use, with the published values, and ours.
+
+    Args:
+        output_dir: folder for the model and all about it.
+        num_train_epochs: times that the clips are seen.
+        max_steps: steps, which override the epochs; -1: none.
+        per_device_train_batch_size: clips per step on each device.
+        per_device_eval_batch_size: clips classified at once.
+        gradient_accumulation_steps: batches per step.
+        learning_rate: of the optimizer.
+        lr_scheduler_type: course of the learning rate.
+        warmup_steps: steps in which the learning rate rises, or their share.
+        optimizer: "adam" adds weight decay to the gradient, as published; "trainer" is what
+            `optim` names (AdamW decouples the two).
+        optim: name of the Trainer's optimizer.
+        head_learning_rate: of the classifier; None: learning_rate.
+        weight_decay: L2 weight decay.
+        max_grad_norm: longest gradient; 0: any.
+        mixup: parameter of the beta distribution of mixup (Zhang et al. 2018); 0: none.
+        average_decay: decay per step of the moving average of the weights that is evaluated and
+            saved; 0: the weights themselves.
+        patience: epochs without a better score after which training stops; 0: never.
+        metric_for_best_model: score by which the best epoch is chosen.
+        load_best_model_at_end: whether the best epoch is taken, not the last.
+        eval_strategy: when to evaluate.
+        save_strategy: when to keep a checkpoint.
+        logging_strategy: when to log the loss.
+        save_total_limit: checkpoints that are kept.
+        keep_checkpoints: whether checkpoints stay when the run has ended.
+        resume_from_checkpoint: folder of a checkpoint, "last" or "auto".
+        seed: of all random choices.
+        bf16: whether to compute in bfloat16.
+        channels_last: whether convolutions keep channels innermost in memory.
+        keep_memory: whether freed memory stays with the program for the next step (Linux).
+        report_to: trackers that get the curves.
+        push_to_hub: whether to push the model to the Hub.
+        hub_model_id: its name there.
+        hub_strategy: when to push.
+        quiet: whether to show no progress.
+    """
+
+    option_group: ClassVar[str] = "run"
+
+    output_dir: str = option("folder for the model", "model")
+    num_train_epochs: float = option("times that the clips are seen", 100)
+    max_steps: int = option("steps to train, in place of epochs; -1: by epochs", -1)
+    per_device_train_batch_size: int = option("clips per step on each device", 64, least=1)
+    per_device_eval_batch_size: int = option(
+        "clips classified at once; one by one as published", 1, rare=True, least=1
+    )
+    gradient_accumulation_steps: int = option("batches per step", 1, rare=True, least=1)
+    learning_rate: float = option("learning rate of the optimizer", 1e-3, least=0)
+    lr_scheduler_type: str = option("course of the learning rate, such as cosine", "constant")
+    warmup_steps: float = option(
+        "steps in which the learning rate rises; below 1: their share", 0, rare=True
+    )
+    optimizer: str = option(
+        "adam: weight decay is added to the gradient, as published; trainer: --optim",
+        "adam",
+        choices=OPTIMIZERS,
+        rare=True,
+    )
+    optim: str = option("optimizer of --optimizer trainer", "adamw_torch_fused", rare=True)
+    head_learning_rate: float | None = option(
+        "learning rate of the classifier, if another", None, rare=True
+    )
+    weight_decay: float = option("L2 weight decay", 1e-6, least=0)
+    max_grad_norm: float = option(
+        "longest gradient, above which it is clipped; 0: none", 0.0, rare=True
+    )
+    mixup: float = option("parameter of mixup's beta distribution; 0: no mixup", 0.0, least=0)
+    average_decay: float = option(
+        "decay per step of a moving average of the weights; 0: no average", 0.0, least=0, below=1
+    )
+    patience: int = option(
+        "stop after this many epochs without a better score; 0: never", 0, least=0
+    )
+    metric_for_best_model: str = option(
+        f"score by which the best epoch is chosen: {', '.join(SCORES)} or loss",
+        "f1_macro",
+        rare=True,
+    )
+    load_best_model_at_end: bool = option("take the best epoch, not the last", True, rare=True)
+    eval_strategy: str = option("when to evaluate: epoch, steps or no", "epoch", rare=True)
+    save_strategy: str = option(
+        "when to keep a checkpoint: epoch, steps, best or no", "epoch", rare=True
+    )
+    logging_strategy: str = option("when to log the loss: epoch, steps or no", "epoch", rare=True)
+    save_total_limit: int | None = option(
+        "checkpoints to keep, the best one always among them", 2, rare=True
+    )
+    keep_checkpoints: bool = option(
+        "keep the checkpoints of a run that ended, to train it longer", False
+    )
+    resume_from_checkpoint: str | None = option(
+        f"resume from a checkpoint: its folder, {LAST} (of output_dir), or {AUTO} (the last one "
+        "if there is one)",
+        None,
+    )
+    seed: int = option("seed of all random choices", 42)
+    bf16: bool = option("compute in bfloat16", False)
+    channels_last: bool = option(
+        "keep channels innermost in memory, which is faster", True, rare=True
+    )
+    keep_memory: bool = option(
+        "reuse freed memory instead of giving it back (Linux, CPU)", True, rare=True
+    )
+    report_to: str = option(
+        "trackers that get the curves: tensorboard (a folder in output_dir, see it with "
+        "tensorboard --logdir) or trackio, both on this machine, or any other of the Trainer's",
+        "none",
+    )
+    push_to_hub: bool = option("push the model to the Hub", False)
+    hub_model_id: str | None = option("name of the model on the Hub, USER/NAME", None)
+    hub_strategy: str = option("when to push to the Hub", "end", rare=True)
+    quiet: bool = option("show no progress, results only", False)
+
+    def check(self) -> None:
+        """Raise a WrongUseError where values do not fit."""
+        check_ranges(self)
+        if self.num_train_epochs <= 0 and self.max_steps <= 0:
+            raise WrongUseError(
+                "`num_train_epochs` is 0 and `max_steps` too: nothing would be learnt"
+            )
+        chosen_by = self.metric_for_best_model or "loss"
+        if chosen_by.removeprefix("eval_") not in (*SCORES, "loss"):
+            raise WrongUseError(
+                f"`metric_for_best_model` is {chosen_by!r}: take {', '.join(SCORES)} or loss"
+            )
+
+
+def check_ranges(options: Any) -> None:
+    """Raise a WrongUseError unless all values are within `least` and `below` of their fields."""
+    for one in dataclasses.fields(options):
+        least, below = one.metadata.get("least"), one.metadata.get("below", math.inf)
+        value = getattr(options, one.name)
+        if least is not None and not least <= value < below:
+            allowed = f"{least} to below {below}" if below < math.inf else f"at least {least}"
+            raise WrongUseError(f"`{one.name}` is {value}: take {allowed}")
+
+
+def is_name(name: str) -> bool:
+    """Return whether a folder is there, or a name may be one on the Hub.
+
+    Example:
+        >>> is_name("user/name"), is_name("nowhere"), is_name("./user/name")
+        (True, False, False)
+    """
+    if Path(name).exists():
+        return True
+    on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)
+    # Beside other folders of the same parent, a wrong name is rather a misspelled folder.
+    return bool(on_hub) and not Path(name).parent.is_dir()
+
+
+def changed_options(options: Sequence[Any], left_out: Sequence[str]) -> dict[str, Any]:
+    """Collect what differs from the defaults.
+
+    Args:
+        options: dataclasses.
+        left_out: names of options that do not count.
+
+    Returns:
+        Values by name, fit for JSON and a setup file.
+    """
+    changed = {}
+    for group in options:
+        for one in dataclasses.fields(group):
+            value, default = (
+                plain.value if isinstance(plain, Enum) else plain
+                for plain in (getattr(group, one.name), one.default)
+            )
+            if value == default or not one.init or one.name in left_out:
+                continue
+            if isinstance(value, tuple):
+                value = ",".join(value)
+            if default is not dataclasses.MISSING and isinstance(value, (str, int, float, dict)):
+                changed[one.name] = value
+    return changed
+
+
+def trainer_fields() -> Iterator[tuple[str, Any, dataclasses.Field]]:
+    """Read the Trainer's options from the source of Transformers, without importing it.
+
+    Yields:
+        Name, type and field, with its default and help, of each option that RunOptions lacks.
+    """
+    package = importlib.util.find_spec("transformers")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("training needs transformers", name="transformers")
+    source = Path(package.origin).with_name("training_args.py").read_text("utf-8")
+    known = {one.name for one in dataclasses.fields(RunOptions)}
+    # Only the fields: to parse the whole module takes three times as long.
+    _, _, fields_on = source.partition("\nclass TrainingArguments:\n")
+    statements = ast.parse("class Fields:\n" + fields_on.partition("\n    def ")[0]).body
+    for statement in cast(ast.ClassDef, statements[0]).body:
+        if not (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(statement.value, ast.Call)
+            and statement.target.id not in known
+        ):
+            continue
+        arguments = {one.arg: one.value for one in statement.value.keywords}
+        default = ast.literal_eval(arguments["default"]) if "default" in arguments else []
+        # The text behind "help", the first key.
+        texts = (
+            one.value
+            for one in ast.walk(arguments["metadata"].values[0])
+            if isinstance(one, ast.Constant)
+        )  # type: ignore[attr-defined]  # a literal mapping
+        text = str(next(texts)).replace("%", "%%")
+        kind = option_type(statement.annotation)
+        settings: dict[str, Any] = {dict: {"type": json.loads}, list[str]: {"nargs": "+"}}.get(
+            kind, {}
+        )
+        group = "options of the Trainer"
+        yield statement.target.id, kind, option(text, default, rare=True, group=group, **settings)
+
+
+def option_type(annotation: ast.expr) -> Any:
+    """Return the type that the text of an option is turned into.
+
+    Args:
+        annotation: of a field of TrainingArguments.
+
+    Returns:
+        bool, int, float, dict (of JSON) or list[str]; else str, of which the Trainer makes more.
+    """
+    kinds = ast.unparse(annotation).split(" | ")
+    if "str" in kinds:
+        return str
+    simple = {"bool": bool, "int": int, "float": float, "list[str]": list[str]}
+    mapping = dict if any(kind.startswith("dict") for kind in kinds) else str
+    return next((simple[kind] for kind in kinds if kind in simple), mapping)
+
+
+# RunOptions and all other options of the Trainer.
+TrainerOptions: type[RunOptions] = dataclasses.make_dataclass(
+    "TrainerOptions", trainer_fields(), bases=(RunOptions,), namespace={"__module__": __name__}
+)

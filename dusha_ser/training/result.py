@@ -1,31 +1,30 @@
-"""What a training run has found: the test set, classified once, and what to do next."""
+"""The result of a training run: the test set, classified once, and what to do next."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import datasets
 import numpy as np
 import torch
 
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.results import confusion_table, results_table
 from dusha_ser.tables import screen_table
-from dusha_ser.training.batches import Clips
-from dusha_ser.training.model_card import OPTIONS_FILE
-from dusha_ser.training.trainer import DushaTrainer
+from dusha_ser.training.options import OPTIONS_FILE
+from dusha_ser.training.preparation import Preparation
+from dusha_ser.training.trainer import DushaTrainer, first_output
 
 
 @dataclass
 class TrainingResult:
-    """What a run has found.
+    """The result of a run.
 
     Attributes:
-        predictions: on the test set, or on the validation set where there is no test set.
-        tested_on: "test" or "validation".
-        metrics: as `metrics.ser.ser.ser_metrics` gives them, with intervals over speakers.
+        predictions: on the split `tested_on`.
+        tested_on: "test", or "validation" or "train" where there is no other.
+        metrics: of `dusha_ser.evaluation.ser.ser.ser_metrics`, with intervals over speakers.
         best_epoch: epoch of the weights that were kept; None: the last.
         log_history: of the Trainer.
-        output_dir: where everything lies.
+        output_dir: folder of the model and all about it.
     """
 
     predictions: Predictions
@@ -36,51 +35,31 @@ class TrainingResult:
     output_dir: Path
 
 
-def labelled_clips(rows: datasets.Dataset, column: str, order: np.ndarray) -> Clips:
-    """Return clips with the model's class numbers, for evaluation.
-
-    Args:
-        rows: with label, and the model's input.
-        column: of the input.
-        order: the model's number of each class of the rows, (classes,).
-
-    Returns:
-        As many clips, in the order of the rows.
-    """
-    return Clips(rows, column, order[np.array(rows["label"])])
-
-
-def final_test(
-    trainer: DushaTrainer, splits: dict[str, datasets.Dataset], column: str
-) -> TrainingResult:
-    """Classify the test set, once; where there is none, what is left to look at.
+def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
+    """Classify the test set, once; where there is none, the validation set or else the train set.
 
     Args:
         trainer: after training.
-        splits: with test, or validation, or else train.
-        column: of the inputs.
+        prepared: the splits.
 
     Returns:
         What was found.
     """
-    tested_on = next(split for split in ("test", "validation", "train") if split in splits)
-    rows = splits[tested_on]
-    names = rows.features["label"].names
-    order = np.array([trainer.model.config.label2id[name] for name in names])
-    output = trainer.predict(labelled_clips(rows, column, order), metric_key_prefix=tested_on)
-    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-    logits = torch.from_numpy(logits).double()[:, order]
+    tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
+    rows, order = prepared.splits[tested_on], prepared.order
+    output = trainer.predict(prepared.clips(tested_on), metric_key_prefix=tested_on)
+    logits = torch.from_numpy(first_output(output.predictions)).double()[:, order]
     if trainer.classification_loss.kind == "multi":
         probabilities = logits.sigmoid() / logits.sigmoid().sum(1, keepdim=True)
     else:
         probabilities = logits.softmax(1)
-    speakers = list(rows["source_id"]) if "source_id" in rows.column_names else [None]
+    speakers = list(rows["source_id"]) if "source_id" in rows.column_names else []
     predictions = Predictions(
-        labels=tuple(names),
+        labels=tuple(prepared.labels),
         ids=list(map(str, rows["id"] if "id" in rows.column_names else range(len(rows)))),
         references=np.array(rows["label"]),
         probabilities=probabilities.numpy(),
-        speakers=None if None in speakers else speakers,
+        speakers=None if None in speakers else speakers or None,
     )
     state = trainer.state
     best = state.best_global_step if trainer.args.load_best_model_at_end else None
@@ -95,7 +74,7 @@ def final_test(
 
 
 def describe_result(result: TrainingResult) -> str:
-    """Say what a run has found and what to do with it.
+    """Describe the result of a run and what to do with it.
 
     Args:
         result: of the run.
@@ -121,7 +100,7 @@ def describe_result(result: TrainingResult) -> str:
             f"Model, card, curves and predictions are in {folder}. Next:",
             f"  dusha predict {folder} recording.wav   classify a recording",
             f"  dusha train --train_file clips.csv --model_name_or_path {folder}   "
-            "go on with your own recordings",
+            "train it further on your own recordings",
             f"  dusha train {folder / OPTIONS_FILE}   train the same again",
         ]
     )

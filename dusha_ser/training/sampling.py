@@ -123,7 +123,7 @@ class PublishedSampler(LengthBatchSampler):
         if not known.any():
             raise WrongUseError(
                 f"no clip is {SHORTEST_KEY / TENTHS} to {LONGEST_KEY / TENTHS} s long, which the "
-                "published sampler draws; take --sampler every_clip"
+                "published sampler draws; take `sampler=every_clip`"
             )
         self.keys, self.key_probabilities = keys[known], counts[known] / counts[known].sum()
         # Clips in the order of their lengths: those near a key are a slice.

@@ -1,7 +1,9 @@
 """The splits to train and test on: the corpus, its sample, a dataset folder, own recordings."""
 
 import logging
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -12,24 +14,22 @@ import dusha
 from dusha_ser.corpus import sample, sample_voice
 from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
 from dusha_ser.corpus.named import load_folder_or_hub
+from dusha_ser.corpus.options import LabelOptions, SourceOptions
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
-from dusha_ser.training.options import SAMPLE, DataOptions
+from dusha_ser.training.options import DATASETS, SAMPLE, TRAINABLE, DataOptions
 
 logger = logging.getLogger(__name__)
 
 
-def load_splits(
-    options: DataOptions, features_only: bool, quiet: bool = False
-) -> dict[str, datasets.Dataset]:
+def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
     """Read the splits that the options name.
 
     Args:
         options: what to read.
         features_only: whether the published features will do where the corpus has no audio.
-        quiet: no progress bars.
 
     Returns:
         train and, where there are any, validation and test; labels are the same class numbers.
@@ -38,15 +38,11 @@ def load_splits(
         WrongUseError: unknown names, wrong tables, an empty split.
         WorkFailedError: the corpus' archives cannot be fetched or read.
     """
-    if not 0 <= options.validation < 1:
-        raise WrongUseError(f"validation is {options.validation}: it must be at least 0, below 1")
+    options.check()
     if options.train_file:
         return load_own(options)
-    for name in ("validation_file", "test_file"):
-        if getattr(options, name):
-            raise WrongUseError(f"--{name} is for own recordings, and --train_file is missing")
     if options.dataset in (SAMPLE, *CONFIGURATIONS):
-        return load_corpus(options, features_only, quiet)
+        return load_corpus(options, features_only)
     return load_prepared(options.dataset, options.configuration)
 
 
@@ -57,7 +53,7 @@ def load_own(options: DataOptions) -> dict[str, datasets.Dataset]:
         "label": options.label_column,
         "speaker": options.speaker_column,
     }
-    splits = {"train": read_recordings(options.train_file, columns=columns)}
+    splits = {"train": read_recordings(str(options.train_file), columns=columns)}
     names = splits["train"].features["label"].names
     for split in ("validation", "test"):
         if path := getattr(options, f"{split}_file"):
@@ -76,55 +72,49 @@ def sound_path(row: dict) -> str:
     return row["audio"]["path"]
 
 
-def load_corpus(
-    options: DataOptions, features_only: bool, quiet: bool
-) -> dict[str, datasets.Dataset]:
+def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
     """Read the corpus, or its sample; arguments and result as of `load_splits`."""
-    name, data_dir = options.dataset, options.data_dir
+    name, source = options.dataset, values_of(options, SourceOptions)
     if name == RAW:
         raise WrongUseError(f"{RAW} has answers and no labels to train on; take another one")
     if name == SAMPLE:
         if options.data_dir or options.base_url:
             raise WrongUseError(
-                f"--data_dir and --base_url are for the corpus; name its configuration by "
-                f"--dataset, one of {', '.join(n for n in CONFIGURATIONS if n != RAW)}"
+                "`data_dir` and `base_url` are for the corpus; name its configuration by "
+                f"`dataset`, one of {', '.join(TRAINABLE)}"
             )
         name = options.configuration or "crowd"
-        data_dir = str(make_sample(options.cache_dir, quiet))
+        source["data_dir"] = str(make_sample(options.cache_dir))
     elif options.configuration:
-        raise WrongUseError(f"{name} is a configuration: leave --configuration out")
+        raise WrongUseError(f"{name} is a configuration: leave `configuration` out")
+    labels = values_of(options, LabelOptions)
+    if name in MANIFESTS:
+        # Their labels are published.
+        labels = {"golden": options.golden}
     # Podcasts and the published experiments come as features, which save 28 GB of audio.
     features = features_only and (name in MANIFESTS or name in ("podcast", "all"))
-    kwargs = {} if name in MANIFESTS else {"threshold": options.threshold, "method": options.method}
-    return dict(
-        dusha.load_dataset(
-            name,
-            data_dir=data_dir,
-            base_url=options.base_url,
-            cache_dir=options.cache_dir,
-            num_proc=options.num_proc,
-            quiet=quiet,
-            golden=options.golden,
-            input_features=features,
-            **kwargs,
-        )
-    )
+    quiet = datasets.utils.are_progress_bars_disabled()
+    return dict(dusha.load_dataset(name, quiet=quiet, input_features=features, **source, **labels))
 
 
-def make_sample(cache_dir: str | None, quiet: bool) -> Path:
+def values_of(options: DataOptions, kind: type) -> dict[str, Any]:
+    """Return those options by name that are fields of a class."""
+    return {one.name: getattr(options, one.name) for one in fields(kind)}
+
+
+def make_sample(cache_dir: str | None) -> Path:
     """Write the sample's archives into the cache, unless they are there.
 
     Args:
         cache_dir: folder to keep them in; None: the Hugging Face cache.
-        quiet: no progress bar.
 
     Returns:
         Their folder.
     """
-    sources = [Path(module.__file__).read_text() for module in (sample, sample_voice)]
+    sources = [Path(str(module.__file__)).read_text() for module in (sample, sample_voice)]
     folder = Path(cache_dir or Path(HF_HOME, "dusha")) / f"sample-{digest(sources)}"
     if not folder.is_dir():
-        sample.write_sample(folder, quiet=quiet)
+        sample.write_sample(folder, quiet=datasets.utils.are_progress_bars_disabled())
     return folder
 
 
@@ -140,14 +130,9 @@ def load_prepared(name: str, configuration: str | None) -> dict[str, datasets.Da
 
     Raises:
         MissingInputError: if there is no such data set.
-        WrongUseError: if it lacks a column or a train split.
+        WrongUseError: if a column or the train split is missing.
     """
-    loaded = load_folder_or_hub(
-        name,
-        configuration,
-        f"give {SAMPLE}, a configuration of the corpus ({', '.join(CONFIGURATIONS)}), a dataset "
-        "folder or a name on the Hub",
-    )
+    loaded = load_folder_or_hub(name, configuration, DATASETS)
     if "train" not in loaded:
         raise WrongUseError(f"{name} has the splits {', '.join(loaded)}; training needs train")
     for split, rows in loaded.items():
@@ -214,14 +199,14 @@ def hold_out_validation(
         carved = carve_validation({"train": table}, share, at_least_one=True)
     except WrongUseError as error:
         raise WrongUseError(
-            f"{error}; --validation 0 trains on all clips and takes the last epoch"
+            f"{error}; `validation=0` trains on all clips and takes the last epoch"
         ) from error
     chosen = {split: rows.select(part["number"].to_pylist()) for split, part in carved.items()}
     held_out = len(chosen["validation"])
     if held_out > 2 * share * len(rows):
         logger.warning(
             "validation is %g of %d clips, and whole speakers are held out: these are %d clips; "
-            "--validation 0 trains on all of them and takes the last epoch",
+            "`validation=0` trains on all of them and takes the last epoch",
             *(share, len(rows), held_out),
         )
     return splits | chosen

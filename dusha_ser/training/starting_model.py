@@ -1,20 +1,26 @@
 """The model that training starts from: random weights, a folder, or a name on the Hub."""
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+)
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.loading import explained_errors
+from dusha_ser.training.options import RecipeOptions
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
 
-def network_type(name: str | None, trust_remote_code: bool = False) -> str:
-    """Tell the type of the network that training starts from, before anything else is loaded.
+def network_type(recipe: RecipeOptions) -> str:
+    """Return the type of the network that training starts from, before anything else is loaded.
 
     Args:
-        name: as for `load_starting_model`.
-        trust_remote_code: as for `load_starting_model`.
+        recipe: the model to start from.
 
     Returns:
         model_type of its configuration.
@@ -24,32 +30,25 @@ def network_type(name: str | None, trust_remote_code: bool = False) -> str:
         WrongUseError: if it has no configuration that Transformers knows.
 
     Example:
-        >>> network_type(None)
+        >>> network_type(RecipeOptions())
         'dusha'
     """
+    name = recipe.model_name_or_path
     if name is None:
         return DushaConfig.model_type
     with explained_errors(name):
-        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code).model_type
+        config = AutoConfig.from_pretrained(name, trust_remote_code=recipe.trust_remote_code)
+    return config.model_type
 
 
 def load_starting_model(
-    name: str | None,
-    labels: list[str],
-    published_quirks: bool = False,
-    multi_label: bool = False,
-    trust_remote_code: bool = False,
-    trim_silence: float | None = None,
-):
+    recipe: RecipeOptions, labels: list[str]
+) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """Load the model that training starts from, and its feature extractor.
 
     Args:
-        name: a model folder or a name on the Hub; None: Dusha's network with random weights.
+        recipe: the model to start from, and whether padding is hidden and labels are several.
         labels: of the data, in the order of their numbers.
-        published_quirks: whether padding is 0 dB and seen by the network, as published.
-        multi_label: whether a clip may have several labels.
-        trust_remote_code: whether code that came with the model may run.
-        trim_silence: as for `load_extractor`.
 
     Returns:
         The model, whose labels are those of the data (a classifier that knows other ones is
@@ -57,35 +56,62 @@ def load_starting_model(
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is no audio classification model.
+        WrongUseError: if it is not an audio classification model.
     """
-    problem = "multi_label_classification" if multi_label else "single_label_classification"
+    name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
     numbered = dict(enumerate(labels))
-    if name is None:
-        config = DushaConfig(
-            id2label=numbered, problem_type=problem, use_attention_mask=not published_quirks
-        )
-        return DushaForAudioClassification(config), load_extractor(
-            name, published_quirks, trust_remote_code, trim_silence
-        )
-    options = {"trust_remote_code": trust_remote_code}
-    with explained_errors(name):
-        config = AutoConfig.from_pretrained(name, **options)
+    with explained_errors(name or "the model"):
+        config = DushaConfig() if name is None else AutoConfig.from_pretrained(name, **options)
         known = {int(number): label for number, label in config.id2label.items()}
-        if set(known.values()) != set(labels):
+        if name is None or set(known.values()) != set(labels):
             config.id2label = numbered
             config.label2id = {label: number for number, label in numbered.items()}
-        config.problem_type = problem
+        several = recipe.loss == "multi"
+        config.problem_type = f"{'multi' if several else 'single'}_label_classification"
         if config.model_type == DushaConfig.model_type:
-            config.use_attention_mask = not published_quirks
+            config.use_attention_mask = not recipe.published_quirks
+        if name is None:
+            return DushaForAudioClassification(config), load_extractor(recipe)
         model = AutoModelForAudioClassification.from_pretrained(
             name, config=config, ignore_mismatched_sizes=True, **options
         )
-    return model, load_extractor(name, published_quirks, trust_remote_code, trim_silence)
+    return model, load_extractor(recipe)
+
+
+def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:
+    """Load the feature extractor of the model that training starts from.
+
+    Args:
+        recipe: the model to start from, the value of padding, and what is cut off clips.
+
+    Returns:
+        The extractor.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it has no extractor, or one that cannot cut off silence.
+    """
+    name, options = recipe.model_name_or_path, {}
+    if recipe.published_quirks:
+        options["padding_value"] = 0.0
+    if recipe.trim_silence is not None:
+        options["trim_silence"] = recipe.trim_silence
+    if name is None:
+        return DushaFeatureExtractor(**options)
+    with explained_errors(name):
+        extractor = AutoFeatureExtractor.from_pretrained(
+            name, trust_remote_code=recipe.trust_remote_code, **options
+        )
+    if "trim_silence" in options and not isinstance(extractor, DushaFeatureExtractor):
+        raise WrongUseError(
+            f"`trim_silence` is for Dusha's features, and {name} has its own "
+            f"({type(extractor).__name__}): leave it out"
+        )
+    return extractor
 
 
 def freeze_blocks(model, count: int) -> None:
-    """Leave the first layers of a network out of what learns.
+    """Keep the first layers of a network as they are in training.
 
     Args:
         model: of Dusha's network.
@@ -98,48 +124,11 @@ def freeze_blocks(model, count: int) -> None:
         return
     if not isinstance(model, DushaForAudioClassification):
         raise WrongUseError(
-            f"--frozen_blocks is for Dusha's network, and this one is {model.config.model_type}: "
+            f"`frozen_blocks` is for Dusha's network, and this one is {model.config.model_type}: "
             "leave it out"
         )
     blocks = model.dusha.blocks
     if count > len(blocks):
-        raise WrongUseError(f"frozen_blocks is {count}: the network has {len(blocks)} blocks")
+        raise WrongUseError(f"`frozen_blocks` is {count}: the network has {len(blocks)} blocks")
     for layer in (model.dusha.stem, *blocks[:count]):
         layer.requires_grad_(False)
-
-
-def load_extractor(
-    name: str | None,
-    published_quirks: bool = False,
-    trust_remote_code: bool = False,
-    trim_silence: float | None = None,
-):
-    """Load the feature extractor of the model that training starts from.
-
-    Args:
-        name: as for `load_starting_model`.
-        published_quirks: whether padding is 0 dB, as published.
-        trust_remote_code: whether code that came with the model may run.
-        trim_silence: of Dusha's own extractor, in dB; None: as the model's.
-
-    Returns:
-        The extractor.
-
-    Raises:
-        MissingInputError: if there is no such model.
-        WrongUseError: if it has no extractor, or one that cannot cut off silence.
-    """
-    quirks = {"padding_value": 0.0} if published_quirks else {}
-    trim = {} if trim_silence is None else {"trim_silence": trim_silence}
-    if name is None:
-        return DushaFeatureExtractor(**quirks, **trim)
-    with explained_errors(name):
-        extractor = AutoFeatureExtractor.from_pretrained(
-            name, trust_remote_code=trust_remote_code, **quirks, **trim
-        )
-    if trim and not isinstance(extractor, DushaFeatureExtractor):
-        raise WrongUseError(
-            f"--trim_silence is for Dusha's features, and {name} has its own "
-            f"({type(extractor).__name__}): leave it out"
-        )
-    return extractor

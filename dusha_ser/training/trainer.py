@@ -1,8 +1,11 @@
-"""Training on the HF Trainer: the published optimizer and batches, losses of crowd labels, safety.
+"""The HF Trainer with the published optimizer and batches, losses of crowd labels, and safety.
 
-The Trainer below differs from the stock one in what design and paper ask for: Adam with L2 weight
-decay, batches of like length whose order survives a restart, one loss for hard, soft and several
-labels, and ends that tell what happened and leave the last good checkpoint behind.
+It differs from the stock one in what the paper and crowd labels ask for: Adam with L2 weight decay,
+batches of similar length whose order survives a restart, one loss for hard, soft and several
+labels, and failures that say what happened and keep the last good checkpoint.
+
+No private method of Trainer is overridden; tests/training/test_trainer.py fails where Transformers
+renames a method or no longer calls it.
 """
 
 import contextlib
@@ -11,36 +14,38 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate.data_loader import prepare_data_loader
 from safetensors import SafetensorError
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
-from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
 from dusha_ser.evaluation.ser.ser import count_confusions, scores
-from dusha_ser.training.averaging import AverageCallback, WeightAverage
+from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.averaging import AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
 from dusha_ser.training.losses import ClassificationLoss, mix_clips
 from dusha_ser.training.normalization import average_statistics, make_precise
-from dusha_ser.training.options import DushaTrainingArguments
 from dusha_ser.training.sampling import LengthBatchSampler
-
-TRAINED_WEIGHTS = "trained_weights.pt"
 
 
 class DushaTrainer(Trainer):
     """The HF Trainer with the samplers, losses and safety of this project.
 
     Args:
-        train_sampler: gives the batches of training clips.
+        train_sampler: draws the batches of training clips.
         train_collator: makes them.
         classification_loss: of each clip.
         **options: of Trainer; its data_collator is for evaluation.
     """
 
     args: DushaTrainingArguments
+    model: PreTrainedModel
 
     def __init__(
         self,
@@ -57,15 +62,16 @@ class DushaTrainer(Trainer):
         # The loss below is divided by the weight of all clips of a step.
         self.loss_is_scaled_for_ga = True
         self.card_text = ""
-        self.average = WeightAverage(self.args.average_decay) if self.args.average_decay else None
         if self.args.keep_memory:
             keep_freed_memory()
         if self.args.channels_last:
             self.model.to(memory_format=torch.channels_last)
             make_precise(self.model)
         self.frozen = frozen_normalizations(self.model)
-        if self.average is not None:
-            self.add_callback(AverageCallback(self.average, self.model))
+        self.averaging: AverageCallback | None = None
+        if self.args.average_decay:
+            self.averaging = AverageCallback(self.model, self.args.average_decay)
+            self.add_callback(self.averaging)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the batches of training clips.
@@ -91,7 +97,7 @@ class DushaTrainer(Trainer):
         )
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """Make Adam with L2 weight decay, as published, unless --optimizer trainer.
+        """Make Adam with L2 weight decay, as published, unless `optimizer` is "trainer".
 
         Args:
             model: as for the Trainer.
@@ -112,13 +118,28 @@ class DushaTrainer(Trainer):
     def parameter_groups(self) -> list[dict]:
         """Divide the parameters into the network's and the classifier's."""
         head = head_names(self.model)
-        groups = [{"params": []}, {"params": []}]
+        groups: list[dict] = [{"params": []}, {"params": []}]
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 groups[name in head]["params"].append(parameter)
         if self.args.head_learning_rate is not None:
             groups[1]["lr"] = self.args.head_learning_rate
         return [group for group in groups if group["params"]]
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None) -> LRScheduler:
+        """Make the scheduler, and let a resumed run take the learning rates asked for now.
+
+        Args:
+            num_training_steps: as for the Trainer.
+            optimizer: as for the Trainer.
+
+        Returns:
+            The scheduler.
+        """
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        # A checkpoint brings those that it was made with, and is loaded after this.
+        self.add_callback(LearningRateCallback(list(getattr(scheduler, "base_lrs", ()))))
+        return scheduler
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute the mean loss of a batch, each clip by its weight.
@@ -152,16 +173,30 @@ class DushaTrainer(Trainer):
             value = (loss * weights).sum() / total * self.accelerator.num_processes
         return (value, outputs) if return_outputs else value
 
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
+    def get_batch_samples(self, epoch_iterator, num_batches, device) -> tuple[list, torch.Tensor]:
+        """Return the batches of a step and the weight of their clips.
+
+        Args:
+            epoch_iterator: as for the Trainer.
+            num_batches: as for the Trainer.
+            device: as for the Trainer.
+
+        Returns:
+            The batches, and `step_weight` of them.
+        """
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, self.step_weight(batches)
+
+    def step_weight(self, batches: list[dict]) -> torch.Tensor:
         """Sum the weights of all clips of a step, over accumulated batches and processes."""
         weight = sum(
             (batch["weights"] * self.classification_loss.factors(batch["labels"])).sum()
-            for batch in batch_samples
+            for batch in batches
         )
-        return self.accelerator.gather(torch.as_tensor(weight).to(device).reshape(1)).sum()
+        return self.accelerator.gather(torch.as_tensor(weight).to(self.args.device).view(1)).sum()
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """Do one step, unless its loss is no number: then say so and end, weights untouched.
+        """Do one step; where its loss is NaN or infinite stop with a message, weights untouched.
 
         Args:
             model: as for compute_loss.
@@ -180,29 +215,66 @@ class DushaTrainer(Trainer):
         if not math.isfinite(loss.item()):
             raise WorkFailedError(
                 f"the loss became {loss.item()} after {self.state.global_step} steps; take a "
-                "lower --learning_rate or clip gradients (--max_grad_norm 1), then "
-                f"{self.way_on()}"
+                "lower `learning_rate` or clip gradients (`max_grad_norm=1`), then "
+                f"{self.advice()}"
             )
         return loss
 
-    def way_on(self) -> str:
-        """Say how the run can go on."""
+    def advice(self) -> str:
+        """Say how to resume the run."""
         checkpoint = find_checkpoint(self.args.output_dir)
         if checkpoint is None:
-            return "begin anew: no checkpoint has been kept yet"
-        return f"go on with --resume_from_checkpoint last: {checkpoint} is complete"
+            return "start again: no checkpoint has been kept yet"
+        return f"resume with `resume_from_checkpoint=last`: {checkpoint} is complete"
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save model and feature extractor.
+    def train(self, resume_from_checkpoint: str | None = None, **options):
+        """Train, and explain a disk that is full.
 
         Args:
-            output_dir: where to; None: output_dir of the arguments.
+            resume_from_checkpoint: folder of a checkpoint; None: from the beginning.
+            **options: of the Trainer.
+
+        Returns:
+            What the Trainer returns: steps, loss and metrics.
+
+        Raises:
+            WorkFailedError: if the loss is NaN or infinite, or the disk is full.
+        """
+        if self.averaging:
+            self.averaging.checkpoint = resume_from_checkpoint
+        with self.explained_disk_errors():
+            return super().train(resume_from_checkpoint, **options)
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """Evaluate the average of the weights, where there is one.
+
+        Args:
+            *args: of the Trainer.
+            **kwargs: of the Trainer.
+
+        Returns:
+            The scores by name.
+        """
+        with self.averaged_weights():
+            return super().evaluate(*args, **kwargs)
+
+    def averaged_weights(self) -> contextlib.AbstractContextManager:
+        """Put the average of the weights in their place during training, where there is one."""
+        return self.averaging.averaged_weights() if self.averaging else contextlib.nullcontext()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save model and feature extractor; in a checkpoint also the weights to train on.
+
+        Args:
+            output_dir: folder; None: output_dir of the arguments.
 
         Raises:
             WorkFailedError: if the disk is full.
         """
-        with self.explained_disk_errors():
+        with self.explained_disk_errors(), self.averaged_weights():
             super().save_model(output_dir, _internal_call)
+            if self.averaging and self.averaging.training and self.args.should_save:
+                self.averaging.save_trained(output_dir or self.args.output_dir)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Write our card, not the Trainer's, where the model is pushed.
@@ -215,7 +287,7 @@ class DushaTrainer(Trainer):
             Path(self.args.output_dir, "README.md").write_text(self.card_text, encoding="utf-8")
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Make the repository on the Hub before training, so that no run ends unheard.
+        """Make the repository on the Hub before training, so that no run fails at its end.
 
         Args:
             token: as for the Trainer.
@@ -248,7 +320,7 @@ class DushaTrainer(Trainer):
             return super().push_to_hub(*args, **kwargs)
 
     @contextlib.contextmanager
-    def explained_hub_errors(self, way_on: str = "") -> Iterator[None]:
+    def explained_hub_errors(self, advice: str = "") -> Iterator[None]:
         """Turn what the Hub refuses, or a network that is down, into one line."""
         try:
             yield
@@ -257,9 +329,9 @@ class DushaTrainer(Trainer):
         except Exception as error:  # those of the network have no base class in common
             name = self.args.hub_model_id or Path(self.args.output_dir).name
             raise WorkFailedError(
-                f"{name} cannot be pushed to the Hub ({str(error).strip().splitlines()[0]}): "
-                "check --hub_model_id USER/NAME, the network and the login (hf auth login or "
-                f"HF_TOKEN){way_on}"
+                f"{name} cannot be pushed to the Hub ({first_line(error)}): check "
+                "`hub_model_id=USER/NAME`, the network and the login (hf auth login or "
+                f"HF_TOKEN){advice}"
             ) from error
 
     @contextlib.contextmanager
@@ -273,60 +345,28 @@ class DushaTrainer(Trainer):
             remove_incomplete(self.args.output_dir)
             raise WorkFailedError(
                 f"step {self.state.global_step} could not be saved in {self.args.output_dir} "
-                f"({error}); make room on the disk, then {self.way_on()}"
+                f"({error}); make room on the disk, then {self.advice()}"
             ) from error
 
-    @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Put the average of the weights in their place, where there is one."""
-        if self.average is None or not self.average.steps:
-            yield
-            return
-        self.average.swap(self.model)
-        try:
-            yield
-        finally:
-            self.average.swap(self.model)
 
-    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
-        with self.averaged_weights():
-            super()._maybe_log_save_evaluate(*args, **kwargs)
+class LearningRateCallback(TrainerCallback):
+    """Gives a resumed run the learning rates that are asked for now.
 
-    def _save_checkpoint(self, model, trial) -> None:
-        with self.explained_disk_errors():
-            super()._save_checkpoint(model, trial)
+    Args:
+        rates: of each group of parameters.
+    """
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.average is not None and self.args.should_save:
-            # The model of the checkpoint is the average; these are the weights to train on.
-            trained = {"steps": self.average.steps, "weights": self.average.weights}
-            torch.save(trained, Path(output_dir, TRAINED_WEIGHTS))
+    def __init__(self, rates: list[float]):
+        self.rates = rates
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        wanted = list(getattr(self.lr_scheduler, "base_lrs", ()))
-        super()._load_optimizer_and_scheduler(checkpoint)
-        # The checkpoint brings the learning rates that it was made with; those asked for now hold.
-        for number, rate in enumerate(wanted):
-            group = self.optimizer.param_groups[number]
+    def on_train_begin(self, args, state, control, optimizer=None, lr_scheduler=None, **kwargs):
+        """Move the course of each learning rate to where it would be."""
+        for number, rate in enumerate(self.rates):
+            group = optimizer.param_groups[number]
             if group["initial_lr"] != rate:
                 course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
                 group["lr"], group["initial_lr"] = course * rate, rate
-                self.lr_scheduler.base_lrs[number] = rate
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.average is not None:
-            path = Path(resume_from_checkpoint, TRAINED_WEIGHTS)
-            trained = torch.load(path, map_location=self.args.device, weights_only=True)
-            self.average.steps, self.average.weights = trained["steps"], trained["weights"]
-            self.average.swap(self.model)
-
-    def _finalize_training(self, *args, **kwargs):
-        if self.average is not None and self.average.steps:
-            # Unless a better epoch is loaded, the average is the result.
-            self.average.swap(self.model)
-        return super()._finalize_training(*args, **kwargs)
+                lr_scheduler.base_lrs[number] = rate
 
 
 def head_names(model: torch.nn.Module) -> set[str]:
@@ -353,25 +393,27 @@ def compute_scores(prediction: EvalPrediction) -> dict[str, float]:
     Returns:
         accuracy, balanced_accuracy and f1_macro, in [0, 1].
     """
-    logits, references = prediction.predictions, prediction.label_ids
-    if isinstance(logits, tuple):
-        # Networks other than ours may give hidden states after the logits.
-        logits = logits[0]
+    logits, references = first_output(prediction.predictions), prediction.label_ids
     confusion = count_confusions(logits.argmax(1), references, logits.shape[1])
     return {name: float(value) for name, value in scores(confusion).items()}
+
+
+def first_output(outputs: Any) -> np.ndarray:
+    """Return the logits; networks other than ours may give hidden states after them."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def keep_freed_memory() -> None:
     """Ask the C library to keep freed memory for the next step.
 
-    By default glibc gives each large block back to the kernel, which clears it anew, page by page:
-    on a batch of 64 clips of 3 s that takes about as long as the arithmetic. Elsewhere than on
-    Linux with glibc nothing happens.
+    By default glibc gives each large block back to the kernel, which clears it again, page by page:
+    on a batch of 64 clips of 3 s that takes about as long as the arithmetic. Without glibc nothing
+    happens.
     """
     if not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError, AttributeError):
-        # Numbers of malloc.h; a whole number is all that mallopt takes.
+        # Numbers of malloc.h.
         library, mmap_max, trim_threshold, top_pad = ctypes.CDLL("libc.so.6"), -4, -1, -2
         library.mallopt(mmap_max, 0)
         library.mallopt(trim_threshold, 2**31 - 1)

@@ -17,6 +17,7 @@ from dusha_ser.evaluation.ser.ser import LABELS, SCORES, ser_metrics
 from dusha_ser.experiments import folds as folds_module
 from dusha_ser.experiments.folds import Fold, assign_folds, shared_speakers
 from dusha_ser.experiments.runs import Run
+from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 
 # The least that is training: one step with all clips of a fold.
 QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "32", "--validation", "0", "--quiet"]
@@ -245,7 +246,11 @@ def test_write_result_when_speakers_are_in_several_folds_says_so(rows, tmp_path)
     for name in "ab":
         chosen = np.flatnonzero(np.array(fold_of) == name)
         part = rows.rows.select(chosen)
-        run = Run("clips.csv", None, (), output / name, True)
+        run = Run(
+            DataOptions("clips.csv"),
+            RecipeOptions(),
+            RunOptions(str(output / name), quiet=True),
+        )
         folds.append(Fold(name, run, {"test": part}, False))
         truth = np.array(part["label"])
         predictions = Predictions(

@@ -17,12 +17,15 @@ import dusha
 from dusha_ser.cli import corpus
 from dusha_ser.cli.main import main
 from dusha_ser.cli.program import run_program
+from dusha_ser.cli.train import read_options, read_run
 from dusha_ser.corpus.sample import write_sample
-from dusha_ser.errors import WrongUseError
+from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import read_predictions
-from dusha_ser.training import run as run_module
+from dusha_ser.training import preparation
+from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.batches import make_targets
-from dusha_ser.training.setups import SETUPS, read_options
+from dusha_ser.training.run import train
+from dusha_ser.training.setups import SETUPS
 from feature_extraction_dusha import DushaFeatureExtractor
 
 NETWORKS = ("wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer")
@@ -54,9 +57,8 @@ def run(folder, *options, splits=None):
     arguments = ["--output_dir", str(folder), "--quiet", "--use_cpu", *map(str, options)]
     if splits is not None:
         arguments = ["--dataset", "sample", "--num_train_epochs", "1", *arguments]
-    data, recipe, trainer_arguments = read_options(arguments)
-    run_module.set_up_logging(recipe, trainer_arguments)
-    return run_module.train(data, recipe, trainer_arguments, splits)
+    _, data, recipe, run_options = read_options(arguments)
+    return train(data, recipe, make_arguments(run_options), splits)
 
 
 def program(monkeypatch, capsys, *arguments):
@@ -80,7 +82,7 @@ def program(monkeypatch, capsys, *arguments):
     ],
 )
 def test_setups_are_the_published_ones(name, learning_rate, weighted):
-    data, recipe, arguments = read_options([name])
+    _, data, recipe, arguments = read_options([name])
     assert data.dataset == ("podcast_large" if name == "podcast_tune" else name)
     assert arguments.learning_rate == learning_rate
     assert arguments.num_train_epochs == 100
@@ -96,16 +98,54 @@ def test_setups_are_the_published_ones(name, learning_rate, weighted):
 def test_read_options_when_the_command_line_overrides_the_setup(tmp_path):
     setup = tmp_path / "mine.yaml"
     setup.write_text("learning_rate: 2e-3\nnum_train_epochs: 7\ndataset: podcast\nbf16: true\n")
-    data, _, arguments = read_options([str(setup), "--num_train_epochs", "9", "--seed=5"])
+    _, data, _, arguments = read_options([str(setup), "--num_train_epochs", "9", "--seed=5"])
     assert (arguments.learning_rate, arguments.num_train_epochs) == (2e-3, 9)
     assert (arguments.seed, arguments.bf16, data.dataset) == (5, True, "podcast")
 
 
 def test_read_options_when_there_is_no_setup():
-    assert read_options([])[0].dataset == "sample"
-    assert read_options([])[2].num_train_epochs < 100
-    assert read_options(["--dataset", "crowd"])[2].num_train_epochs == 100
-    assert read_options(["crowd_small"])[0].dataset == "crowd_small"
+    assert read_options([])[1].dataset == "sample"
+    assert read_options([])[3].num_train_epochs < 100
+    assert read_options(["--dataset", "crowd"])[3].num_train_epochs == 100
+    assert read_options(["crowd_small"])[1].dataset == "crowd_small"
+
+
+def test_options_for_another_command_are_a_line_of_train(tmp_path):
+    words = ["--max_steps", "1"]
+    data, _, run_options = read_run("clips.csv", None, words, tmp_path / "model", True)
+    assert data.dataset == "clips.csv" and run_options.quiet
+    assert run_options.output_dir == str(tmp_path / "model") and run_options.max_steps == 1
+
+
+def test_options_for_another_command_take_a_setup_but_not_its_data(tmp_path):
+    setup = tmp_path / "mine.yaml"
+    setup.write_text(yaml.safe_dump({"dataset": "crowd", "learning_rate": 0.25, "max_steps": 9}))
+    words = ["--max_steps", "1"]
+    data, _, run_options = read_run("clips.csv", str(setup), words, tmp_path, True)
+    assert data.dataset == "clips.csv" and run_options.learning_rate == 0.25
+    assert run_options.max_steps == 1
+    with pytest.raises(MissingInputError, match="no setup 'crowd_huge'"):
+        read_run("clips.csv", "crowd_huge", words, tmp_path, True)
+
+
+@pytest.mark.parametrize("option", ["--dataset", "--train_file=x.csv", "--test_file"])
+def test_options_for_another_command_refuse_other_data(tmp_path, option):
+    with pytest.raises(WrongUseError, match="the data are named already"):
+        read_run("clips.csv", None, [option], tmp_path, True)
+    with pytest.raises(WrongUseError, match="'extra' belongs to no option"):
+        read_run("clips.csv", None, ["extra", "--max_steps"], tmp_path, True)
+
+
+def test_setup_file_when_it_is_wrong_is_named_with_its_option(tmp_path):
+    setup = tmp_path / "mine.yaml"
+    for line, words in {
+        "learning_rte: 1": "unknown option 'learning_rte'; did you mean learning_rate",
+        "learning_rate: fast": "learning_rate: invalid float value: 'fast'",
+        "sampler: none_such": "sampler: invalid choice: 'none_such'",
+    }.items():
+        setup.write_text(f"{line}\n")
+        with pytest.raises(WrongUseError, match=rf"mine\.yaml.*{words}"):
+            read_options([str(setup)])
 
 
 def test_list_setups_names_all_of_them(monkeypatch, capsys):
@@ -149,7 +189,7 @@ def test_main_when_used_wrongly_ends_with_one_line(
 ):
     if words[0] in ("nowhere", "checkpoint") and "--dataset" not in arguments:
         # These come to light when the data are there; the sample itself takes long to make.
-        monkeypatch.setattr(run_module, "load_splits", lambda *args, **kwargs: splits)
+        monkeypatch.setattr(preparation, "load_splits", lambda *args, **kwargs: splits)
     status, output = program(
         monkeypatch, capsys, *arguments, "--quiet", "--output_dir", tmp_path / "model"
     )
@@ -240,25 +280,25 @@ def test_saved_model_answers_in_the_stock_pipeline_as_in_the_test(finished, spli
 
 
 def test_options_file_repeats_the_run(finished, small_model, splits, tmp_path):
-    data, recipe, arguments = read_options([str(finished.output_dir / "options.yaml")])
+    _, data, recipe, arguments = read_options([str(finished.output_dir / "options.yaml")])
     assert (arguments.num_train_epochs, data.validation) == (3, 0.2)
     assert recipe.model_name_or_path == small_model
     arguments.output_dir = str(tmp_path / "again")
-    again = run_module.train(data, recipe, arguments, splits)
+    again = train(data, recipe, make_arguments(arguments), splits)
     np.testing.assert_array_equal(
         again.predictions.probabilities, finished.predictions.probabilities
     )
 
 
 def test_validation_has_other_speakers_than_train(splits):
-    data, recipe, _ = read_options(["--validation", "0.25"])
-    chosen = run_module.choose_validation(splits, data, recipe)
+    _, data, recipe, _ = read_options(["--validation", "0.25"])
+    chosen = preparation.choose_validation(splits, data, recipe)
     train_speakers = set(chosen["train"]["source_id"])
     assert train_speakers.isdisjoint(chosen["validation"]["source_id"])
     assert len(chosen["train"]) + len(chosen["validation"]) == len(splits["train"])
     assert 0.1 < len(chosen["validation"]) / len(splits["train"]) < 0.4
     recipe.published_quirks = True
-    assert run_module.choose_validation(splits, data, recipe)["validation"] is splits["test"]
+    assert preparation.choose_validation(splits, data, recipe)["validation"] is splits["test"]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +328,7 @@ def test_train_when_options_are_used(tmp_path, splits, small_model, options):
 
 
 def test_targets_when_the_crowd_is_not_sure(splits):
-    _, recipe, _ = read_options(["--loss", "soft", "--posterior_weights"])
+    _, _, recipe, _ = read_options(["--loss", "soft", "--posterior_weights"])
     order = np.array([2, 0, 3, 1])
     targets, weights = make_targets(splits["train"], order, recipe)
     probabilities = np.array(splits["train"]["label_probabilities"])
@@ -346,7 +386,7 @@ def test_train_when_the_folder_holds_a_run_that_did_not_end(tmp_path, splits, sm
     checkpoint = tmp_path / "checkpoint-7"
     checkpoint.mkdir()
     (checkpoint / "trainer_state.json").write_text('{"global_step": 7}')
-    with pytest.raises(WrongUseError, match=r"checkpoint-7.*last.*--output_dir"):
+    with pytest.raises(WrongUseError, match=r"checkpoint-7.*last.*`output_dir`"):
         run(tmp_path, "--model_name_or_path", small_model, splits=splits)
     (checkpoint / "trainer_state.json").unlink()
     options = ("--keep_checkpoints", "--resume_from_checkpoint", "auto")

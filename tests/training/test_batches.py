@@ -6,7 +6,13 @@ import pytest
 import scipy.stats
 import torch
 
-from dusha_ser.training.batches import PUBLISHED_FILL, SILENCE, Augmentation, Clips, PictureCollator
+from dusha_ser.training.batches import (
+    PUBLISHED_FILL,
+    SILENCE,
+    Augmentation,
+    ClipDataset,
+    SpectrogramCollator,
+)
 from dusha_ser.training.sampling import Draw
 
 NO_CHANGE = Augmentation(frequency_mask=0, time_mask=0, crop=0, either_side=False)
@@ -43,14 +49,14 @@ def test_clips_when_rows_are_drawn():
             }
         ),
     )
-    clips = Clips(rows, "input_features", np.array([2, 1]), np.array([0.5, 1.0]))
+    clips = ClipDataset(rows, "input_features", np.array([2, 1]), np.array([0.5, 1.0]))
     assert len(clips) == 2
     drawn = clips[Draw(1, 77)]
     assert torch.equal(drawn["inputs"], torch.from_numpy(pictures[1]))
     assert (int(drawn["labels"]), float(drawn["weight"]), drawn["seed"]) == (1, 1.0, 77)
     assert float(clips[0]["weight"]) == 0.5
     with pytest.raises(ValueError, match="2 rows have 1 targets"):
-        Clips(rows, "input_features", np.array([2]))
+        ClipDataset(rows, "input_features", np.array([2]))
 
 
 def test_frequency_mask_covers_up_to_sixteen_bands_anywhere():
@@ -124,7 +130,7 @@ def test_masks_when_they_are_as_published_have_the_loudest_value():
 
 
 def test_collator_when_clips_are_padded_at_random_sides():
-    collate = PictureCollator(NO_CHANGE_BUT_RANDOM)
+    collate = SpectrogramCollator(NO_CHANGE_BUT_RANDOM)
     lefts = []
     for seed in range(1500):
         batch = collate([item(30), item(10, seed=seed)])
@@ -139,18 +145,18 @@ def test_collator_when_clips_are_padded_at_random_sides():
 
 def test_collator_when_clips_are_to_be_classified():
     items = [item(30, label=2), item(10, label=1)]
-    batch = PictureCollator(multiple=8)(items)
+    batch = SpectrogramCollator(multiple=8)(items)
     assert batch["input_features"].shape == (2, 32, 64)
     assert batch["attention_mask"].sum(1).tolist() == [30, 10]
     assert batch["labels"].tolist() == [2, 1]
     assert torch.equal(batch["input_features"][1, :10], items[1]["inputs"])
-    published = PictureCollator(fill=PUBLISHED_FILL, mask=False)(items)
+    published = SpectrogramCollator(fill=PUBLISHED_FILL, mask=False)(items)
     assert "attention_mask" not in published
     assert (published["input_features"][1, 10:] == 0).all()
 
 
 def test_collator_when_clips_are_cut_to_equal_lengths():
-    collate = PictureCollator(NO_CHANGE_BUT_RANDOM, equal_lengths=True)
+    collate = SpectrogramCollator(NO_CHANGE_BUT_RANDOM, equal_lengths=True)
     starts = []
     for seed in range(1500):
         batch = collate([item(30, seed), item(20, seed)])
@@ -164,7 +170,7 @@ def test_collator_when_clips_are_cut_to_equal_lengths():
 
 
 def test_collator_gives_the_same_batch_whatever_was_drawn_before():
-    collate = PictureCollator(Augmentation())
+    collate = SpectrogramCollator(Augmentation())
     items = [item(100 + seed, seed) for seed in range(8)]
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

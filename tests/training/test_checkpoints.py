@@ -4,7 +4,6 @@ import json
 import pytest
 import torch
 
-from dusha_ser.training.averaging import WeightAverage
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
 
 
@@ -51,21 +50,3 @@ def test_is_disk_error_when_the_disk_is_really_full():
     with pytest.raises((OSError, RuntimeError)) as caught:
         torch.save(torch.zeros(10**6), "/dev/full")
     assert is_disk_error(caught.value)
-
-
-def test_weight_average_follows_the_weights_and_gives_them_back():
-    model = torch.nn.BatchNorm1d(2)
-    average = WeightAverage(0.5)
-    expected = torch.zeros(2)
-    for step in range(20):
-        with torch.no_grad():
-            model.weight.fill_(float(step))
-            model.num_batches_tracked += 1
-        average.update(model)
-        decay = min(0.5, (1 + step) / (10 + step))
-        expected = model.weight.detach() * (1 - decay) + expected * decay
-    average.swap(model)
-    torch.testing.assert_close(model.weight.detach(), expected)
-    assert int(model.num_batches_tracked) == 20
-    average.swap(model)
-    assert model.weight.tolist() == [19.0, 19.0]

@@ -1,18 +1,27 @@
 """A recipe's options: what they refuse, and what labels and clips become by them."""
 
+import dataclasses
+import re
+
 import datasets
 import numpy as np
 import pytest
 from small_network import small_classifier
+from transformers import TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
-from dusha_ser.errors import WrongUseError
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.evaluation.ser.ser import SCORES
+from dusha_ser.training import checkpoints, options
+from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.batches import (
     ExtractorCollator,
-    PictureCollator,
+    SpectrogramCollator,
     make_collators,
     make_targets,
 )
-from dusha_ser.training.options import DushaTrainingArguments, RecipeOptions, check_options
+from dusha_ser.training.options import RecipeOptions, RunOptions
+from dusha_ser.training.sampling import SAMPLERS
 from feature_extraction_dusha import DushaFeatureExtractor
 
 # Votes of angry, sad, neutral, positive, other.
@@ -61,7 +70,7 @@ def test_targets_when_the_crowd_is_not_known_are_refused(rows):
 def test_collators_when_published_quirks_are_asked_for_pad_with_what_is_loudest():
     model, extractor = small_classifier(num_mel_bins=64), DushaFeatureExtractor()
     training, evaluation = make_collators(model, extractor, RecipeOptions())
-    assert isinstance(training, PictureCollator)
+    assert isinstance(training, SpectrogramCollator)
     for collator in (training, evaluation):
         assert (collator.fill, collator.mask) == (-80, True)
     assert training.augmentation.fill == -80
@@ -81,13 +90,54 @@ def test_collators_when_the_network_is_another_one_are_its_extractor():
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])
-def test_options_when_out_of_range_are_refused_and_within_are_not(tmp_path, value):
-    arguments = DushaTrainingArguments(str(tmp_path), use_cpu=True)
-    check_options(RecipeOptions(label_smoothing=0.1), arguments)
-    with pytest.raises(WrongUseError, match=f"label_smoothing is {value}: take 0 to below 1"):
-        check_options(RecipeOptions(label_smoothing=value), arguments)
+def test_options_when_out_of_range_are_refused_and_within_are_not(value):
+    RecipeOptions(label_smoothing=0.1).check()
+    with pytest.raises(WrongUseError, match=f"`label_smoothing` is {value}: take 0 to below 1"):
+        RecipeOptions(label_smoothing=value).check()
 
 
-def test_frozen_blocks_when_there_is_no_model_to_take_them_from(tmp_path):
-    with pytest.raises(WrongUseError, match="name one by --model_name_or_path"):
-        check_options(RecipeOptions(frozen_blocks=2), DushaTrainingArguments(str(tmp_path)))
+def test_frozen_blocks_when_there_is_no_model_to_take_them_from():
+    with pytest.raises(WrongUseError, match="name one by `model_name_or_path`"):
+        RecipeOptions(frozen_blocks=2).check()
+
+
+def test_names_that_options_repeat_to_be_light_are_those_of_the_modules_they_belong_to():
+    assert set(options.SAMPLERS) == set(SAMPLERS)
+    assert options.SCORES == SCORES
+    assert checkpoints.TRAINER_STATE == TRAINER_STATE_NAME
+
+
+def test_docstrings_of_options_describe_each_field_in_order():
+    for kind in (RecipeOptions, RunOptions):
+        described = re.findall(r"^        (\w+): ", kind.__doc__, re.MULTILINE)
+        assert described == [one.name for one in dataclasses.fields(kind)]
+
+
+def test_options_of_the_trainer_are_known_without_importing_it():
+    """Their names, and the defaults that they have where ours do not differ."""
+    names = {one.name for one in dataclasses.fields(options.TrainerOptions)}
+    theirs = {one.name: one for one in dataclasses.fields(TrainingArguments) if one.init}
+    assert set(theirs) <= names
+    found = options.TrainerOptions()
+    for name in set(theirs) - {one.name for one in dataclasses.fields(RunOptions)}:
+        default = theirs[name].default
+        assert getattr(found, name) == ([] if default is dataclasses.MISSING else default), name
+
+
+def test_arguments_of_the_trainer_take_the_options_of_a_run():
+    arguments = make_arguments(options.TrainerOptions(learning_rate=0.5, adam_beta1=0.8, seed=3))
+    assert (arguments.learning_rate, arguments.adam_beta1, arguments.seed) == (0.5, 0.8, 3)
+    assert arguments.metric_for_best_model == "f1_macro"
+    with pytest.raises(WrongUseError, match="fast is not a valid SchedulerType"):
+        make_arguments(RunOptions(lr_scheduler_type="fast"))
+
+
+def test_names_when_folders_are_misspelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("nowhere", "runs/mine", "./a/b", "/nowhere/at/all"):
+        assert not options.is_name(name)
+    for name in ("user/name", "runs"):
+        assert options.is_name(name)
+    with pytest.raises(MissingInputError, match=r"no data set 'crowd_smal': did you mean crowd_sm"):
+        options.DataOptions(dataset="crowd_smal").check_names()

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
-from dusha_ser.training.result import TrainingResult, describe_result, labelled_clips
+from dusha_ser.training.result import TrainingResult, describe_result
 
 
 @pytest.fixture
@@ -40,18 +39,3 @@ def test_description_holds_scores_confusions_and_the_next_steps(result):
 def test_description_when_no_epoch_was_chosen_says_so(result):
     result.best_epoch = None
     assert "the last epoch" in describe_result(result)
-
-
-def test_clips_of_an_evaluation_have_the_models_numbers_in_the_order_of_the_rows():
-    features = datasets.Features(
-        {
-            "input_features": datasets.Array2D(shape=(None, 2), dtype="float32"),
-            "label": datasets.Value("int64"),
-        }
-    )
-    pictures = [np.full((frames, 2), frames, np.float32) for frames in (3, 1, 2)]
-    columns = {"input_features": pictures, "label": [0, 1, 0]}
-    rows = datasets.Dataset.from_dict(columns, features=features)
-    clips = labelled_clips(rows, "input_features", np.array([1, 0]))
-    assert [int(clips[number]["labels"]) for number in range(3)] == [1, 0, 1]
-    assert [clips[number]["inputs"].shape[0] for number in range(3)] == [3, 1, 2]

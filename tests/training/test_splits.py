@@ -56,12 +56,12 @@ def test_validation_when_all_speakers_have_too_many_clips_is_one_of_them(caplog)
     assert len(set(splits["validation"]["source_id"])) == 1
     assert set(splits["train"]["source_id"]).isdisjoint(splits["validation"]["source_id"])
     (message,) = caplog.messages
-    for words in ("0.1 of 48 clips", "these are 12 clips", "--validation 0"):
+    for words in ("0.1 of 48 clips", "these are 12 clips", "`validation=0`"):
         assert words in message
 
 
 def test_validation_when_there_is_one_speaker_is_refused_with_the_way_out():
-    with pytest.raises(WrongUseError, match=r"by 1 speakers.*--validation 0 trains on all"):
+    with pytest.raises(WrongUseError, match=r"by 1 speakers.*`validation=0` trains on all"):
         hold_out_validation({"train": rows_of(1, 12)}, 0.1)
 
 
@@ -94,10 +94,10 @@ def test_own_recordings_when_read_keep_the_class_numbers_of_train(tmp_path):
     ("options", "kind", "words"),
     [
         ({"validation": 1.0}, WrongUseError, "below 1"),
-        ({"test_file": "a.csv"}, WrongUseError, "--train_file is missing"),
+        ({"test_file": "a.csv"}, WrongUseError, "`train_file` is missing"),
         ({"train_file": "nowhere.csv"}, MissingInputError, "nowhere.csv"),
         ({"dataset": "sample", "data_dir": "a"}, WrongUseError, "are for the corpus"),
-        ({"dataset": "crowd", "configuration": "a"}, WrongUseError, "leave --configuration out"),
+        ({"dataset": "crowd", "configuration": "a"}, WrongUseError, "leave `configuration` out"),
         ({"dataset": "raw"}, WrongUseError, "no labels"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

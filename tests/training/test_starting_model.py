@@ -6,6 +6,7 @@ from small_network import small_classifier
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.training.options import RecipeOptions
 from dusha_ser.training.starting_model import (
     freeze_blocks,
     load_extractor,
@@ -27,11 +28,13 @@ def folder(tmp_path_factory):
 
 
 def test_model_when_none_is_named_is_the_published_network():
-    model, extractor = load_starting_model(None, ["no", "yes"])
+    model, extractor = load_starting_model(RecipeOptions(), ["no", "yes"])
     assert model.config.id2label == {0: "no", 1: "yes"}
     assert model.config.use_attention_mask
     assert extractor.padding_value == -80
-    model, extractor = load_starting_model(None, LABELS, published_quirks=True, multi_label=True)
+    model, extractor = load_starting_model(
+        RecipeOptions(published_quirks=True, loss="multi"), LABELS
+    )
     assert model.num_parameters() == 514_909
     assert not model.config.use_attention_mask
     assert model.config.problem_type == "multi_label_classification"
@@ -39,14 +42,14 @@ def test_model_when_none_is_named_is_the_published_network():
 
 
 def test_model_when_its_labels_are_those_of_the_data_keeps_their_order(folder):
-    model, _ = load_starting_model(folder, LABELS[::-1])
+    model, _ = load_starting_model(RecipeOptions(folder), LABELS[::-1])
     assert list(model.config.id2label.values()) == LABELS
     start = small_classifier().from_pretrained(folder)
     torch.testing.assert_close(model.classifier.weight, start.classifier.weight)
 
 
 def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
-    model, _ = load_starting_model(folder, ["no", "yes"])
+    model, _ = load_starting_model(RecipeOptions(folder), ["no", "yes"])
     assert model.config.id2label == {0: "no", 1: "yes"}
     assert model.classifier.weight.shape[0] == 2
     start = small_classifier().from_pretrained(folder)
@@ -56,28 +59,30 @@ def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
 
 
 def test_extractor_cuts_off_silence_where_that_is_asked_for(folder, tmp_path):
-    assert load_starting_model(folder, LABELS)[1].trim_silence is None
+    assert load_starting_model(RecipeOptions(folder), LABELS)[1].trim_silence is None
     for name in (None, folder):
-        _, extractor = load_starting_model(name, LABELS, trim_silence=40)
+        _, extractor = load_starting_model(RecipeOptions(name, trim_silence=40), LABELS)
         assert extractor.trim_silence == 40
     extractor.save_pretrained(folder)
-    assert load_starting_model(folder, LABELS)[1].trim_silence == 40, "it stays with the model"
+    assert load_starting_model(RecipeOptions(folder), LABELS)[1].trim_silence == 40, (
+        "it stays with the model"
+    )
     DushaFeatureExtractor().save_pretrained(folder)
 
 
 def test_extractor_of_another_network_is_not_asked_to_cut_off_silence(tmp_path):
     ASTFeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(WrongUseError, match="--trim_silence is for Dusha's features"):
-        load_extractor(str(tmp_path), trim_silence=40)
+    with pytest.raises(WrongUseError, match="`trim_silence` is for Dusha's features"):
+        load_extractor(RecipeOptions(str(tmp_path), trim_silence=40))
 
 
 def test_network_type_when_there_is_a_model_or_not(folder, tmp_path):
-    assert network_type(None) == network_type(folder) == "dusha"
+    assert network_type(RecipeOptions()) == network_type(RecipeOptions(folder)) == "dusha"
     with pytest.raises(MissingInputError, match="no model"):
-        network_type(str(tmp_path / "nowhere" / "model"))
+        network_type(RecipeOptions(str(tmp_path / "nowhere" / "model")))
     (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
     with pytest.raises(WrongUseError, match="no audio classification model"):
-        network_type(str(tmp_path))
+        network_type(RecipeOptions(str(tmp_path)))
 
 
 def test_frozen_blocks_are_the_first_ones_and_the_convolution_before_them():
@@ -94,7 +99,7 @@ def test_frozen_blocks_are_the_first_ones_and_the_convolution_before_them():
 
 
 def test_frozen_blocks_when_there_are_not_so_many_or_the_network_is_another():
-    with pytest.raises(WrongUseError, match="frozen_blocks is 99: the network has"):
+    with pytest.raises(WrongUseError, match="`frozen_blocks` is 99: the network has"):
         freeze_blocks(small_classifier(), 99)
     config = ASTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_labels=4)
     with pytest.raises(WrongUseError, match="audio-spectrogram-transformer"):

@@ -9,10 +9,10 @@ from small_network import random_features, small_classifier
 from transformers import EvalPrediction, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError
-from dusha_ser.training.batches import Augmentation, PictureCollator
+from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.batches import Augmentation, SpectrogramCollator
 from dusha_ser.training.checkpoints import find_checkpoint, is_complete
 from dusha_ser.training.losses import ClassificationLoss
-from dusha_ser.training.options import DushaTrainingArguments
 from dusha_ser.training.sampling import EveryClipSampler
 from dusha_ser.training.starting_model import freeze_blocks
 from dusha_ser.training.trainer import DushaTrainer, compute_scores, head_names, keep_freed_memory
@@ -20,8 +20,8 @@ from dusha_ser.training.trainer import DushaTrainer, compute_scores, head_names,
 CLIPS = 24
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Random pictures of 20 to 43 frames whose label is how loud they are."""
+class Spectrograms(torch.utils.data.Dataset):
+    """Random spectrograms of 20 to 43 frames whose label is how loud they are."""
 
     def __init__(self, nan_at=None):
         self.nan_at = nan_at
@@ -58,19 +58,19 @@ def make_trainer(
     arguments = DushaTrainingArguments(str(folder), **(defaults | options))
     model = small_classifier().train()
     freeze_blocks(model, frozen_blocks)
-    dataset = dataset or Pictures()
+    dataset = dataset or Spectrograms()
     return DushaTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
-        eval_dataset=Pictures(),
+        eval_dataset=Spectrograms(),
         train_sampler=EveryClipSampler(
             [(20 + index) / 100 for index in range(CLIPS)], batch_size=batch_size, seed=0
         ),
-        train_collator=PictureCollator(
+        train_collator=SpectrogramCollator(
             augmentation or Augmentation(frequency_mask=3, time_mask=5, crop=5)
         ),
-        data_collator=PictureCollator(),
+        data_collator=SpectrogramCollator(),
         classification_loss=loss,
     )
 
@@ -154,14 +154,14 @@ def test_loss_of_accumulated_batches_equals_that_of_one_batch(tmp_path):
     """The weighted mean over all clips of a step, not the mean of the batches' means."""
     loss = ClassificationLoss("hard", 0.1, np.array([10.0, 20.0, 1.0, 5.0]))
     whole = make_trainer(tmp_path, loss=loss)
-    clips = [Pictures()[index] for index in range(12)]
-    batch = PictureCollator(multiple=64)(clips)
+    clips = [Spectrograms()[index] for index in range(12)]
+    batch = SpectrogramCollator(multiple=64)(clips)
     whole.model.eval()  # so that batch normalisation takes no statistics of the batch
     whole.model.training = True
 
     def gradients(parts):
         whole.model.zero_grad()
-        total = whole._get_num_items_in_batch(parts, torch.device("cpu"))
+        total = whole.step_weight(parts)
         for part in parts:
             whole.compute_loss(whole.model, part, num_items_in_batch=total).backward()
         return [parameter.grad.clone() for parameter in whole.model.parameters()]
@@ -174,7 +174,7 @@ def test_loss_of_accumulated_batches_equals_that_of_one_batch(tmp_path):
 
 def test_clips_weigh_in_training_and_not_in_evaluation(tmp_path):
     trainer = make_trainer(tmp_path)
-    batch = PictureCollator()([Pictures()[index] for index in range(4)])
+    batch = SpectrogramCollator()([Spectrograms()[index] for index in range(4)])
     features = {name: batch[name] for name in ("input_features", "attention_mask")}
     trainer.model.eval()
     losses = torch.nn.functional.cross_entropy(
@@ -236,9 +236,9 @@ def test_average_is_what_is_evaluated_saved_and_left(tmp_path):
     saved = small_classifier().from_pretrained(find_checkpoint(tmp_path))
     assert_same_weights(weights(saved), weights(trainer.model))
     trained = torch.load(f"{find_checkpoint(tmp_path)}/trained_weights.pt", weights_only=True)
-    assert trained["steps"] == trainer.state.global_step == 9
+    assert trained["n_averaged"] == trainer.state.global_step == 9
     name = "classifier.weight"
-    assert not torch.equal(trained["weights"][name], trainer.model.state_dict()[name])
+    assert not torch.equal(trained[f"module.{name}"], trainer.model.state_dict()[name])
     logged = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     assert trainer.evaluate()["eval_loss"] == pytest.approx(logged[-1], rel=1e-5)
 
@@ -247,7 +247,7 @@ def test_train_when_the_loss_is_no_number(tmp_path):
     make_trainer(tmp_path, num_train_epochs=1).train()
     checkpoint = find_checkpoint(tmp_path)
     before = (tmp_path / checkpoint / "model.safetensors").read_bytes()
-    trainer = make_trainer(tmp_path, Pictures(nan_at=5), num_train_epochs=2)
+    trainer = make_trainer(tmp_path, Spectrograms(nan_at=5), num_train_epochs=2)
     with pytest.raises(WorkFailedError, match=r"loss became nan.*learning_rate.*checkpoint-3"):
         trainer.train(resume_from_checkpoint=checkpoint)
     assert is_complete(tmp_path / checkpoint)
@@ -257,8 +257,8 @@ def test_train_when_the_loss_is_no_number(tmp_path):
 
 
 def test_train_when_the_loss_is_no_number_before_any_checkpoint(tmp_path):
-    trainer = make_trainer(tmp_path, Pictures(nan_at=5), num_train_epochs=1)
-    with pytest.raises(WorkFailedError, match="begin anew: no checkpoint has been kept"):
+    trainer = make_trainer(tmp_path, Spectrograms(nan_at=5), num_train_epochs=1)
+    with pytest.raises(WorkFailedError, match="start again: no checkpoint has been kept"):
         trainer.train()
 
 

@@ -1,0 +1,73 @@
+"""The Trainer's arguments, made of the options of a run."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+import torch
+from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+
+from dusha_ser.errors import WrongUseError, first_line
+from dusha_ser.training.options import RunOptions
+
+
+@dataclass
+class DushaTrainingArguments(RunOptions, TrainingArguments):
+    """The Trainer's arguments, and the options and defaults of RunOptions.
+
+    Example:
+        >>> DushaTrainingArguments("model", num_train_epochs=3).learning_rate
+        0.001
+    """
+
+    def __post_init__(self):
+        if not torch.accelerator.is_available():
+            # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
+            self.use_cpu, self.dataloader_pin_memory = True, False
+        if self.save_strategy == "no":
+            # Nothing is kept that could be gone back to.
+            self.load_best_model_at_end = False
+        if self.load_best_model_at_end and self.save_strategy == "steps":
+            # The best one is chosen among those that are kept.
+            self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
+        if self.disable_tqdm is None:
+            self.disable_tqdm = self.quiet or not sys.stderr.isatty()
+        super().__post_init__()
+        if self.hub_token:
+            # All arguments are kept in training_args.bin, and that is pushed with the model; the
+            # Hub's client finds the token here as well.
+            os.environ["HF_TOKEN"], self.hub_token = self.hub_token, None
+        # The data set has the columns that the collators and the loss need beyond the model's own.
+        self.remove_unused_columns = False
+        self.restore_callback_states_from_checkpoint = True
+
+    def check(self) -> None:
+        """Raise a WrongUseError where values do not fit, or a tracker is not installed."""
+        super().check()
+        installed = get_available_reporting_integrations()
+        for tracker in self.report_to:
+            if tracker not in installed:
+                raise WrongUseError(
+                    f"`report_to={tracker}` is unknown or not installed; installed are "
+                    f'{", ".join(installed) or "none"}; pip install "dusha-ser[tracking]" brings '
+                    "tensorboard, pip install trackio brings trackio"
+                )
+
+
+def make_arguments(options: RunOptions) -> DushaTrainingArguments:
+    """Make the Trainer's arguments.
+
+    Args:
+        options: of the run, or TrainerOptions.
+
+    Returns:
+        The arguments.
+
+    Raises:
+        WrongUseError: if the Trainer refuses a value.
+    """
+    try:
+        return DushaTrainingArguments(**vars(options))
+    except ValueError as error:
+        raise WrongUseError(first_line(error)) from error
