@@ -19,7 +19,7 @@ from benchmarks.measuring import write_results
 from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import MissingInputError
-from dusha_ser.evaluation.ser.ser import ser_metrics
+from dusha_ser.evaluation.ser.ser import Bootstrap, ser_metrics
 from dusha_ser.inference.onnx_export import export, quantise
 from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from feature_extraction_dusha import DushaFeatureExtractor
@@ -61,7 +61,7 @@ def compare(pooled: dict[str, list[str]]) -> dict:
         name: {
             score: float(value)
             for score, value in ser_metrics(
-                columns[name], columns["label"], labels=labels, resamples=100
+                columns[name], columns["label"], labels=labels, bootstrap=Bootstrap(resamples=100)
             ).items()
             if score in ("accuracy", "balanced_accuracy", "f1_macro")
         }

@@ -15,6 +15,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predict_rows import BATCH_SIZE, model_names, predict_rows
 from dusha_ser.evaluation.predictions import (
     Predictions,
+    compare_predictions,
     read_predictions,
     score_predictions,
     write_predictions,
@@ -29,7 +30,6 @@ from dusha_ser.evaluation.results import (
     results_table,
     write_table,
 )
-from dusha_ser.evaluation.ser.ser import compare_models
 from dusha_ser.inference.loading import load_model, model_fingerprint
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
 from dusha_ser.storage import read_json, safe_name, write_json, write_text
@@ -155,25 +155,6 @@ def compare_pair(first: str, second: str, output_dir: Path, quiet: bool) -> None
         if not quiet:
             print(f"\n{first} (first) and {second} (second) on {test_set}, paired by speaker:")
             print(screen_table(comparison_table(comparison)), end="")
-
-
-def compare_predictions(first: Predictions, second: Predictions, test_set: str) -> dict:
-    """Compare two models' predictions of the same clips; clips may be in another order."""
-    place = {name: i for i, name in enumerate(second.ids)}
-    if set(place) != set(first.ids) or first.labels != second.labels:
-        raise WrongUseError(
-            f"predictions on {test_set} are of different clips or labels; evaluate both models "
-            "again with --overwrite"
-        )
-    if first.speakers is None:
-        raise WrongUseError(
-            f"the speakers of {test_set} are not known, so models cannot be compared by speaker; "
-            "give a table with a speaker column"
-        )
-    order = [place[name] for name in first.ids]
-    return compare_models(
-        first.answers, second.answers[order], first.references, first.speakers, first.labels
-    )
 
 
 def train_first(options: argparse.Namespace, test_sets: Sequence[NamedRows]) -> str:

@@ -7,7 +7,7 @@ from dusha_ser.evaluation.ser.ser import SCORES
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """A row of somebody's table, under our names.
+    """A row of a published table, under our names.
 
     Attributes:
         test_set: what it was measured on: crowd, podcast or iemocap.
@@ -15,8 +15,8 @@ class PublishedResult:
         accuracy: the paper calls it UA, most of the field WA.
         balanced_accuracy: the paper calls it WA, most of the field UA.
         f1_macro: macro F1.
-        source: where it stands.
-        deviation: of each score, as it stands there; None where there is none.
+        source: where it was published.
+        deviation: standard deviation of each score; None where none was published.
     """
 
     test_set: str
@@ -28,7 +28,7 @@ class PublishedResult:
     deviation: float | None = None
 
     def cells(self) -> dict[str, str]:
-        """The scores as they were published, by name.
+        """Return the scores as they were published, by name.
 
         Example:
             >>> result = PublishedResult("iemocap", "a model", 0.59, 0.58, 0.57, "a paper", 0.01)
@@ -39,50 +39,18 @@ class PublishedResult:
         return {name: f"{getattr(self, name):.2f}{spread}" for name in SCORES}
 
 
+PAPER_MODEL = "MobileNetV2 + attention (the paper)"
 PAPER = "Kondratenko et al. 2022, arXiv 2212.12266"
-GIGAAM = "GigaAM, evaluation.md"
+GIGAAM = "github.com/salute-developers/GigaAM, evaluation.md"
+# The deviation is over the five sessions of IEMOCAP.
 PUBLISHED = (
-    PublishedResult("crowd", "MobileNetV2 + attention (the paper)", 0.83, 0.76, 0.77, PAPER),
-    PublishedResult("podcast", "MobileNetV2 + attention (the paper)", 0.89, 0.53, 0.54, PAPER),
+    PublishedResult("crowd", PAPER_MODEL, 0.83, 0.76, 0.77, PAPER),
+    PublishedResult("podcast", PAPER_MODEL, 0.89, 0.53, 0.54, PAPER),
+    PublishedResult("iemocap", PAPER_MODEL, 0.59, 0.59, 0.59, PAPER, deviation=0.01),
     PublishedResult("crowd", "GigaAM-Emo", 0.90, 0.87, 0.84, GIGAAM),
     PublishedResult("podcast", "GigaAM-Emo", 0.90, 0.76, 0.67, GIGAAM),
     PublishedResult("crowd", "TIM-Net", 0.84, 0.77, 0.78, GIGAAM),
     PublishedResult("podcast", "TIM-Net", 0.90, 0.50, 0.55, GIGAAM),
-    # The deviation is over the five sessions.
-    PublishedResult(
-        "iemocap", "MobileNetV2 + attention (the paper)", 0.59, 0.59, 0.59, PAPER, deviation=0.01
-    ),
 )
 # Clips of the published test sets (paper, Table 2) and of the four emotions of IEMOCAP.
 PUBLISHED_CLIPS = {"crowd": 14035, "podcast": 10637, "iemocap": 5531}
-
-
-def published_rows(test_set: str, published_as: str | None, clips: int) -> list[dict]:
-    """Rows of published results to stand beside ours.
-
-    Args:
-        test_set: our name of the test set.
-        published_as: crowd, podcast, iemocap, or None where nothing was published.
-        clips: how many clips ours has; where it is another number, the rows say so, because
-            results on different clips cannot be compared.
-
-    Returns:
-        rows as `results_table` takes them.
-    """
-    rows = []
-    for result in PUBLISHED:
-        if result.test_set != published_as:
-            continue
-        published_clips = PUBLISHED_CLIPS[published_as]
-        note = "" if clips == published_clips else "; other clips than ours"
-        rows.append(
-            {
-                "model": result.model,
-                "test_set": test_set,
-                "scores": {name: getattr(result, name) for name in SCORES},
-                "cells": result.cells(),
-                "clips": published_clips,
-                "source": result.source + note,
-            }
-        )
-    return rows

@@ -1,10 +1,11 @@
-"""Results as tables: ours and the baseline of a constant answer."""
+"""Results as tables: ours, published ones, and the baseline of a constant prediction."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError
-from dusha_ser.evaluation.published import published_rows
+from dusha_ser.evaluation.published import PUBLISHED, PUBLISHED_CLIPS
 from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.storage import read_json, safe_name, write_json
 from dusha_ser.tables import number_cell
@@ -12,42 +13,116 @@ from dusha_ser.tables import number_cell
 # A result file's name is its pair's; both parts are made safe for any file system.
 RESULTS_DIR = "metrics"
 PREDICTIONS_DIR = "predictions"
-HEAD = ("model", "test set", *SCORES, "clips", "speakers", "source")
 
 
-def result_rows(result: dict) -> list[dict]:
-    """Rows of one evaluated pair: the model's and the constant answer's.
+@dataclass(frozen=True)
+class ResultRow:
+    """A row of a table of results.
+
+    Attributes:
+        model: its name.
+        test_set: its name.
+        scores: of the model, by name, in [0, 1].
+        cells: the scores as the table shows them.
+        clips: number of clips of the test set.
+        speakers: number of its speakers; None where they are not known.
+        source: where the result comes from.
+    """
+
+    model: str
+    test_set: str
+    scores: dict[str, float]
+    cells: dict[str, str]
+    clips: int
+    speakers: int | None
+    source: str
+
+
+def metrics_row(model: str, test_set: str, metrics: dict, source: str = "") -> ResultRow:
+    """Make the row of one model on one test set.
+
+    Args:
+        model: its name.
+        test_set: its name.
+        metrics: as `ser_metrics` returns them.
+        source: where they come from.
+
+    Returns:
+        The row; scores have their intervals where these are known.
+    """
+    scores = {name: metrics[name] for name in SCORES}
+    cells = {name: number_cell(value) for name, value in scores.items()}
+    for name, interval in (metrics.get("intervals") or {}).items():
+        if interval:
+            cells[name] += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    speakers = metrics.get("group_count")
+    return ResultRow(model, test_set, scores, cells, metrics["count"], speakers, source)
+
+
+def result_rows(result: dict) -> list[ResultRow]:
+    """Make the rows of one evaluated pair: the model's and that of a constant prediction.
 
     Args:
         result: what evaluation wrote: model, test_set, published_as, metrics and majority.
 
     Returns:
-        rows as `results_table` takes them.
+        Two rows.
     """
-    metrics, majority = result["metrics"], result["majority"]
-    ours = {
-        "model": result["model"],
-        "test_set": result["test_set"],
-        "scores": {name: metrics[name] for name in SCORES},
-        "intervals": metrics.get("intervals"),
-        "clips": metrics["count"],
-        "speakers": metrics.get("group_count"),
-        "source": result.get("source", "this evaluation"),
-    }
+    metrics, majority, test_set = result["metrics"], result["majority"], result["test_set"]
+    source = result.get("source", "this evaluation")
     if metrics["absent_classes"]:
-        ours["source"] += f"; no {' and no '.join(metrics['absent_classes'])} clips"
-    constant = {
-        "model": f"always {majority['label']}",
-        "test_set": result["test_set"],
-        "scores": {name: majority[name] for name in SCORES},
-        "clips": majority["count"],
-        "source": "most frequent label of the test set",
-    }
-    return [ours, constant]
+        source += f"; no {' and no '.join(metrics['absent_classes'])} clips"
+    # The intervals of a constant tell nothing.
+    constant = {name: majority[name] for name in (*SCORES, "count")}
+    return [
+        metrics_row(result["model"], test_set, metrics, source),
+        metrics_row(
+            f"always {majority['label']}",
+            test_set,
+            constant,
+            "most frequent label of the test set",
+        ),
+    ]
 
 
-def all_rows(results: Iterable[dict]) -> list[dict]:
-    """Rows of all pairs, each test set's baseline and published rows once, best f1_macro first."""
+def published_rows(test_set: str, published_as: str | None, clips: int) -> list[ResultRow]:
+    """Make rows of published results to stand beside ours.
+
+    Args:
+        test_set: our name of the test set.
+        published_as: crowd, podcast, iemocap, or None where nothing was published.
+        clips: number of clips of ours; where it differs the rows say so, because results on
+            different clips cannot be compared.
+
+    Returns:
+        The rows.
+    """
+    published_clips = PUBLISHED_CLIPS.get(published_as or "", 0)
+    note = "" if clips == published_clips else "; other clips than ours"
+    return [
+        ResultRow(
+            model=result.model,
+            test_set=test_set,
+            scores={name: getattr(result, name) for name in SCORES},
+            cells=result.cells(),
+            clips=published_clips,
+            speakers=None,
+            source=result.source + note,
+        )
+        for result in PUBLISHED
+        if result.test_set == published_as
+    ]
+
+
+def all_rows(results: Iterable[dict]) -> list[ResultRow]:
+    """Make the rows of all pairs, with each test set's baseline and published results once.
+
+    Args:
+        results: what evaluations wrote.
+
+    Returns:
+        The rows, the highest f1_macro first.
+    """
     rows, seen = [], set()
     for result in results:
         ours, constant = result_rows(result)
@@ -57,36 +132,22 @@ def all_rows(results: Iterable[dict]) -> list[dict]:
             rows.append(constant)
             clips = result["metrics"]["count"]
             rows += published_rows(result["test_set"], result.get("published_as"), clips)
-    return sorted(rows, key=lambda row: -row["scores"]["f1_macro"])
+    return sorted(rows, key=lambda row: -row.scores["f1_macro"])
 
 
-def results_table(rows: Sequence[dict]) -> list[list[str]]:
-    """Cells of a table of results, the head first; columns that are empty are left out."""
-    table = [list(HEAD)]
+def results_table(rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Return the cells of a table of results, the head first; empty columns are left out."""
+    table = [["model", "test set", *SCORES, "clips", "speakers", "source"]]
     for row in rows:
-        table.append(
-            [
-                row["model"],
-                row["test_set"],
-                *(score_cell(row, name) for name in SCORES),
-                f"{row['clips']:,}",
-                f"{row['speakers']:,}" if row.get("speakers") else "",
-                row["source"],
-            ]
-        )
-    filled = [any(row[i] for row in table[1:]) for i in range(len(HEAD))]
-    return [[cell for cell, keep in zip(row, filled, strict=True) if keep] for row in table]
-
-
-def score_cell(row: dict, name: str) -> str:
-    """A score as it was published, or ours with its interval if there is one."""
-    text = row["cells"][name] if "cells" in row else f"{row['scores'][name]:.3f}"
-    interval = (row.get("intervals") or {}).get(name)
-    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
+        scores = (row.cells[name] for name in SCORES)
+        speakers = f"{row.speakers:,}" if row.speakers else ""
+        table.append([row.model, row.test_set, *scores, f"{row.clips:,}", speakers, row.source])
+    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def class_table(metrics: dict) -> list[list[str]]:
-    """Cells of a table with one row a class."""
+    """Return the cells of a table with one row per class."""
     table = [["emotion", "clips", "recall", "precision", "F1"]]
     for label in metrics["labels"]:
         values = [metrics[name][label] for name in ("recall", "precision", "f1")]
@@ -95,7 +156,7 @@ def class_table(metrics: dict) -> list[list[str]]:
 
 
 def confusion_table(metrics: dict) -> list[list[str]]:
-    """Cells of the confusion matrix in clips."""
+    """Return the cells of the confusion matrix in clips."""
     table = [["true \\ predicted", *metrics["labels"]]]
     for label, counts in zip(metrics["labels"], metrics["confusion_matrix"], strict=True):
         table.append([label, *(f"{count:,}" for count in counts)])
@@ -103,7 +164,7 @@ def confusion_table(metrics: dict) -> list[list[str]]:
 
 
 def folds_table(result: dict) -> list[list[str]]:
-    """Cells of a table with one row a fold of a cross-validation, then mean and deviation."""
+    """Return the cells of a table with one row per fold, then mean and standard deviation."""
     table = [["fold", "clips", *SCORES, "best epoch"]]
     for name, fold in result["folds"].items():
         metrics = fold["metrics"]
@@ -119,7 +180,7 @@ def folds_table(result: dict) -> list[list[str]]:
 
 
 def comparison_table(comparison: dict[str, dict]) -> list[list[str]]:
-    """Cells of what `metrics.ser.ser.compare_models` gives."""
+    """Return the cells of what `compare_models` found, one row per score."""
     table = [["score", "first", "second", "difference", "95 % interval", "p"]]
     for name, values in comparison.items():
         low, high = values["interval"]
@@ -130,23 +191,29 @@ def comparison_table(comparison: dict[str, dict]) -> list[list[str]]:
 
 
 def p_cell(values: dict) -> str:
-    """A p value; bootstraps cannot tell small ones apart."""
+    """Return a p value; a bootstrap cannot tell small ones apart."""
     return "< 0.001" if values["p_value"] < 0.001 else f"{values['p_value']:.3f}"
 
 
 def write_table(path: Path, command: str, table: Sequence[Sequence[str]]) -> None:
-    """Write a table as python -m benchmarks.page_numbers takes it into a page.
+    """Write a table as JSON, as `python -m benchmarks.page_numbers` takes it into a page.
 
     Args:
-        path: of a JSON file.
-        command: that writes it again.
+        path: of the file.
+        command: the one that writes it again.
         table: rows of cells, the head first.
     """
     write_json(path, {"command": command, "columns": table[0], "rows": list(table[1:])})
 
 
 def read_results(folder: Path) -> list[dict]:
-    """All results that evaluations wrote to a folder, in the order of their names.
+    """Read all results that evaluations wrote to a folder.
+
+    Args:
+        folder: their `output_dir`.
+
+    Returns:
+        The results in the order of their files' names.
 
     Raises:
         MissingInputError: if there are none.
@@ -154,14 +221,14 @@ def read_results(folder: Path) -> list[dict]:
     paths = sorted((folder / RESULTS_DIR).glob("*.json"))
     if not paths:
         raise MissingInputError(
-            f"no results in {folder / RESULTS_DIR}; give a folder that dusha evaluate or "
-            "dusha cross-validate wrote"
+            f"no results in {folder / RESULTS_DIR}; give a folder that `dusha evaluate` "
+            "or `dusha cross-validate` wrote"
         )
     return [read_json(path) for path in paths]
 
 
 def pair_name(model: str, test_set: str) -> str:
-    """A file name for the pair of a model and a test set.
+    """Return a file name for the pair of a model and a test set.
 
     Example:
         >>> pair_name("user/dusha-crowd", "data/dusha:podcast:test")

@@ -118,9 +118,9 @@ def run_fold(fold: Fold) -> dict:
         "best_epoch": result.best_epoch,
         "seconds": round(time.perf_counter() - started, 1),
         "metrics": ser_metrics(
-            predictions.answers.tolist(),
-            predictions.references.tolist(),
-            predictions.probabilities.tolist(),
+            predictions.predicted,
+            predictions.references,
+            predictions.probabilities,
             labels=predictions.labels,
         ),
     }

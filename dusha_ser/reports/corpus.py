@@ -245,7 +245,7 @@ def part_table(clips: Clips, write: Callable[[float], object] = format_length) -
     unit = "length" if write is format_length else "seconds"
     head = ["training clips", f"training {unit}", "test clips", f"test {unit}"]
     table: list[list] = [["domain", "whose", *head]]
-    writers = [int, write] * 2
+    writers: list[Callable[..., object]] = [int, write] * 2
     domains: dict[str, list] = {"ours": [], "paper": []}
     for domain in clips.domains():
         rows: dict[str, list] = {"ours": []}

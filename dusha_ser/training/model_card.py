@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from dusha_ser.archives.mirrors import Mirror
 from dusha_ser.evaluation.predictions import write_predictions
-from dusha_ser.evaluation.results import class_table, results_table
+from dusha_ser.evaluation.results import class_table, metrics_row, results_table
 from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.reports.figures import draw_confusion, draw_curves, save_figure
 from dusha_ser.storage import write_json, write_text
@@ -140,15 +140,7 @@ def model_card(
         metrics=list(SCORES),
         eval_results=eval_results(result, data.name),
     )
-    row = {
-        "model": name,
-        "test_set": f"{data.name}, {result.tested_on}",
-        "scores": result.metrics,
-        "intervals": result.metrics.get("intervals"),
-        "clips": result.metrics["count"],
-        "speakers": result.metrics.get("group_count"),
-        "source": "",
-    }
+    row = metrics_row(name, f"{data.name}, {result.tested_on}", result.metrics)
     labels = ", ".join(result.predictions.labels)
     trust = ", trust_remote_code=True" if trainer.model.config.model_type == "dusha" else ""
     kept = f"epoch {result.best_epoch:g}" if result.best_epoch else "the last epoch"

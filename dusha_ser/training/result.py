@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
-from dusha_ser.evaluation.results import confusion_table, results_table
+from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
 from dusha_ser.tables import screen_table
 from dusha_ser.training.options import OPTIONS_FILE
 from dusha_ser.training.preparation import Preparation
@@ -84,15 +84,7 @@ def describe_result(result: TrainingResult) -> str:
     """
     metrics, folder = result.metrics, result.output_dir
     chosen = f"epoch {result.best_epoch:g}" if result.best_epoch else "the last epoch"
-    row = {
-        "model": chosen,
-        "test_set": result.tested_on,
-        "scores": metrics,
-        "intervals": metrics.get("intervals"),
-        "clips": metrics["count"],
-        "speakers": metrics.get("group_count"),
-        "source": "",
-    }
+    row = metrics_row(chosen, result.tested_on, metrics)
     return "\n".join(
         [
             screen_table(results_table([row])),

@@ -185,7 +185,7 @@ def test_main_gives_mean_and_deviation_over_folds_and_pooled_metrics(iemocap):
         assert result["standard_deviation"][score] == pytest.approx((deviations / 4) ** 0.5)
     (path,) = (output / "predictions").iterdir()
     pooled = read_predictions(path)
-    right = (pooled.answers == pooled.references).mean()
+    right = (pooled.predicted == pooled.references).mean()
     assert result["metrics"]["accuracy"] == pytest.approx(right)
     assert result["metrics"]["group_count"] == 10
     assert result["shared_speakers"] == 0

@@ -170,7 +170,7 @@ def test_main_writes_metrics_that_the_predictions_give(evaluated):
     result = json.loads((evaluated / "metrics" / "second--ravdess.json").read_text())
     predictions = read_predictions(evaluated / result["predictions"])
     assert result["metrics"] == ser_metrics(
-        predictions.answers,
+        predictions.predicted,
         predictions.references,
         predictions.probabilities,
         predictions.speakers,

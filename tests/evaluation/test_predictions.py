@@ -83,15 +83,18 @@ def test_read_predictions_without_speakers_has_none(predictions, tmp_path):
         ('{"id": "b", "label": "sad", "probabilities": {"sad": 1.0}}', "began with sad, angry"),
         ('{"id": "b", "label": "sad", "probabilities": {"sad": 3, "angry": -2}}', "sum to 1"),
         ('{"id": "b", "label": "sad", "probabilities": {"sad": 1e999, "angry": 0}}', "sum to 1"),
-        ('{"id": "b", "label": "sad", "probabilities": {"sad": "x", "angry": 0}}', "line 2 is no"),
-        ('{"id": "b", "label": "sad", "probabilities": [0.5, 0.5]}', "line 2 is no"),
+        (
+            '{"id": "b", "label": "sad", "probabilities": {"sad": "x", "angry": 0}}',
+            "line 2 is not a",
+        ),
+        ('{"id": "b", "label": "sad", "probabilities": [0.5, 0.5]}', "line 2 is not a"),
         ('{"id": "b", "label": "sad", "probabilities": {}}', "has no probabilities"),
         (
             '{"label": "sad", "probabilities": {"sad": 0.5, "angry": 0.5}}',
-            "line 2 is no prediction",
+            "line 2 is not a prediction",
         ),
-        ("[1, 2]", "line 2 is no prediction"),
-        ("{", "line 2 is no prediction"),
+        ("[1, 2]", "line 2 is not a prediction"),
+        ("{", "line 2 is not a prediction"),
     ],
 )
 def test_read_predictions_refuses_a_bad_row_by_its_line(row, message, tmp_path):
@@ -122,7 +125,7 @@ def test_read_predictions_of_nothing_says_so(tmp_path):
 def test_score_predictions_gives_the_metrics_and_the_majority(predictions, tmp_path):
     scores = score_predictions(predictions)
     expected = ser_metrics(
-        predictions.answers,
+        predictions.predicted,
         predictions.references,
         predictions.probabilities,
         groups=predictions.speakers,

@@ -3,13 +3,14 @@
 import pytest
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.evaluation.published import PUBLISHED, published_rows
+from dusha_ser.evaluation.published import PUBLISHED
 from dusha_ser.evaluation.results import (
     all_rows,
     class_table,
     comparison_table,
     confusion_table,
     pair_name,
+    published_rows,
     read_results,
     results_table,
 )
@@ -31,18 +32,18 @@ def result(model, predictions, published_as="crowd", references=(0, 1, 2, 2)):
 
 def test_published_rows_are_the_ones_of_the_test_set():
     rows = published_rows("ours", "crowd", 14035)
-    assert {row["model"]: row["scores"]["f1_macro"] for row in rows} == {
+    assert {row.model: row.scores["f1_macro"] for row in rows} == {
         "MobileNetV2 + attention (the paper)": 0.77,
         "GigaAM-Emo": 0.84,
         "TIM-Net": 0.78,
     }
-    assert all(row["test_set"] == "ours" for row in rows)
+    assert all(row.test_set == "ours" for row in rows)
     assert published_rows("ours", None, 100) == []
 
 
 def test_published_rows_say_when_our_clips_are_others():
-    assert "other clips than ours" not in published_rows("ours", "podcast", 10637)[0]["source"]
-    assert "other clips than ours" in published_rows("ours", "podcast", 100)[0]["source"]
+    assert "other clips than ours" not in published_rows("ours", "podcast", 10637)[0].source
+    assert "other clips than ours" in published_rows("ours", "podcast", 100)[0].source
 
 
 def test_published_results_are_balanced_accuracy_where_the_paper_says_wa():
@@ -54,11 +55,11 @@ def test_published_results_are_balanced_accuracy_where_the_paper_says_wa():
 
 def test_all_rows_are_sorted_by_f1_with_baseline_and_published_once():
     rows = all_rows([result("worse", [0, 0, 0, 0]), result("better", [0, 1, 2, 2])])
-    f1 = [row["scores"]["f1_macro"] for row in rows]
+    f1 = [row.scores["f1_macro"] for row in rows]
     assert f1 == sorted(f1, reverse=True)
-    assert [row["model"] for row in rows].count("always neutral") == 1
+    assert [row.model for row in rows].count("always neutral") == 1
     assert len(rows) == 2 + 1 + 3
-    assert rows[0]["model"] == "better"
+    assert rows[0].model == "better"
 
 
 def test_results_table_shows_intervals_and_absent_classes():

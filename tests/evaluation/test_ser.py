@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dusha_ser.evaluation.ser.ser import (
     LABELS,
     SCORES,
+    Bootstrap,
     compare_models,
     expected_calibration_error,
     reliability,
@@ -24,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NUMBERS = st.integers(0, 3)
 
 
-def random_answers(clips=400, right=0.7, seed=0, label_count=4):
+def random_predictions(clips=400, right=0.7, seed=0, label_count=4):
     generator = np.random.default_rng(seed)
     references = generator.integers(0, label_count, clips)
     guesses = generator.integers(0, label_count, clips)
@@ -87,14 +88,14 @@ def test_ser_metrics_when_an_absent_class_is_predicted_counts_its_f1_as_zero():
 
 
 def test_ser_metrics_gives_plain_python_values():
-    predictions, references = random_answers()
+    predictions, references = random_predictions()
     probabilities = np.random.default_rng(1).dirichlet(np.ones(4), 400)
     results = ser_metrics(predictions, references, probabilities, groups=np.arange(400) % 20)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
 def test_ser_metrics_with_probabilities_equals_scikit_learns_log_loss():
-    predictions, references = random_answers()
+    predictions, references = random_predictions()
     references[references == 3] = 0
     probabilities = np.random.default_rng(1).dirichlet(np.ones(4), 400)
     results = ser_metrics(predictions, references, probabilities.astype(np.float32))
@@ -124,8 +125,7 @@ def test_ser_metrics_with_groups_covers_the_truth_as_often_as_it_says(spread):
             predictions,
             np.zeros(400, int),
             groups=np.repeat(np.arange(40), 10),
-            resamples=300,
-            seed=study,
+            bootstrap=Bootstrap(resamples=300, seed=study),
         )
         low, high = results["intervals"]["accuracy"]
         covered += low <= 0.5 <= high  # the mean of a symmetric distribution of skill
@@ -145,15 +145,17 @@ def test_ser_metrics_resamples_speakers_and_not_clips():
 
 
 def test_ser_metrics_intervals_hold_the_value_and_repeat_with_the_seed():
-    predictions, references = random_answers()
+    predictions, references = random_predictions()
     groups = [f"speaker {i % 17}" for i in range(400)]
     results = ser_metrics(predictions, references, groups=groups)
     for name in SCORES:
         low, high = results["intervals"][name]
         assert 0 <= low < results[name] < high <= 1
     again = ser_metrics(predictions, references, groups=groups)
-    other = ser_metrics(predictions, references, groups=groups, seed=1)
-    narrow = ser_metrics(predictions, references, groups=groups, confidence_level=0.5)
+    other = ser_metrics(predictions, references, groups=groups, bootstrap=Bootstrap(seed=1))
+    narrow = ser_metrics(
+        predictions, references, groups=groups, bootstrap=Bootstrap(confidence_level=0.5)
+    )
     assert again == results
     assert other["intervals"] != results["intervals"]
     assert narrow["intervals"]["accuracy"][0] > results["intervals"]["accuracy"][0]
@@ -166,7 +168,7 @@ def test_ser_metrics_with_one_group_says_that_there_is_no_interval():
 
 
 def test_ser_metrics_without_a_mistake_has_an_interval_of_no_width():
-    predictions, _ = random_answers()
+    predictions, _ = random_predictions()
     results = ser_metrics(predictions, predictions, groups=np.arange(400) % 9)
     assert results["intervals"]["f1_macro"] == [1.0, 1.0]
 
@@ -224,13 +226,15 @@ def test_compare_models_of_equal_skill_is_rarely_significant():
             for _ in range(2)
         )
         groups = np.repeat(np.arange(30), 10)
-        result = compare_models(first, second, references, groups, resamples=400, seed=study)
+        result = compare_models(
+            first, second, references, groups, bootstrap=Bootstrap(resamples=400, seed=study)
+        )
         significant += result["accuracy"]["p_value"] < 0.05
     assert significant <= 12
 
 
 def test_compare_models_with_itself_finds_nothing():
-    predictions, references = random_answers()
+    predictions, references = random_predictions()
     result = compare_models(predictions, predictions, references, np.arange(400) % 5)
     assert result["f1_macro"]["difference"] == 0
     assert result["f1_macro"]["interval"] == [0, 0]
@@ -285,13 +289,18 @@ def metric():
 
 
 def test_metric_loaded_by_evaluate_gives_what_the_function_gives(metric):
-    predictions, references = random_answers()
+    predictions, references = random_predictions()
     probabilities = np.random.default_rng(1).dirichlet(np.ones(4), 400)
     groups = [f"speaker {i % 7}" for i in range(400)]
     results = metric.compute(
         predictions=predictions, references=references, probabilities=probabilities, groups=groups
     )
     assert results == ser_metrics(predictions, references, probabilities, groups)
+    few = metric.compute(
+        predictions=predictions, references=references, groups=groups, resamples=50, seed=3
+    )
+    bootstrap = Bootstrap(resamples=50, seed=3)
+    assert few == ser_metrics(predictions, references, groups=groups, bootstrap=bootstrap)
 
 
 def test_metric_takes_batches_and_names_of_labels(metric):

@@ -80,7 +80,7 @@ def test_two_processes_train_as_one_does(launcher, options, alone, shell, reposi
     # Each clip once and in order, although 21 clips are no multiple of two.
     predictions = read_predictions(tmp_path / "model" / "test_predictions.csv")
     assert predictions.ids == read_predictions(alone / "test_predictions.csv").ids
-    right = predictions.answers == predictions.references
+    right = predictions.predicted == predictions.references
     assert metrics["test"]["accuracy"] == pytest.approx(right.mean())
     assert expected["test"]["accuracy"] >= 0.9
     assert metrics["test"]["accuracy"] >= 0.9

@@ -30,7 +30,7 @@ def results(tmp_path_factory):
         predictions = Predictions(
             LABELS, predictions.ids, references, probabilities, speakers, ["a"] * 120
         )
-        answers[name] = predictions.answers
+        answers[name] = predictions.predicted
         model = folder / f"model{number}"
         write_json(model / "trainer_state.json", {"log_history": HISTORY})
         content = {

@@ -1,23 +1,25 @@
 """Metrics of speech emotion recognition whose names cannot be taken for one another.
 
 `ser_metrics` is the one implementation that training, evaluation and the `evaluate` module at the
-end of this file share. The file stands alone, without other modules of the project, because
-`evaluate` copies it to its own cache.
+end of this file share. It is one long file that imports no other module of the project, because
+`evaluate` copies it alone to its own cache.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
+import pandas as pd
 import scipy.stats
 import sklearn.metrics
+from numpy.typing import ArrayLike
 
 # Dusha's four emotions in Dusha's order (paper, section 3).
 LABELS = ("angry", "sad", "neutral", "positive")
 SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
-CONFIDENCE_LEVEL = 0.95
-RESAMPLES = 2000
 # As many bins as Guo et al. 2017 use.
 CALIBRATION_BINS = 15
 # SciPy draws as many resamples at once as keep one array of counts below this many numbers.
@@ -26,24 +28,6 @@ DESCRIPTION = """\
 Accuracy, balanced accuracy (mean recall of the classes) and macro F1 of speech emotion recognition,
 recall and precision of each class, the confusion matrix, with probabilities log loss and
 calibration error, and with groups (speakers) bootstrap intervals that resample speakers, not clips.
-"""
-INPUTS_DESCRIPTION = """
-Args:
-    predictions: label numbers that the model gave, (clips,).
-    references: true label numbers, (clips,).
-    probabilities: the model's probabilities, (clips, labels), rows summing to 1.
-    groups: the speaker (or podcast, or session) of each clip, (clips,); asks for intervals.
-    labels: names of the labels in the order of their numbers; angry, sad, neutral, positive.
-    confidence_level: share of the resamples that an interval covers.
-    resamples: how many times the groups are drawn anew.
-    seed: of the draws.
-Returns:
-    the dictionary that `ser_metrics` describes.
-Examples:
-    >>> ser = evaluate.load("dusha_ser/evaluation/ser")  # from the folder of the project
-    >>> results = ser.compute(predictions=[0, 1, 2, 2], references=[0, 1, 1, 2])
-    >>> results["accuracy"], results["recall"]["sad"], results["absent_classes"]
-    (0.75, 0.5, ['positive'])
 """
 CITATION = """\
 @article{guo2017calibration,
@@ -54,15 +38,55 @@ CITATION = """\
 """
 
 
+@dataclass(frozen=True)
+class Bootstrap:
+    """A bootstrap that draws groups of clips, not clips.
+
+    Attributes:
+        confidence_level: share of the resamples that an interval covers, in (0, 1).
+        resamples: how many times the groups are drawn.
+        seed: of the draws.
+    """
+
+    confidence_level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    def draw(self, confusions: np.ndarray, statistic: Callable) -> Any:
+        """Draw as many groups as there are, with replacement, and take the statistic of each draw.
+
+        Percentiles rather than SciPy's default BCa, which is undefined where all draws agree (a
+        model that makes no mistake).
+
+        Args:
+            confusions: clips by group and true and predicted label, (groups, ..., labels, labels).
+            statistic: from numbers of groups (resamples, groups) to statistics (..., resamples).
+
+        Returns:
+            SciPy's result, with `confidence_interval` and `bootstrap_distribution`.
+        """
+        return scipy.stats.bootstrap(
+            (np.arange(len(confusions)),),
+            statistic,
+            n_resamples=self.resamples,
+            batch=max(1, NUMBERS_AT_ONCE // confusions.size),
+            vectorized=True,
+            confidence_level=self.confidence_level,
+            method="percentile",
+            rng=np.random.default_rng(self.seed),
+        )
+
+
+BOOTSTRAP = Bootstrap()
+
+
 def ser_metrics(
-    predictions: Sequence[int],
-    references: Sequence[int],
-    probabilities: Sequence[Sequence[float]] | None = None,
+    predictions: ArrayLike,
+    references: ArrayLike,
+    probabilities: ArrayLike | None = None,
     groups: Sequence[Hashable] | None = None,
     labels: Sequence[str] = LABELS,
-    confidence_level: float = CONFIDENCE_LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap = BOOTSTRAP,
 ) -> dict:
     """Compare predicted emotions with true ones.
 
@@ -73,14 +97,12 @@ def ser_metrics(
     among references or predictions (a class that is on one side only counts as 0).
 
     Args:
-        predictions: label numbers that the model gave, (clips,), each in [0, labels).
+        predictions: label numbers that the model predicted, (clips,), each in [0, labels).
         references: true label numbers, (clips,), each in [0, labels).
         probabilities: the model's probabilities, (clips, labels), rows summing to 1.
         groups: the speaker (or podcast, or session) of each clip, (clips,); asks for intervals.
         labels: names of the labels in the order of their numbers.
-        confidence_level: share of the resamples that an interval covers, in (0, 1).
-        resamples: how many times the groups are drawn anew.
-        seed: of the draws.
+        bootstrap: how the intervals are drawn; `evaluate` takes its fields one by one.
 
     Returns:
         plain Python numbers, lists and dictionaries by label name:
@@ -106,25 +128,28 @@ def ser_metrics(
     references = label_numbers(references, "references", len(labels))
     predictions = label_numbers(predictions, "predictions", len(labels), len(references))
     confusion = count_confusions(predictions, references, len(labels))
-    support, predicted, correct = confusion.sum(1), confusion.sum(0), np.diag(confusion)
-    recall = ratios(correct, support)
-    precision = ratios(correct, predicted)
-    f1 = ratios(2 * correct, support + predicted)
+    values = sklearn.metrics.precision_recall_fscore_support(
+        references, predictions, labels=range(len(labels)), zero_division=np.nan
+    )
+    precision, recall, f1, support = (
+        {
+            label: None if np.isnan(one) else one
+            for label, one in zip(labels, column.tolist(), strict=True)
+        }
+        for column in values
+    )
+    predicted = dict(zip(labels, confusion.sum(0).tolist(), strict=True))
     results = {
         "count": len(references),
         "labels": labels,
         **{name: float(value) for name, value in scores(confusion).items()},
-        "recall": dict(zip(labels, recall, strict=True)),
-        "precision": dict(zip(labels, precision, strict=True)),
-        "f1": dict(zip(labels, f1, strict=True)),
-        "support": dict(zip(labels, support.tolist(), strict=True)),
+        "recall": recall,
+        "precision": precision,
+        "f1": f1,
+        "support": support,
         "confusion_matrix": confusion.tolist(),
-        "absent_classes": [
-            label for label, clips in zip(labels, support, strict=True) if not clips
-        ],
-        "unpredicted_classes": [
-            label for label, clips in zip(labels, predicted, strict=True) if not clips
-        ],
+        "absent_classes": [label for label, clips in support.items() if not clips],
+        "unpredicted_classes": [label for label, clips in predicted.items() if not clips],
     }
     if probabilities is not None:
         probabilities = checked_probabilities(probabilities, len(references), len(labels))
@@ -136,32 +161,28 @@ def ser_metrics(
     if groups is not None:
         confusions = group_confusions(predictions, references, groups, len(labels))
         results["group_count"] = len(confusions)
-        results["confidence_level"] = confidence_level
-        results["intervals"] = intervals(confusions, confidence_level, resamples, seed)
+        results["confidence_level"] = bootstrap.confidence_level
+        results["intervals"] = intervals(confusions, bootstrap)
     return results
 
 
 def compare_models(
-    first: Sequence[int],
-    second: Sequence[int],
-    references: Sequence[int],
+    first: ArrayLike,
+    second: ArrayLike,
+    references: ArrayLike,
     groups: Sequence[Hashable],
     labels: Sequence[str] = LABELS,
-    confidence_level: float = CONFIDENCE_LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap = BOOTSTRAP,
 ) -> dict[str, dict]:
     """Compare two models on the same clips by a bootstrap that draws the same speakers for both.
 
     Args:
-        first: label numbers that one model gave, (clips,).
-        second: label numbers that the other gave to the same clips, (clips,).
+        first: label numbers that one model predicted, (clips,).
+        second: label numbers that the other predicted for the same clips, (clips,).
         references: true label numbers, (clips,).
         groups: the speaker of each clip, (clips,); at least two different ones.
         labels: names of the labels in the order of their numbers.
-        confidence_level: share of the resamples that an interval covers, in (0, 1).
-        resamples: how many times the groups are drawn anew.
-        seed: of the draws.
+        bootstrap: how the intervals are drawn.
 
     Returns:
         for each of the three scores `first`, `second`, `difference` (second - first, in [-1, 1]),
@@ -200,7 +221,7 @@ def compare_models(
         values = score_array(confusions[indices].sum(axis=-4))
         return values[..., 1] - values[..., 0]
 
-    drawn = draw_groups(confusions, differences, confidence_level, resamples, seed)
+    drawn = bootstrap.draw(confusions, differences)
     values = score_array(confusions.sum(axis=0))
     results = {}
     for i, name in enumerate(SCORES):
@@ -219,15 +240,15 @@ def compare_models(
 
 
 def reliability(
-    predictions: Sequence[int],
-    references: Sequence[int],
-    probabilities: Sequence[Sequence[float]],
+    predictions: ArrayLike,
+    references: ArrayLike,
+    probabilities: ArrayLike,
     bins: int = CALIBRATION_BINS,
 ) -> list[dict]:
-    """Put clips into bins by the probability given to their prediction (Guo et al. 2017).
+    """Divide clips into bins by the probability given to their prediction (Guo et al. 2017).
 
     Args:
-        predictions: label numbers that the model gave, (clips,).
+        predictions: label numbers that the model predicted, (clips,).
         references: true label numbers, (clips,).
         probabilities: (clips, labels), rows summing to 1.
         bins: how many equally wide bins divide (0, 1]; each includes its upper edge.
@@ -332,8 +353,7 @@ def count_confusions(
     predictions: np.ndarray, references: np.ndarray, label_count: int
 ) -> np.ndarray:
     """Clips by true label (rows) and predicted label, (labels, labels) int64."""
-    cells = np.bincount(references * label_count + predictions, minlength=label_count**2)
-    return cells.reshape(label_count, label_count)
+    return sklearn.metrics.confusion_matrix(references, predictions, labels=range(label_count))
 
 
 def group_confusions(
@@ -345,26 +365,18 @@ def group_confusions(
     """The confusion matrix of each group in order of appearance, (groups, labels, labels)."""
     if len(groups) != len(references):
         raise ValueError(f"{len(groups)} groups came for {len(references)} references")
-    numbers: dict[Hashable, int] = {}
-    for i, group in enumerate(groups):
-        # NaN is not equal to itself: each missing speaker would become a group of its own.
-        if group is None or group != group:
-            raise ValueError(
-                f"groups has no value for clip {i}; give each clip a group, "
-                "the clip's own number where its speaker is not known"
-            )
-        numbers.setdefault(group, len(numbers))
-    number = np.array([numbers[group] for group in groups])
-    size = label_count**2
-    cells = np.bincount(
-        number * size + references * label_count + predictions, minlength=len(numbers) * size
-    )
-    return cells.reshape(len(numbers), label_count, label_count)
+    numbers, found = pd.factorize(pd.Series(list(groups), dtype=object))
+    if (numbers < 0).any():
+        raise ValueError(
+            f"groups has no value for clip {int(np.argmin(numbers))}; give each clip a group, "
+            "the clip's own number where its speaker is not known"
+        )
+    shape = (len(found), label_count, label_count)
+    cells = np.ravel_multi_index((numbers, references, predictions), shape)
+    return np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
 
 
-def intervals(
-    confusions: np.ndarray, confidence_level: float, resamples: int, seed: int
-) -> dict[str, list[float] | None]:
+def intervals(confusions: np.ndarray, bootstrap: Bootstrap) -> dict[str, list[float] | None]:
     """Percentile bootstrap intervals of the three scores over groups (groups, labels, labels)."""
     if len(confusions) < 2:
         return dict.fromkeys(SCORES)
@@ -372,40 +384,22 @@ def intervals(
     def resampled_scores(indices: np.ndarray, axis: int = -1) -> np.ndarray:
         return score_array(confusions[indices].sum(axis=-3))
 
-    drawn = draw_groups(confusions, resampled_scores, confidence_level, resamples, seed)
+    drawn = bootstrap.draw(confusions, resampled_scores)
     return {name: interval_of(drawn, i) for i, name in enumerate(SCORES)}
 
 
-def draw_groups(confusions, statistic, confidence_level: float, resamples: int, seed: int):
-    """Draw as many groups as there are, with replacement, and take the statistic of each draw.
-
-    Percentiles rather than SciPy's default BCa, which is undefined where all draws agree (a model
-    that makes no mistake).
-    """
-    return scipy.stats.bootstrap(
-        (np.arange(len(confusions)),),
-        statistic,
-        n_resamples=resamples,
-        batch=max(1, NUMBERS_AT_ONCE // confusions.size),
-        vectorized=True,
-        confidence_level=confidence_level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-
-
-def interval_of(drawn, i: int) -> list[float]:
+def interval_of(drawn: Any, i: int) -> list[float]:
     """[low, high] of the i-th statistic of a SciPy bootstrap."""
     return [float(drawn.confidence_interval.low[i]), float(drawn.confidence_interval.high[i])]
 
 
 def label_numbers(
-    values: Sequence[int], name: str, label_count: int, length: int | None = None
+    values: ArrayLike, name: str, label_count: int, length: int | None = None
 ) -> np.ndarray:
     """Label numbers as a checked int64 array, (clips,)."""
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}; it must be one label number a clip")
+        raise ValueError(f"{name} has shape {array.shape}; it must be one label number per clip")
     if array.dtype.kind not in "iu":
         raise ValueError(
             f"{name} holds {array.dtype} values such as {array[0]!r}; "
@@ -422,9 +416,7 @@ def label_numbers(
     return array.astype(np.int64)
 
 
-def checked_probabilities(
-    probabilities: Sequence[Sequence[float]], length: int, label_count: int
-) -> np.ndarray:
+def checked_probabilities(probabilities: ArrayLike, length: int, label_count: int) -> np.ndarray:
     """Probabilities as a float64 array (clips, labels) whose rows sum to 1."""
     array = np.asarray(probabilities, dtype=np.float64)
     if array.shape != (length, label_count):
@@ -444,20 +436,29 @@ def checked_probabilities(
     return array / sums
 
 
-@evaluate.utils.file_utils.add_start_docstrings(DESCRIPTION, INPUTS_DESCRIPTION)
 class SpeechEmotionRecognition(evaluate.Metric):
-    """The `evaluate` module; `evaluate.load("dusha_ser/evaluation/ser")` finds it."""
+    """`ser_metrics` as an `evaluate` module.
+
+    Example:
+        >>> ser = evaluate.load("dusha_ser/evaluation/ser")  # from the folder of the project
+        >>> results = ser.compute(predictions=[0, 1, 2, 2], references=[0, 1, 1, 2])
+        >>> results["accuracy"], results["recall"]["sad"], results["absent_classes"]
+        (0.75, 0.5, ['positive'])
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=DESCRIPTION,
             citation=CITATION,
-            inputs_description=INPUTS_DESCRIPTION,
+            inputs_description=ser_metrics.__doc__,
             features=datasets.Features(
                 {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
             ),
             reference_urls=["https://arxiv.org/abs/2212.12266", "https://arxiv.org/abs/1706.04599"],
         )
 
-    def _compute(self, predictions, references, **options) -> dict:
-        return ser_metrics(list(predictions), list(references), **options)
+    def _compute(
+        self, predictions, references, probabilities=None, groups=None, labels=LABELS, **bootstrap
+    ) -> dict:
+        options = Bootstrap(**bootstrap)
+        return ser_metrics(predictions, references, probabilities, groups, labels, options)
