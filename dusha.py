@@ -18,7 +18,7 @@ from dusha_ser.archives.find import find_archives
 from dusha_ser.archives.members import Members
 from dusha_ser.corpus.clips import content_key
 from dusha_ser.corpus.columns import corpus_features, cut_rows, read_tables, row_bytes
-from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS
+from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS, check_name
 from dusha_ser.corpus.dataset_card import (
     CITATION,
     HOMEPAGE,
@@ -211,14 +211,6 @@ class Dusha(datasets.ArrowBasedBuilder):
                 note_missing(self._lists_dir, f"{split}-{start}-{batch}", missing)
                 if len(table):
                     yield (number, batch), table
-
-
-def check_name(name: str) -> None:
-    """Raise a WrongUseError unless there is a configuration of that name."""
-    if name not in CONFIGURATIONS:
-        raise WrongUseError(
-            f"there is no configuration {name!r}: take one of {', '.join(CONFIGURATIONS)}"
-        )
 
 
 def load_dataset(

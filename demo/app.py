@@ -1,5 +1,6 @@
 """The demo of a Space: the same as the command `dusha demo`, with the model in this folder."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,5 +10,6 @@ from dusha_ser.cli.program import run_program
 MODEL = Path(__file__).with_name("model")
 
 if __name__ == "__main__":
-    given = ["--model", str(MODEL)] if MODEL.is_dir() else []
-    run_program(lambda: main(["demo", *given, *sys.argv[1:]]))
+    if MODEL.is_dir() and not os.environ.get("DUSHA_MODEL"):
+        os.environ["DUSHA_MODEL"] = str(MODEL)
+    run_program(lambda: main(["demo", *sys.argv[1:]]))

@@ -1,25 +1,45 @@
 """Turn the weights that the paper's authors released into a model folder of Transformers."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from transformers.utils.logging import disable_progress_bar
+from dusha_ser import options as shared
+from dusha_ser.cli.program import Parser, hide_bars, tell
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import option
 
-from dusha_ser.inference.released_weights import read_checkpoint, write_model
+
+@dataclass
+class ConvertOptions:
+    """What to convert, and where to."""
+
+    checkpoint: Path = option("the released weights, a .pt state dict", positional=True)
+    output_dir: Path = option("model folder to write", positional=True)
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if there is nothing to read, or something where to write."""
+        if not self.checkpoint.is_file():
+            raise MissingInputError(
+                f"no such file: {self.checkpoint}; give the released weights (a .pt file)"
+            )
+        folder = self.output_dir
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise WrongUseError(f"{folder} exists and is not an empty folder; name another one")
+
+
+def make_parser() -> Parser:
+    """Make the parser of `dusha convert`."""
+    example = "dusha convert released_checkpoint.pt dusha-model"
+    return Parser("dusha convert", __doc__, example, ConvertOptions)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Convert a checkpoint named on the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: dusha convert released_checkpoint.pt dusha-model",
-    )
-    parser.add_argument("checkpoint", type=Path, help="the released weights, a .pt state dict")
-    parser.add_argument("output_dir", type=Path, help="model folder to write")
-    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
-    options = parser.parse_args(arguments)
-    if options.quiet:
-        disable_progress_bar()
+    """Convert the checkpoint that the command line names."""
+    (options,) = make_parser().parse_options(arguments)
+    hide_bars(options.quiet)
+    from dusha_ser.inference.released_weights import read_checkpoint, write_model
+
     write_model(read_checkpoint(options.checkpoint), options.output_dir)
-    print(f"wrote {options.output_dir}")
+    tell(options.quiet, f"wrote {options.output_dir}")

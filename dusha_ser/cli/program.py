@@ -110,6 +110,8 @@ class Parser(argparse.ArgumentParser):
             group.add_argument(one.name, help=help_text, **{"type": kind} | settings)
             return
         settings.setdefault("type", _truth if kind is bool else kind)
+        if typing.get_origin(hint) is tuple and "nargs" not in settings:
+            settings["action"] = _Join
         settings.setdefault("default", None if required else default)
         group.add_argument(f"--{one.name}", help=help_text, required=required, **settings)
 
@@ -189,6 +191,14 @@ class Parser(argparse.ArgumentParser):
         raise WrongUseError(f"{message}; see {self.prog} --help")
 
 
+class _Join(argparse.Action):
+    """Lists with commas: those of an option that is given several times become one."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else (*before, *values))
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Shows the default behind each help sentence, unless the sentence says it or it is trivial."""
 
@@ -202,9 +212,16 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         text = action.help or ""
         # 0 is shown, and equals False.
         trivial = any(action.default is one for one in (None, False, argparse.SUPPRESS))
-        if trivial or action.default in ([], "") or "default" in text or not action.option_strings:
+        if (
+            trivial
+            or action.default in ([], (), "")
+            or "default" in text
+            or not action.option_strings
+        ):
             return text
-        return f"{text} (default %(default)s)"
+        default = action.default
+        shown = ",".join(default) if isinstance(default, tuple) else "%(default)s"
+        return f"{text} (default {shown})"
 
 
 @dataclasses.dataclass

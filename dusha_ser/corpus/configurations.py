@@ -1,5 +1,7 @@
 """The configurations of the corpus: their names, what they hold, their columns."""
 
+from dusha_ser.errors import WrongUseError
+
 SPLITS = ("train", "test")
 DOMAINS = ("crowd", "podcast")
 # Aggregated configurations and their domains.
@@ -15,6 +17,8 @@ MANIFESTS = {
     "dusha_large": "dusha_test",
 }
 CONFIGURATIONS = (*AGGREGATED, RAW, *MANIFESTS)
+# What `corpus.exports` writes.
+EXPORT_FORMATS = ("csv", "emobox", "lhotse")
 DESCRIPTIONS = {
     "crowd": "short phrases acted by a crowd, with audio",
     "podcast": "pieces of podcasts, as they were said, published without audio",
@@ -44,3 +48,11 @@ RAW_COLUMNS = (
     "source_id",
     "annotator_id",
 )
+
+
+def check_name(name: str) -> None:
+    """Raise a WrongUseError unless there is a configuration of that name."""
+    if name not in CONFIGURATIONS:
+        raise WrongUseError(
+            f"there is no configuration {name!r}: take one of {', '.join(CONFIGURATIONS)}"
+        )

@@ -2,8 +2,9 @@
 
 import argparse
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
-from dusha_ser.errors import WrongUseError
+from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.vocabulary import (
     ANSWERS,
     BAD_ROWS,
@@ -72,6 +73,15 @@ class SourceOptions:
     num_proc: int | None = field(
         default=None, metadata={"help": "number of processes that prepare data (default: one)"}
     )
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a folder of archives is named that is not there."""
+        check_num_proc(self.num_proc)
+        if self.data_dir is not None and not Path(self.data_dir).exists():
+            raise MissingInputError(
+                f"no file or folder {self.data_dir}; name an archive or a folder that holds "
+                "archives or their unpacked files"
+            )
 
 
 @dataclass

@@ -18,9 +18,9 @@ import soxr
 
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
+from dusha_ser.demo.options import DemoOptions
 from dusha_ser.demo.waveform import Envelope
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
-from dusha_ser.inference.settings import Settings
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 
 # While somebody speaks, an answer comes each second: windows shorter than those of files.
@@ -55,35 +55,24 @@ class Answerer:
     """Answers for files as dusha predict does, and opens sessions for microphones.
 
     Args:
-        settings: the model, windows and so on; `timeline` and `vad` are chosen for each file.
-        longest: the longest file that is taken, in seconds.
-        longest_live: the longest time at the microphone, in seconds.
-        speakers: the most visitors at their microphones at the same time.
-        device: where the model runs; None: a GPU if there is one.
-        trust_remote_code: whether code that came with the model may run.
+        options: the model, the windows, and what is taken.
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is no such model, or something must be installed for it.
+        WrongUseError: if it is not such a model, or something must be installed for it.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        longest: float = 3600,
-        longest_live: float = 300,
-        speakers: int = 50,
-        device: str | None = None,
-        trust_remote_code: bool = False,
-    ):
-        loaded = load_classifier(settings, device=device, trust_remote_code=trust_remote_code)
+    def __init__(self, options: DemoOptions):
+        loaded = load_classifier(
+            options.settings, options.device, trust_remote_code=options.trust_remote_code
+        )
         self.settings = loaded.settings
         self.labels = loaded.labels
         self.sampling_rate = loaded.sampling_rate
         self.classify = _one_at_a_time(loaded.classify)
-        self.longest = longest
-        self.longest_live = longest_live
-        self.speakers = speakers
+        self.longest = 60 * options.longest
+        self.longest_live = 60 * options.longest_live
+        self.speakers = options.speakers
         self.can_find_speech = importlib.util.find_spec("silero_vad") is not None
         self._detectors: queue.SimpleQueue = queue.SimpleQueue()
         self._sessions: weakref.WeakSet[LiveSession] = weakref.WeakSet()

@@ -1,7 +1,4 @@
-"""Models from a folder or the Hub, and one line for people where there is none that can be used.
-
-Importing this takes as little as loading a model needs: programs that answer start with it.
-"""
+"""Models from a folder or the Hub, and one line for people where there is none to use."""
 
 import contextlib
 import hashlib
@@ -18,7 +15,7 @@ import feature_extraction_dusha  # noqa: F401 - the same
 import modeling_dusha  # noqa: F401 - both make Transformers know our model type
 from dusha_ser.errors import MissingInputError, WrongUseError, first_line
 
-# What of a model folder decides its answers.
+# The files of a model folder that decide its predictions.
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
 
 
@@ -31,11 +28,11 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
         trust_remote_code: whether code that came with the model may run; Dusha's needs none.
 
     Returns:
-        the model in evaluation mode, and its feature extractor.
+        The model in evaluation mode, and its feature extractor.
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is no audio classification model, or lacks weights or labels.
+        WrongUseError: if it is not an audio classification model, or weights or labels are missing.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = {"trust_remote_code": trust_remote_code}
@@ -44,13 +41,14 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
             name, output_loading_info=True, **options
         )
         extractor = AutoFeatureExtractor.from_pretrained(name, **options)
-    # Transformers draws what is missing at random. How often a normalisation was updated is
-    # of no matter to answers.
+    # Transformers draws what is missing at random. How often a normalisation was updated does
+    # not matter to predictions.
     missing = [key for key in report["missing_keys"] if not key.endswith("num_batches_tracked")]
     if missing:
         raise WrongUseError(
-            f"{name} lacks {len(missing)} weights, such as {min(missing)}, and would answer at "
-            "random: fetch it again whole, or train it first (`dusha train` --model_name_or_path)"
+            f"{len(missing)} weights of {name} are missing, such as {min(missing)}, and would be "
+            "random: fetch it again whole, or train it first (`dusha train` takes it as the "
+            "`model_name_or_path`)"
         )
     labels = model.config.id2label
     if sorted(labels) != list(range(len(labels))) or len(set(labels.values())) < len(labels):
@@ -62,7 +60,7 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
 
 
 def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
-    """A short hash of the weights and settings of a model: what answers alike has the same one.
+    """Hash the weights and settings of a model briefly: those that predict the same share it.
 
     Args:
         name: its folder or its name on the Hub.
@@ -90,18 +88,18 @@ def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
 
 @contextlib.contextmanager
 def explained_errors(name: str) -> Iterator[None]:
-    """Turn what Transformers raises for a model that is not there, or is none, into one line."""
+    """Turn what Transformers raises for a missing or unusable model into one line."""
     try:
         yield
     except OSError as error:
         raise MissingInputError(
             f"no model {name!r}: {first_line(error)}; give a model folder (what `dusha train` or "
-            "dusha convert writes) or a name on the Hub"
+            "`dusha convert` writes) or a name on the Hub"
         ) from error
     except (ValueError, KeyError, StrictDataclassError) as error:
         reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else None
         raise WrongUseError(
-            f"{name} is no audio classification model: {reason or first_line(error)}"
+            f"{name} is not an audio classification model: {reason or first_line(error)}"
         ) from error
     except pickle.UnpicklingError as error:
         # The library's own message tells how to run that code all the same.

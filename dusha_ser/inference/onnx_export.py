@@ -216,7 +216,7 @@ def export(
     if waveform and extractor.trim_silence is not None:
         raise WrongUseError(
             "this model's features leave out silence (trim_silence), which a graph that reads "
-            "waveforms does not: leave out --waveform"
+            "waveforms does not: leave out `waveform`"
         )
     model = copy.deepcopy(model)
     model.dusha.attention = PooledAttention(model.dusha.attention)

@@ -1,4 +1,4 @@
-"""What can be asked of `dusha predict`, and which models it takes; nothing heavy is imported."""
+"""What can be asked of `dusha predict` and `dusha export`; nothing heavy is imported."""
 
 import os
 import re
@@ -175,3 +175,39 @@ class PredictOptions(Settings):
                 "`overwrite` needs the address where a launcher's processes meet (MASTER_ADDR); "
                 "remove the old files yourself"
             )
+
+
+@dataclass
+class ExportOptions:
+    """What `dusha export` is to do."""
+
+    model: str = option("model folder, or name on the Hub", positional=True)
+    output_file: Path = option("ONNX file to write", positional=True)
+    waveform: bool = option(
+        "put the feature extraction into the graph, which then reads waveforms", False
+    )
+    one_length: bool = option(
+        "hide no padding, which is faster: clips of a batch must be of one length, and `dusha "
+        "predict` classifies them one by one",
+        False,
+    )
+    clips: list[Path] = option(
+        "audio files and folders of them, which show what the export loses; with int8 every second "
+        "clip calibrates, and the others show it",
+        [],
+        nargs="+",
+        metavar="PATH",
+    )
+    int8: bool = option("write 8-bit convolutions (static quantisation); needs clips", False)
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if there is nothing to calibrate with, or no such model."""
+        if self.int8 and not self.clips:
+            raise WrongUseError("`int8` needs `clips`: some tens of typical clips to calibrate it")
+        for path in self.clips:
+            if not path.exists():
+                raise MissingInputError(f"no such file or folder: {path}")
+        check_model(self.model)
+        if self.model.endswith(".onnx"):
+            raise WrongUseError(f"{self.model} is exported already; give a model folder")

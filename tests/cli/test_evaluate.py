@@ -259,7 +259,7 @@ def test_main_tells_what_it_lacks(models, table, tmp_path):
     with pytest.raises(MissingInputError, match="no model"):
         main(["--models", str(tmp_path / "none"), "--test_sets", table, *output])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(WrongUseError, match="empty is no audio classification model"):
+    with pytest.raises(WrongUseError, match="empty is not an audio classification model"):
         main(["--models", str(tmp_path / "empty"), "--test_sets", table, *output])
     with pytest.raises(WrongUseError, match="a name of its own"):
         main(["--models", models[0], "--test_sets", table, table, *output])

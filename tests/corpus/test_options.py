@@ -1,21 +1,18 @@
 """Options of the corpus: the same in Python and on the command line, refused in one line."""
 
-import argparse
 import re
 from dataclasses import fields
 
 import pytest
 
-from dusha_ser.cli.corpus import add_corpus_options, add_source_options
+from dusha_ser.cli.corpus import make_parser
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc, split_list
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
 
 
 def parse(*arguments):
-    parser = argparse.ArgumentParser()
-    add_corpus_options(parser)
-    return vars(parser.parse_args(arguments))
+    return make_parser().parse_options(arguments)[-1]
 
 
 def test_split_list_when_text_or_list():
@@ -28,18 +25,16 @@ def test_options_when_docstring_describes_each_field():
     assert all(option.metadata["help"] for option in fields(CorpusOptions))
 
 
-def test_add_corpus_options_when_nothing_is_given():
-    assert CorpusOptions(**parse()) == CorpusOptions()
+def test_corpus_options_when_nothing_is_given():
+    assert parse() == CorpusOptions()
 
 
-def test_add_corpus_options_when_all_is_given():
-    options = CorpusOptions(
-        **parse(
-            *("--method", "majority_vote", "--iterations", "7", "--tolerance", "0"),
-            *("--threshold", "0.5", "--multi_threshold", "0.3", "--golden", "--keep_control"),
-            *("--keep_other", "--labels", "yes, no", "--parts", "crowd_test,crowd_train"),
-            *("--input_features", "--validation", "0.1", "--bad_rows", "skip"),
-        )
+def test_corpus_options_when_all_is_given():
+    options = parse(
+        *("--method", "majority_vote", "--iterations", "7", "--tolerance", "0"),
+        *("--threshold", "0.5", "--multi_threshold", "0.3", "--golden", "--keep_control"),
+        *("--keep_other", "--labels", "yes, no", "--parts", "crowd_test,crowd_train"),
+        *("--input_features", "--validation", "0.1", "--bad_rows", "skip"),
     )
     options.check_options()
     assert options.as_dict() == {
@@ -59,23 +54,16 @@ def test_add_corpus_options_when_all_is_given():
     }
 
 
-def test_add_source_options_when_given():
-    parser = argparse.ArgumentParser()
-    add_source_options(parser)
-    assert vars(parser.parse_args([])) == {
-        "data_dir": None,
-        "base_url": [],
-        "checksum": [],
-        "cache_dir": None,
-        "num_proc": None,
-        "quiet": False,
-    }
+def test_source_options_when_given():
+    folder, source, _ = make_parser().parse_options([])
+    assert vars(source) == {"data_dir": None, "base_url": (), "cache_dir": None, "num_proc": None}
+    assert (folder.checksum, folder.quiet) == ([], False)
     arguments = ["--base_url", "a", "--base_url", "b", "--checksum", "crowd.tar=md5:12"]
-    found = parser.parse_args(arguments)
-    assert found.base_url == ["a", "b"]
-    assert found.checksum == [("crowd.tar", "md5:12")]
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--checksum", "md5:12"])
+    folder, source, _ = make_parser().parse_options(arguments)
+    assert source.base_url == ("a", "b")
+    assert folder.checksum == [("crowd.tar", "md5:12")]
+    with pytest.raises(WrongUseError, match="ARCHIVE=KIND:HEX"):
+        make_parser().parse_options(["--checksum", "md5:12"])
 
 
 @pytest.mark.parametrize(

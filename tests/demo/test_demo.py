@@ -7,8 +7,12 @@ import asyncio
 import base64
 import configparser
 import csv
+import os
 import re
+import shutil
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,13 +24,14 @@ from small_models import save_model
 
 from dusha_ser.cli import demo as demo_command
 from dusha_ser.cli import predict
+from dusha_ser.cli.main import main as dusha
 from dusha_ser.demo import page
 from dusha_ser.demo.answering import LIVE_HOP, LIVE_WINDOW, Answer, Answerer
 from dusha_ser.demo.examples import LONG, write_examples
+from dusha_ser.demo.options import MODEL_VARIABLE, DemoOptions
 from dusha_ser.demo.page import show_bars, show_timeline
 from dusha_ser.demo.waveform import COLUMNS, Envelope, draw_timeline, emotions_over_time
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.inference.settings import Settings
 from dusha_ser.inference.timeline import Segment
 
 gradio = pytest.importorskip(
@@ -44,7 +49,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answerer(model):
-    return Answerer(Settings(model), longest=60, longest_live=5, speakers=2)
+    return Answerer(DemoOptions(model, longest=1, longest_live=5 / 60, speakers=2))
 
 
 @pytest.fixture(scope="module")
@@ -321,23 +326,37 @@ def test_page_when_it_is_built(answerer, tmp_path):
     assert all(one.concurrency_limit is not None for one in built.fns.values() if one.queue)
 
 
-def test_options_when_no_model_is_named(monkeypatch, tmp_path):
-    monkeypatch.delenv(demo_command.MODEL_VARIABLE, raising=False)
-    monkeypatch.setattr(demo_command, "DEFAULT_MODEL", tmp_path / "model")
+def options_for(*arguments):
+    (options,) = demo_command.make_parser().parse_options(arguments)
+    return options
+
+
+def test_options_when_no_model_is_named(monkeypatch):
+    monkeypatch.delenv(MODEL_VARIABLE, raising=False)
     with pytest.raises(MissingInputError, match="DUSHA_MODEL"):
-        demo_command.parse_options([])
-    (tmp_path / "model").mkdir()
-    assert demo_command.parse_options([]).model == str(tmp_path / "model")
-    monkeypatch.setenv(demo_command.MODEL_VARIABLE, "from-the-environment")
-    assert demo_command.parse_options([]).model == "from-the-environment"
-    assert demo_command.parse_options(["--model", "named"]).settings.model == "named"
+        options_for()
+    monkeypatch.setenv(MODEL_VARIABLE, "from-the/environment")
+    assert options_for().model == "from-the/environment"
+    assert options_for("--model", "a/named").settings.model == "a/named"
+
+
+def test_space_takes_the_folder_beside_it_unless_the_variable_names_a_model(tmp_path):
+    app = shutil.copy(REPOSITORY / "demo" / "app.py", tmp_path)
+    for variable, said in (("", "model is not an audio"), ("nowhere", "no model 'nowhere'")):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        environment = os.environ | {MODEL_VARIABLE: variable, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(
+            [sys.executable, app, "--port", "0"], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert said in done.stderr
 
 
 def test_options_when_the_page_is_for_this_machine_only(monkeypatch):
     monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
-    assert demo_command.parse_options(["--model", "m"]).host == "127.0.0.1"
+    assert options_for("--model", "a/m").host == "127.0.0.1"
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
-    assert demo_command.parse_options(["--model", "m"]).host == "0.0.0.0"
+    assert options_for("--model", "a/m").host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
@@ -354,19 +373,19 @@ def test_options_when_the_page_is_for_this_machine_only(monkeypatch):
 )
 def test_options_when_a_limit_is_none(option, value):
     with pytest.raises(WrongUseError, match=option.lstrip("-")):
-        demo_command.parse_options(["--model", "m", option, value])
+        options_for("--model", "a/m", option, value)
 
 
 def test_program_when_the_port_is_taken(model):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(WrongUseError, match=f"port {port}"):
-            demo_command.main(["--model", model, "--port", str(port)])
+            dusha(["demo", "--model", model, "--port", str(port)])
 
 
 def test_program_when_there_is_no_such_model():
     with pytest.raises(WrongUseError, match="nowhere"):
-        demo_command.main(["--model", "nowhere", "--port", "0"])
+        dusha(["demo", "--model", "nowhere", "--port", "0"])
 
 
 def test_space_when_its_requirements_are_those_of_the_project():

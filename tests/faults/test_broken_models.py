@@ -95,10 +95,13 @@ def stretch_header(folder):
 
 LABELS = ("angry", "sad", "neutral", "positive")
 BROKEN = {
-    "a weight lacks": (change_weights(lambda own: own.pop(HEAD)), f"lacks 1 weights.*{HEAD}"),
+    "a weight lacks": (
+        change_weights(lambda own: own.pop(HEAD)),
+        f"1 weights of .* are missing.*{HEAD}",
+    ),
     "all weights but the head's lack": (
         change_weights(lambda own: [own.pop(name) for name in list(own) if name != HEAD]),
-        "lacks .* weights",
+        "weights of .* are missing",
     ),
     "a weight of another shape": (
         change_weights(lambda own: own.update({HEAD: torch.zeros(4, 99)})),

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configuration_dusha import DushaConfig
-from dusha_ser.cli import export as export_onnx
+from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.classify import torch_classifier
 from dusha_ser.inference.onnx_export import export, quantise
+from dusha_ser.inference.onnx_files import compare
 from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
@@ -111,7 +112,7 @@ def test_int8_model_is_smaller_and_close(files, tmp_path):
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     in_float = [node for node in convolutions if node.input[1] not in eight_bit]
     assert in_float == convolutions[:2]
-    result = export_onnx.compare(exact, quantised, iter(clips[1::2]))
+    result = compare(exact, quantised, iter(clips[1::2]))
     assert result["clips"] == 6
     assert 0 < result["largest_difference"] < 0.2
 
@@ -137,23 +138,23 @@ def test_compare_counts_equal_labels_and_the_largest_difference():
     def second(clips):
         return np.array([[0.9, 0.1]]) if clips[0][0] else np.array([[0.4, 0.6]])
 
-    result = export_onnx.compare(first, second, iter([np.ones(1), np.zeros(1)]))
+    result = compare(first, second, iter([np.ones(1), np.zeros(1)]))
     assert result == {"clips": 2, "largest_difference": pytest.approx(0.5), "same_label": 0.5}
 
 
-def test_find_clips_searches_folders_and_names_what_is_missing(tmp_path):
+def test_find_audio_files_searches_folders_and_names_what_is_missing(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("deep/a.wav", "b.flac", "notes.txt"):
         (tmp_path / name).touch()
-    found = export_onnx.find_audio_files([tmp_path])
+    found = find_audio_files([tmp_path])
     assert [path.name for path in found] == ["b.flac", "a.wav"]
     with pytest.raises(MissingInputError, match="no such file or folder"):
-        export_onnx.find_audio_files([tmp_path / "missing"])
+        find_audio_files([tmp_path / "missing"])
     with pytest.raises(MissingInputError, match="no audio files"):
-        export_onnx.find_audio_files([tmp_path / "notes.txt"])
+        find_audio_files([tmp_path / "notes.txt"])
 
 
 def test_export_of_waveforms_refuses_what_cuts_off_silence(model, tmp_path):
     trimming = DushaFeatureExtractor(trim_silence=40)
-    with pytest.raises(WrongUseError, match="leave out --waveform"):
+    with pytest.raises(WrongUseError, match="leave out `waveform`"):
         export(model, trimming, tmp_path / "model.onnx", waveform=True)
