@@ -113,7 +113,7 @@ class Dusha(datasets.ArrowBasedBuilder):
             self._members = find_archives(
                 (*required, *wanted),
                 data_dir=self.config.data_dir,
-                base_urls=self.config.base_url or None,
+                base_url=self.config.base_url or None,
                 cache_dir=self.config.archive_dir,
                 checksums=self.config.checksums,
                 required=required,

@@ -437,7 +437,7 @@ def test_program_when_one_of_several_fails(archives, complain, tmp_path):
         (["--labels", "angry"], "`labels` are 'angry'; give at least two, each once, none of them"),
         (["--labels", "nan,sad"], "`labels` are 'nan', 'sad'; give at least two, each once"),
         (["--num_proc", "-1"], "`num_proc` is -1: take an integer of at least 1"),
-        (["--checksum", f"crowd.tra={'0' * 32}"], "checksum was given of crowd.tra, and there is"),
+        (["--checksum", f"crowd.tra={'0' * 32}"], "`checksums` has crowd.tra, and there is"),
         (["--private"], "give --push_to_hub USER/NAME with it"),
         (["--keep_control", "--validation", "0.0001"], "no choice of whole speakers comes near"),
     ],

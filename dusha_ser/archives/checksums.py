@@ -4,14 +4,26 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tqdm.auto import tqdm
 
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
 
-def parse_checksum(name: str, text: str) -> tuple[str, str]:
+class Checksum(NamedTuple):
+    """What a file's content is known to be.
+
+    Args:
+        kind: "md5" or "sha256".
+        digits: hexadecimal, in lower case.
+    """
+
+    kind: str
+    digits: str
+
+
+def parse_checksum(name: str, text: str) -> Checksum:
     """Read a checksum as users give it.
 
     Args:
@@ -19,31 +31,32 @@ def parse_checksum(name: str, text: str) -> tuple[str, str]:
         text: "sha256:HEX", "md5:HEX", or the digits alone.
 
     Returns:
-        "md5" or "sha256", and the digits in lower case.
+        The checksum.
 
     Raises:
         WrongUseError: text is none of these.
 
     Example:
         >>> parse_checksum("crowd.tar", "MD5:D41D8CD98F00B204E9800998ECF8427E")
-        ('md5', 'd41d8cd98f00b204e9800998ecf8427e')
+        Checksum(kind='md5', digits='d41d8cd98f00b204e9800998ecf8427e')
     """
     match = re.fullmatch(r"(?:(md5|sha256):)?([0-9a-f]{32}|[0-9a-f]{64})", text.strip().lower())
-    kind = {32: "md5", 64: "sha256"}[len(match[2])] if match else None
-    if not match or match[1] not in (None, kind):
-        raise WrongUseError(
-            f"{text!r} is no checksum of {name}; give md5: and 32 or sha256: and 64 hexadecimal "
-            "digits"
-        )
-    return kind, match[2]
+    if match:
+        kind = "md5" if len(match[2]) == 32 else "sha256"
+        if match[1] in (None, kind):
+            return Checksum(kind, match[2])
+    raise WrongUseError(
+        f"{text!r} is not a checksum of {name}; give md5: and 32 or sha256: and 64 hexadecimal "
+        "digits"
+    )
 
 
-def check_file(path: Path, checksum: tuple[str, str] | None, quiet: bool = False) -> None:
+def check_file(path: Path, checksum: Checksum | None, quiet: bool = False) -> None:
     """Compare a file with a checksum.
 
     Args:
         path: the file.
-        checksum: kind and digits, or None for no comparison.
+        checksum: what it must have; None: anything.
         quiet: no bar.
 
     Raises:
@@ -51,40 +64,37 @@ def check_file(path: Path, checksum: tuple[str, str] | None, quiet: bool = False
     """
     if checksum is None:
         return
-    kind, expected = checksum
-    digests = {kind: new_digests()[kind]}
+    digests = {checksum.kind: new_digests()[checksum.kind]}
     try:
         with path.open("rb") as file:
             feed(digests, file, path.stat().st_size, f"Checking {path.name}", quiet)
     except OSError as error:
         raise WorkFailedError(f"{path}: cannot be read: {error.strerror}") from error
-    if (came := digests[kind].hexdigest()) != expected:
+    if (came := digests[checksum.kind].hexdigest()) != checksum.digits:
         raise WorkFailedError(
-            f"{path}: its {kind} is {came}, not {expected}; delete it and fetch it again, or "
-            "correct the checksum"
+            f"{path}: its {checksum.kind} is {came}, not {checksum.digits}; delete it and fetch it "
+            "again, or correct the checksum"
         )
 
 
 def new_digests() -> dict[str, "hashlib._Hash"]:
-    """Digests of nothing yet.
-
-    Returns:
-        one for each kind of checksum that users give.
-    """
+    """Make the digests of nothing, one for each kind of checksum."""
     return {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
 
 
-def feed(digests: Mapping, file: BinaryIO, size: int, what: str, quiet: bool) -> None:
+def feed(
+    digests: Mapping[str, "hashlib._Hash"], file: BinaryIO, size: int, title: str, quiet: bool
+) -> None:
     """Add the content of a file to digests.
 
     Args:
         digests: those of new_digests, or some of them.
         file: open at its start.
         size: its length in bytes, for the bar.
-        what: the bar's title.
+        title: the bar's.
         quiet: no bar.
     """
-    with tqdm(desc=what, total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
+    with tqdm(desc=title, total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
         while data := file.read(2**20):
             for digest in digests.values():
                 digest.update(data)

@@ -36,7 +36,7 @@ def open_members(
 
     Folders are searched through, hidden files left out, for loose files and for archives
     (.tar, .tgz, .tar.gz). Headers of an archive are read once: the index is kept in the cache
-    until path, size or time of change of the archive are others.
+    until the archive's path, size or time of change is another.
 
     Args:
         paths: archives and folders, in order of precedence; within a folder, loose files come
@@ -45,12 +45,12 @@ def open_members(
         quiet: no bars.
 
     Returns:
-        all members.
+        All members.
 
     Raises:
         MissingInputError: a path is not there.
-        WorkFailedError: an archive is damaged, cut short, no tar, or holds links, devices or
-            names that lead outside.
+        WorkFailedError: an archive is damaged, cut short, not a tar archive, or holds links,
+            devices or names that lead outside.
     """
     cache_dir = cache_folder(cache_dir)
     indexes = []
@@ -76,7 +76,7 @@ def cache_folder(cache_dir: str | os.PathLike | None) -> Path:
         cache_dir: the user's choice, or None.
 
     Returns:
-        cache_dir, or `dusha` in the Hugging Face cache (environment variable HF_HOME).
+        Cache_dir, or `dusha` in the Hugging Face cache (environment variable HF_HOME).
     """
     return Path(HF_HOME) / "dusha" if cache_dir is None else Path(cache_dir)
 
@@ -118,7 +118,7 @@ def _raise(error: OSError):
 def find_archives(
     names: Sequence[str] = ARCHIVES,
     data_dir: str | os.PathLike | None = None,
-    base_urls: str | Sequence[str] | None = None,
+    base_url: str | Sequence[str] | None = None,
     cache_dir: str | os.PathLike | None = None,
     checksums: Mapping[str, str] | None = None,
     required: Sequence[str] | None = None,
@@ -126,25 +126,23 @@ def find_archives(
 ) -> Members:
     """Find the archives that a piece of work needs, in a user's folder or at an address.
 
-    What data_dir holds, packed or unpacked, is not fetched. Without data_dir and base_urls,
-    archives are fetched from BASE_URL.
+    What data_dir holds, packed or unpacked, is not fetched.
 
     Args:
         names: archives that are wanted, of ARCHIVES.
         data_dir: folder of archives, of their unpacked files, or of any mix.
-        base_urls: addresses of folders of archives, tried in turn.
+        base_url: addresses of folders of archives, tried in turn; None and no data_dir: BASE_URL.
         cache_dir: folder of downloads and indexes; None: `dusha` in the Hugging Face cache.
         checksums: "sha256:HEX" or "md5:HEX" for names whose content the user knows.
         required: archives that must be there; None: all of names.
         quiet: no bars.
 
     Returns:
-        the members of all that was found, those of data_dir before fetched ones.
+        The members of all that was found, those of data_dir before fetched ones.
 
     Raises:
         MissingInputError: data_dir or a required archive is not there.
-        WrongUseError: what was given as address or checksum cannot be one, or a checksum is of no
-            archive.
+        WrongUseError: an address or checksum is not one, or a checksum is of no archive.
         WorkFailedError: an archive cannot be fetched, is damaged, or holds what no honest one
             does.
     """
@@ -154,17 +152,17 @@ def find_archives(
     members = open_members(paths, cache_dir, quiet)
     _compare_checksums(members, checksums or {}, quiet)
     missing = [name for name in names if not holds_archive(members, name)]
-    if data_dir is None and not base_urls:
-        base_urls = [BASE_URL]
-    base_urls = [base_urls] if isinstance(base_urls, str) else base_urls
-    if missing and base_urls:
+    if data_dir is None and not base_url:
+        base_url = BASE_URL
+    addresses = [base_url] if isinstance(base_url, str) else base_url or ()
+    if missing and addresses:
         optional = [name for name in missing if name not in required]
-        fetched = fetch_archives(missing, base_urls, cache_dir, checksums, optional, quiet)
+        fetched = fetch_archives(missing, addresses, cache_dir, checksums, optional, quiet)
         members = open_members([*paths, *fetched.values()], cache_dir, quiet)
         missing = [name for name in missing if not holds_archive(members, name)]
     missing = [name for name in missing if name in required]
     if missing:
-        places = [data_dir] if data_dir else [Mirror(url, cache_dir).shown("") for url in base_urls]
+        places = [data_dir] if data_dir else [Mirror(one, cache_dir).shown("") for one in addresses]
         raise MissingInputError(_describe_missing(missing, members, places))
     return members
 
@@ -182,7 +180,7 @@ def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bo
         elif name not in ARCHIVES:
             known = ", ".join(dict.fromkeys([*ARCHIVES, *at_hand]))
             raise WrongUseError(
-                f"a checksum was given of {name}, and there is no such archive: take one of {known}"
+                f"`checksums` has {name}, and there is no such archive: take one of {known}"
             )
         elif holds_archive(members, name):
             logger.warning("%s is unpacked here: its checksum cannot be compared", name)
@@ -197,8 +195,8 @@ def _describe_missing(missing: Sequence[str], members: Members, places: Sequence
     )
     return (
         f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has {came}); "
-        f"{wanted}. Put these archives, or what is unpacked from them, into one folder and name "
-        "it with --data_dir FOLDER, or name an address that has them with --base_url ADDRESS"
+        f"{wanted}. Put these archives, or what is unpacked from them, into one folder and give it "
+        "as `data_dir`, or give an address that has them as `base_url`"
     )
 
 
@@ -210,6 +208,6 @@ def holds_archive(members: Members, name: str) -> bool:
         name: one of ARCHIVES.
 
     Returns:
-        whether a member of it is there.
+        Whether a member of it is there.
     """
     return any(member.startswith(CONTENTS[name]) for member in members)

@@ -1,4 +1,4 @@
-"""One file over HTTP: continued where it stopped, never spliced, with its digests."""
+"""One file over HTTP: resumed where it stopped, never spliced, with its digests."""
 
 import contextlib
 import email.utils
@@ -20,144 +20,24 @@ import urllib3
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from dusha_ser.archives.checksums import feed, new_digests
+from dusha_ser.archives.checksums import Checksum, feed, new_digests
 from dusha_ser.errors import WorkFailedError
+from dusha_ser.storage import write_json, write_text
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Origin:
-    """What identifies a file on a server, from one answer to the next.
-
-    Args:
-        size: bytes of the whole file, where the server tells.
-        etag: its entity tag, where there is one.
-        last_modified: its time of change as the server writes it, where it can be relied on.
-    """
-
-    size: int | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str], size: int | None) -> "Origin":
-        """What an answer says of the file."""
-        last_modified, date = headers.get("Last-Modified"), parse_date(headers.get("Date"))
-        changed = parse_date(last_modified)
-        if changed is None or (date is not None and date - changed < 1):
-            # It may change once more within the second that the time is counted in: RFC 9110,
-            # section 8.8.2.2.
-            last_modified = None
-        return cls(size, headers.get("ETag"), last_modified)
-
-    @property
-    def validator(self) -> str | None:
-        """The value for If-Range, where weak tags are of no use: RFC 9110, section 13.1.5."""
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
-
-    def agrees(self, other: "Origin") -> bool:
-        """Whether nothing that both know differs; equal strong tags leave no doubt of the rest."""
-        mine, theirs = asdict(self), asdict(other)
-        if self.validator and self.validator == self.etag == other.etag:
-            mine["last_modified"] = None  # set anew by a copy of the file, or another machine
-        return all(mine[key] == theirs[key] for key in mine if None not in (mine[key], theirs[key]))
-
-
-def describe_status(status: int) -> str:
-    """Say what a server answered.
-
-    Args:
-        status: of the answer.
-
-    Returns:
-        some words of a sentence.
-
-    Example:
-        >>> describe_status(403)
-        'the server answered 403 (Forbidden)'
-    """
-    try:
-        return f"the server answered {status} ({HTTPStatus(status).phrase})"
-    except ValueError:
-        return f"the server answered {status}"
-
-
-def parse_date(date: str | None) -> float | None:
-    """Read an HTTP date.
-
-    Args:
-        date: the value of a header, or None.
-
-    Returns:
-        seconds since 1970, None where there is no date.
-
-    Example:
-        >>> parse_date("Thu, 01 Jan 1970 00:01:00 GMT")
-        60.0
-    """
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
-        return None
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Read how long a server asks to wait.
-
-    Args:
-        headers: of the answer; Retry-After in it is a number of seconds or a date.
-
-    Returns:
-        seconds, 0 where nothing is asked.
-
-    Example:
-        >>> retry_after({"Retry-After": "120"})
-        120.0
-    """
-    text = headers.get("Retry-After", "")
-    if text.isdigit():
-        return float(text)
-    date = parse_date(text)
-    return max(0.0, date - time.time()) if date else 0.0
-
-
-def describe_failure(error: BaseException) -> str:
-    """Say why a connection failed: the cause at the bottom of a stack of wrapped errors.
-
-    Args:
-        error: what the HTTP library raised.
-
-    Returns:
-        one line.
-    """
-    while inner := next(
-        (
-            inner
-            for inner in (getattr(error, "reason", None), *error.args)
-            if isinstance(inner, BaseException)
-        ),
-        None,
-    ):
-        error = inner
-    if isinstance(error, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
-        return "the connection was closed early"
-    return re.sub(r"^<?HTTPS?Connection\w*\(.*?\)>?: ", "", str(error)) or type(error).__name__
-
 
 CHUNK = 2**16  # bytes read and written at once
 MOST_REDIRECTS = 10
 # Statuses of servers where the same request may work later.
 PASSING = (408, 425, 429, 500, 502, 503, 504)
+CLOSED = "the connection was closed early"
 WEB_PAGE = "a web page came in place of the archive"
-OTHER_FILE = "the file on the server is another one than before"
+OTHER_FILE = "the file on the server is not the one from before"
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on with a server that fails.
+    """How long to try with a server that fails.
 
     Args:
         tries: connections in a row without a new byte before a mirror is given up.
@@ -176,59 +56,90 @@ class Patience:
     timeout: float = 60.0
 
 
-class GiveUpError(Exception):
-    """This address does not give the file.
+class TransferError(Exception):
+    """A connection that did not bring the file.
 
     Args:
         message: why.
+        again: whether it may work later.
+        wait: seconds that the server asks for until then.
         absent: whether the server said that it has no such file.
     """
 
-    def __init__(self, message: str, absent: bool = False):
+    def __init__(self, message: str, again: bool = False, wait: float = 0.0, absent: bool = False):
         super().__init__(message)
-        self.absent = absent
+        self.again, self.wait, self.absent = again, wait, absent
 
 
-class _TryAgainError(Exception):
-    """This connection failed; wait is what the server asked for, in seconds."""
+@dataclass
+class Origin:
+    """What identifies a file on a server, from one response to the next.
 
-    def __init__(self, message: str, wait: float = 0.0):
-        super().__init__(message)
-        self.wait = wait
+    Args:
+        size: bytes of the whole file, if the server tells.
+        etag: its entity tag, if there is one.
+        last_modified: its time of change as the server writes it, if it can be relied on.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], size: int | None) -> "Origin":
+        """Make it of a response's headers, and the size of the whole file in bytes."""
+        last_modified, date = headers.get("Last-Modified"), parse_date(headers.get("Date"))
+        changed = parse_date(last_modified)
+        if changed is None or (date is not None and date - changed < 1):
+            # It may change once more within the second that the time is counted in: RFC 9110,
+            # section 8.8.2.2.
+            last_modified = None
+        return cls(size, headers.get("ETag"), last_modified)
+
+    @property
+    def validator(self) -> str | None:
+        """The value for If-Range, which takes no weak tags: RFC 9110, section 13.1.5."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+    def agrees(self, other: "Origin") -> bool:
+        """Tell whether nothing that both know differs; equal strong tags settle the rest."""
+        mine, theirs = asdict(self), asdict(other)
+        if self.validator and self.validator == self.etag == other.etag:
+            mine["last_modified"] = None  # a copy of the file, or another machine, has its own
+        return all(mine[key] == theirs[key] for key in mine if None not in (mine[key], theirs[key]))
 
 
+@dataclass
 class Transfer:
     """A file on its way from a server.
 
     Beside NAME, NAME.part holds the bytes that came and NAME.part.json what the server said of
-    the file that they begin. A fresh start empties the first before it writes the second, so that
-    a program killed between the two leaves nothing that does not fit together.
+    the file that they begin. They outlive a killed program, which `storage.replacing` does not
+    allow. A fresh start empties the first before it writes the second, so that a program killed
+    between the two leaves nothing that does not fit together.
 
     Args:
-        session: where connections come from.
+        session: of `new_session`.
         url: address of the file.
         target: where the file goes once it is complete.
-        checksum: kind ("md5", "sha256") and hexadecimal digest that the user gave, or None.
+        checksum: what the user knows of the file.
         quiet: no bars.
-        patience: how long to go on with a server that fails.
+        patience: how long to try.
     """
 
-    def __init__(
-        self,
-        session: requests.Session,
-        url: str,
-        target: Path,
-        checksum: tuple[str, str] | None = None,
-        quiet: bool = False,
-        patience: Patience = Patience(),  # noqa: B008 - it is frozen
-    ):
-        self.session, self.url, self.target = session, url, target
-        self.checksum, self.quiet, self.patience = checksum, quiet, patience
-        self.part, self.sidecar = part_of(target), part_of(target, ".part.json")
-        self.origin = Origin()
-        self.digests = new_digests()
-        self.position = 0
-        self.answered = False
+    session: requests.Session
+    url: str
+    target: Path
+    checksum: Checksum | None = None
+    quiet: bool = False
+    patience: Patience = Patience()
+
+    def __post_init__(self):
+        self.part, self.sidecar = part_of(self.target), part_of(self.target, ".part.json")
+        self.origin, self.digests = Origin(), new_digests()
+        self.position, self.answered = 0, False
 
     def run(self) -> Path:
         """Fetch the file, or find that another program has just done so.
@@ -237,38 +148,33 @@ class Transfer:
             target.
 
         Raises:
-            GiveUpError: the server does not give it, or it has another checksum.
+            TransferError: the server does not give it, or it has another checksum.
             WorkFailedError: it cannot be written.
         """
         title = f"Fetching {self.target.name}"
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(self.target), contextlib.ExitStack() as stack:
+            with _alone(self.target):
                 if self.target.is_file():
                     discard(self.target)
                     return self.target
-                self.bar = stack.enter_context(
-                    tqdm(desc=title, unit="B", unit_scale=True, disable=self.quiet)
-                )
-                self.file = stack.enter_context(self.part.open("ab+", buffering=0))
-                self._take_up()
-                self._go_on()
-                os.fsync(self.file.fileno())
+                with (
+                    tqdm(desc=title, unit="B", unit_scale=True, disable=self.quiet) as self.bar,
+                    self.part.open("ab+", buffering=0) as self.file,
+                ):
+                    self._take_up()
+                    self._connect_until_complete()
+                    os.fsync(self.file.fileno())
                 self._finish()
         except OSError as error:
             raise WorkFailedError(
                 f"{self.part}: {error.strerror or error} after {self.position} bytes; what came is "
-                "kept: make room, or name another folder with --cache_dir, and start again"
+                "kept: make room, or name another `cache_dir`, and start again"
             ) from error
         return self.target
 
-    @property
-    def complete(self) -> bool:
-        """Whether every byte that the server announced is there."""
-        return self.position == self.origin.size
-
     def _take_up(self) -> None:
-        """Go on from what an earlier run left, if it is known what that is."""
+        """Resume from what an earlier run left, if it is known what that is."""
         try:
             self.origin = Origin(**json.loads(self.sidecar.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
@@ -293,31 +199,35 @@ class Transfer:
         self.bar.reset(self.origin.size)
         self.bar.initial = self.bar.n = self.bar.last_print_n = self.position
 
-    def _go_on(self) -> None:
-        """Connect as often as needed, as long as it helps."""
-        patience = self.patience
-        furthest, failures = self.position, 0
-        while not self.complete:
-            asked = 0.0
+    def _connect_until_complete(self) -> None:
+        """Connect as often as needed, as long as it helps.
+
+        urllib3's Retry cannot do this: it counts responses, and knows no bytes that came.
+        """
+        patience, furthest, failures = self.patience, self.position, 0
+        while self.position != self.origin.size:
+            failure = TransferError(CLOSED)
             try:
                 self._connect()
-                problem = "the connection was closed early"
-            except _TryAgainError as failure:
-                problem, asked = str(failure), failure.wait
-            if self.complete:
+            except TransferError as error:
+                if not error.again:
+                    raise
+                failure = error
+            if self.position == self.origin.size:
                 return
-            if self.position > furthest:
-                furthest, failures = self.position, 0
-            failures += 1
+            failures = 1 if self.position > furthest else failures + 1
+            furthest = max(furthest, self.position)
             if failures >= (patience.tries if self.answered else patience.first_tries):
-                raise GiveUpError(f"{problem} ({failures} tries in a row brought nothing)")
-            if asked > patience.longest_retry_after:
-                raise GiveUpError(f"{problem}, and asks to come back in {asked:.0f} seconds")
+                raise TransferError(f"{failure} ({failures} tries in a row brought nothing)")
+            if failure.wait > patience.longest_retry_after:
+                raise TransferError(
+                    f"{failure}, and asks to come back in {failure.wait:.0f} seconds"
+                )
             own = min(patience.longest_wait, patience.first_wait * 2 ** (failures - 1))
             # Spread, so that not all clients of a server that restarts come back at once; not from
             # the generator that users seed.
-            wait = max(asked, own * random.SystemRandom().uniform(0.5, 1))
-            self.bar.set_postfix_str(f"{problem}; again in {wait:.0f} s")
+            wait = max(failure.wait, own * random.SystemRandom().uniform(0.5, 1))
+            self.bar.set_postfix_str(f"{failure}; again in {wait:.0f} s")
             time.sleep(wait)
             self.bar.set_postfix_str("")
 
@@ -330,86 +240,79 @@ class Transfer:
             headers["Range"] = f"bytes={self.position}-"
             if self.origin.validator:
                 headers["If-Range"] = self.origin.validator
-        with self._ask(headers) as response:
-            self.answered = True
-            self._judge(response)
-            data = self._read(response)
-            if response.status_code == HTTPStatus.OK:
-                self._begin(response, data)
-            while data:
+        try:
+            with self.session.get(
+                self.url, headers=headers, stream=True, timeout=self.patience.timeout
+            ) as response:
+                self.answered = True
+                self._judge(response)
+                # As they lie on the server; what has come by now, nothing at the end.
+                chunks = iter(lambda: response.raw.read1(CHUNK, decode_content=False), b"")
+                data = next(chunks, b"")
+                if response.status_code == HTTPStatus.OK:
+                    self._begin(response.headers, data)
                 self._write(data)
-                data = self._read(response)
+                for data in chunks:
+                    self._write(data)
+        except requests.TooManyRedirects:
+            raise TransferError(f"more than {MOST_REDIRECTS} redirects") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            problem = describe_failure(error)
+            # Not where trust is missing, or the server redirects to what is not an address.
+            again = not isinstance(error, ValueError) and "CERTIFICATE_VERIFY" not in problem
+            raise TransferError(problem, again) from error
         if self.origin.size is None:
             self.origin.size = self.position  # a server may tell the end and not the size
 
-    def _ask(self, headers: dict[str, str]) -> requests.Response:
-        try:
-            return self.session.get(
-                self.url, headers=headers, stream=True, timeout=self.patience.timeout
-            )
-        except requests.TooManyRedirects:
-            raise GiveUpError(f"more than {MOST_REDIRECTS} redirects") from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            problem = describe_failure(error)
-            if "CERTIFICATE_VERIFY_FAILED" in problem or isinstance(error, ValueError):
-                raise GiveUpError(problem) from error  # no trust, or redirected to no address
-            raise _TryAgainError(problem) from error
-
-    def _read(self, response: requests.Response) -> bytes:
-        """What has come by now, as it lies on the server; nothing at the end."""
-        try:
-            return response.raw.read1(CHUNK, decode_content=False)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _TryAgainError(describe_failure(error)) from error
-
     def _judge(self, response: requests.Response) -> None:
-        """Accept only an answer that is the file, whole or from this position on."""
+        """Accept only a response that is the file, whole or from this position on."""
         status, headers = response.status_code, response.headers
+        answered = f"the server answered {status}"
+        if phrase := http.client.responses.get(status):
+            answered += f" ({phrase})"
         if status in PASSING:
-            raise _TryAgainError(describe_status(status), retry_after(headers))
+            raise TransferError(answered, again=True, wait=retry_after(headers))
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.position:
             self._start_over()
-            raise _TryAgainError(OTHER_FILE)
+            raise TransferError(OTHER_FILE, again=True)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             absent = status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-            raise GiveUpError(describe_status(status), absent)
+            raise TransferError(answered, absent=absent)
         if "html" in headers.get("Content-Type", ""):
-            raise GiveUpError(WEB_PAGE)
+            raise TransferError(WEB_PAGE)
         encoding = headers.get("Content-Encoding", "identity")
         if encoding != "identity" and self.target.suffix == ".tar":
-            raise GiveUpError(f"the server sends it encoded ({encoding}), though asked not to")
+            raise TransferError(f"the server sends it encoded ({encoding}), though asked not to")
         if status == HTTPStatus.PARTIAL_CONTENT:
+            if not self.position:
+                raise TransferError("a part of the file came, though the whole was asked for")
             span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
             size = int(span[2]) if span and span[2] != "*" else None
-            if not self.position:
-                raise GiveUpError("a part of the file came, though the whole was asked for")
             fits = span is not None and int(span[1]) == self.position
             # Servers may ignore If-Range.
             if not fits or not self.origin.agrees(Origin.of(headers, size)):
                 self._start_over()
-                raise _TryAgainError(OTHER_FILE)
+                raise TransferError(OTHER_FILE, again=True)
 
-    def _begin(self, response: requests.Response, data: bytes) -> None:
+    def _begin(self, headers: Mapping[str, str], data: bytes) -> None:
         """Prepare for a whole file, whose first bytes are data."""
-        length = response.headers.get("Content-Length", "")
-        size = int(length) if length.isdigit() else None
+        length = headers.get("Content-Length", "")
+        size = int(length) if length.isdecimal() else None
         if data.lstrip().startswith(b"<"):
-            raise GiveUpError(WEB_PAGE)
+            raise TransferError(WEB_PAGE)
         if size == 0:
-            raise GiveUpError("the file on the server is empty")
+            raise TransferError("the file on the server is empty")
         if self.position:
             self._start_over()
         check_space(self.target.parent, size or 0, self.target.name)
-        self.origin = Origin.of(response.headers, size)
-        unfinished = self.sidecar.with_name(f"{self.sidecar.name}.unfinished")
-        unfinished.write_text(json.dumps(asdict(self.origin)), "utf-8")
-        unfinished.replace(self.sidecar)
+        self.origin = Origin.of(headers, size)
+        write_json(self.sidecar, asdict(self.origin))
         self._show()
 
     def _write(self, data: bytes) -> None:
         if self.origin.size is not None and self.position + len(data) > self.origin.size:
             self._start_over()
-            raise _TryAgainError("the server sent more than it had announced")
+            raise TransferError("the server sent more than it had announced", again=True)
         end = self.position + len(data)
         while self.position < end:  # a disk that is nearly full takes less than it is given
             self.position += self.file.write(data[self.position - end :])
@@ -419,47 +322,79 @@ class Transfer:
 
     def _finish(self) -> None:
         """Check the digest and give the file its name."""
-        self.file.close()
-        kind, expected = self.checksum or (None, None)
-        if kind and (came := self.digests[kind].hexdigest()) != expected:
-            discard(self.target)
-            raise GiveUpError(f"its {kind} is {came}, not {expected}")
+        if self.checksum:
+            kind, expected = self.checksum
+            if (came := self.digests[kind].hexdigest()) != expected:
+                discard(self.target)
+                raise TransferError(f"its {kind} is {came}, not {expected}")
         for kind, digest in self.digests.items():
             line = f"{digest.hexdigest()}  {self.target.name}\n"  # as md5sum and sha256sum take it
-            self.target.with_name(f"{self.target.name}.{kind}").write_text(line, "utf-8")
+            write_text(part_of(self.target, f".{kind}"), line)
         self.part.replace(self.target)
         self.sidecar.unlink(missing_ok=True)
 
 
+def new_session() -> requests.Session:
+    """Open a session for transfers: bytes are kept and counted as they lie on the server."""
+    session = requests.Session()
+    session.max_redirects = MOST_REDIRECTS
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def announced_size(session: requests.Session, url: str, timeout: float) -> int:
+    """Ask a server for a file's size in bytes; 0 if it does not tell: the download will say why."""
+    with contextlib.suppress(requests.RequestException, ValueError):
+        response = session.head(url, allow_redirects=True, timeout=timeout)
+        return int(response.headers.get("Content-Length", "0")) if response.ok else 0
+    return 0
+
+
+def parse_date(date: str | None) -> float | None:
+    """Read an HTTP date as seconds since 1970; None if it is not one."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() if date else None
+    except ValueError:
+        return None
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Read how many seconds a server asks to wait (Retry-After, a number or a date); 0 if none."""
+    text = headers.get("Retry-After", "")  # urllib3's reader takes no more than six hours for true
+    if text.isdecimal():
+        return float(text)
+    return max(0.0, (parse_date(text) or 0.0) - time.time())
+
+
+def describe_failure(error: BaseException) -> str:
+    """Say in one line why a connection failed: the cause at the bottom of wrapped errors."""
+    while inner := next(
+        (
+            inner
+            for inner in (getattr(error, "reason", None), *error.args)
+            if isinstance(inner, BaseException)
+        ),
+        None,
+    ):
+        error = inner
+    if isinstance(error, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
+        return CLOSED
+    return re.sub(r"^<?HTTPS?Connection\w*\(.*?\)>?: ", "", str(error)) or type(error).__name__
+
+
 def part_of(target: Path, suffix: str = ".part") -> Path:
-    """Where the bytes of a file are until it is complete.
-
-    Args:
-        target: the complete file.
-        suffix: ".part" for the bytes, ".part.json" for what is known of them.
-
-    Returns:
-        the path beside target.
-    """
+    """Name a file beside a target: its bytes so far, or, by another suffix, what goes with it."""
     return target.with_name(target.name + suffix)
 
 
 def discard(target: Path) -> None:
-    """Delete what came of a file.
-
-    Args:
-        target: the complete file.
-    """
+    """Delete what came so far of a file."""
     part_of(target).unlink(missing_ok=True)
     part_of(target, ".part.json").unlink(missing_ok=True)
 
 
 def discard_unused(target: Path) -> None:
-    """Delete what came of a file, or was left by a kill, unless some program is fetching it.
-
-    Args:
-        target: the complete file.
-    """
+    """Delete what came of a file, or was left by a kill, unless some program is fetching it."""
     if part_of(target).is_file() or part_of(target, ".part.json").is_file():
         with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
             discard(target)
@@ -480,24 +415,21 @@ def check_space(folder: Path, size: int, what: str) -> None:
     if size > free:
         raise WorkFailedError(
             f"{what} needs {size / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are "
-            "free; make room, or name another folder with --cache_dir"
+            "free; make room, or name another `cache_dir`"
         )
 
 
 @contextlib.contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Keep other programs that want the same file waiting."""
-    lock = _lock_of(target)
     try:
-        lock.acquire(timeout=0)
+        lock = _lock_of(target).acquire(timeout=0)
     except Timeout:
         logger.warning("another program is fetching %s; waiting for it", target)
-        lock.acquire()
-    try:
+        lock = _lock_of(target).acquire()
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _lock_of(target: Path) -> FileLock:
-    return FileLock(target.with_name(f"{target.name}.lock"))
+    return FileLock(part_of(target, ".lock"))

@@ -185,7 +185,7 @@ def test_find_archives_when_an_archive_is_missing(name, tmp_path):
     message = str(caught.value)
     assert message.startswith(f"nothing of {name} in {data} (it has {data}/")
     assert f"{name} has files such as {CONTENTS[name][0]}..." in message
-    assert "--data_dir FOLDER" in message and "--base_url ADDRESS" in message
+    assert "give it as `data_dir`" in message and "has them as `base_url`" in message
     required = [other for other in ARCHIVES if other != name]
     assert len(find_archives(data_dir=data, required=required)) == 5 - len(CORPUS[name])
     assert set(CONTENTS) == set(ARCHIVES)
@@ -248,14 +248,14 @@ def test_find_archives_fetches_only_what_is_needed_and_missing(tmp_path, cache):
 
 def test_find_archives_needs_no_server_once_all_is_fetched(tmp_path):
     with serve(write_corpus(tmp_path / "remote")) as server:
-        first = find_archives(base_urls=[server.url], cache_dir=tmp_path / "c", quiet=True)
-    again = find_archives(base_urls=[server.url], cache_dir=tmp_path / "c", quiet=True)
+        first = find_archives(base_url=[server.url], cache_dir=tmp_path / "c", quiet=True)
+    again = find_archives(base_url=[server.url], cache_dir=tmp_path / "c", quiet=True)
     assert dict(again) == dict(first) and len(first) == 5
 
 
 def test_find_archives_uses_file_addresses_in_place(tmp_path, cache):
     remote = write_corpus(tmp_path / "remote")
-    members = find_archives(base_urls=remote.as_uri())
+    members = find_archives(base_url=remote.as_uri())
     assert members[RAW].path == str(remote / "crowd.tar")
     assert not (cache / "archives").exists()
 
@@ -263,10 +263,10 @@ def test_find_archives_uses_file_addresses_in_place(tmp_path, cache):
 def test_find_archives_when_an_optional_archive_is_on_no_server(tmp_path):
     required = ["crowd.tar", "podcast.tar"]
     with serve(write_corpus(tmp_path / "remote", required)) as server:
-        members = find_archives(base_urls=server.url, required=required, quiet=True)
+        members = find_archives(base_url=server.url, required=required, quiet=True)
         assert len(members) == 3
         with pytest.raises(MissingInputError, match="features.tar could not be fetched"):
-            find_archives(base_urls=server.url, quiet=True)
+            find_archives(base_url=server.url, quiet=True)
 
 
 def test_find_archives_when_the_server_s_archive_has_other_content(tmp_path):
@@ -274,7 +274,7 @@ def test_find_archives_when_the_server_s_archive_has_other_content(tmp_path):
     write_tar(remote / "crowd.tar", {"holiday/photo.jpg": b"1"})
     with serve(remote) as server, pytest.raises(MissingInputError, match="nothing of crowd.tar"):
         url = server.url.replace("//", "//user:secret@")
-        find_archives(["crowd.tar"], base_urls=url, quiet=True)
+        find_archives(["crowd.tar"], base_url=url, quiet=True)
 
 
 def test_find_archives_when_the_server_announced_too_little(tmp_path):
@@ -284,7 +284,7 @@ def test_find_archives_when_the_server_announced_too_little(tmp_path):
         serve(remote, faults=faults) as server,
         pytest.raises(WorkFailedError, match="crowd.tar: is cut short.*fetch it again"),
     ):
-        find_archives(["crowd.tar"], base_urls=server.url, quiet=True)
+        find_archives(["crowd.tar"], base_url=server.url, quiet=True)
 
 
 def test_find_archives_without_any_place_goes_to_the_published_address(monkeypatch):

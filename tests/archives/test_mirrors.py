@@ -172,7 +172,7 @@ def test_fetch_archives_when_a_busy_server_asks_for_too_long(tmp_path):
 def test_fetch_archives_gives_up_after_tries_without_a_new_byte(tmp_path):
     faults = [("plain", 1000), *[("plain", 0)] * 50]
     with ArchiveServer({NAME: CONTENT}, faults) as server:
-        with pytest.raises(WorkFailedError, match=r"8 tries in a row.*the next run goes on"):
+        with pytest.raises(WorkFailedError, match=r"8 tries in a row.*the next run resumes"):
             fetch(server.url, tmp_path)
         assert len(server.ranges) == 8
         server.faults.clear()
@@ -266,7 +266,7 @@ def test_fetch_archives_when_the_server_restarts(tmp_path):
     assert again[0].ranges == ["bytes=123456-"]
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410, 451, 418])
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 451, 418, 799])
 def test_fetch_archives_when_the_server_refuses(status, tmp_path):
     with ArchiveServer({NAME: CONTENT}, [lambda handler: handler.status(status)] * 9) as server:
         error = MissingInputError if status in (404, 410) else WorkFailedError
@@ -274,9 +274,10 @@ def test_fetch_archives_when_the_server_refuses(status, tmp_path):
             fetch(server.url, tmp_path)
     assert len(server.ranges) == 1
     message = str(caught.value)
-    assert f"{server.url}{NAME}: the server answered {status}" in message
+    phrase = " (Forbidden)." if status == 403 else "." if status == 799 else " ("
+    assert f"{server.url}{NAME}: the server answered {status}{phrase}" in message
     assert f"By hand: fetch {NAME}" in message
-    assert "--data_dir FOLDER" in message and "--base_url ADDRESS" in message
+    assert "give that as `data_dir`" in message and "mirror as `base_url`" in message
 
 
 def test_fetch_archives_when_refused_names_all_that_must_be_fetched_by_hand(tmp_path):
@@ -410,7 +411,7 @@ def test_fetch_archives_when_an_optional_archive_is_nowhere(server, tmp_path, ca
         fetch(server.url, tmp_path, names)
     with caplog.at_level(logging.WARNING):
         assert list(fetch(server.url, tmp_path, names, optional=["features.tar"])) == [NAME]
-    assert "going on without features.tar" in caplog.text
+    assert "continuing without features.tar" in caplog.text
 
 
 def test_fetch_archives_uses_files_of_a_file_address_in_place(tmp_path):
@@ -443,13 +444,13 @@ def test_fetch_archives_compares_checksums(kind, server, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "md5:", "sha1:" + 40 * "0", "md5:" + 64 * "0", 31 * "f"])
 def test_fetch_archives_when_a_checksum_is_none(text, tmp_path):
-    with pytest.raises(WrongUseError, match="is no checksum of crowd.tar; give"):
+    with pytest.raises(WrongUseError, match="is not a checksum of crowd.tar; give"):
         fetch("http://127.0.0.1:9/", tmp_path, checksums={NAME: text})
 
 
 @pytest.mark.parametrize("url", ["", "crowd", "/data", "ftp://host/", "http://", "http://[::/"])
 def test_fetch_archives_when_an_address_is_none(url, tmp_path):
-    with pytest.raises(WrongUseError, match="is no address of archives; give one.*--data_dir"):
+    with pytest.raises(WrongUseError, match="is not an address of archives; give one.*`data_dir`"):
         fetch(url, tmp_path)
 
 
@@ -547,7 +548,7 @@ def test_fetch_archives_when_the_disk_has_no_room(tmp_path):
         assert part(server.url, tmp_path).stat().st_size == 0
         server.files["/podcast.tar"] = OTHER
         server.announced["/podcast.tar"] = 10**16
-        with pytest.raises(WorkFailedError, match="crowd.tar and podcast.tar needs.*--cache_dir"):
+        with pytest.raises(WorkFailedError, match="crowd.tar and podcast.tar needs.*`cache_dir`"):
             fetch(server.url, tmp_path, [NAME, "podcast.tar"])
         assert len(server.ranges) == 1  # before the first byte of the first one
 

@@ -1,4 +1,4 @@
-"""What the answers of servers say of a file, to the second."""
+"""What the responses of servers say of a file, to the second."""
 
 from email.utils import formatdate
 
@@ -8,7 +8,6 @@ import urllib3
 from dusha_ser.archives.transfer import (
     Origin,
     describe_failure,
-    describe_status,
     parse_date,
     retry_after,
 )
@@ -55,8 +54,7 @@ def test_retry_after_when_it_is_a_date_or_nothing():
     assert parse_date(None) is parse_date("soon") is None
 
 
-def test_descriptions_name_the_cause_alone():
-    assert describe_status(799) == "the server answered 799"
+def test_describe_failure_names_the_cause_alone():
     inner = ConnectionRefusedError(111, "Connection refused")
     wrapped = urllib3.exceptions.ProtocolError("Connection aborted.", inner)
     assert describe_failure(wrapped) == "[Errno 111] Connection refused"
