@@ -18,15 +18,16 @@ from dusha_ser.archives.find import find_archives
 from dusha_ser.archives.members import Members
 from dusha_ser.corpus.clips import content_key
 from dusha_ser.corpus.columns import corpus_features, cut_rows, read_tables, row_bytes
-from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS, check_name
-from dusha_ser.corpus.dataset_card import (
+from dusha_ser.corpus.configurations import (
     CITATION,
+    CONFIGURATIONS,
+    DESCRIPTIONS,
     HOMEPAGE,
     LICENSE,
     SUMMARY,
-    refuse_foreign_card,
-    write_card,
+    check_name,
 )
+from dusha_ser.corpus.dataset_card import refuse_foreign_card, write_card
 from dusha_ser.corpus.missing import collect_lists, note_missing
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc
 from dusha_ser.corpus.parquet_folder import Content, write_configuration

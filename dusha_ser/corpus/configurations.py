@@ -1,6 +1,21 @@
-"""The configurations of the corpus: their names, what they hold, their columns."""
+"""What is known of the corpus: citation and licence, its configurations, their columns."""
 
 from dusha_ser.errors import WrongUseError
+
+HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
+LICENSE = "Dusha's public licence with attribution, not that of this software"
+SUMMARY = (
+    "Dusha is the largest corpus of Russian emotional speech: some 300,000 clips, acted by a crowd "
+    "or cut from podcasts, with 1.7 million answers of annotators to what emotion they hear."
+)
+CITATION = """\
+@inproceedings{kondratenko2023hybrid,
+  title = {Hybrid Dataset for Speech Emotion Recognition in Russian Language},
+  author = {Kondratenko, Vladimir and Sokolov, Artem and Karpov, Nikolay and Kutuzov, Oleg and
+            Savushkin, Nikita and Minkin, Fyodor},
+  booktitle = {Interspeech},
+  year = {2023},
+}"""
 
 SPLITS = ("train", "test")
 DOMAINS = ("crowd", "podcast")
@@ -23,7 +38,7 @@ DESCRIPTIONS = {
     "crowd": "short phrases acted by a crowd, with audio",
     "podcast": "pieces of podcasts, as they were said, published without audio",
     "all": "crowd and podcast together",
-    RAW: "one row an answer of an annotator, nothing aggregated, no audio",
+    RAW: "one row per answer of an annotator, nothing aggregated, no audio",
 } | {
     name: f"clips and labels of the published experiment {name}, tested on {test}"
     for name, test in MANIFESTS.items()
@@ -48,6 +63,26 @@ RAW_COLUMNS = (
     "source_id",
     "annotator_id",
 )
+# What the columns hold, for the dataset card.
+COLUMNS = {
+    "id": "hash of the clip",
+    "audio": "the recording as published, bytes and file name; null where none is published",
+    "input_features": "log-Mel spectrogram, (frames, 64), dB below the clip's loudest point, "
+    "100 frames per second",
+    "duration": "seconds",
+    "label": "the most probable emotion",
+    "labels": "all emotions that are probable enough",
+    "label_probabilities": "probability of each answer being the true one: {labels}",
+    "votes": "number of annotators who gave each answer: {labels}",
+    "text": "what was to be said (crowd)",
+    "speaker_emotion": "what the speaker was asked to act (crowd)",
+    "golden_emotion": "known answer of a control task, else null",
+    "source_id": "speaker or podcast",
+    "domain": "crowd or podcast",
+    "audio_path": "file name in the archive",
+    "annotator_emotion": "the answer",
+    "annotator_id": "who answered",
+}
 
 
 def check_name(name: str) -> None:

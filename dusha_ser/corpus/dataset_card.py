@@ -1,4 +1,4 @@
-"""The dataset card: README.md of a dataset folder, made from what its shards tell of themselves."""
+"""The dataset card: README.md of a dataset folder, made from the footers of its shards."""
 
 import os
 from collections import Counter
@@ -11,46 +11,23 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
-from dusha_ser.corpus.configurations import CONFIGURATIONS, DESCRIPTIONS, MANIFESTS, RAW
+from dusha_ser.corpus.configurations import (
+    CITATION,
+    COLUMNS,
+    CONFIGURATIONS,
+    DESCRIPTIONS,
+    HOMEPAGE,
+    LICENSE,
+    MANIFESTS,
+    RAW,
+    SUMMARY,
+)
 from dusha_ser.corpus.parquet_folder import first_footer, lock_folder, read_footer
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import write_text
 
-HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
-LICENSE = "Dusha's public licence with attribution, not that of this software"
-SUMMARY = (
-    "Dusha is the largest corpus of Russian emotional speech: some 300,000 clips, acted by a crowd "
-    "or cut from podcasts, with 1.7 million answers of annotators to what emotion they hear."
-)
-CITATION = """\
-@inproceedings{kondratenko2023hybrid,
-  title = {Hybrid Dataset for Speech Emotion Recognition in Russian Language},
-  author = {Kondratenko, Vladimir and Sokolov, Artem and Karpov, Nikolay and Kutuzov, Oleg and
-            Savushkin, Nikita and Minkin, Fyodor},
-  booktitle = {Interspeech},
-  year = {2023},
-}"""
 # Which configuration is read when none is named: the first of these that is there.
 DEFAULTS = ("crowd", "all")
-COLUMNS = {
-    "id": "hash of the clip",
-    "audio": "the recording as published, bytes and file name; null where none is published",
-    "input_features": "log-Mel spectrogram, (frames, 64), dB below the clip's loudest point, "
-    "100 frames a second",
-    "duration": "seconds",
-    "label": "the most probable emotion",
-    "labels": "all emotions that are probable enough",
-    "label_probabilities": "probability of each answer being the true one: {labels}",
-    "votes": "number of annotators who gave each answer: {labels}",
-    "text": "what was to be said (crowd)",
-    "speaker_emotion": "what the speaker was asked to act (crowd)",
-    "golden_emotion": "known answer of a control task, else null",
-    "source_id": "speaker or podcast",
-    "domain": "crowd or podcast",
-    "audio_path": "file name in the archive",
-    "annotator_emotion": "the answer",
-    "annotator_id": "who answered",
-}
 
 
 @dataclass
@@ -69,14 +46,17 @@ class Prepared:
     footer: dict
     features: datasets.Features
 
-    def column(self, split: str, name: str):
+    def column(self, split: str, name: str) -> list:
         """Read one column of a split, without touching the audio."""
-        tables = [pq.read_table(path, columns=[name]) for path in self.shards[split]]
-        return [value for table in tables for value in table[name].to_pylist()]
+        return pq.read_table(self.shards[split], columns=[name])[name].to_pylist()
+
+    def count_rows(self, split: str) -> int:
+        """Count the rows of a split by its footers."""
+        return sum(pq.read_metadata(path).num_rows for path in self.shards[split])
 
 
 def find_prepared(folder: Path) -> list[Prepared]:
-    """Look what a dataset folder holds.
+    """Find what a dataset folder holds.
 
     Args:
         folder: the dataset folder.
@@ -112,12 +92,12 @@ def write_card(folder: str | os.PathLike) -> None:
 
 
 def refuse_foreign_card(folder: str | os.PathLike) -> None:
-    """Raise a WrongUseError if a folder has a README.md that is not the card of our work."""
+    """Raise a WrongUseError if a folder has a README.md that is not a card of ours."""
     card = Path(folder) / "README.md"
     if card.exists() and not find_prepared(Path(folder)):
         raise WrongUseError(
-            f"{card} is no card of a prepared corpus and would be replaced: choose another "
-            "--output_dir, such as dusha"
+            f"{card} is not the card of a prepared corpus and would be replaced: name another "
+            "folder as `output_dir`, such as dusha"
         )
 
 
@@ -143,7 +123,9 @@ def card_data(prepared: list[Prepared]) -> DatasetCardData:
         pretty_name="Dusha",
         task_categories=["audio-classification"],
         tags=["speech-emotion-recognition", "crowdsourcing"],
-        size_categories=[size_category(max(map(count_rows, prepared)))],
+        size_categories=[
+            size_category(max(sum(map(one.count_rows, one.shards)) for one in prepared))
+        ],
     )
     default = default_name([configuration.name for configuration in prepared])
     infos, configurations = {}, {}
@@ -167,7 +149,7 @@ def configuration_info(configuration: Prepared) -> datasets.DatasetInfo:
         splits[split] = datasets.SplitInfo(
             name=split,
             num_bytes=sum(read_footer(path)["bytes"] for path in paths),
-            num_examples=sum(pq.read_metadata(path).num_rows for path in paths),
+            num_examples=configuration.count_rows(split),
         )
     paths = [path for paths in configuration.shards.values() for path in paths]
     return datasets.DatasetInfo(
@@ -176,13 +158,6 @@ def configuration_info(configuration: Prepared) -> datasets.DatasetInfo:
         splits=splits,
         download_size=sum(path.stat().st_size for path in paths),
         dataset_size=sum(split.num_bytes for split in splits.values()),
-    )
-
-
-def count_rows(configuration: Prepared) -> int:
-    """Count the rows of all splits."""
-    return sum(
-        pq.read_metadata(path).num_rows for paths in configuration.shards.values() for path in paths
     )
 
 
@@ -268,7 +243,7 @@ def column_section(prepared: list[Prepared]) -> str:
 
 
 def label_section(configuration: Prepared) -> str:
-    """Say how the labels of a configuration came about, and what was left out."""
+    """Describe how the labels of a configuration were made, and what was left out."""
     name, footer = configuration.name, configuration.footer
     options = footer["options"]
     if name == RAW:

@@ -1,6 +1,6 @@
 """The corpus for other toolkits: EmoBox and s3prl JSON lines, CSV, lhotse manifests.
 
-Everything is made from a dataset folder, so the archives are not needed any more. Paths in the
+Everything is made from a dataset folder, so the archives are no longer needed. Paths in the
 files are relative to the folder of the export, exports/CONFIGURATION, where `wavs` is as well if
 the recordings are extracted.
 """
@@ -14,14 +14,17 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
+import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
-import soundfile
 from tqdm.auto import tqdm
 
+from dusha_ser.audio.reading import AudioInfo, read_info
 from dusha_ser.corpus.dataset_card import Prepared, find_prepared
 from dusha_ser.corpus.parquet_folder import lock_folder
 from dusha_ser.errors import WorkFailedError, WrongUseError
@@ -30,7 +33,7 @@ from dusha_ser.storage import replacing_folder
 logger = logging.getLogger(__name__)
 
 WAVS = "wavs"
-# Tells of which content an export was made.
+# Holds the content_id of what was exported.
 MARK = ".content_id"
 LANGUAGE = "ru"
 # EmoBox calls it so in file names.
@@ -39,6 +42,8 @@ EMOBOX_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
 NO_FILE_NAME = frozenset("/\\:\0")
 # Columns that no table of text can hold.
 BINARY = {"audio", "input_features"}
+# Rows read at a time, with their recordings.
+BATCH_ROWS = 64
 
 
 @dataclass
@@ -49,13 +54,13 @@ class Clip:
         row: all columns except the binary ones.
         emotion: name of the label, None where there is none.
         has_audio: whether there is a recording.
-        content: the recording; None where there is none, or nobody needs it.
+        content: the recording; empty where there is none, or none is needed.
     """
 
     row: dict
     emotion: str | None
     has_audio: bool
-    content: bytes | None
+    content: bytes
 
     @property
     def wav(self) -> str:
@@ -73,9 +78,9 @@ class Clip:
         return f"{WAVS}/{name}.wav" if self.has_audio else ""
 
     @functools.cached_property
-    def audio(self):
-        """What libsndfile says of the recording: samplerate (Hz), frames and channels."""
-        return soundfile.info(io.BytesIO(self.content))
+    def audio(self) -> AudioInfo:
+        """The recording's header."""
+        return read_info(self.content)
 
 
 def export_configuration(
@@ -99,6 +104,7 @@ def export_configuration(
 
     Raises:
         WrongUseError: no such format, or the configuration has no audio and the format needs it.
+        WorkFailedError: a clip's id would lead out of the folder.
     """
     folder = Path(output_dir)
     formats = list(dict.fromkeys(formats))
@@ -109,8 +115,13 @@ def export_configuration(
         export_audio = export_audio and has_audio(configuration)
         place = folder / "exports" / name
         with replacing_folder(place) as unfinished:
+            if "emobox" in formats:
+                names = configuration.features["label"].names
+                label_map = {name: name.capitalize() for name in names}
+                with open_text(unfinished / "emobox" / "label_map.json") as file:
+                    file.write(json.dumps(label_map, indent=4) + "\n")
             for split in configuration.shards:
-                export_split(configuration, split, unfinished, formats, export_audio, quiet)
+                _export_split(configuration, split, unfinished, formats, export_audio, quiet)
             keep_others(place, unfinished, configuration.footer["content_id"])
     return place
 
@@ -135,7 +146,7 @@ def check_exports(output_dir: str | os.PathLike, names: list[str], formats: list
 def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
     """Keep what an earlier run exported of the same content in other formats in the new export.
 
-    Nothing is moved: were this run stopped, the earlier export would lack it.
+    Nothing is moved: if this run is stopped, the earlier export is still whole.
 
     Args:
         place: folder of the earlier export, if there is one.
@@ -155,7 +166,7 @@ def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Give a file a second name, or copy it where the disk knows no such thing."""
+    """Give a file a second name, or copy it where the disk has no hard links."""
     try:
         Path(target).hardlink_to(source)
     except OSError:
@@ -181,24 +192,15 @@ def check_audio(configuration: Prepared, formats: list[str]) -> None:
 
 def has_audio(configuration: Prepared) -> bool:
     """Tell whether any row of a configuration has audio."""
-    return "audio" in configuration.features and any(
-        count_audio(path) for paths in configuration.shards.values() for path in paths
+    paths = [str(path) for paths in configuration.shards.values() for path in paths]
+    return "audio" in configuration.features and bool(
+        pyarrow.dataset.dataset(paths).head(
+            1, columns=["id"], filter=pc.field("audio", "path").is_valid()
+        )
     )
 
 
-def count_audio(path: Path) -> int:
-    """Count the rows of a shard that have audio, from its footer alone."""
-    metadata = pq.read_metadata(path)
-    names = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
-    column = names.index("audio.path")
-    count = 0
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(column).statistics
-        count += metadata.row_group(group).num_rows - statistics.null_count
-    return count
-
-
-def export_split(
+def _export_split(
     configuration: Prepared,
     split: str,
     folder: Path,
@@ -206,25 +208,28 @@ def export_split(
     export_audio: bool,
     quiet: bool,
 ) -> None:
-    """Write one split; arguments as in `export_configuration`."""
     if export_audio:
         (folder / WAVS).mkdir(exist_ok=True)
-    needs_content = export_audio or set(formats) > {"csv"} or "csv" not in formats
-    silent = 0
-    total = sum(pq.read_metadata(path).num_rows for path in configuration.shards[split])
+    needs_content = export_audio or formats != ["csv"]
+    silent, total = 0, configuration.count_rows(split)
     with (
         contextlib.ExitStack() as stack,
         tqdm(total=total, unit=" rows", desc=f"Exporting {split}", disable=quiet) as bar,
     ):
-        writers = []
-        for name in formats:
-            writers.append(FORMATS[name](folder, split, configuration))
-            # Also where another fails: what a file could not take is told by its end, once.
-            stack.callback(writers[-1].close)
+        files = [
+            (stack.enter_context(open_text(folder / file_name(path, split))), line)
+            for name in formats
+            for path, line in FORMATS[name].items()
+        ]
+        if "csv" in formats:
+            emotion = ["emotion"] if "label" in configuration.features else []
+            header = csv_text([*text_columns(configuration), "wav", *emotion])
+            next(file for file, line in files if line is csv_line).write(header)
         for clip in read_clips(configuration, split, needs_content):
             silent += not clip.has_audio
-            for writer in writers:
-                writer.send(clip)
+            for file, line in files:
+                if clip.has_audio or line is csv_line:
+                    file.write(line(clip))
             if export_audio and clip.has_audio:
                 (folder / clip.wav).write_bytes(clip.content)
             bar.update()
@@ -249,120 +254,114 @@ def read_clips(configuration: Prepared, split: str, needs_content: bool) -> Iter
         The rows.
     """
     label = configuration.features.get("label")
-    columns = [column for column in configuration.features if column not in BINARY]
+    columns = text_columns(configuration)
     if "audio" in configuration.features:
         columns.append("audio" if needs_content else "audio.path")
     for path in configuration.shards[split]:
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            for row in file.read_row_group(group, columns=columns).to_pylist():
-                audio = row.pop("audio", None)
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
+            for row in batch.to_pylist():
+                audio = row.pop("audio", None) or {}
                 yield Clip(
                     row,
                     None if label is None else label.names[row["label"]],
-                    audio is not None and audio["path"] is not None,
-                    audio["bytes"] if audio and needs_content else None,
+                    audio.get("path") is not None,
+                    audio.get("bytes") or b"",
                 )
 
 
-def primed(write: Callable) -> Callable:
-    """Make a generator function one whose generators wait for their first clip at once."""
-
-    def start(*arguments):
-        writer = write(*arguments)
-        next(writer)
-        return writer
-
-    return start
+def file_name(pattern: str, split: str) -> str:
+    """Name a split's file, for EmoBox by its own name of the split."""
+    return pattern.format(split=EMOBOX_SPLITS[split] if "emobox" in pattern else split)
 
 
-@primed
-def write_csv_export(folder: Path, split: str, configuration: Prepared):
-    """Write SPLIT.csv: all columns but the binary ones, then wav and, of clips, emotion."""
-    columns = [column for column in configuration.features if column not in BINARY]
-    extra = ["wav", *(["emotion"] if "label" in columns else [])]
-    with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, [*columns, *extra], lineterminator="\n", extrasaction="ignore"
-        )
-        writer.writeheader()
-        while True:
-            clip = yield
-            texts = {
-                column: json.dumps(value) if isinstance(value, list) else value
-                for column, value in clip.row.items()
-            }
-            writer.writerow(texts | {"wav": clip.wav, "emotion": clip.emotion})
+def text_columns(configuration: Prepared) -> list[str]:
+    """Name the columns that a table of text can hold."""
+    return [column for column in configuration.features if column not in BINARY]
 
 
-@primed
-def write_emobox(folder: Path, split: str, configuration: Prepared):
-    """Write EmoBox's layout: emobox/fold_1/dusha_SPLIT_fold_1.jsonl and emobox/label_map.json."""
-    fold = folder / "emobox" / "fold_1"
-    fold.mkdir(parents=True, exist_ok=True)
-    names = configuration.features["label"].names
-    label_map = json.dumps({name: name.capitalize() for name in names}, indent=4)
-    (folder / "emobox" / "label_map.json").write_text(label_map + "\n", encoding="utf-8")
-    path = fold / f"dusha_{EMOBOX_SPLITS[split]}_fold_1.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        while True:
-            clip = yield
-            if clip.has_audio:
-                entry = {
-                    "key": clip.row["id"],
-                    "dataset": "dusha",
-                    "wav": clip.wav,
-                    "type": "raw",
-                    "sample_rate": clip.audio.samplerate,
-                    "num_frame": clip.audio.frames,
-                    "task": "category",
-                    "length": clip.audio.frames / clip.audio.samplerate,
-                    "emo": clip.emotion,
-                    "channel": clip.audio.channels,
-                }
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+def open_text(path: Path) -> TextIO:
+    """Open a file for text, gzipped if its suffix is .gz; the same text gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.GzipFile(path, "wb", mtime=0), encoding="utf-8")
+    return path.open("w", newline="", encoding="utf-8")
 
 
-@primed
-def write_lhotse(folder: Path, split: str, configuration: Prepared):
-    """Write lhotse/dusha_recordings_SPLIT.jsonl.gz and lhotse/dusha_supervisions_SPLIT.jsonl.gz."""
-    (folder / "lhotse").mkdir(exist_ok=True)
-    with (
-        open_lines(folder / "lhotse" / f"dusha_recordings_{split}.jsonl.gz") as recordings,
-        open_lines(folder / "lhotse" / f"dusha_supervisions_{split}.jsonl.gz") as supervisions,
-    ):
-        while True:
-            clip = yield
-            if not clip.has_audio:
-                continue
-            name, audio = clip.row["id"], clip.audio
-            channels = list(range(audio.channels))
-            recording = {
-                "id": name,
-                "sources": [{"type": "file", "channels": channels, "source": clip.wav}],
-                "sampling_rate": audio.samplerate,
-                "num_samples": audio.frames,
-                "duration": audio.frames / audio.samplerate,
-                "channel_ids": channels,
-            }
-            supervision = {
-                "id": name,
-                "recording_id": name,
-                "start": 0.0,
-                "duration": recording["duration"],
-                "channel": channels if len(channels) > 1 else 0,
-                "text": clip.row["text"],
-                "language": LANGUAGE,
-                "speaker": clip.row["source_id"],
-                "custom": {"emotion": clip.emotion, "domain": clip.row["domain"]},
-            }
-            recordings.write(json.dumps(recording, ensure_ascii=False) + "\n")
-            supervisions.write(json.dumps(supervision, ensure_ascii=False) + "\n")
+def csv_text(cells: Iterable) -> str:
+    """Return a line of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
-def open_lines(path: Path):
-    """Open a gzipped text file for writing; the same text gives the same bytes."""
-    return io.TextIOWrapper(gzip.GzipFile(path, "wb", mtime=0), encoding="utf-8")
+def json_text(content: dict) -> str:
+    """Return a line of a JSON lines file."""
+    return json.dumps(content, ensure_ascii=False) + "\n"
 
 
-FORMATS = {"csv": write_csv_export, "emobox": write_emobox, "lhotse": write_lhotse}
+def csv_line(clip: Clip) -> str:
+    """Return a clip as a line of SPLIT.csv: all columns but the binary ones, wav and emotion."""
+    cells = (json.dumps(cell) if isinstance(cell, list) else cell for cell in clip.row.values())
+    return csv_text([*cells, clip.wav, *([] if clip.emotion is None else [clip.emotion])])
+
+
+def emobox_line(clip: Clip) -> str:
+    """Return a clip as a line of EmoBox's dusha_SPLIT_fold_1.jsonl."""
+    return json_text(
+        {
+            "key": clip.row["id"],
+            "dataset": "dusha",
+            "wav": clip.wav,
+            "type": "raw",
+            "sample_rate": clip.audio.sampling_rate,
+            "num_frame": clip.audio.frames,
+            "task": "category",
+            "length": clip.audio.duration,
+            "emo": clip.emotion,
+            "channel": clip.audio.channels,
+        }
+    )
+
+
+def lhotse_recording(clip: Clip) -> str:
+    """Return a clip as a line of lhotse's recordings; without lhotse, so nobody must install it."""
+    channels = list(range(clip.audio.channels))
+    return json_text(
+        {
+            "id": clip.row["id"],
+            "sources": [{"type": "file", "channels": channels, "source": clip.wav}],
+            "sampling_rate": clip.audio.sampling_rate,
+            "num_samples": clip.audio.frames,
+            "duration": clip.audio.duration,
+            "channel_ids": channels,
+        }
+    )
+
+
+def lhotse_supervision(clip: Clip) -> str:
+    """Return a clip as a line of lhotse's supervisions."""
+    channels = list(range(clip.audio.channels))
+    return json_text(
+        {
+            "id": clip.row["id"],
+            "recording_id": clip.row["id"],
+            "start": 0.0,
+            "duration": clip.audio.duration,
+            "channel": channels if len(channels) > 1 else 0,
+            "text": clip.row["text"],
+            "language": LANGUAGE,
+            "speaker": clip.row["source_id"],
+            "custom": {"emotion": clip.emotion, "domain": clip.row["domain"]},
+        }
+    )
+
+
+# By format, the files of a split and what each clip becomes in them.
+FORMATS: dict[str, dict[str, Callable[[Clip], str]]] = {
+    "csv": {"{split}.csv": csv_line},
+    "emobox": {"emobox/fold_1/dusha_{split}_fold_1.jsonl": emobox_line},
+    "lhotse": {
+        "lhotse/dusha_recordings_{split}.jsonl.gz": lhotse_recording,
+        "lhotse/dusha_supervisions_{split}.jsonl.gz": lhotse_supervision,
+    },
+}
