@@ -1,6 +1,7 @@
 """Tables: read from files of users, and written for pages and screens."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,8 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 
 
 def number_cell(value: float | None) -> str:
-    """Three decimals, or a dash where there is no number."""
-    return "–" if value is None else f"{value:.3f}"
+    """Return three decimals, or a dash for None and NaN."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def is_count(cell: str) -> bool:

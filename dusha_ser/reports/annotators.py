@@ -1,11 +1,11 @@
-"""How well each annotator answers: dusha report annotators SOURCE ..."""
+"""How well each annotator answers, and how well a crowd agrees, as a page and a table."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from dusha_ser.archives.find import find_archives, open_members
@@ -20,7 +20,8 @@ from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.reports.figures import draw_annotators
 from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
-from dusha_ser.storage import replacing
+from dusha_ser.storage import write_text
+from dusha_ser.tables import number_cell
 
 # What is worked out from; features and manifests aren't needed.
 ARCHIVES = ("crowd.tar", "podcast.tar")
@@ -32,9 +33,9 @@ NAME = "annotators"
 # Rows of the page's tables of the best and the last; the CSV file has all.
 SHOWN = 20
 EXPLANATION = (
-    "Annotators are ranked by information: how many bits one answer tells about the true label, by "
-    "the confusion matrix that {method} found. Whoever answers without listening, at random or "
-    "always the same, tells next to nothing; after few answers everybody is still taken to be much "
+    "Annotators are ranked by information: how many bits one answer gives about the true label, by "
+    "the confusion matrix that {method} found. Answers given without listening, at random or "
+    "always the same, give next to none; after few answers an annotator is still taken to be much "
     "like the others. Expected accuracy is the probability of a right answer by that matrix. "
     "Control accuracy counts answers to control tasks, whose truth is known; its interval is "
     "Wilson's, 95 %. Agreement with others is the mean share of the other answers to a clip that "
@@ -150,38 +151,25 @@ def rate_crowd(
     )
 
 
-def write_csv(path: Path, rated: Rated) -> None:
-    """Write one row an annotator, the best first, with the whole confusion matrix.
+def annotators_frame(rated: Rated) -> pd.DataFrame:
+    """Return all that is known of each annotator.
 
     Args:
-        path: of the file.
         rated: the crowd.
+
+    Returns:
+        One row per annotator, the best first: rank, annotator_id, the fields of AnnotatorQuality,
+        and each cell of the confusion matrix, its column named TRUE_as_GIVEN.
     """
-    quality = rated.quality
-    columns = {
-        "answers": quality.answers,
-        "control_answers": quality.control_answers,
-        "control_right": quality.control_right,
-        "control_accuracy": quality.control_accuracy,
-        "control_low": quality.control_low,
-        "control_high": quality.control_high,
-        "agreement_with_others": quality.agreement,
-        "agreement_with_consensus": quality.consensus,
-        "expected_accuracy": quality.expected_accuracy,
-        "information": quality.information,
-    }
+    frame = pd.DataFrame({"annotator_id": rated.annotator_ids, **asdict(rated.quality)})
     for i, true in enumerate(rated.labels):
         for j, given in enumerate(rated.labels):
-            columns[f"{true}_as_{given}"] = rated.confusion[:, i, j]
-    with (
-        replacing(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["rank", "annotator_id", *columns])
-        for rank, i in enumerate(quality.ranking(), start=1):
-            cells = [number_text(values[i]) for values in columns.values()]
-            writer.writerow([rank, rated.annotator_ids[i], *cells])
+            frame[f"{true}_as_{given}"] = rated.confusion[:, i, j]
+    frame = frame.iloc[rated.quality.ranking()]
+    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+    return frame.rename(
+        columns={"agreement": "agreement_with_others", "consensus": "agreement_with_consensus"}
+    )
 
 
 def write_report(rated: Rated, output_dir: Path) -> list[str]:
@@ -194,22 +182,18 @@ def write_report(rated: Rated, output_dir: Path) -> list[str]:
     Returns:
         The files' names.
     """
-    write_csv(output_dir / f"{NAME}.csv", rated)
-    write_page("Annotators", make_blocks(rated), output_dir, NAME)
+    frame = annotators_frame(rated)
+    write_text(
+        output_dir / f"{NAME}.csv",
+        frame.to_csv(index=False, float_format="%.4f", lineterminator="\n"),
+    )
+    write_page("Annotators", make_blocks(rated, frame), output_dir, NAME)
     return [f"{NAME}.{suffix}" for suffix in ("html", "md", "csv")]
 
 
-def number_text(value: float, digits: int = 4) -> str:
-    """Write a number for a table; nothing where there is none."""
-    if isinstance(value, (int, np.integer)):
-        return str(value)
-    return "" if np.isnan(value) else f"{value:.{digits}f}"
-
-
-def make_blocks(rated: Rated) -> list[Block]:
-    """Say what the page shows, from top to bottom."""
-    order = rated.quality.ranking()
-    best, last = order[:SHOWN], order[SHOWN:][-SHOWN:]
+def make_blocks(rated: Rated, frame: pd.DataFrame) -> list[Block]:
+    """Return what the page shows, from top to bottom."""
+    best, last = frame[:SHOWN], frame[SHOWN:][-SHOWN:]
     blocks: list[Block] = [
         Table("The crowd", crowd_table(rated)),
         Text(EXPLANATION.format(method=rated.method.replace("_", " "))),
@@ -225,16 +209,11 @@ def make_blocks(rated: Rated) -> list[Block]:
         ),
         Text(RARE),
         Heading("Annotators, the best first"),
-        Table(f"The first {len(best)} of {len(order)}", annotators_table(rated, best, 1)),
+        Table(f"The first {len(best)} of {len(frame)}", annotators_table(best)),
     ]
     if len(last):
-        rank = len(order) - len(last) + 1
-        blocks.append(
-            Table(
-                f"The last {len(last)}, the last of all at the end",
-                annotators_table(rated, last, rank),
-            )
-        )
+        caption = f"The last {len(last)}, the last of all at the end"
+        blocks.append(Table(caption, annotators_table(last)))
     blocks.append(Text(f"All annotators and their confusion matrices are in {NAME}.csv."))
     return blocks
 
@@ -250,8 +229,8 @@ def crowd_table(rated: Rated) -> list[list[str]]:
         ["answers", f"{answered.sum():,}"],
         ["clips", f"{len(answered):,}"],
         ["annotators", f"{len(quality.answers):,}"],
-        ["answers a clip, median", f"{np.median(answered):.0f}"],
-        ["answers an annotator, median", f"{np.median(quality.answers):.0f}"],
+        ["answers per clip, median", f"{np.median(answered):.0f}"],
+        ["answers per annotator, median", f"{np.median(quality.answers):.0f}"],
         ["control tasks", f"{rated.control_tasks:,}"],
         ["answers to control tasks", f"{control:,}"],
     ]
@@ -259,7 +238,7 @@ def crowd_table(rated: Rated) -> list[list[str]]:
         rows.append(["right of these", f"{quality.control_right.sum() / control:.3f}"])
     if rated.bad_rows:
         rows.append(["rows that could not be read", f"{rated.bad_rows:,}"])
-    rows.append(["Krippendorff's alpha, nominal", "–" if np.isnan(alpha) else f"{alpha:.3f}"])
+    rows.append(["Krippendorff's alpha, nominal", number_cell(alpha)])
     return rows
 
 
@@ -268,56 +247,33 @@ def confusion_table(rated: Rated) -> list[list[str]]:
     weights = rated.quality.answers / rated.quality.answers.sum()
     matrix = np.einsum("a,acl->cl", weights, rated.confusion)
     rows = [
-        [label, *(f"{value:.3f}" for value in row)]
+        [label, *map(number_cell, row)]
         for label, row in zip(rated.labels, matrix, strict=True)
         if row.any()
     ]
     return [["true", *rated.labels], *rows]
 
 
-def annotators_table(rated: Rated, chosen: np.ndarray, first_rank: int) -> list[list[str]]:
-    """Return one row for each of the chosen annotators.
-
-    Args:
-        rated: the crowd.
-        chosen: int (annotators,), in the order of the rows.
-        first_rank: rank of the first.
-
-    Returns:
-        Rows of cells, the head first.
-    """
-    quality = rated.quality
-    rows = [
-        [
-            "rank",
-            "annotator",
-            "answers",
-            "information, bits",
-            "expected accuracy",
-            "agreement with others",
-            "with the consensus",
-            "control accuracy",
-            "right of control answers",
-        ]
-    ]
-    for rank, i in enumerate(chosen, start=first_rank):
-        control = "–"
-        if quality.control_answers[i]:
-            control = (
-                f"{quality.control_accuracy[i]:.3f} "
-                f"[{quality.control_low[i]:.3f}, {quality.control_high[i]:.3f}]"
-            )
+def annotators_table(annotators: pd.DataFrame) -> list[list[str]]:
+    """Return rows of `annotators_frame` as cells, the head first."""
+    head = ["rank", "annotator", "answers", "information, bits", "expected accuracy"]
+    head += ["agreement with others", "with the consensus"]
+    rows = [[*head, "control accuracy", "right of control answers"]]
+    for one in annotators.to_dict("records"):
+        control = number_cell(one["control_accuracy"])
+        if one["control_answers"]:
+            control += f" [{one['control_low']:.3f}, {one['control_high']:.3f}]"
         rows.append(
             [
-                str(rank),
-                rated.annotator_ids[i],
-                f"{quality.answers[i]:,}",
-                f"{quality.information[i]:.3f}",
-                f"{quality.expected_accuracy[i]:.3f}",
-                number_text(quality.agreement[i], digits=3) or "–",
-                number_text(quality.consensus[i], digits=3) or "–",
+                str(one["rank"]),
+                one["annotator_id"],
+                f"{one['answers']:,}",
+                number_cell(one["information"]),
+                number_cell(one["expected_accuracy"]),
+                number_cell(one["agreement_with_others"]),
+                number_cell(one["agreement_with_consensus"]),
                 control,
-                f"{quality.control_right[i]}/{quality.control_answers[i]}",
+                f"{one['control_right']}/{one['control_answers']}",
             ]
         )
     return rows
