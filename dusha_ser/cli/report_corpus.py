@@ -45,4 +45,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clips = read_clips(options.folder, options.configuration)
     write_report(clips, options.output_dir)
     if not options.quiet:
-        print(f"{options.output_dir / 'corpus.md'}: {len(clips.label)} clips of {options.folder}")
+        print(f"{options.output_dir / 'corpus.md'}: {len(clips.table)} clips of {options.folder}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from dusha_ser.corpus.configurations import RAW
@@ -27,7 +28,7 @@ PAPER_PARTS = {
     "crowd": {"train": (150352, 188, 44), "test": (14035, 18, 29)},
     "podcast": {"train": (79825, 71, 23), "test": (10637, 9, 25)},
 }
-# Whoever prepared this share of a domain's clips has the full corpus, maybe with other options.
+# From this share of a domain's clips on it is the full corpus, maybe with other options.
 FULL_SHARE = 0.8
 # The paper's colours in Figures 1 and 2; a class that it does not know gets the next one.
 DOMAIN_COLOURS = {"crowd": "tab:blue", "podcast": "tab:orange"}
@@ -46,43 +47,38 @@ SHOWN_SHARE = 0.999
 
 @dataclass
 class Clips:
-    """All clips of a prepared corpus, one entry each.
+    """All clips of a prepared corpus.
 
-    Args:
-        domain: str (clips,).
-        split: str (clips,), train or test; clips of validation were carved from train.
-        label: str (clips,).
-        duration: float64 (clips,), seconds.
+    Attributes:
+        table: one row per clip: domain, split (train or test; validation was carved from train),
+            label, and duration in seconds.
         classes: names of the labels, in the paper's order as far as it has them.
         configurations: names of what was read.
         options: how it was prepared.
     """
 
-    domain: np.ndarray
-    split: np.ndarray
-    label: np.ndarray
-    duration: np.ndarray
+    table: pd.DataFrame
     classes: list[str]
     configurations: list[str]
     options: dict
 
     def domains(self) -> list[str]:
-        """The domains that there are, crowd first."""
-        return sorted(set(self.domain.tolist()))
+        """Return the names of the domains, crowd first."""
+        return sorted(self.table.domain.unique())
 
 
 def read_clips(folder: Path, configuration: str | None = None) -> Clips:
-    """Read what the report is about; no audio is touched.
+    """Read what the report is about, without the audio.
 
     Args:
         folder: a dataset folder.
-        configuration: name of one; None: choose.
+        configuration: name of one; None: all, or crowd and podcast, or the first.
 
     Returns:
         The clips.
 
     Raises:
-        MissingInputError: it is no dataset folder, or lacks the configuration.
+        MissingInputError: it is not a dataset folder, or the configuration is missing.
         WrongUseError: the configuration has no labels.
     """
     prepared = {one.name: one for one in find_prepared(folder)} if folder.is_dir() else {}
@@ -92,28 +88,22 @@ def read_clips(folder: Path, configuration: str | None = None) -> Clips:
             "--output_dir FOLDER` has written"
         )
     chosen = choose(prepared, configuration)
-    columns: dict[str, list] = {name: [] for name in ("domain", "label", "duration")}
-    splits: list[str] = []
+    tables = []
     for one in chosen:
         names = one.features["label"].names
         for split in one.shards:
-            for column in columns:
-                columns[column] += one.column(split, column)
-            splits += ["test" if split == "test" else "train"] * (
-                len(columns["label"]) - len(splits)
+            table = pd.DataFrame(
+                {name: one.column(split, name) for name in ("domain", "label", "duration")}
             )
-    present = {names[number] for number in columns["label"]}
-    known = [name for name in PAPER_CLASSES["crowd"] if name in names]
-    classes = [*known, *(name for name in names if name not in known)]
-    return Clips(
-        domain=np.array([name or "unknown" for name in columns["domain"]]),
-        split=np.array(splits),
-        label=np.array([names[number] for number in columns["label"]]),
-        duration=np.array([value or 0.0 for value in columns["duration"]]),
-        classes=[name for name in classes if name in present],
-        configurations=[one.name for one in chosen],
-        options=chosen[0].footer["options"],
-    )
+            tables.append(table.assign(split="test" if split == "test" else "train"))
+    table = pd.concat(tables, ignore_index=True)
+    table = table.assign(label=[names[number] for number in table.label])
+    table = table.fillna({"domain": "unknown", "duration": 0.0})
+    present = set(table.label)
+    known = [name for name in PAPER_CLASSES["crowd"] if name in present]
+    classes = [*known, *(name for name in names if name in present and name not in known)]
+    names = [one.name for one in chosen]
+    return Clips(table, classes, names, chosen[0].footer["options"])
 
 
 def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Prepared]:
@@ -204,9 +194,9 @@ def text_cells(table: Sequence[Sequence[object]]) -> list[list[str]]:
 
 
 def is_full(clips: Clips, domain: str) -> bool:
-    """Tell whether a domain is the published one, judging by the number of its clips."""
+    """Return whether a domain is the published one, judging by the number of its clips."""
     published = sum(PAPER_CLASSES.get(domain, {}).values())
-    return bool(published) and np.sum(clips.domain == domain) >= FULL_SHARE * published
+    return bool(published) and (clips.table.domain == domain).sum() >= FULL_SHARE * published
 
 
 def class_table(clips: Clips) -> list[list]:
@@ -222,13 +212,14 @@ def class_table(clips: Clips) -> list[list]:
     if any(is_full(clips, domain) for domain in clips.domains()):
         classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
     table: list[list] = [["domain", "whose", *classes, "total"]]
+    counts = pd.crosstab(clips.table.domain, clips.table.label).reindex(columns=classes)
+    counts = counts.fillna(0)
     for domain in clips.domains():
-        labels = clips.label[clips.domain == domain]
-        counts = [*(np.sum(labels == name) for name in classes), len(labels)]
-        rows = {"ours": counts}
+        ours = list(counts.loc[domain])
+        rows: dict[str, list] = {"ours": [*ours, sum(ours)]}
         if paper := PAPER_CLASSES.get(domain):
             rows["paper"] = [*(paper.get(name) for name in classes), sum(paper.values())]
-        table += domain_rows(domain, rows, is_full(clips, domain), [int] * len(counts))
+        table += domain_rows(domain, rows, is_full(clips, domain), [int] * len(rows["ours"]))
     return table
 
 
@@ -246,23 +237,23 @@ def part_table(clips: Clips, write: Callable[[float], object] = format_length) -
     head = ["training clips", f"training {unit}", "test clips", f"test {unit}"]
     table: list[list] = [["domain", "whose", *head]]
     writers: list[Callable[..., object]] = [int, write] * 2
-    domains: dict[str, list] = {"ours": [], "paper": []}
+    durations = clips.table.groupby(["domain", "split"]).duration
+    found = durations.size(), durations.sum()
+    totals: dict[str, list] = {"ours": [], "paper": []}
     for domain in clips.domains():
-        rows: dict[str, list] = {"ours": []}
-        for split in ("train", "test"):
-            durations = clips.duration[(clips.domain == domain) & (clips.split == split)]
-            rows["ours"] += [len(durations), durations.sum()]
+        rows: dict[str, list] = {
+            "ours": [one.get((domain, split), 0) for split in ("train", "test") for one in found]
+        }
         if paper := PAPER_PARTS.get(domain):
-            parts = (paper[split] for split in ("train", "test"))
             rows["paper"] = [
                 value
-                for count, hours, minutes in parts
+                for count, hours, minutes in (paper["train"], paper["test"])
                 for value in (count, 3600 * hours + 60 * minutes)
             ]
         for whose, values in rows.items():
-            domains[whose].append(values)
+            totals[whose].append(values)
         table += domain_rows(domain, rows, is_full(clips, domain), writers)
-    total = {whose: np.sum(rows, axis=0) for whose, rows in domains.items() if len(rows) > 1}
+    total = {whose: np.sum(rows, axis=0) for whose, rows in totals.items() if len(rows) > 1}
     return table + domain_rows("total", total, False, writers)
 
 
@@ -304,18 +295,17 @@ def draw_lengths(clips: Clips) -> Figure:
         clips: of the corpus.
 
     Returns:
-        a figure with a histogram for each domain.
+        A figure with a histogram for each domain.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     # A few very long clips would press all others together: the last bar holds them.
-    longest = np.quantile(clips.duration, SHOWN_SHARE)
-    edges = np.arange(0, longest + 2 * BAR_SECONDS, BAR_SECONDS)
-    shown = np.minimum(clips.duration, edges[-1])
-    for number, domain in enumerate(clips.domains()):
+    longest = clips.table.duration.quantile(SHOWN_SHARE)
+    edges = np.arange(0, longest + 2 * BAR_SECONDS, BAR_SECONDS).tolist()
+    shown = clips.table.duration.clip(upper=edges[-1])
+    for number, (domain, lengths) in enumerate(shown.groupby(clips.table.domain)):
         colour = DOMAIN_COLOURS.get(domain, OTHER_COLOURS[number])
-        lengths = shown[clips.domain == domain]
-        axis.hist(lengths, edges.tolist(), color=colour, alpha=0.6, label=domain.capitalize())
+        axis.hist(lengths, edges, color=colour, alpha=0.6, label=domain.capitalize())
     axis.set(
         xlabel="length of a clip, seconds (longer ones in the last bar)",
         ylabel="clips",
@@ -333,25 +323,21 @@ def draw_classes(clips: Clips) -> Figure:
         clips: of the corpus.
 
     Returns:
-        a figure with a group of bars for each domain; each bar has its hours written above.
+        A figure with a group of bars for each domain; each bar has its hours written above.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     order = [name for name in CLASS_COLOURS if name in clips.classes]
     order += [name for name in clips.classes if name not in order]
     further = itertools.cycle(OTHER_COLOURS)
-    domains = clips.domains()
+    seconds = clips.table.groupby(["domain", "label"]).duration.sum().unstack(fill_value=0)
     width = 0.8 / max(1, len(order))
     for number, name in enumerate(order):
-        seconds = [
-            clips.duration[(clips.domain == domain) & (clips.label == name)].sum()
-            for domain in domains
-        ]
-        places = np.arange(len(domains)) + (number - (len(order) - 1) / 2) * width
+        places = np.arange(len(seconds)) + (number - (len(order) - 1) / 2) * width
         colour = CLASS_COLOURS.get(name) or next(further)
-        bars = axis.bar(places, seconds, width, color=colour, label=name.capitalize())
-        axis.bar_label(bars, [shorten(value) for value in seconds], fontsize=7, padding=1)
-    axis.set_xticks(range(len(domains)), [domain.capitalize() for domain in domains])
+        bars = axis.bar(places, seconds[name], width, color=colour, label=name.capitalize())
+        axis.bar_label(bars, [shorten(value) for value in seconds[name]], fontsize=7, padding=1)
+    axis.set_xticks(range(len(seconds)), [domain.capitalize() for domain in seconds.index])
     axis.set(ylabel="seconds")
     axis.yaxis.set_major_formatter("{x:,.0f}")
     axis.margins(y=0.08)
@@ -362,7 +348,7 @@ def draw_classes(clips: Clips) -> Figure:
 
 
 def shorten(seconds: float) -> str:
-    """Write a length in the largest unit that it fills: 138 h, 2.1 min, 24 s."""
+    """Return a length in the largest unit that it fills: 138 h, 2.1 min, 24 s."""
     for unit, size in {"h": 3600, "min": 60}.items():
         if seconds >= size:
             return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"

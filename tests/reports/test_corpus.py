@@ -6,6 +6,7 @@ import sys
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 from small_corpus import COUNTS, make_clips, write_corpus
 
@@ -53,8 +54,9 @@ def published():
             domains += [domain] * count
             splits += [split] * count
             durations += [(3600 * hours + 60 * minutes) / count] * count
+    columns = {"domain": domains, "split": splits, "label": labels, "duration": durations}
     return Clips(
-        *map(np.array, (domains, splits, labels, durations)),
+        pd.DataFrame(columns),
         classes=list(PAPER_CLASSES["crowd"]),
         configurations=["all"],
         options={"keep_control": True, "keep_other": True, "method": "m", "threshold": 0.9},
@@ -123,18 +125,10 @@ def test_tables_when_the_corpus_is_the_full_one(published):
 
 
 def test_tables_when_the_full_corpus_was_prepared_otherwise(published):
-    stays = (published.label != "other") & ~(
-        (published.domain == "crowd") & (published.split == "test")
-    )
-    fewer = Clips(
-        published.domain[stays],
-        published.split[stays],
-        published.label[stays],
-        published.duration[stays],
-        ["positive", "sad", "angry", "neutral"],
-        ["all"],
-        published.options,
-    )
+    table = published.table
+    stays = (table.label != "other") & ~((table.domain == "crowd") & (table.split == "test"))
+    classes = ["positive", "sad", "angry", "neutral"]
+    fewer = Clips(table[stays], classes, ["all"], published.options)
     rows = {tuple(row[:2]): row[2:] for row in class_table(fewer)[1:]}
     assert rows["podcast", "difference"][-2:] == ["-222", "-222"]
     rows = {tuple(row[:2]): row[2:] for row in part_table(fewer)[1:]}
@@ -142,12 +136,12 @@ def test_tables_when_the_full_corpus_was_prepared_otherwise(published):
 
 
 def test_draw_lengths_when_a_clip_is_very_long(published):
-    published.duration[0] = 3600
+    published.table.loc[0, "duration"] = 3600
     axis = draw_lengths(published).axes[0]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["Crowd", "Podcast"]
     assert axis.get_xlim()[1] < 10
     heights = sum(patch.get_height() for patch in axis.patches)
-    assert heights == len(published.label)
+    assert heights == len(published.table)
 
 
 def test_draw_classes_when_bars_are_read(published):
@@ -156,8 +150,9 @@ def test_draw_classes_when_bars_are_read(published):
     assert order[:4] == ["neutral", "sad", "positive", "angry"]
     for bars, name in zip(axis.containers, order, strict=True):
         for bar, domain in zip(bars, ("crowd", "podcast"), strict=True):
-            chosen = (published.domain == domain) & (published.label == name)
-            assert bar.get_height() == pytest.approx(published.duration[chosen].sum())
+            table = published.table
+            chosen = (table.domain == domain) & (table.label == name)
+            assert bar.get_height() == pytest.approx(table.duration[chosen].sum())
 
 
 def test_shorten_when_at_a_unit():
