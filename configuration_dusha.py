@@ -16,20 +16,20 @@ class DushaConfig(PreTrainedConfig):
         num_mel_bins: Mel bands of one frame, the last dimension of the input.
         stem_channels: channels of the first 3x3 convolution.
         expansion_ratios: for each stage, how many times its blocks widen their input before the
-            depthwise convolution; 1 leaves the widening out.
+            depthwise convolution; 1 omits the widening.
         stage_channels: for each stage, channels at the output of its blocks.
         stage_depths: for each stage, its number of blocks.
         stage_strides: for each stage, the stride of its first block along both Mel and time; the
             other blocks have stride 1.
-        hidden_size: channels of the last 1x1 convolution, so the length of a clip's embedding.
+        hidden_size: channels of the last 1x1 convolution, the length of a clip's embedding.
         attention_size: channels of the queries and keys of the self-attention.
         hidden_act: name of the activation after each convolution that has one.
-        batch_norm_eps: what batch normalisation adds to the variance.
+        batch_norm_eps: added to the variance by batch normalisation.
         batch_norm_momentum: weight of a new batch in the running mean and variance, 0 to 1.
         use_attention_mask: whether frames that attention_mask marks as padding are hidden from
-            the network; False is the published network, for which padding is sound.
+            the network; False is the published network, to which padding is audio.
         id2label: name of each class, by its number.
-        label2id: number of each class, by its name; follows id2label where it is not given.
+        label2id: number of each class, by its name; by default that of id2label.
 
     Raises:
         StrictDataclassError: if a value has a wrong type, a dimension is not positive, or the

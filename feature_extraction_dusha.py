@@ -1,4 +1,4 @@
-"""From a waveform to the log-Mel picture that the Dusha network reads.
+"""From a waveform to the log-Mel spectrogram that the Dusha network reads.
 
 PyTorch alone: no librosa, no torchaudio. The Fourier transform is in double precision, because in
 single precision its error, relative to the clip's loudest point, reaches 1e-3 dB in the quiet
@@ -15,21 +15,21 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.utils import PaddingStrategy, TensorType, logging
 
 try:
-    from .configuration_dusha import DushaConfig
+    from .configuration_dusha import DushaConfig  # type: ignore[import-not-found]
 except ImportError:  # In a flat checkout or installation the module has no package.
     from configuration_dusha import DushaConfig
 
 logger = logging.get_logger(__name__)
 
-# Frames whose spectra are held at a time: an hour of sound must not need gigabytes.
+# Frames whose spectra are held at a time: an hour of audio must not need gigabytes.
 FRAMES_AT_ONCE = 4096
-# Full scale of whole-number samples, by type.
+# Full scale of integer samples, by type.
 FULL_SCALE = {torch.int16: 2.0**15, torch.int32: 2.0**31}
 # Times full scale; the power of louder samples would be infinite in single precision.
 LOUDEST = 1e15
 # Quiet frames that trimming leaves at each end.
 KEPT_SILENCE = 5
-# Rates of anything that is recorded, in Hz: what a damaged header states may need all memory.
+# Rates of real recordings, in Hz: that of a damaged header may need all memory.
 RATES = (1_000, 1_000_000)
 
 
@@ -37,22 +37,22 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
     """Log-Mel features in dB relative to the clip's loudest point, as published.
 
     The recipe is librosa's `power_to_db(melspectrogram(..., pad_mode="reflect"), ref=np.max)`.
-    A silent clip is as loud as its loudest point everywhere, so it gives 0 dB everywhere.
+    A silent clip is as loud as its loudest point everywhere, so it is 0 dB everywhere.
 
     Args:
         feature_size: Mel bands.
         sampling_rate: of the waveforms, in Hz.
         n_fft: length of a window, in samples.
-        hop_length: distance of two windows, in samples.
+        hop_length: distance between two windows, in samples.
         min_frequency: lower edge of the lowest band, in Hz.
         max_frequency: upper edge of the highest band, in Hz.
         power_floor: power that counts as silence.
         dynamic_range: how far below the loudest point values are cut off, in dB.
-        padding_value: what stands in frames of padding, in dB; the default is silence, and the
-            published training code had 0.
-        trim_silence: cut off what is so many dB quieter than the clip's loudest point at both of
-            its ends, but for 50 ms; None: nothing is cut off, as published.
-        **kwargs: return_attention_mask (True), padding_side ("right") and whatever else
+        padding_value: value of padding, in dB; the default is silence, and the published training
+            code had 0.
+        trim_silence: cut off what is at least this many dB below the clip's loudest point at both
+            of its ends, but for 50 ms; None: nothing is cut off, as published.
+        **kwargs: return_attention_mask (True), padding_side ("right") and what else
             SequenceFeatureExtractor takes.
 
     Example:
@@ -108,16 +108,15 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             raw_speech: a waveform (a one-dimensional array, tensor or list of numbers), or a list
                 of waveforms. Floating-point samples are taken as they are, int16 and int32 ones
                 as parts of full scale.
-            sampling_rate: of raw_speech, in Hz; taken to be right where it is None.
-            resample: whether to convert another sampling rate than the extractor's own, which is
-                an error otherwise.
+            sampling_rate: of raw_speech, in Hz; None: the extractor's own.
+            resample: whether to convert other sampling rates, which are an error otherwise.
             padding: as for SequenceFeatureExtractor.pad; by default to the longest clip where
-                tensors are asked for, and none where they are not.
+                tensors are asked for, else none.
             max_length: length to pad or cut to, in frames.
             truncation: whether to cut clips longer than max_length.
-            pad_to_multiple_of: pad to a multiple of so many frames.
-            return_attention_mask: whether to mark real frames; the extractor decides where None.
-            return_tensors: "pt", "np" or None for lists of arrays, one a clip.
+            pad_to_multiple_of: frames that the padded length is a multiple of.
+            return_attention_mask: whether to mark real frames; None: as the extractor.
+            return_tensors: "pt", "np" or None for lists of arrays, one per clip.
 
         Returns:
             input_features (batch, frames, feature_size) float32, within -dynamic_range to 0 dB,
@@ -126,7 +125,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             ValueError: if a waveform is empty, not mono, not finite or not of a known type, or
-                the sampling rate is another one.
+                the sampling rate differs.
         """
         waveforms = [
             self._as_waveform(waveform, number)
@@ -143,7 +142,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             padding = return_tensors is not None
         is_plain = isinstance(padding, bool) and not truncation
         if len(features) == 1 and is_plain and max_length is None and pad_to_multiple_of is None:
-            # Nothing is to be padded, and to find that out takes `pad` a while.
+            # Nothing is to be padded, and `pad` takes a while to find that out.
             return self._alone(features, return_attention_mask, return_tensors)
         padded = self.pad(
             BatchFeature({self.model_input_names[0]: features}),
@@ -164,7 +163,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         return_attention_mask: bool | None,
         return_tensors: str | TensorType | None,
     ) -> BatchFeature:
-        """Make of one clip what `pad` would."""
+        """Return what `pad` would make of one clip."""
         name, mask_name = self.model_input_names
         batch = {name: features}
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
@@ -184,7 +183,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             if RATES[0] <= sampling_rate <= RATES[1]:
                 return sampling_rate
             raise ValueError(
-                f"the waveform has {sampling_rate} Hz; sounds of {RATES[0]} to {RATES[1]} Hz are "
+                f"the waveform has {sampling_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is "
                 "converted"
             )
         raise ValueError(
@@ -202,7 +201,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
                 waveform = torch.from_numpy(array if array.flags.writeable else array.copy())
             except (TypeError, ValueError) as error:
                 raise ValueError(
-                    f"clip {number} is no waveform: got {type(waveform).__name__}, need a "
+                    f"clip {number} is not a waveform: got {type(waveform).__name__}, need a "
                     f"one-dimensional array, tensor or list of numbers ({error})"
                 ) from error
         if waveform.ndim == 2 and waveform.shape[0] == 1:
@@ -210,7 +209,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         if waveform.ndim != 1:
             raise ValueError(
                 f"clip {number} has shape {tuple(waveform.shape)}, need one channel (samples,): "
-                "average the channels of stereo sound, and give several clips as a list"
+                "average the channels of stereo audio, and give several clips as a list"
             )
         if not len(waveform):
             raise ValueError(f"clip {number} is empty, need at least one sample")
@@ -270,8 +269,8 @@ def trim_frames(features: torch.Tensor, trim_silence: float) -> torch.Tensor:
 
     Args:
         features: (frames, bands), in dB relative to the clip's loudest point.
-        trim_silence: frames count as quiet whose loudest band is at least so far below that, in
-            dB, more than 0.
+        trim_silence: frames are quiet whose loudest band is at least this many dB below that,
+            more than 0.
 
     Returns:
         (frames, bands) without the quiet frames at both ends, but for five on each side.
@@ -288,8 +287,8 @@ def trim_frames(features: torch.Tensor, trim_silence: float) -> torch.Tensor:
 def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> torch.Tensor:
     """Change the sampling rate by a sinc filter under a Kaiser window.
 
-    Each new sample is a weighted sum of the old ones around it; the weights depend only on where
-    it falls between two old samples, and few such places exist (J. O. Smith, "Digital Audio
+    Each new sample is a weighted sum of the old ones around it; the weights depend only on its
+    place between two old samples, and few such places exist (J. O. Smith, "Digital Audio
     Resampling Home Page").
 
     Args:
@@ -334,7 +333,7 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
 
 
 def _split_clips(raw_speech) -> list:
-    """Tell one waveform from a list of them."""
+    """Return a list of waveforms of one waveform or several."""
     if isinstance(raw_speech, (list, tuple)):
         if not len(raw_speech):
             raise ValueError("got an empty list, need a waveform or a list of waveforms")
@@ -344,9 +343,9 @@ def _split_clips(raw_speech) -> list:
 
 
 def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
-    """Mirror (samples,) at both ends, again and again where it is shorter than the reach.
+    """Mirror (samples,) at both ends, repeatedly where it is shorter than the reach.
 
-    The result is in double precision; one pass over memory makes it so and moves it.
+    The result is in double precision, made in one pass over memory.
     """
     count = len(waveform)
     period = max(2 * (count - 1), 1)

@@ -1,15 +1,16 @@
 """The Dusha network (Kondratenko et al., 2022) as a Transformers model.
 
 MobileNetV2 blocks (Sandler et al., 2018) and SAGAN's self-attention (Zhang et al., 2018) on the
-log-Mel picture of a clip. Shapes are (batch, channels, mels, frames).
+log-Mel spectrogram of a clip. Shapes are (batch, channels, mels, frames).
 
-The answer for a clip does not depend on the batch that it stands in: a clip's frames are moved to
-the front, so that strides fall on the same frames as for the clip alone; whatever lies behind them
-is set to 0 before each 3x3 convolution, as the convolution's own padding is; attention and the
-mean do not see it.
+The prediction for a clip does not depend on the batch that it is in: its frames are moved to the
+front, so that strides fall on the same frames as for the clip alone; what is behind them is set to
+0 before each 3x3 convolution, as the convolution's own padding is, and hidden from attention and
+mean. One model is one file, as in Transformers, masks included: it is saved with each model.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,20 +21,20 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 from transformers.utils import can_return_tuple
 
 try:
-    from .configuration_dusha import DushaConfig
+    from .configuration_dusha import DushaConfig  # type: ignore[import-not-found]
 except ImportError:  # In a flat checkout or installation the module has no package.
     from configuration_dusha import DushaConfig
 
 
 def hides_frames(attention_mask: torch.Tensor | None) -> bool:
-    """Tell whether a mask may hide frames, so that a batch without padding costs no masking.
+    """Return whether a mask may hide frames, so that a batch without padding costs no masking.
 
     Args:
         attention_mask: (batch, frames), 1 for a real frame, or None.
 
     Returns:
-        False if there is nothing to hide; True, too, where looking at the values would end a
-        traced graph or make the processor wait for the accelerator.
+        False if there is nothing to hide; also True where reading the values would break a traced
+        graph or make the processor wait for the accelerator.
     """
     if attention_mask is None:
         return False
@@ -98,8 +99,8 @@ def as_positions(hidden_states: torch.Tensor) -> torch.Tensor:
     Returns:
         (batch, mels * frames, channels).
     """
-    # Not reshape: torch.export cannot see that a single frame flattens as many do, and would refuse
-    # to leave their number open.
+    # Not reshape: torch.export cannot see that one frame flattens as many do, and would fix their
+    # number.
     return torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
 
 
@@ -122,10 +123,10 @@ def position_mask(
 def masked_batch_norm(
     hidden_states: torch.Tensor, lengths: torch.Tensor, normalization: nn.BatchNorm2d
 ) -> torch.Tensor:
-    """Normalise by the mean and variance of real positions, and keep the running ones up to date.
+    """Normalise by the mean and variance of real positions, and update the running ones.
 
     With PyTorch's own layer a padded training batch would leave running statistics that no clip
-    alone has, and the model would answer worse than it was trained.
+    alone has, and the model would predict worse than it was trained.
 
     Args:
         hidden_states: (batch, channels, mels, frames).
@@ -142,13 +143,10 @@ def masked_batch_norm(
     variance = (values.square().sum((0, 2, 3)) / count - mean.square()).clamp(min=0)
     with torch.no_grad():
         unbiased = variance * (count / (count - 1).clamp(min=1))
-        normalization.num_batches_tracked.add_(1)
-        normalization.running_mean.lerp_(
-            mean.to(normalization.running_mean), normalization.momentum
-        )
-        normalization.running_var.lerp_(
-            unbiased.to(normalization.running_var), normalization.momentum
-        )
+        running_mean, running_var, batches = running_statistics(normalization)
+        batches.add_(1)
+        running_mean.lerp_(mean.to(running_mean), normalization.momentum or 0.0)
+        running_var.lerp_(unbiased.to(running_var), normalization.momentum or 0.0)
     scale = normalization.weight * (variance + normalization.eps).rsqrt()
     shift = normalization.bias - mean * scale
     return torch.addcmul(
@@ -156,8 +154,28 @@ def masked_batch_norm(
     ).to(hidden_states.dtype)
 
 
+def running_statistics(normalization: nn.BatchNorm2d) -> tuple[torch.Tensor, ...]:
+    """Return running mean, running variance and number of batches; Dusha's layers have all."""
+    found = (
+        normalization.running_mean,
+        normalization.running_var,
+        normalization.num_batches_tracked,
+    )
+    return tuple(values for values in found if values is not None)
+
+
 class DushaConvLayer(nn.Module):
-    """A convolution without bias, batch normalisation and, unless linear, the activation."""
+    """A convolution without bias, batch normalisation and, unless linear, the activation.
+
+    Args:
+        config: activation and normalisation.
+        in_channels: of the input.
+        out_channels: of the output.
+        kernel_size: along Mel and time, odd.
+        stride: along Mel and time.
+        groups: of channels that are convolved apart.
+        linear: whether there is no activation.
+    """
 
     def __init__(
         self,
@@ -194,19 +212,33 @@ class DushaConvLayer(nn.Module):
             hidden_states = hidden_states * frame_mask(hidden_states, lengths)
         hidden_states = self.convolution(hidden_states)
         if lengths is not None and self.normalization.training:
-            lengths = self.output_lengths(lengths)
-            hidden_states = masked_batch_norm(hidden_states, lengths, self.normalization)
+            hidden_states = masked_batch_norm(
+                hidden_states, divide_up(lengths, self.stride), self.normalization
+            )
         else:
             hidden_states = self.normalization(hidden_states)
         return self.activation(hidden_states)
 
     def output_lengths(self, lengths: torch.Tensor | None) -> torch.Tensor | None:
         """Turn lengths at the input into lengths at the output, in frames."""
-        return None if lengths is None else (lengths + self.stride - 1) // self.stride
+        return None if lengths is None else divide_up(lengths, self.stride)
+
+
+def divide_up(lengths: torch.Tensor, stride: int) -> torch.Tensor:
+    """Divide lengths by a stride and round up."""
+    return (lengths + stride - 1) // stride
 
 
 class DushaInvertedResidual(nn.Module):
-    """Widen by 1x1, look around by a depthwise 3x3, project back; add the input where it fits."""
+    """Expand by 1x1, convolve by a depthwise 3x3, project back; add the input where it fits.
+
+    Args:
+        config: of the layers.
+        in_channels: of the input.
+        out_channels: of the output.
+        expansion_ratio: how many times the input is widened.
+        stride: of the depthwise convolution.
+    """
 
     def __init__(
         self,
@@ -250,8 +282,8 @@ class DushaInvertedResidual(nn.Module):
 class DushaAttention(nn.Module):
     """Self-attention over all positions (mel x time), added to its input in proportion to gamma.
 
-    SAGAN's f and g are here the key and the query: position j asks, and the softmax runs over the
-    positions i that answer. Scores are not scaled.
+    SAGAN's f and g are here the key and the query: for each position j of a query, the softmax is
+    over the positions i of keys. Scores are not scaled.
     """
 
     def __init__(self, config: DushaConfig):
@@ -305,7 +337,7 @@ class DushaPreTrainedModel(PreTrainedModel):
     config_class = DushaConfig
     base_model_prefix = "dusha"
     main_input_name = "input_features"
-    input_modalities = ("audio",)
+    input_modalities = "audio"
     # Running a block twice would move the running means of batch normalisation twice.
     supports_gradient_checkpointing = False
     _no_split_modules = ["DushaInvertedResidual", "DushaAttention"]
@@ -334,15 +366,16 @@ class DushaPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.BatchNorm2d):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            running_mean, running_var, batches = running_statistics(module)
+            init.zeros_(running_mean)
+            init.ones_(running_var)
+            init.zeros_(batches)
         elif isinstance(module, DushaAttention):
             init.zeros_(module.gamma)
 
 
 class DushaModel(DushaPreTrainedModel):
-    """The network without its head: from features to one embedding a clip."""
+    """The network without its head: from features to one embedding per clip."""
 
     def __init__(self, config: DushaConfig):
         super().__init__(config)
@@ -384,15 +417,15 @@ class DushaModel(DushaPreTrainedModel):
         Args:
             input_features: (batch, frames, mels) log-Mel features in dB, as DushaFeatureExtractor
                 makes them.
-            attention_mask: (batch, frames), 1 for a real frame, 0 for padding, which may stand on
-                either side; None where all frames are real. A clip without any real frame counts
-                as one frame of what its features hold.
-            output_hidden_states: whether to return what goes into the blocks and what each of
-                them gives, (batch, channels, mels, frames) each, a clip's frames at the front and
-                meaningless values behind them; the configuration decides where it is None.
+            attention_mask: (batch, frames), 1 for a real frame, 0 for padding, on either side;
+                None where all frames are real. A clip without any real frame counts as one frame
+                of what its features hold.
+            output_hidden_states: whether to return the input of the blocks and the output of each,
+                (batch, channels, mels, frames) each, a clip's frames at the front and meaningless
+                values behind them; None: as configured.
             output_attentions: whether to return the attention weights, (batch, 1, positions,
-                positions), of which each row sums to 1; needs the square of a clip's length in
-                memory; the configuration decides where it is None.
+                positions), whose rows sum to 1; needs the square of a clip's length in memory;
+                None: as configured.
 
         Returns:
             last_hidden_state (batch, hidden_size, mels, frames), 0 behind a clip's frames, and
@@ -408,7 +441,8 @@ class DushaModel(DushaPreTrainedModel):
         self._check_shapes(input_features, attention_mask)
 
         lengths = None
-        if self.config.use_attention_mask and hides_frames(attention_mask):
+        hides = self.config.use_attention_mask and hides_frames(attention_mask)
+        if attention_mask is not None and hides:
             input_features, lengths = move_to_front(input_features, attention_mask)
         hidden_states = input_features.to(self.dtype).transpose(1, 2).unsqueeze(1)
 
@@ -416,7 +450,7 @@ class DushaModel(DushaPreTrainedModel):
         all_hidden_states = [hidden_states]
         for block in self.blocks:
             hidden_states = block(hidden_states, lengths)
-            lengths = block.output_lengths(lengths)
+            lengths = cast(DushaInvertedResidual, block).output_lengths(lengths)
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)
         hidden_states = self.last_1x1(hidden_states, lengths)
@@ -455,7 +489,7 @@ class DushaModel(DushaPreTrainedModel):
 
 
 class DushaForAudioClassification(DushaPreTrainedModel):
-    """The network with its head: from features to one logit a class."""
+    """The network with its head: from features to one logit per class."""
 
     def __init__(self, config: DushaConfig):
         super().__init__(config)
@@ -482,7 +516,7 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             output_attentions: as for DushaModel.
 
         Returns:
-            loss (a scalar, or None), logits (batch, labels), and what was asked for besides.
+            loss (a scalar, or None), logits (batch, labels), and what else was asked for.
         """
         outputs = self.dusha(
             input_features,
@@ -508,19 +542,19 @@ def classification_loss(
 ) -> torch.Tensor:
     """Compute the loss that the configuration's problem_type and the shape of the labels ask for.
 
-    Unlike Transformers' own, it never guesses several labels a clip from floating-point labels:
-    without a problem_type they are probabilities, as crowd answers give them.
+    Unlike Transformers' own, it never infers several labels per clip from floating-point labels:
+    without a problem_type they are probabilities, as of a crowd's answers.
 
     Args:
         logits: (batch, labels).
         labels: under "single_label_classification" or None, (batch,) class numbers, of which -100
-            counts for nothing, or (batch, labels) probabilities of each class, whose rows sum to
+            is ignored, or (batch, labels) probabilities of each class, whose rows sum to
             1; under "multi_label_classification", (batch, labels) of 0 to 1 each.
         problem_type: of the configuration.
 
     Returns:
-        The mean over the batch: cross-entropy for one label a clip, given as a number or as
-        probabilities; for several labels, binary cross-entropy.
+        The mean over the batch: cross-entropy for one label per clip, given as a number or as
+        probabilities; binary cross-entropy for several labels.
 
     Raises:
         ValueError: if the labels have another shape or type, or problem_type is "regression".

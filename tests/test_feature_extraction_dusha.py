@@ -228,10 +228,10 @@ BAD = {
     "bytes": (np.zeros(900, np.uint8), "full scale is not known"),
     "complex": (np.zeros(900, np.complex64), "full scale is not known"),
     "truth values": (np.zeros(900, bool), "full scale is not known"),
-    "text": ("speech.wav", "is no waveform"),
-    "nothing": (None, "is no waveform"),
-    "numbers and text": ([0.1, "b"], "is no waveform"),
-    "a dictionary": ({"array": FLOATS}, "is no waveform"),
+    "text": ("speech.wav", "is not a waveform"),
+    "nothing": (None, "is not a waveform"),
+    "numbers and text": ([0.1, "b"], "is not a waveform"),
+    "a dictionary": ({"array": FLOATS}, "is not a waveform"),
 }
 
 

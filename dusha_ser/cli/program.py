@@ -309,8 +309,8 @@ def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
 
 
 def name_command(words: str) -> None:
-    """Let messages begin with these words, such as "dusha train"."""
-    _command.words = words
+    """Begin a command: messages begin with its words, such as "dusha train"."""
+    _command.words, _command.resume = words, ""
 
 
 def on_interrupt(advice: str | Callable[[], str]) -> None:

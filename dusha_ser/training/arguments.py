@@ -13,7 +13,7 @@ from dusha_ser.training.options import RunOptions
 
 
 @dataclass
-class DushaTrainingArguments(RunOptions, TrainingArguments):
+class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[misc]  # narrower types than the Trainer's
     """The Trainer's arguments, and the options and defaults of RunOptions.
 
     Example:

@@ -1,7 +1,7 @@
 """The moving average of the weights, which is what is evaluated and saved."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -32,7 +32,9 @@ def make_average(model: torch.nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(averages: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor):
+    def update(
+        averages: Sequence[torch.Tensor], values: Sequence[torch.Tensor], steps: torch.Tensor | int
+    ) -> None:
         kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
         for average, value in zip(averages, values, strict=True):
             # Counters of steps are not averaged.

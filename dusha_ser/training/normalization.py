@@ -29,6 +29,12 @@ class PreciseBatchNorm2d(nn.BatchNorm2d):
         True
     """
 
+    # As they are with the options of Dusha's network.
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
+
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Normalise (batch, channels, mels, frames), and keep the running statistics."""
         is_precise = (
@@ -112,11 +118,11 @@ def average_statistics(
     """Give a model the running statistics of all processes that train it, in place.
 
     Each process sees its share of a batch, and PyTorch keeps the statistics of the first one: of
-    half the clips, where there are two. A model so saved answers worse than it was trained.
+    half the clips, where there are two. Such a model would predict worse than it was trained.
 
     Args:
         model: in training, alike in all processes but for the running statistics.
-        mean_over_processes: gives the mean over the processes of a vector.
+        mean_over_processes: returns the mean of a vector over the processes.
 
     Example:
         >>> layer = nn.BatchNorm2d(2)
@@ -127,8 +133,9 @@ def average_statistics(
     statistics = [
         values
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
         for values in (module.running_mean, module.running_var)
+        if values is not None
     ]
     if not statistics:
         return

@@ -452,18 +452,18 @@ def trainer_fields() -> Iterator[tuple[str, Any, dataclasses.Field]]:
         arguments = {one.arg: one.value for one in statement.value.keywords}
         default = ast.literal_eval(arguments["default"]) if "default" in arguments else []
         # The text behind "help", the first key.
-        texts = (
-            one.value
-            for one in ast.walk(arguments["metadata"].values[0])
-            if isinstance(one, ast.Constant)
-        )  # type: ignore[attr-defined]  # a literal mapping
-        text = str(next(texts)).replace("%", "%%")
+        described = ast.walk(cast(ast.Dict, arguments["metadata"]).values[0])
+        text = next(str(one.value) for one in described if isinstance(one, ast.Constant))
         kind = option_type(statement.annotation)
-        settings: dict[str, Any] = {dict: {"type": json.loads}, list[str]: {"nargs": "+"}}.get(
-            kind, {}
-        )
+        settings: dict[str, Any] = {"type": json.loads} if kind is dict else {}
+        if kind == list[str]:
+            settings["nargs"] = "+"
         group = "options of the Trainer"
-        yield statement.target.id, kind, option(text, default, rare=True, group=group, **settings)
+        yield (
+            statement.target.id,
+            kind,
+            option(text.replace("%", "%%"), default, rare=True, group=group, **settings),
+        )
 
 
 def option_type(annotation: ast.expr) -> Any:

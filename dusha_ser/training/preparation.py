@@ -40,7 +40,7 @@ class Preparation:
     @property
     def order(self) -> np.ndarray:
         """The model's number of each class of the clips, (classes,)."""
-        label2id = self.model.config.label2id
+        label2id = self.model.config.label2id or {}
         return np.array([label2id[name] for name in self.labels])
 
     def clips(self, split: str) -> ClipDataset | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
 from dusha_ser.tables import screen_table
+from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.options import OPTIONS_FILE
 from dusha_ser.training.preparation import Preparation
 from dusha_ser.training.trainer import DushaTrainer, first_output
@@ -47,7 +49,8 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     """
     tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
     rows, order = prepared.splits[tested_on], prepared.order
-    output = trainer.predict(prepared.clips(tested_on), metric_key_prefix=tested_on)
+    clips = cast(ClipDataset, prepared.clips(tested_on))
+    output = trainer.predict(clips, metric_key_prefix=tested_on)
     logits = torch.from_numpy(first_output(output.predictions)).double()[:, order]
     if trainer.classification_loss.kind == "multi":
         probabilities = logits.sigmoid() / logits.sigmoid().sum(1, keepdim=True)

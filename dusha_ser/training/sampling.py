@@ -1,19 +1,19 @@
-"""Which clips a training step sees: batches of like length, class weights, one order for a seed.
+"""Which clips a training step sees: batches of similar length, class weights, one order for a seed.
 
 A batch is a list of draws: the number of a clip and the seed of its augmentation. Draws depend on
-the seed and the epoch alone, so a run that was killed goes on with the very batches that it would
-have seen, and any number of processes shares the same batches.
+the seed and the epoch alone, so a run that was killed resumes with the batches that it would have
+seen, and any number of processes shares the same batches.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from dusha_ser.errors import WrongUseError
 
-# Lengths are compared in tenths of a second, as whole numbers (design of the published sampler).
+# Lengths are compared in tenths of a second, as integers (design of the published sampler).
 TENTHS = 10
 SHORTEST_KEY, LONGEST_KEY = 3, 160
 REACH = 3
@@ -28,15 +28,15 @@ class Draw(NamedTuple):
         seed: of its augmentation in this batch, in [0, 2**63).
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     seed: int
 
 
 class LengthBatchSampler(Sampler):
-    """Batches of clips of like length; subclasses say which, by `epoch_batches`.
+    """Batches of clips of similar length; subclasses choose which, by `epoch_batches`.
 
     Every process makes the batches of all processes and takes its share of each, so that a batch
-    is the same whatever the number of processes, and all are as long.
+    is the same for any number of processes, and all shares are as long.
 
     Args:
         durations: of the clips, in seconds, (clips,).
@@ -152,7 +152,7 @@ class PublishedSampler(LengthBatchSampler):
 
 
 class EveryClipSampler(LengthBatchSampler):
-    """Each clip once an epoch, in batches of like length that come in random order.
+    """Each clip once per epoch, in batches of similar length and random order.
 
     Clips are sorted by their length plus a random part of up to 0.3 s either way, so that
     neighbours differ from epoch to epoch, and cut into batches. With weights, as many clips as
@@ -198,12 +198,12 @@ SAMPLERS = {"every_clip": EveryClipSampler, "published": PublishedSampler}
 def read_class_weights(
     text: str | Mapping[str, float] | None, names: Sequence[str], numbers: np.ndarray
 ) -> np.ndarray | None:
-    """Turn class weights as people write them into one number a class.
+    """Turn class weights as people write them into one number per class.
 
     Args:
         text: "angry=10,sad=20,neutral=1,positive=5", the same as a mapping, "balanced" (in
-            inverse proportion to the clips of a class), or None; a class that is not named
-            weighs 1.
+            inverse proportion to the clips of a class), or None; classes that are not named
+            weigh 1.
         names: of the classes, in the order of their numbers.
         numbers: the class of each clip, (clips,).
 
@@ -211,7 +211,7 @@ def read_class_weights(
         (classes,) above 0; None where there are no weights.
 
     Raises:
-        WrongUseError: if a class is unknown or a weight is no number above 0.
+        WrongUseError: if a class is unknown or a weight is not a number above 0.
 
     Example:
         >>> read_class_weights("no=3", ["no", "yes"], np.array([0, 1])).tolist()
@@ -224,10 +224,13 @@ def read_class_weights(
     if text == BALANCED:
         counts = np.bincount(numbers, minlength=len(names))
         return len(numbers) / (len(names) * np.maximum(counts, 1))
-    if isinstance(text, str):
-        text = dict(part.partition("=")[::2] for part in text.split(","))
+    given: Mapping[str, Any] = (
+        dict(part.partition("=")[::2] for part in text.split(","))
+        if isinstance(text, str)
+        else text
+    )
     weights = np.ones(len(names))
-    for name, value in text.items():
+    for name, value in given.items():
         try:
             weights[names.index(name.strip())] = weight = float(value)
         except ValueError:

@@ -1,5 +1,7 @@
 """The model that training starts from: random weights, a folder, or a name on the Hub."""
 
+from typing import Any
+
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -61,9 +63,8 @@ def load_starting_model(
     name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
     numbered = dict(enumerate(labels))
     with explained_errors(name or "the model"):
-        config = DushaConfig() if name is None else AutoConfig.from_pretrained(name, **options)
-        known = {int(number): label for number, label in config.id2label.items()}
-        if name is None or set(known.values()) != set(labels):
+        config: Any = DushaConfig() if name is None else AutoConfig.from_pretrained(name, **options)
+        if name is None or set(config.id2label.values()) != set(labels):
             config.id2label = numbered
             config.label2id = {label: number for number, label in numbered.items()}
         several = recipe.loss == "multi"
@@ -91,7 +92,8 @@ def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:
         MissingInputError: if there is no such model.
         WrongUseError: if it has no extractor, or one that cannot cut off silence.
     """
-    name, options = recipe.model_name_or_path, {}
+    name = recipe.model_name_or_path
+    options: dict[str, Any] = {}
     if recipe.published_quirks:
         options["padding_value"] = 0.0
     if recipe.trim_silence is not None:

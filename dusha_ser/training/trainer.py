@@ -14,14 +14,14 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate.data_loader import prepare_data_loader
 from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
@@ -65,9 +65,10 @@ class DushaTrainer(Trainer):
         if self.args.keep_memory:
             keep_freed_memory()
         if self.args.channels_last:
-            self.model.to(memory_format=torch.channels_last)
+            torch.nn.Module.to(self.model, memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub has no such overload
             make_precise(self.model)
         self.frozen = frozen_normalizations(self.model)
+        self.num_labels = len(self.model.config.id2label or {})
         self.averaging: AverageCallback | None = None
         if self.args.average_decay:
             self.averaging = AverageCallback(self.model, self.args.average_decay)
@@ -81,7 +82,7 @@ class DushaTrainer(Trainer):
             knows its process, and a batch must not be cut twice.
         """
         loader = DataLoader(
-            self.train_dataset,
+            cast(Dataset, self.train_dataset),
             batch_sampler=self.train_sampler,
             collate_fn=self.train_collator,
             num_workers=self.args.dataloader_num_workers,
@@ -159,7 +160,7 @@ class DushaTrainer(Trainer):
             for normalization in self.frozen:
                 normalization.eval()
         if model.training and self.args.mixup:
-            inputs = mix_clips(inputs, self.model.config.num_labels, self.args.mixup)
+            inputs = mix_clips(inputs, self.num_labels, self.args.mixup)
         features = dict(inputs)
         labels, weights = features.pop("labels"), features.pop("weights")
         outputs = model(**features)
@@ -227,12 +228,13 @@ class DushaTrainer(Trainer):
             return "start again: no checkpoint has been kept yet"
         return f"resume with `resume_from_checkpoint=last`: {checkpoint} is complete"
 
-    def train(self, resume_from_checkpoint: str | None = None, **options):
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
         """Train, and explain a disk that is full.
 
         Args:
             resume_from_checkpoint: folder of a checkpoint; None: from the beginning.
-            **options: of the Trainer.
+            *args: of the Trainer.
+            **kwargs: of the Trainer.
 
         Returns:
             What the Trainer returns: steps, loss and metrics.
@@ -243,7 +245,7 @@ class DushaTrainer(Trainer):
         if self.averaging:
             self.averaging.checkpoint = resume_from_checkpoint
         with self.explained_disk_errors():
-            return super().train(resume_from_checkpoint, **options)
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """Evaluate the average of the weights, where there is one.
@@ -393,7 +395,7 @@ def compute_scores(prediction: EvalPrediction) -> dict[str, float]:
     Returns:
         accuracy, balanced_accuracy and f1_macro, in [0, 1].
     """
-    logits, references = first_output(prediction.predictions), prediction.label_ids
+    logits, references = map(first_output, (prediction.predictions, prediction.label_ids))
     confusion = count_confusions(logits.argmax(1), references, logits.shape[1])
     return {name: float(value) for name, value in scores(confusion).items()}
 

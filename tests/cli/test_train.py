@@ -1,5 +1,7 @@
 import io
 import json
+import re
+import subprocess
 import sys
 
 import numpy as np
@@ -198,6 +200,71 @@ def test_main_when_used_wrongly_ends_with_one_line(
     assert len(lines) == 1 and "Traceback" not in output.err
     for word in words:
         assert word in lines[0]
+
+
+def test_options_are_read_before_anything_heavy_is_imported():
+    heavy = ("torch", "transformers", "datasets", "numpy", "pyarrow")
+    code = (
+        "import sys; from dusha_ser.cli.train import read_options; read_options(['crowd_small']); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_shows_each_option_once_in_three_groups_and_the_trainers_when_asked_for(
+    monkeypatch, capsys
+):
+    shown = {}
+    for option in ("--help", "--help_all"):
+        status, output = program(monkeypatch, capsys, option)
+        assert status == 0
+        shown[option] = re.findall(r"^  --(\w+)", output.out, re.MULTILINE)
+        assert len(set(shown[option])) == len(shown[option])
+        titles = re.findall(r"^([a-zA-Z ]+):$", output.out, re.MULTILINE)
+        assert set(titles) >= {"data", "recipe", "run"}
+    assert 35 <= len(shown["--help"]) <= 50
+    assert {"dataset", "sampler", "learning_rate", "quiet"} <= set(shown["--help"])
+    assert {"adam_beta1", "torch_compile", "optim", *shown["--help"]} <= set(shown["--help_all"])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_main_when_interrupted_names_the_command_that_resumes(monkeypatch, capsys, tmp_path, kept):
+    folder = tmp_path / "model"
+
+    def interrupted(*arguments, **options):
+        if kept:
+            (folder / "checkpoint-7").mkdir(parents=True)
+            (folder / "checkpoint-7" / "trainer_state.json").write_text('{"global_step": 7}')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dusha_ser.training.run.train", interrupted)
+    words = ("crowd_small", "--output_dir", folder, "--resume_from_checkpoint", "auto")
+    status, output = program(monkeypatch, capsys, *words, "--bf16")
+    assert status == 130
+    advice = "no checkpoint has been kept yet"
+    if kept:
+        advice = (
+            f"resume with dusha train crowd_small --output_dir {folder} --bf16 "
+            "--resume_from_checkpoint last"
+        )
+    assert output.err.splitlines()[-1] == f"dusha train: interrupted; {advice}"
+
+
+def test_train_tells_what_it_trains_on_and_a_line_per_epoch(tmp_path, splits, small_model):
+    words = ("--dataset", "sample", "--output_dir", str(tmp_path), "--num_train_epochs", "2")
+    _, data, recipe, options = read_options([*words, "--model_name_or_path", small_model])
+    lines = []
+    train(data, recipe, make_arguments(options), splits, lines.append)
+    assert lines[0].startswith("training on sample: ") and " train clips" in lines[0]
+    assert lines[0].endswith(f"model: {tmp_path}")
+    number = r"[\d.]+"
+    scores = rf"accuracy {number}, balanced_accuracy {number}, f1_macro {number}"
+    assert len(lines) == 3
+    for epoch, line in enumerate(lines[1:], 1):
+        assert re.fullmatch(
+            rf"epoch {epoch} of 2: loss {number}; validation loss {number}, {scores}; \d+ s", line
+        )
 
 
 @pytest.fixture(scope="module")
