@@ -53,7 +53,7 @@ def score(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def measure_crowd(crowd: Crowd, methods: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Score the methods on one crowd, by name."""
     return {
-        method: score(aggregate(*crowd.answers, **crowd.counts, method=method), crowd.truth)
+        method: score(aggregate(crowd.answers, method).probabilities, crowd.truth)
         for method in methods
     }
 

@@ -10,6 +10,8 @@ import numpy as np
 from dusha_ser.archives.find import find_archives
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.labels.answers import code_answers, read_answers
+from dusha_ser.labels.crowd_answers import CrowdAnswers
+from dusha_ser.vocabulary import ANSWERS as LABELS
 
 # The paper's counts; that of annotators is a guess, for it does not say.
 ANSWERS, CLIPS, ANNOTATORS = 1_715_301, 303_963, 8_000
@@ -26,13 +28,11 @@ class Crowd:
     """Answers and truth.
 
     Attributes:
-        answers: task, annotator and label, int64 (answers,) each.
-        counts: task_count, annotator_count and label_count.
+        answers: of the crowd, with no truth known.
         truth: int64 (tasks,), -1 where it is not known.
     """
 
-    answers: tuple[np.ndarray, np.ndarray, np.ndarray]
-    counts: dict[str, int]
+    answers: CrowdAnswers
     truth: np.ndarray
 
 
@@ -107,8 +107,8 @@ def simulate_crowd(
     )
     cumulative = confusion[annotator, truth[task]].cumsum(axis=1)
     label = (random.random((len(task), 1)) > cumulative[:, :-1]).sum(axis=1)
-    counts = {"task_count": tasks, "annotator_count": annotators, "label_count": LABEL_COUNT}
-    return Crowd((task, annotator, label), counts, truth)
+    names = range(tasks), range(annotators), LABELS
+    return Crowd(CrowdAnswers(task, annotator, label, *names), truth)
 
 
 def simulate_dusha(answers: int, tasks: int, annotators: int, seed: int = 0) -> Crowd:
@@ -131,8 +131,8 @@ def simulate_dusha(answers: int, tasks: int, annotators: int, seed: int = 0) -> 
     right = random.random(answers) < random.beta(6, 2, annotators)[annotator]
     label = np.where(right, truth[task], random.integers(LABEL_COUNT, size=answers))
     order = random.permutation(answers)
-    counts = {"task_count": tasks, "annotator_count": annotators, "label_count": LABEL_COUNT}
-    return Crowd((task[order], annotator[order], label[order]), counts, truth)
+    names = range(tasks), range(annotators), LABELS
+    return Crowd(CrowdAnswers(task[order], annotator[order], label[order], *names), truth)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -159,7 +159,7 @@ def read_crowd(folder: Path) -> Crowd:
 
     Raises:
         MissingInputError: if a file is missing.
-        WrongUseError: if a column is missing or an answer is no number.
+        WrongUseError: if a column is missing or an answer is not a number.
     """
     rows, known = read_table(folder / "answers.csv"), read_table(folder / "truth.csv")
     try:
@@ -172,14 +172,9 @@ def read_crowd(folder: Path) -> Crowd:
             f"{folder}: answers.csv needs the columns question, worker and answer, truth.csv "
             f"question and truth, answers as numbers from 0: {error!r}"
         ) from error
-    counts = {
-        "task_count": len(tasks),
-        "annotator_count": len(annotators),
-        "label_count": int(max(label.max(), *truth.values())) + 1,
-    }
-    return Crowd(
-        (task, annotator, label), counts, np.array([truth.get(name, -1) for name in tasks])
-    )
+    labels = tuple(map(str, range(max(label.max(), *truth.values()) + 1)))
+    answers = CrowdAnswers(task, annotator, label, tasks, annotators, labels)
+    return Crowd(answers, np.array([truth.get(name, -1) for name in tasks]))
 
 
 def read_archives(folder: Path, labels: tuple[str, ...]) -> Crowd:
@@ -196,15 +191,9 @@ def read_archives(folder: Path, labels: tuple[str, ...]) -> Crowd:
         MissingInputError: if a file is missing.
     """
     members = find_archives(("crowd.tar", "podcast.tar"), data_dir=folder, quiet=True)
-    answers, _ = read_answers(members, labels=labels, quiet=True)
-    coded = code_answers(answers, labels)
+    table, _ = read_answers(members, labels=labels, quiet=True)
+    answers = code_answers(table, labels).with_truth(None)
     truth = {
         row["hash_id"]: labels.index(row["emotion"]) for row in read_table(folder / "truth.csv")
     }
-    counts = {
-        "task_count": len(coded.task_ids),
-        "annotator_count": len(coded.annotator_ids),
-        "label_count": len(labels),
-    }
-    known = [truth.get(name, -1) for name in coded.task_ids.to_pylist()]
-    return Crowd((coded.task, coded.annotator, coded.label), counts, np.array(known))
+    return Crowd(answers, np.array([truth.get(name, -1) for name in answers.tasks]))

@@ -25,7 +25,7 @@ def run_crowd_kit(crowd: Crowd, frame) -> np.ndarray:
     from crowdkit.aggregation import DawidSkene
 
     found = DawidSkene(n_iter=100).fit_predict_proba(frame)
-    labels = range(crowd.counts["label_count"])
+    labels = range(len(crowd.answers.labels))
     return found.reindex(range(len(crowd.truth))).reindex(columns=labels).to_numpy()
 
 
@@ -33,14 +33,20 @@ def measure(crowd: Crowd, rounds: int) -> dict:
     """Run both in turn; returns times in seconds, bytes, and how far the posteriors differ."""
     import pandas
 
-    frame = pandas.DataFrame(dict(zip(("task", "worker", "label"), crowd.answers, strict=True)))
+    frame = pandas.DataFrame(
+        {
+            "task": crowd.answers.task,
+            "worker": crowd.answers.annotator,
+            "label": crowd.answers.label,
+        }
+    )
     # So that one-time costs of SciPy are nobody's.
-    dawid_skene(*(values[:1000] for values in crowd.answers), **crowd.counts)
+    dawid_skene(crowd.answers, iterations=1)
     times = {"crowd-kit": [], "ours": []}
     memory = None
     for _ in range(rounds):
         before, started = peak_memory(), time.perf_counter()
-        found = dawid_skene(*crowd.answers, **crowd.counts)
+        found = dawid_skene(crowd.answers)
         times["ours"].append(time.perf_counter() - started)
         memory = memory or peak_memory() - before
         started = time.perf_counter()

@@ -68,11 +68,14 @@ def measure_dawid_skene(scale: float) -> dict:
     for share in SHARES:
         answers, tasks, annotators = sized(scale, share)
         crowd = simulate_dusha(answers=answers, tasks=tasks, annotators=annotators)
-        work = functools.partial(dawid_skene, *crowd.answers, **crowd.counts)
+        work = functools.partial(dawid_skene, crowd.answers)
         found = work()
         times = measure_in_turn({"ours": work}, 1, False)
         sizes[answers] = times["processor_seconds"]["ours"][0] / found.iterations
-    touched = 2 * (sum(one.nbytes for one in crowd.answers) + found.probabilities.nbytes)
+    own = crowd.answers
+    touched = 2 * sum(
+        array.nbytes for array in (own.task, own.annotator, own.label, found.probabilities)
+    )
     least = touched / memory_bandwidth()
     return {
         "sizes": sizes,

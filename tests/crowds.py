@@ -6,6 +6,8 @@ import importlib.util
 import numpy as np
 import pandas as pd
 
+from dusha_ser.labels.crowd_answers import CrowdAnswers
+
 LABELS = ("angry", "sad", "neutral", "positive", "other")
 
 
@@ -63,6 +65,13 @@ def crowd_of_speech(shared):
         "golden": np.array([LABELS.index(e) if isinstance(e, str) else -1 for e in golden]),
         "kinds": np.array([kinds[name] for name in annotators]),
     }
+
+
+def crowd_of(task, annotator, label, *, task_count, annotator_count, label_count, truth=None):
+    """Answers whose tasks, annotators and labels are named by their numbers."""
+    labels = tuple(map(str, range(label_count)))
+    names = range(task_count), range(annotator_count), labels
+    return CrowdAnswers(task, annotator, label, *names).with_truth(truth)
 
 
 def by_crowd_kit(aggregator, answers, counts, truth=None):

@@ -21,19 +21,13 @@ from dusha_ser.archives.members import Members
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import aggregate
-from dusha_ser.labels.answers import (
-    CodedAnswers,
-    code_answers,
-    first_rows,
-    plain_text,
-    read_answers,
-)
-from dusha_ser.labels.crowd_answers import count_votes
+from dusha_ser.labels.answers import code_answers, plain_text, read_answers
+from dusha_ser.labels.crowd_answers import Posteriors
 from dusha_ser.storage import digest, replacing
 from dusha_ser.vocabulary import PARTS
 
 # Part of the names of cached files: what older versions of this code made is never read.
-FORM = 1
+FORM = 2
 # How often a bar of waiting is drawn, and from when on a bar is worth drawing, in seconds.
 TICK = 0.5
 PATIENCE = 2
@@ -53,72 +47,47 @@ FIRST_ROW_COLUMNS = (
 
 
 def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) -> pa.Table:
-    """Aggregate all answers at once and keep one row a clip, its first.
+    """Aggregate all answers at once and keep one row per clip, its first.
 
-    Section 4.1 of the Dusha paper; the threshold is applied later, by whoever picks rows.
+    Section 4.1 of the Dusha paper; the threshold is applied later, when rows are picked.
 
     Args:
-        answers: one row an answer, as `labels.answers.read_answers` returns them.
+        answers: one row per answer, as `labels.answers.read_answers` returns them.
         options: the method and its options.
         quiet: no progress bar.
 
     Returns:
         One row a clip in the order of first answers: the columns FIRST_ROW_COLUMNS, then
-        label_probabilities (float64, one for each label) and votes (int32, one for each label).
+        label_probabilities (float64) and votes (int32), vectors of one number for each label,
+        whose names are in the metadata of both fields.
     """
-    coded = code_answers(answers, options.labels)
-    task_count, label_count = len(coded.task_ids), len(options.labels)
-    truth = control_truth(answers, coded, options.labels) if options.golden else None
-    probabilities = aggregate(
-        coded.task,
-        coded.annotator,
-        coded.label,
-        task_count=task_count,
-        annotator_count=len(coded.annotator_ids),
-        label_count=label_count,
-        method=options.method,
+    crowd = code_answers(answers, options.labels)
+    asked = crowd if options.golden else crowd.with_truth(None)
+    found = aggregate(
+        asked,
+        options.method,
         iterations=options.iterations,
         tolerance=options.tolerance,
-        truth=truth,
         quiet=quiet,
     )
-    votes = count_votes(coded.task, coded.label, task_count=task_count, label_count=label_count)
-    clips = first_rows(answers.select(FIRST_ROW_COLUMNS))
+    clips = answers.select(FIRST_ROW_COLUMNS).take(pa.array(crowd.first_answers()))
     clips = pa.table([plain_text(column) for column in clips.columns], FIRST_ROW_COLUMNS)
-    clips = clips.append_column("label_probabilities", vector_column(probabilities, pa.float64()))
-    return clips.append_column("votes", vector_column(votes, pa.int32()))
+    names = {"labels": json.dumps(found.labels)}
+    vectors = {
+        "label_probabilities": vector_column(found.probabilities, pa.float64()),
+        "votes": vector_column(crowd.votes(), pa.int32()),
+    }
+    for name, column in vectors.items():
+        clips = clips.append_column(pa.field(name, column.type, metadata=names), column)
+    return clips
 
 
-def control_truth(answers: pa.Table, coded: CodedAnswers, labels: Iterable[str]) -> np.ndarray:
-    """Return the known answers to control tasks.
-
-    Args:
-        answers: one row an answer, as `labels.answers.read_answers` returns them.
-        coded: the same answers as numbers.
-        labels: their order gives the numbers.
-
-    Returns:
-        int64 (clips,), the first known answer to each clip, -1 where there is none.
-    """
-    truth = np.full(len(coded.task_ids), -1)
-    golden = match_labels(answers["golden_emotion"], labels)
-    known = np.flatnonzero(golden >= 0)[::-1]  # so that a clip's first known answer stays
-    truth[coded.task[known]] = golden[known]
-    return truth
-
-
-def match_labels(column: pa.ChunkedArray, labels: Iterable[str]) -> np.ndarray:
-    """Turn names of labels to numbers.
-
-    Args:
-        column: text, dictionary-coded or not.
-        labels: their order gives the numbers.
-
-    Returns:
-        int64 (rows,), -1 for null.
-    """
-    numbers = pc.index_in(plain_text(column), value_set=pa.array(list(labels), pa.string()))
-    return pc.fill_null(numbers, -1).to_numpy().astype(np.int64)
+def posteriors(clips: pa.Table) -> Posteriors:
+    """Return the labels and probabilities of clips that `make_clips` made."""
+    field = clips.schema.field("label_probabilities")
+    flat = pc.list_flatten(clips[field.name]).to_numpy()
+    labels = tuple(json.loads(field.metadata[b"labels"]))
+    return Posteriors(labels, flat.reshape(len(clips), len(labels)))
 
 
 def vector_column(values: np.ndarray, element_type: pa.DataType) -> pa.FixedSizeListArray:
@@ -140,7 +109,7 @@ def content_key(members: Members, matters: Callable[[str], bool], quiet: bool = 
 
     Args:
         members: all files.
-        matters: tells by a file's name whether it counts.
+        matters: whether a file of this name counts.
         quiet: no progress bar.
 
     Returns:
@@ -148,7 +117,7 @@ def content_key(members: Members, matters: Callable[[str], bool], quiet: bool = 
         and stay where an archive is moved to another folder.
     """
     states: dict[str, list] = {}
-    listed = []
+    listed: list[list] = []
     names = sorted(filter(matters, members))
     for name in tqdm(names, desc="Looking at files", delay=PATIENCE, disable=quiet):
         member = members[name]
@@ -178,10 +147,10 @@ def read_raw(
         quiet: no progress bar.
 
     Returns:
-        One row an answer, and the skipped rows with file, line, field and value.
+        One row per answer, and the skipped rows with file, line, field and value.
 
     Raises:
-        WrongUseError: a row is bad and bad rows are errors, or there is no answer at all.
+        WrongUseError: a row is bad and bad rows are errors, or there are no answers.
         MissingInputError: a part has no file of answers.
     """
     answers, bad_rows = read_answers(
@@ -223,7 +192,7 @@ def cached_clips(
     folder = cache_folder(cache_dir) / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.parquet"
-    # Whoever comes second waits and reads, instead of doing the same work beside.
+    # A second process waits and reads, instead of doing the same work.
     with FileLock(f"{path}.lock"):
         if (found := read_kept(path)) is not None:
             return found
@@ -248,7 +217,7 @@ def read_kept(path: Path) -> tuple[pa.Table, list[dict]] | None:
 
 @contextlib.contextmanager
 def waiting(text: str, quiet: bool) -> Iterator[None]:
-    """Show how long a step has taken so far, for steps that cannot tell how far they are.
+    """Show how long a step has taken so far, for steps that do not know how far they are.
 
     Args:
         text: what is being done.

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from dusha_ser.archives.members import Members
 from dusha_ser.corpus.clip_sources import locate_files
-from dusha_ser.corpus.clips import cached_clips, parts_at_hand, raw_prefixes, read_raw
+from dusha_ser.corpus.clips import cached_clips, parts_at_hand, posteriors, raw_prefixes, read_raw
 from dusha_ser.corpus.configurations import (
     AGGREGATED,
     CLIP_COLUMNS,
@@ -25,6 +26,7 @@ from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import multi_labels, single_labels
 from dusha_ser.labels.answers import plain_text, read_manifest
+from dusha_ser.labels.crowd_answers import Posteriors
 from dusha_ser.vocabulary import EMOTIONS, OTHER
 
 logger = logging.getLogger(__name__)
@@ -135,7 +137,7 @@ def make_plan(
 
 
 def plan_raw(members: Members, options: CorpusOptions, quiet: bool) -> Plan:
-    """Plan the configuration of one row an answer; arguments as in `make_plan`."""
+    """Plan the configuration of one row per answer; arguments as in `make_plan`."""
     answers, bad_rows = read_raw(members, options, quiet)
     part = plain_text(answers["part"])
     table = pa.table({column: plain_text(answers[column]) for column in RAW_COLUMNS})
@@ -162,23 +164,23 @@ def plan_aggregated(
         )
     clips, bad_rows = cached_clips(members, options, cache_dir, quiet)
     clips = clips.filter(pc.is_in(clips["part"], pa.array(wanted)))
-    probabilities = matrix(clips["label_probabilities"])
-    found = single_labels(probabilities, options.threshold)
+    estimated = posteriors(clips)
+    found = single_labels(estimated.probabilities, options.threshold)
     reasons = {"unsure": found < 0}
-    if not options.keep_other and OTHER in options.labels:
-        reasons[OTHER] = found == options.labels.index(OTHER)
+    if not options.keep_other and OTHER in estimated.labels:
+        reasons[OTHER] = found == estimated.labels.index(OTHER)
     if not options.keep_control:
         reasons["control"] = pc.is_valid(clips["golden_emotion"]).to_numpy()
     kept = ~np.logical_or.reduce(list(reasons.values()))
     counts = {"clips": len(clips)} | {reason: int(which.sum()) for reason, which in reasons.items()}
-    renumber = number_classes(options)
+    classes = number_classes(estimated.labels, options)
     columns = {
         "id": clips["id"],
         "duration": clips["duration"],
-        "label": pa.array(np.where(kept, renumber[found], -1)),
+        "label": pa.array(np.where(kept, classes[found], -1)),
     }
     if options.multi_threshold is not None:
-        columns["labels"] = multi_label_column(probabilities, options)
+        columns["labels"] = multi_label_column(estimated, options)
     columns |= {column: clips[column] for column in CLIP_COLUMNS}
     columns |= {
         "domain": first_word(clips["part"]),
@@ -194,27 +196,29 @@ def plan_aggregated(
     return Plan(splits, bad_rows=bad_rows, counts=counts)
 
 
-def number_classes(options: CorpusOptions) -> np.ndarray:
-    """Return the class number of each label, int64 (labels,), -1 for labels that are no class."""
+def number_classes(labels: Sequence[str], options: CorpusOptions) -> np.ndarray:
+    """Return the class number of each label, int64 (labels,), -1 for labels that are not one."""
     classes = options.class_names()
-    return np.array([classes.index(label) if label in classes else -1 for label in options.labels])
+    return np.array([classes.index(label) if label in classes else -1 for label in labels])
 
 
-def multi_label_column(probabilities: np.ndarray, options: CorpusOptions) -> pa.ListArray:
+def multi_label_column(estimated: Posteriors, options: CorpusOptions) -> pa.ListArray:
     """List all classes of a clip that are probable enough.
 
     Args:
-        probabilities: float64 (clips, labels).
-        options: the threshold and the labels.
+        estimated: labels and their probabilities, (clips, labels).
+        options: the threshold and the classes.
 
     Returns:
         lists of int64 (clips,), ascending; an empty list where no class is probable enough.
     """
-    renumber = number_classes(options)
-    chosen = multi_labels(probabilities, options.multi_threshold) & (renumber >= 0)
+    if options.multi_threshold is None:
+        raise ValueError("`multi_threshold` is None: take a number above 0 and up to 1")
+    classes = number_classes(estimated.labels, options)
+    chosen = multi_labels(estimated.probabilities, options.multi_threshold) & (classes >= 0)
     offsets = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))])
     return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(renumber[np.nonzero(chosen)[1]])
+        pa.array(offsets, pa.int32()), pa.array(classes[np.nonzero(chosen)[1]])
     )
 
 
@@ -223,7 +227,8 @@ def plan_manifest(
 ) -> Plan:
     """Plan a published experiment: its manifests fix ids and labels; arguments as in `make_plan`.
 
-    What the manifests lack is joined from the answers of the parts that are there, else null.
+    What is missing in the manifests is joined from the answers of the parts that are there, else
+    null.
     """
     if options.multi_threshold is not None:
         raise WrongUseError(
@@ -231,7 +236,8 @@ def plan_manifest(
             f"multi_threshold out, or take one of {', '.join(AGGREGATED)}"
         )
     parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
-    clips, bad_rows = None, []
+    clips: pa.Table | None = None
+    bad_rows: list[dict] = []
     if parts:
         at_hand = copy.copy(options)
         at_hand.parts = parts
@@ -292,12 +298,6 @@ def join_clips(
 def first_word(part: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the domain that the name of a part begins with, null for null."""
     return pc.replace_substring_regex(part, "_.*", "")
-
-
-def matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of vectors, none of them null, as an array (rows, length)."""
-    flat = pc.list_flatten(column).to_numpy()
-    return flat.reshape(len(column), column.type.list_size)
 
 
 def refuse_empty(name: str, plan: Plan) -> None:

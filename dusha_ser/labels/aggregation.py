@@ -1,8 +1,5 @@
 """Answers of a crowd to labels, by any of several methods, as single, soft or multiple labels.
 
-An answer is a triple of integers (task, annotator, label); a task is whatever was shown to the
-annotators, in Dusha a clip.
-
 Rules that hold for every method:
 
 - a task that nobody answered gets the same probability for each label, and teaches nothing;
@@ -15,14 +12,7 @@ The rules that turn probabilities to labels stand in `single_labels` and `multi_
 import numpy as np
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.labels.crowd_answers import (
-    AnswerTable,
-    combine_columns,
-    pair_indicator,
-    spread,
-    tabulate_answers,
-    vote_shares,
-)
+from dusha_ser.labels.crowd_answers import AnswerTable, CrowdAnswers, Posteriors, combine_columns
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.vocabulary import (
@@ -44,6 +34,7 @@ CROWD_KIT_CLASSES = {
 }
 # Of these, the ones that weight each annotator's votes by one number.
 SKILL_METHODS = ("wawa", "zero_based_skill")
+ESTIMATORS = {"dawid_skene": dawid_skene, "regularised_dawid_skene": regularised_dawid_skene}
 
 
 def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np.ndarray:
@@ -59,7 +50,7 @@ def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np
         float64 (rows, columns).
 
     Raises:
-        WrongUseError: if crowd-kit is not installed.
+        WrongUseError: crowd-kit is not installed.
     """
     try:
         import crowdkit.aggregation
@@ -93,9 +84,9 @@ def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np
     if method in SKILL_METHODS:
         # Their predict_proba fails with scikit-learn from 1.7 on; it only weights votes by skill.
         skill = aggregator.skills_.reindex(table.pair_annotator).to_numpy()
-        votes = table.matrix @ (pair_indicator(table) * skill[:, None])
+        votes = table.matrix @ (table.pair_indicator() * skill[:, None])
         total = combine_columns(np.add, votes)[:, None]
-        return np.divide(votes, total, out=vote_shares(table), where=total > 0)
+        return np.divide(votes, total, out=table.vote_shares(), where=total > 0)
     found = aggregator.probas_.reindex(
         index=range(len(table.row_task)), columns=range(len(table.column_label)), fill_value=0
     )
@@ -103,72 +94,55 @@ def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np
 
 
 def aggregate(
-    task: np.ndarray,
-    annotator: np.ndarray,
-    label: np.ndarray,
-    *,
-    task_count: int,
-    annotator_count: int,
-    label_count: int,
+    answers: CrowdAnswers,
     method: str = "dawid_skene",
+    *,
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
-    truth: np.ndarray | None = None,
     seed: int = 0,
     quiet: bool = True,
-) -> np.ndarray:
+) -> Posteriors:
     """Estimate the probability of each label being the true one, by a method of a given name.
 
     Args:
-        task: int (answers,), which task was answered, from 0 to task_count - 1.
-        annotator: int (answers,), who answered, from 0 to annotator_count - 1.
-        label: int (answers,), what was answered, from 0 to label_count - 1.
-        task_count: number of tasks.
-        annotator_count: number of annotators.
-        label_count: number of labels.
+        answers: of the crowd; the methods of crowd-kit don't learn from known truths.
         method: a name in METHODS; those in CROWD_KIT_CLASSES need crowd-kit.
         iterations: most iterations to take; majority_vote and wawa take none.
         tolerance: as in `dawid_skene`; the methods of crowd-kit keep their own.
-        truth: int (tasks,), known labels, -1 where unknown; None: none is known. The methods of
-            crowd-kit don't learn from them.
         seed: start of the random numbers of crowd-kit: starting points of mace, and ties between
             votes in wawa and zero_based_skill.
         quiet: no progress bar; only the two Dawid-Skene methods have one.
 
     Returns:
-        float64 (tasks, labels); rows sum to 1, the rules at the top of this module hold.
+        The labels and their probabilities, by the rules at the top of this module; a `DawidSkene`
+        of the two methods of this name.
 
     Raises:
-        ValueError: if an array has another length than it should or holds numbers out of range.
-        WrongUseError: if there is no such method, crowd-kit is needed and not installed, or
+        WrongUseError: there is no such method, crowd-kit is needed and not installed, or
             iterations or tolerance is negative.
 
     Example:
-        >>> aggregate(
-        ...     [0, 0, 0, 1], [0, 1, 2, 0], [1, 1, 0, 0],
-        ...     task_count=2, annotator_count=3, label_count=2, method="majority_vote",
-        ... ).round(2)
-        array([[0.33, 0.67],
-               [1.  , 0.  ]])
+        >>> answers = CrowdAnswers.from_columns(
+        ...     tasks=["a", "a", "a", "b"],
+        ...     annotators=["x", "y", "z", "x"],
+        ...     labels=["sad", "sad", "angry", "angry"],
+        ... )
+        >>> found = aggregate(answers, "majority_vote")
+        >>> found.labels, found.probabilities.round(2)
+        (('angry', 'sad'), array([[0.33, 0.67],
+               [1.  , 0.  ]]))
     """
     if method not in METHODS:
         raise WrongUseError(f"there is no method {method!r}: take one of {', '.join(METHODS)}")
+    if method in ESTIMATORS:
+        return ESTIMATORS[method](answers, iterations, tolerance, quiet)
     check_stop(iterations, tolerance)
-    counts = {
-        "task_count": task_count,
-        "annotator_count": annotator_count,
-        "label_count": label_count,
-    }
-    options = {"iterations": iterations, "tolerance": tolerance, "truth": truth, "quiet": quiet}
-    if method in ("dawid_skene", "regularised_dawid_skene"):
-        estimate = dawid_skene if method == "dawid_skene" else regularised_dawid_skene
-        return estimate(task, annotator, label, **counts, **options).probabilities
-    table = tabulate_answers(task, annotator, label, **counts, truth=truth)
+    table = answers.table()
     if method == "majority_vote" or not len(table.row_task):
-        probabilities = vote_shares(table)
+        probabilities = table.vote_shares()
     else:
         probabilities = crowd_kit(table, method, iterations, seed)
-    return spread(probabilities, table)
+    return Posteriors(tuple(answers.labels), table.spread(probabilities))
 
 
 def single_labels(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import ndtri, rel_entr
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.labels.crowd_answers import check_indices, check_truth, count_votes
+from dusha_ser.labels.crowd_answers import CrowdAnswers
+from dusha_ser.labels.dawid_skene import DawidSkene
 
 
 @dataclass(frozen=True)
@@ -110,30 +111,13 @@ def information(confusion: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def rate_annotators(
-    task: np.ndarray,
-    annotator: np.ndarray,
-    label: np.ndarray,
-    *,
-    task_count: int,
-    annotator_count: int,
-    label_count: int,
-    confusion: np.ndarray,
-    prior: np.ndarray,
-    truth: np.ndarray | None = None,
-    consensus: np.ndarray | None = None,
+    answers: CrowdAnswers, found: DawidSkene, consensus: np.ndarray | None = None
 ) -> AnnotatorQuality:
     """Gather what answers tell about who gave them.
 
     Args:
-        task: int (answers,), which task was answered, from 0 to task_count - 1.
-        annotator: int (answers,), who answered, from 0 to annotator_count - 1.
-        label: int (answers,), what was answered, from 0 to label_count - 1.
-        task_count: number of tasks.
-        annotator_count: number of annotators.
-        label_count: number of labels.
-        confusion: float64 (annotators, labels, labels), as `dawid_skene` finds them.
-        prior: float64 (labels,), likewise.
-        truth: int (tasks,), labels of control tasks, -1 of others; None: there are none.
+        answers: of the crowd; tasks whose truth is known are control tasks.
+        found: confusions and prior, as `dawid_skene` or `regularised_dawid_skene` finds them.
         consensus: int (tasks,), labels that the crowd as a whole agrees on, as `single_labels`
             makes them, -1 where there is none; None: it is not known.
 
@@ -141,17 +125,14 @@ def rate_annotators(
         What is known of each annotator.
 
     Raises:
-        ValueError: if an array has another length than it should or holds numbers out of range.
+        ValueError: the consensus has another length than it should or holds numbers out of range.
     """
-    task, annotator, label = check_indices(
-        task=(task, task_count), annotator=(annotator, annotator_count), label=(label, label_count)
-    )
-    counts = {"task_count": task_count, "label_count": label_count}
-    known, agreed = check_truth(truth, **counts)[task], check_truth(consensus, **counts)[task]
-    votes = count_votes(task, label, **counts)
+    task, annotator, label = answers.task, answers.annotator, answers.label
+    known, agreed = answers.truth[task], answers.with_truth(consensus).truth[task]
+    votes = answers.votes()
 
     def total(chosen: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        return np.bincount(annotator[chosen], weights, minlength=annotator_count)
+        return np.bincount(annotator[chosen], weights, minlength=len(answers.annotators))
 
     control_answers, control_right = total(known >= 0), total(known == label)
     low, high = wilson_interval(control_right, control_answers)
@@ -167,8 +148,8 @@ def rate_annotators(
         control_high=high,
         agreement=share(total(compared, same), total(compared)),
         consensus=share(total(agreed == label), total(agreed >= 0)),
-        expected_accuracy=np.einsum("c,acc->a", prior, confusion),
-        information=information(confusion, prior),
+        expected_accuracy=np.einsum("c,acc->a", found.prior, found.confusion),
+        information=information(found.confusion, found.prior),
     )
 
 
@@ -191,7 +172,7 @@ def krippendorff_alpha(votes: np.ndarray) -> float:
     K. Krippendorff, "Content Analysis" (2004), chapter 11, by the library `krippendorff`.
 
     Args:
-        votes: int (tasks, labels), as `count_votes` returns them.
+        votes: int (tasks, labels), as `CrowdAnswers.votes` counts them.
 
     Returns:
         1 where all agree, 0 where they agree as by chance, below 0 where less; NaN where no task

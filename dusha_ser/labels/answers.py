@@ -2,8 +2,8 @@
 
 A part of the corpus holds its answers in one file, PART/raw_PART, in one of two published forms:
 
-- .jsonl: an object a line, missing values are NaN;
-- .tsv: a header, then a line an answer with tabs between the values, missing values are empty.
+- .jsonl: one object per line, missing values are NaN;
+- .tsv: a header, then one line per answer with tabs between the values, missing values are empty.
 
 Both may be compressed (.jsonl.gz, .tsv.gz); where a part has several files, the first of .jsonl,
 .jsonl.gz, .tsv and .tsv.gz is read. A row is one answer: hash_id (the clip), audio_path,
@@ -13,12 +13,11 @@ annotator_id. An answer needs hash_id, duration, annotator_emo and annotator_id.
 written as null, NaN, nan or nothing, or the field may be absent; see `rows`.
 An annotator who answered the same clip twice counts twice, as published.
 
-Manifests (paper_setups/NAME.jsonl, maybe with .gz) have a row a clip: id, tensor (the path of
+Manifests (paper_setups/NAME.jsonl, maybe with .gz) have one row per clip: id, tensor (the path of
 its features, of which only the stem matters and is the id), wav_length (seconds), label, emotion.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -27,28 +26,11 @@ from tqdm import tqdm
 
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.rows import BadRow, Column, join_tables, read_rows
 from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, PARTS, check_labels
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
-
-
-class CodedAnswers(NamedTuple):
-    """Answers as numbers, the form that `aggregation` reads.
-
-    Args:
-        task: int64 (answers,), the clip, from 0 in the order of first appearance.
-        annotator: int64 (answers,), likewise.
-        label: int64 (answers,), the place of the answer among the labels.
-        task_ids: string (clips,), the clips' ids in the order of their numbers.
-        annotator_ids: string (annotators,), likewise.
-    """
-
-    task: np.ndarray
-    annotator: np.ndarray
-    label: np.ndarray
-    task_ids: pa.StringArray
-    annotator_ids: pa.StringArray
 
 
 def answer_columns(labels: Iterable[str]) -> tuple[Column, ...]:
@@ -91,7 +73,7 @@ def read_answers(
         quiet: no progress bar.
 
     Returns:
-        One row an answer, in the order of parts and rows: part, id, audio_path, duration (float64,
+        One row per answer, in the order of parts and rows: part, id, audio_path, duration (float64,
         seconds), annotator_emotion, golden_emotion, text, speaker_emotion, source_id and
         annotator_id, text as dictionary<int32, string>, missing values as null; and the bad rows.
 
@@ -151,7 +133,7 @@ def read_manifest(members: Mapping[str, Member], name: str) -> pa.Table:
         name: crowd_large, test/crowd_test and so on.
 
     Returns:
-        One row a clip: id (string), duration (float64, seconds; null where absent), label (int64,
+        One row per clip: id (string), duration (float64, seconds; null where absent), label (int64,
         the place in EMOTIONS) and emotion (string).
 
     Raises:
@@ -201,88 +183,23 @@ def plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
-def code_answers(answers: pa.Table, labels: Iterable[str] = ANSWERS) -> CodedAnswers:
-    """Turn answers to numbers.
+def code_answers(answers: pa.Table, labels: Sequence[str] = ANSWERS) -> CrowdAnswers:
+    """Number the answers; the known answers to control tasks are the known truth.
 
     Args:
-        answers: one row an answer, as read_answers returns them.
+        answers: one row per answer, as `read_answers` returns them.
         labels: the answers that annotators could give; their order gives the numbers.
 
     Returns:
-        CodedAnswers.
+        The answers, tasks and annotators in the order in which they first appear.
 
     Raises:
-        ValueError: an answer is none of the labels.
-
-    Example:
-        >>> coded = code_answers(
-        ...     pa.table(
-        ...         {
-        ...             "id": ["clip b", "clip a", "clip b"],
-        ...             "annotator_id": ["x", "x", "y"],
-        ...             "annotator_emotion": ["sad", "angry", "sad"],
-        ...         }
-        ...     )
-        ... )
-        >>> coded.task, coded.annotator, coded.label, coded.task_ids.to_pylist()
-        (array([0, 1, 0]), array([0, 0, 1]), array([1, 0, 1]), ['clip b', 'clip a'])
+        ValueError: an answer is not one of the labels.
     """
-    task, task_ids = number_by_appearance(answers["id"])
-    annotator, annotator_ids = number_by_appearance(answers["annotator_id"])
-    given, names = number_by_appearance(answers["annotator_emotion"])
-    labels = list(labels)
-    unknown = [name for name in names.to_pylist() if name not in labels]
-    if unknown:
-        raise ValueError(f"answers hold {unknown[0]!r}; allowed are {', '.join(labels)}")
-    numbers = np.array([labels.index(name) for name in names.to_pylist()], np.int64)
-    return CodedAnswers(task, annotator, numbers[given], task_ids, annotator_ids)
-
-
-def number_by_appearance(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Number the values of a column from 0 in the order in which they first appear.
-
-    Args:
-        column: text (rows,), dictionary-coded or not; null counts as a value.
-
-    Returns:
-        The number of each row's value, int64 (rows,), and the values in the order of numbers.
-
-    Example:
-        >>> numbers, values = number_by_appearance(pa.array(["b", "a", "b"]))
-        >>> numbers, values.to_pylist()
-        (array([0, 1, 0]), ['b', 'a'])
-    """
-    if not isinstance(column, pa.ChunkedArray):
-        column = pa.chunked_array([column])
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    coded = column.unify_dictionaries().combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):  # of no chunks
-        return np.zeros(0, np.int64), pa.array([], column.type.value_type)
-    codes, values = coded.indices, coded.dictionary
-    if codes.null_count:
-        codes = codes.fill_null(len(values))
-        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
-    codes = codes.to_numpy(zero_copy_only=False).astype(np.int64)
-    # Of several assignments to one place the last one holds: backwards, that is the first row.
-    first = np.full(len(values), len(codes))
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-    number = np.full(len(values), -1)
-    number[order] = np.arange(len(order))
-    return number[codes], values.take(pa.array(order))
-
-
-def first_rows(answers: pa.Table) -> pa.Table:
-    """Return one row a clip, its first.
-
-    Args:
-        answers: one row an answer, as read_answers returns them.
-
-    Returns:
-        The same columns, a row for each clip in the order of first appearance.
-    """
-    task, ids = number_by_appearance(answers["id"])
-    first = np.empty(len(ids), np.int64)
-    first[task[::-1]] = np.arange(len(task))[::-1]
-    return answers.take(pa.array(first))
+    return CrowdAnswers.from_columns(
+        tasks=answers["id"],
+        annotators=answers["annotator_id"],
+        labels=answers["annotator_emotion"],
+        label_names=labels,
+        truth=answers["golden_emotion"],
+    )

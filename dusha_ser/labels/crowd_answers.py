@@ -1,16 +1,172 @@
-"""Answers of a crowd as arrays, and the table of them that the aggregation algorithms read.
+"""The answers of a crowd, the table of them that aggregation reads, and what it finds.
 
-An answer is a triple of integers (task, annotator, label); a task is whatever was shown to the
-annotators, in Dusha a clip.
+An answer is a triple of integers (task, annotator, label), each with the names of what it numbers;
+a task is whatever was shown to the annotators, in Dusha a clip.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse
 
+# A column of a table: text (rows,), null or None where nothing is known.
+TextColumn: TypeAlias = pa.ChunkedArray | pa.Array | Sequence
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
+class CrowdAnswers:
+    """Who answered what to which task.
+
+    Args:
+        task: int (answers,), which task was answered, its place in `tasks`.
+        annotator: int (answers,), who answered, the place in `annotators`.
+        label: int (answers,), what was answered, the place in `labels`.
+        tasks: names of the tasks; one may have no answer.
+        annotators: names of the annotators.
+        labels: names of the answers that annotators could give.
+        truth: int (tasks,), the known label of each task, -1 where unknown; empty: none is known.
+
+    Raises:
+        ValueError: an array has another length than it should, or holds numbers out of range.
+
+    Example:
+        >>> answers = CrowdAnswers.from_columns(
+        ...     tasks=["clip b", "clip a", "clip b"],
+        ...     annotators=["x", "x", "y"],
+        ...     labels=["sad", "angry", "sad"],
+        ... )
+        >>> answers.tasks, answers.labels
+        (('clip b', 'clip a'), ('angry', 'sad'))
+        >>> answers.votes()
+        array([[0, 2],
+               [1, 0]])
+    """
+
+    task: np.ndarray
+    annotator: np.ndarray
+    label: np.ndarray
+    tasks: Sequence
+    annotators: Sequence
+    labels: Sequence[str]
+    truth: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        names = {"task": self.tasks, "annotator": self.annotators, "label": self.labels}
+        for name, own in names.items():
+            array = _check_indices(name, getattr(self, name), len(own))
+            if len(array) != len(self.task):
+                raise ValueError(
+                    f"{name} has {len(array)} entries and task {len(self.task)}: "
+                    "there must be one of each for an answer"
+                )
+            object.__setattr__(self, name, array)
+        truth = np.asarray(self.truth) if len(self.truth) else np.full(len(self.tasks), -1)
+        truth = _check_indices("truth + 1", truth + 1, len(self.labels) + 1) - 1
+        if len(truth) != len(self.tasks):
+            raise ValueError(
+                f"truth has {len(truth)} entries for {len(self.tasks)} tasks: "
+                "give one for each task, -1 where it is not known"
+            )
+        object.__setattr__(self, "truth", truth)
+
+    @classmethod
+    def from_columns(
+        cls,
+        tasks: TextColumn,
+        annotators: TextColumn,
+        labels: TextColumn,
+        label_names: Sequence[str] | None = None,
+        truth: TextColumn | None = None,
+    ) -> "CrowdAnswers":
+        """Number names, tasks and annotators in the order in which they first appear.
+
+        Args:
+            tasks: text (answers,), the task of each answer.
+            annotators: text (answers,), who gave it.
+            labels: text (answers,), the answer.
+            label_names: the answers that annotators could give, in the order of their numbers;
+                None: those that they gave, sorted.
+            truth: text (answers,), the known label of the answer's task, null where it is not
+                known; where the answers to a task have several, the first counts. None: none.
+
+        Returns:
+            The answers.
+
+        Raises:
+            ValueError: an answer is not one of the labels, or the columns differ in length.
+        """
+        task, task_names = number_by_appearance(tasks)
+        annotator, annotator_names = number_by_appearance(annotators)
+        given, given_names = number_by_appearance(labels)
+        known_labels = tuple(sorted(given_names) if label_names is None else label_names)
+        unknown = [name for name in given_names if name not in known_labels]
+        if unknown:
+            allowed = ", ".join(known_labels)
+            raise ValueError(f"answers hold {unknown[0]!r}; allowed are {allowed}")
+        label = _places(given_names, known_labels)[given]
+        known = np.full(len(task_names), -1)
+        if truth is not None:
+            coded, truth_names = number_by_appearance(truth)
+            answer_truth = _places(truth_names, known_labels)[coded]
+            answers = np.flatnonzero(answer_truth >= 0)[::-1]  # so that the first one stays
+            known[task[answers]] = answer_truth[answers]
+        return cls(task, annotator, label, task_names, annotator_names, known_labels, known)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of tasks, of annotators and of labels."""
+        return len(self.tasks), len(self.annotators), len(self.labels)
+
+    def with_truth(self, truth: np.ndarray | None) -> "CrowdAnswers":
+        """Return the same answers with other known labels, int (tasks,); None: none is known."""
+        return replace(self, truth=np.empty(0, np.int64) if truth is None else truth)
+
+    def first_answers(self) -> np.ndarray:
+        """Return the place of the first answer to each task, int64 (tasks,), -1 where none is."""
+        first = np.full(len(self.tasks), -1)
+        # Of several assignments to one place the last one holds: backwards, that is the first.
+        first[self.task[::-1]] = np.arange(len(self.task))[::-1]
+        return first
+
+    def votes(self) -> np.ndarray:
+        """Count the answers to each task, int64 (tasks, labels)."""
+        tasks, _, labels = self.shape
+        votes = np.bincount(self.task * labels + self.label, minlength=tasks * labels)
+        return votes.reshape(tasks, labels)
+
+    def table(self) -> "AnswerTable":
+        """Bring the answers into the form that the algorithms read.
+
+        Returns:
+            The table; with no answers it has no rows, pairs and columns.
+        """
+        tasks, annotators, labels = self.shape
+        pair = self.annotator * labels + self.label
+        is_pair = np.bincount(pair, minlength=annotators * labels) > 0
+        is_answered = np.bincount(self.task, minlength=tasks) > 0
+        pair_annotator, pair_label = np.divmod(np.flatnonzero(is_pair), labels)
+        row_task = np.flatnonzero(is_answered)
+        row = (np.cumsum(is_answered) - 1)[self.task]
+        column = (np.cumsum(is_pair) - 1)[pair]
+        row_truth = self.truth[row_task]
+        column_label = np.union1d(pair_label, row_truth[row_truth >= 0])
+        return AnswerTable(
+            answers=self,
+            matrix=scipy.sparse.csr_matrix(
+                (np.ones(len(row)), (row, column)), shape=(len(row_task), len(pair_label))
+            ),
+            row_task=row_task,
+            column_label=column_label,
+            pair_annotator=pair_annotator,
+            pair_column=np.searchsorted(column_label, pair_label),
+            pair_start=np.flatnonzero(np.diff(pair_annotator, prepend=-1)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class AnswerTable:
     """Answers as the algorithms read them again and again.
 
@@ -19,8 +175,7 @@ class AnswerTable:
     by label.
 
     Attributes:
-        shape: number of tasks, of annotators and of labels.
-        truth: int64 (tasks,), label of each task, -1 where it is not known.
+        answers: what the table was made of.
         matrix: sparse float64 (rows, pairs), how often a pair was the answer to a task.
         row_task: int (rows,), the task of a row.
         column_label: int (columns,), the labels that were given or are the truth of a row.
@@ -29,8 +184,7 @@ class AnswerTable:
         pair_start: int (annotators that answered,), the first pair of each.
     """
 
-    shape: tuple[int, int, int]
-    truth: np.ndarray
+    answers: CrowdAnswers
     matrix: scipy.sparse.csr_matrix
     row_task: np.ndarray
     column_label: np.ndarray
@@ -38,157 +192,71 @@ class AnswerTable:
     pair_column: np.ndarray
     pair_start: np.ndarray
 
+    def pair_indicator(self) -> np.ndarray:
+        """Return float64 (pairs, columns), 1 in the column of a pair's label, 0 elsewhere."""
+        return np.eye(len(self.column_label))[self.pair_column]
 
-def check_indices(**arrays: tuple[np.ndarray, int]) -> list[np.ndarray]:
-    """Return integer arrays of one length as int64.
+    def votes(self) -> np.ndarray:
+        """Count the answers to each task, float64 (rows, columns)."""
+        return self.matrix @ self.pair_indicator()
 
-    Args:
-        arrays: for each name an int array (answers,) and the number that its values stay below.
+    def vote_shares(self) -> np.ndarray:
+        """Compute each label's share of the answers to a task.
 
-    Returns:
-        The arrays, in the order given.
+        Returns:
+            float64 (rows, columns), from 0 to 1; a known truth has 1.
+        """
+        votes = self.votes()
+        if len(votes):
+            votes /= combine_columns(np.add, votes)[:, None]
+        return self.fix_known(votes)
 
-    Raises:
-        ValueError: naming the array that is not integer, of another length or out of range.
+    def fix_known(self, probabilities: np.ndarray) -> np.ndarray:
+        """Give the known truths their probability of 1, in place.
+
+        Args:
+            probabilities: float64 (rows, columns).
+
+        Returns:
+            The same array.
+        """
+        truth = self.answers.truth[self.row_task]
+        known = np.flatnonzero(truth >= 0)
+        probabilities[known] = 0
+        probabilities[known, np.searchsorted(self.column_label, truth[known])] = 1
+        return probabilities
+
+    def spread(self, probabilities: np.ndarray) -> np.ndarray:
+        """Bring probabilities of rows and columns to all tasks and labels.
+
+        Args:
+            probabilities: float64 (rows, columns).
+
+        Returns:
+            float64 (tasks, labels). A task without an answer has the same probability for each
+            label, a label that is not a column has 0 in answered tasks, a known truth has 1.
+        """
+        tasks, _, labels = self.answers.shape
+        result = np.full((tasks, labels), 1 / labels)
+        result[self.row_task] = 0
+        result[self.row_task[:, None], self.column_label] = probabilities
+        known = np.flatnonzero(self.answers.truth >= 0)
+        result[known] = 0
+        result[known, self.answers.truth[known]] = 1
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Posteriors:
+    """How probable each label is to be the true one.
+
+    Attributes:
+        labels: names of the columns.
+        probabilities: float64 (tasks, labels), from 0 to 1; rows sum to 1.
     """
-    checked = []
-    for name, (values, count) in arrays.items():
-        values = np.asarray(values)
-        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-            raise ValueError(
-                f"{name} must be a one-dimensional integer array, "
-                f"not {values.dtype} of shape {values.shape}"
-            )
-        if checked and len(values) != len(checked[0]):
-            raise ValueError(
-                f"{name} has {len(values)} entries and {next(iter(arrays))} {len(checked[0])}: "
-                "there must be one of each for an answer"
-            )
-        if values.size and not 0 <= values.min() <= values.max() < count:
-            raise ValueError(
-                f"{name} must be between 0 and {count - 1}, "
-                f"not between {values.min()} and {values.max()}"
-            )
-        checked.append(values.astype(np.int64))
-    return checked
 
-
-def check_truth(truth: np.ndarray | None, *, task_count: int, label_count: int) -> np.ndarray:
-    """Return known labels as int64.
-
-    Args:
-        truth: int (tasks,), label of each task, -1 where it is not known; None: none is known.
-        task_count: number of tasks.
-        label_count: number of labels.
-
-    Returns:
-        int64 (tasks,).
-
-    Raises:
-        ValueError: if there is not one for each task, or a number is out of range.
-    """
-    if truth is None:
-        return np.full(task_count, -1)
-    (next_label,) = check_indices(**{"truth + 1": (np.asarray(truth) + 1, label_count + 1)})
-    if len(next_label) != task_count:
-        raise ValueError(
-            f"truth has {len(next_label)} entries for {task_count} tasks: "
-            "give one for each task, -1 where it is not known"
-        )
-    return next_label - 1
-
-
-def count_votes(
-    task: np.ndarray, label: np.ndarray, *, task_count: int, label_count: int
-) -> np.ndarray:
-    """Count the answers to each task.
-
-    Args:
-        task: int (answers,), which task was answered, from 0 to task_count - 1.
-        label: int (answers,), what was answered, from 0 to label_count - 1.
-        task_count: number of tasks.
-        label_count: number of labels.
-
-    Returns:
-        int64 (tasks, labels).
-
-    Raises:
-        ValueError: if the arrays differ in length or hold numbers out of range.
-
-    Example:
-        >>> count_votes([0, 0, 1], [2, 2, 0], task_count=2, label_count=3)
-        array([[0, 0, 2],
-               [1, 0, 0]])
-    """
-    task, label = check_indices(task=(task, task_count), label=(label, label_count))
-    votes = np.bincount(task * label_count + label, minlength=task_count * label_count)
-    return votes.reshape(task_count, label_count)
-
-
-def tabulate_answers(
-    task: np.ndarray,
-    annotator: np.ndarray,
-    label: np.ndarray,
-    *,
-    task_count: int,
-    annotator_count: int,
-    label_count: int,
-    truth: np.ndarray | None = None,
-) -> AnswerTable:
-    """Bring answers into the form that the algorithms read.
-
-    Args:
-        task: int (answers,), which task was answered, from 0 to task_count - 1.
-        annotator: int (answers,), who answered, from 0 to annotator_count - 1.
-        label: int (answers,), what was answered, from 0 to label_count - 1.
-        task_count: number of tasks.
-        annotator_count: number of annotators.
-        label_count: number of labels.
-        truth: int (tasks,), known labels, -1 where unknown; None: none is known.
-
-    Returns:
-        The table; with no answers it has no rows, pairs and columns.
-
-    Raises:
-        ValueError: if an array has another length than it should or holds numbers out of range.
-    """
-    task, annotator, label = check_indices(
-        task=(task, task_count), annotator=(annotator, annotator_count), label=(label, label_count)
-    )
-    truth = check_truth(truth, task_count=task_count, label_count=label_count)
-    pair = annotator * label_count + label
-    is_pair = np.bincount(pair, minlength=annotator_count * label_count) > 0
-    is_answered = np.bincount(task, minlength=task_count) > 0
-    pair_annotator, pair_label = np.divmod(np.flatnonzero(is_pair), label_count)
-    row_task = np.flatnonzero(is_answered)
-    row = (np.cumsum(is_answered) - 1)[task]
-    column = (np.cumsum(is_pair) - 1)[pair]
-    row_truth = truth[row_task]
-    column_label = np.union1d(pair_label, row_truth[row_truth >= 0])
-    return AnswerTable(
-        shape=(task_count, annotator_count, label_count),
-        truth=truth,
-        matrix=scipy.sparse.csr_matrix(
-            (np.ones(len(task)), (row, column)), shape=(len(row_task), len(pair_label))
-        ),
-        row_task=row_task,
-        column_label=column_label,
-        pair_annotator=pair_annotator,
-        pair_column=np.searchsorted(column_label, pair_label),
-        pair_start=np.flatnonzero(np.diff(pair_annotator, prepend=-1)),
-    )
-
-
-def pair_indicator(table: AnswerTable) -> np.ndarray:
-    """Mark the label of each pair.
-
-    Args:
-        table: the answers.
-
-    Returns:
-        float64 (pairs, columns), 1 in the column of the pair's label, 0 elsewhere.
-    """
-    return np.eye(len(table.column_label))[table.pair_column]
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
 
 
 def combine_columns(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
@@ -211,54 +279,56 @@ def combine_columns(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
     return result
 
 
-def vote_shares(table: AnswerTable) -> np.ndarray:
-    """Compute each label's share of the answers to a task.
+def number_by_appearance(column: TextColumn) -> tuple[np.ndarray, tuple]:
+    """Number the values of a column from 0 in the order in which they first appear.
 
     Args:
-        table: the answers.
+        column: text (rows,), dictionary-coded or not; null counts as a value.
 
     Returns:
-        float64 (rows, columns), from 0 to 1; a known truth has 1.
+        The number of each row's value, int64 (rows,), and the values in the order of numbers.
+
+    Example:
+        >>> number_by_appearance(["b", "a", "b"])
+        (array([0, 1, 0]), ('b', 'a'))
     """
-    votes = table.matrix @ pair_indicator(table)
-    if len(votes):
-        votes /= combine_columns(np.add, votes)[:, None]
-    return fix_known(votes, table)
+    if not isinstance(column, pa.ChunkedArray):
+        array = column if isinstance(column, pa.Array) else pa.array(column, from_pandas=True)
+        column = pa.chunked_array([array])
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    if not len(column):
+        return np.zeros(0, np.int64), ()
+    coded = column.unify_dictionaries().combine_chunks()
+    codes, values = coded.indices, coded.dictionary
+    if codes.null_count:
+        codes = codes.fill_null(len(values))
+        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
+    codes = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    # Backwards, so that the first of several assignments to one place holds.
+    first = np.full(len(values), len(codes))
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    number = np.full(len(values), -1)
+    number[order] = np.arange(len(order))
+    return number[codes], tuple(values.take(pa.array(order)).to_pylist())
 
 
-def fix_known(probabilities: np.ndarray, table: AnswerTable) -> np.ndarray:
-    """Give the known truths their probability of 1, in place.
-
-    Args:
-        probabilities: float64 (rows, columns).
-        table: the answers.
-
-    Returns:
-        The same array.
-    """
-    truth = table.truth[table.row_task]
-    known = np.flatnonzero(truth >= 0)
-    probabilities[known] = 0
-    probabilities[known, np.searchsorted(table.column_label, truth[known])] = 1
-    return probabilities
+def _places(names: Sequence, labels: Sequence[str]) -> np.ndarray:
+    """Return the place of each name among the labels, int64 (names,), -1 where there is none."""
+    return np.array([labels.index(own) if own in labels else -1 for own in names], np.int64)
 
 
-def spread(probabilities: np.ndarray, table: AnswerTable) -> np.ndarray:
-    """Bring probabilities of rows and columns to all tasks and labels.
-
-    Args:
-        probabilities: float64 (rows, columns).
-        table: the answers.
-
-    Returns:
-        float64 (tasks, labels). A task without an answer has the same probability for each
-        label, a label that is no column has 0 in answered tasks, a known truth has 1.
-    """
-    task_count, _, label_count = table.shape
-    result = np.full((task_count, label_count), 1 / label_count)
-    result[table.row_task] = 0
-    result[table.row_task[:, None], table.column_label] = probabilities
-    known = np.flatnonzero(table.truth >= 0)
-    result[known] = 0
-    result[known, table.truth[known]] = 1
-    return result
+def _check_indices(name: str, values: np.ndarray, count: int) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} must be a one-dimensional integer array, "
+            f"not {values.dtype} of shape {values.shape}"
+        )
+    if values.size and not 0 <= values.min() <= values.max() < count:
+        raise ValueError(
+            f"{name} must be between 0 and {count - 1}, "
+            f"not between {values.min()} and {values.max()}"
+        )
+    return values.astype(np.int64, copy=False)

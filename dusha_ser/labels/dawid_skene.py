@@ -12,26 +12,18 @@ import numpy as np
 import scipy.sparse
 from tqdm import tqdm
 
-from dusha_ser.labels.crowd_answers import (
-    combine_columns,
-    fix_known,
-    spread,
-    tabulate_answers,
-    vote_shares,
-)
+from dusha_ser.labels.crowd_answers import AnswerTable, CrowdAnswers, Posteriors, combine_columns
 from dusha_ser.vocabulary import ITERATIONS, TOLERANCE, check_stop
 
 # Smallest count and smallest probability of a class, as in crowd-kit; their logarithms stay finite.
 SMALLEST = 1e-10
 
 
-@dataclass(frozen=True)
-class DawidSkene:
-    """What the algorithm found.
+@dataclass(frozen=True, eq=False)
+class DawidSkene(Posteriors):
+    """What the algorithm found, beside the probabilities.
 
     Attributes:
-        probabilities: float64 (tasks, labels), probability of each label being the true one; rows
-            sum to 1.
         confusion: float64 (annotators, labels, labels), probability that an annotator answers the
             label of the last axis where the truth is the label of the middle axis; 0 throughout
             where nothing is known, as for an annotator without answers.
@@ -41,7 +33,6 @@ class DawidSkene:
             that the last expectation step started from; -inf before the first.
     """
 
-    probabilities: np.ndarray
     confusion: np.ndarray
     prior: np.ndarray
     iterations: int
@@ -143,16 +134,9 @@ def loss_per_answer(
 
 
 def dawid_skene(
-    task: np.ndarray,
-    annotator: np.ndarray,
-    label: np.ndarray,
-    *,
-    task_count: int,
-    annotator_count: int,
-    label_count: int,
+    answers: CrowdAnswers,
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
-    truth: np.ndarray | None = None,
     quiet: bool = True,
 ) -> DawidSkene:
     """Estimate true labels and annotators' confusions by expectation maximisation.
@@ -161,16 +145,10 @@ def dawid_skene(
     `DawidSkene(n_iter=iterations, tol=tolerance)`.
 
     Args:
-        task: int (answers,), which task was answered, from 0 to task_count - 1.
-        annotator: int (answers,), who answered, from 0 to annotator_count - 1.
-        label: int (answers,), what was answered, from 0 to label_count - 1.
-        task_count: number of tasks.
-        annotator_count: number of annotators.
-        label_count: number of labels.
+        answers: of the crowd; known truths stay as they are.
         iterations: most expectation steps to take; 0 leaves the shares of votes.
-        tolerance: stop where crowd-kit's loss (natural units an answer) rises by less than this;
-            0 takes all iterations; None is crowd-kit's own 1e-5.
-        truth: int (tasks,), known labels, which stay as they are, -1 where unknown; None: none.
+        tolerance: stop where crowd-kit's loss (natural units per answer) rises by less than this;
+            0 takes all iterations.
         quiet: no progress bar.
 
     Returns:
@@ -178,33 +156,24 @@ def dawid_skene(
         that nobody gave has 0 in answered tasks, a known truth has 1.
 
     Raises:
-        ValueError: if an array has another length than it should or holds numbers out of range.
-        WrongUseError: if iterations or tolerance is negative.
+        WrongUseError: iterations or tolerance is negative.
 
     Example:
-        >>> found = dawid_skene(
-        ...     [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [1, 1, 0, 0, 0, 0],
-        ...     task_count=2, annotator_count=3, label_count=2,
+        >>> answers = CrowdAnswers.from_columns(
+        ...     tasks=["a", "a", "a", "b", "b", "b"],
+        ...     annotators=["x", "y", "z", "x", "y", "z"],
+        ...     labels=["sad", "sad", "angry", "angry", "angry", "angry"],
         ... )
-        >>> found.probabilities.round(2)
-        array([[0., 1.],
-               [1., 0.]])
+        >>> found = dawid_skene(answers)
+        >>> found.labels, found.probabilities.round(2)
+        (('angry', 'sad'), array([[0., 1.],
+               [1., 0.]]))
     """
     check_stop(iterations, tolerance)
-    table = tabulate_answers(
-        task,
-        annotator,
-        label,
-        task_count=task_count,
-        annotator_count=annotator_count,
-        label_count=label_count,
-        truth=truth,
-    )
-    probabilities = vote_shares(table)
-    confusion = np.zeros((annotator_count, label_count, label_count))
-    prior = np.full(label_count, 1 / label_count)
+    table = answers.table()
+    probabilities = table.vote_shares()
     if not len(probabilities):
-        return DawidSkene(spread(probabilities, table), confusion, prior, 0, 0.0)
+        return spread_found(table, probabilities)
 
     step, loss, log_likelihood = 0, -np.inf, -np.inf
     bar = tqdm(total=iterations, desc="iterations", disable=quiet, delay=1, leave=False)
@@ -221,14 +190,51 @@ def dawid_skene(
         if step == iterations:
             break
         probabilities, log_evidence = e_step(table.matrix, log_prior, log_confusion)
-        probabilities = fix_known(probabilities, table)
+        probabilities = table.fix_known(probabilities)
         log_likelihood = float(log_evidence.sum())
         step += 1
         bar.update()
     bar.close()
 
-    given = table.column_label[table.pair_column]
-    confusion[table.pair_annotator[:, None], table.column_label, given[:, None]] = pair_confusion
-    prior[:] = 0
-    prior[table.column_label] = shares
-    return DawidSkene(spread(probabilities, table), confusion, prior, step, log_likelihood)
+    confusion = np.zeros((answers.shape[1], *[len(shares)] * 2))
+    confusion[table.pair_annotator, :, table.pair_column] = pair_confusion
+    return spread_found(table, probabilities, confusion, shares, step, log_likelihood)
+
+
+def spread_found(
+    table: AnswerTable,
+    probabilities: np.ndarray,
+    confusion: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
+    iterations: int = 0,
+    log_likelihood: float = 0.0,
+) -> DawidSkene:
+    """Bring what was found for rows and columns to all tasks and labels.
+
+    Args:
+        table: the answers.
+        probabilities: float64 (rows, columns).
+        confusion: float64 (annotators, columns, columns); None: nothing is known.
+        prior: float64 (columns,); None: all labels are alike.
+        iterations: how many steps were taken.
+        log_likelihood: as in `DawidSkene`.
+
+    Returns:
+        The same for all tasks and labels, with 0 for labels that are not a column.
+    """
+    _, annotators, labels = table.answers.shape
+    every_confusion = np.zeros((annotators, labels, labels))
+    every_prior = np.full(labels, 1 / labels)
+    if confusion is not None:
+        every_confusion[:, table.column_label[:, None], table.column_label] = confusion
+    if prior is not None:
+        every_prior[:] = 0
+        every_prior[table.column_label] = prior
+    return DawidSkene(
+        tuple(table.answers.labels),
+        table.spread(probabilities),
+        every_confusion,
+        every_prior,
+        iterations,
+        log_likelihood,
+    )

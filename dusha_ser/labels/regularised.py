@@ -21,15 +21,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import digamma, gammaln, logsumexp
 from tqdm import tqdm
 
-from dusha_ser.labels.crowd_answers import (
-    combine_columns,
-    fix_known,
-    pair_indicator,
-    spread,
-    tabulate_answers,
-    vote_shares,
-)
-from dusha_ser.labels.dawid_skene import DawidSkene, class_shares, e_step, m_step
+from dusha_ser.labels.crowd_answers import CrowdAnswers, combine_columns
+from dusha_ser.labels.dawid_skene import DawidSkene, class_shares, e_step, m_step, spread_found
 from dusha_ser.vocabulary import ITERATIONS, TOLERANCE, check_stop
 
 # A true label is judged by its own answers once it has clearly more of them than this.
@@ -204,31 +197,18 @@ def temper(probabilities: np.ndarray, answers: np.ndarray, dependence: float) ->
 
 
 def regularised_dawid_skene(
-    task: np.ndarray,
-    annotator: np.ndarray,
-    label: np.ndarray,
-    *,
-    task_count: int,
-    annotator_count: int,
-    label_count: int,
+    answers: CrowdAnswers,
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
-    truth: np.ndarray | None = None,
     quiet: bool = True,
 ) -> DawidSkene:
     """Estimate true labels and annotators' confusions where annotators gave few answers.
 
     Args:
-        task: int (answers,), which task was answered, from 0 to task_count - 1.
-        annotator: int (answers,), who answered, from 0 to annotator_count - 1.
-        label: int (answers,), what was answered, from 0 to label_count - 1.
-        task_count: number of tasks.
-        annotator_count: number of annotators.
-        label_count: number of labels.
+        answers: of the crowd; known truths stay as they are.
         iterations: most expectation steps to take; 0 leaves the shares of votes.
-        tolerance: stop where the log-likelihood an answer changes by less than this; 0 takes all
-            iterations; None is 1e-5.
-        truth: int (tasks,), known labels, which stay as they are, -1 where unknown; None: none.
+        tolerance: stop where the log-likelihood per answer changes by less than this; 0 takes all
+            iterations.
         quiet: no progress bar.
 
     Returns:
@@ -236,47 +216,39 @@ def regularised_dawid_skene(
         annotator without answers has those of the crowd.
 
     Raises:
-        ValueError: if an array has another length than it should or holds numbers out of range.
-        WrongUseError: if iterations or tolerance is negative.
+        WrongUseError: iterations or tolerance is negative.
 
     Example:
-        >>> found = regularised_dawid_skene(
-        ...     [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [1, 1, 0, 0, 0, 0],
-        ...     task_count=2, annotator_count=3, label_count=2,
+        >>> answers = CrowdAnswers.from_columns(
+        ...     tasks=["a", "a", "a", "b", "b", "b"],
+        ...     annotators=["x", "y", "z", "x", "y", "z"],
+        ...     labels=["sad", "sad", "angry", "angry", "angry", "angry"],
         ... )
-        >>> found.probabilities.argmax(axis=1)
+        >>> regularised_dawid_skene(answers).probabilities.argmax(axis=1)
         array([1, 0])
     """
     check_stop(iterations, tolerance)
-    table = tabulate_answers(
-        task,
-        annotator,
-        label,
-        task_count=task_count,
-        annotator_count=annotator_count,
-        label_count=label_count,
-        truth=truth,
-    )
-    probabilities = vote_shares(table)
+    table = answers.table()
+    probabilities = table.vote_shares()
     row_count, column_count = probabilities.shape
-    confusion = np.zeros((annotator_count, label_count, label_count))
-    prior = np.full(label_count, 1 / label_count)
     if column_count < 2:
-        return DawidSkene(spread(probabilities, table), confusion, prior, 0, 0.0)
+        return spread_found(table, probabilities)
 
-    counts = np.zeros((annotator_count, column_count, column_count))
-    strengths = START_STRENGTH, START_STRENGTH
+    counts = np.zeros((answers.shape[1], column_count, column_count))
+    right_strength = wrong_strength = START_STRENGTH
     step, change, log_likelihood = 0, np.inf, -np.inf
     bar = tqdm(total=iterations, desc="iterations", disable=quiet, delay=1, leave=False)
     while True:
         shares = (class_shares(probabilities) * row_count + 1) / (row_count + column_count)
         counts[table.pair_annotator, :, table.pair_column] = m_step(table.matrix, probabilities)
-        posterior, *strengths = estimate_confusion(counts, *strengths)
+        confusion, right_strength, wrong_strength = estimate_confusion(
+            counts, right_strength, wrong_strength
+        )
         if step == iterations or change < tolerance:
             break
-        log_confusion = np.log(posterior[table.pair_annotator, :, table.pair_column])
+        log_confusion = np.log(confusion[table.pair_annotator, :, table.pair_column])
         probabilities, log_evidence = e_step(table.matrix, np.log(shares), log_confusion)
-        probabilities = fix_known(probabilities, table)
+        probabilities = table.fix_known(probabilities)
         change = abs(log_evidence.sum() - log_likelihood) / table.matrix.sum()
         log_likelihood = float(log_evidence.sum())
         step += 1
@@ -284,11 +256,8 @@ def regularised_dawid_skene(
     bar.close()
 
     if step:
-        votes = table.matrix @ pair_indicator(table)
+        votes = table.votes()
         dependence = estimate_dependence(votes)
         probabilities = temper(probabilities, combine_columns(np.add, votes), dependence)
-        probabilities = fix_known(probabilities, table)
-    confusion[:, table.column_label[:, None], table.column_label] = posterior
-    prior[:] = 0
-    prior[table.column_label] = shares
-    return DawidSkene(spread(probabilities, table), confusion, prior, step, log_likelihood)
+        probabilities = table.fix_known(probabilities)
+    return spread_found(table, probabilities, confusion, shares, step, log_likelihood)

@@ -10,12 +10,10 @@ import pyarrow as pa
 
 from dusha_ser.archives.find import find_archives, open_members
 from dusha_ser.archives.members import Members
-from dusha_ser.corpus.clips import control_truth
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.labels.aggregation import single_labels
 from dusha_ser.labels.annotator_quality import AnnotatorQuality, krippendorff_alpha, rate_annotators
 from dusha_ser.labels.answers import code_answers
-from dusha_ser.labels.crowd_answers import count_votes
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.reports.figures import draw_annotators
@@ -119,33 +117,17 @@ def rate_crowd(
     Returns:
         The crowd.
     """
-    coded = code_answers(answers, labels)
-    counts = {
-        "task_count": len(coded.task_ids),
-        "annotator_count": len(coded.annotator_ids),
-        "label_count": len(labels),
-    }
-    arrays = coded.task, coded.annotator, coded.label
-    truth = control_truth(answers, coded, labels)
-    found = METHODS[method](*arrays, **counts, quiet=quiet)
+    crowd = code_answers(answers, labels)
+    found = METHODS[method](crowd.with_truth(None), quiet=quiet)
     # Whatever is most probable, however unsure: a probability is never below one in the labels.
     consensus = single_labels(found.probabilities, threshold=1 / (len(labels) + 1))
     return Rated(
         labels=labels,
-        annotator_ids=coded.annotator_ids.to_pylist(),
-        votes=count_votes(
-            coded.task, coded.label, task_count=len(coded.task_ids), label_count=len(labels)
-        ),
-        quality=rate_annotators(
-            *arrays,
-            **counts,
-            confusion=found.confusion,
-            prior=found.prior,
-            truth=truth,
-            consensus=consensus,
-        ),
+        annotator_ids=list(crowd.annotators),
+        votes=crowd.votes(),
+        quality=rate_annotators(crowd, found, consensus),
         confusion=found.confusion,
-        control_tasks=int(np.sum(truth >= 0)),
+        control_tasks=int(np.sum(crowd.truth >= 0)),
         bad_rows=bad_rows,
         method=method,
     )

@@ -10,9 +10,10 @@ from small_corpus import make_clips, write_corpus
 
 from dusha_ser.archives.find import open_members
 from dusha_ser.corpus import clips as clips_module
-from dusha_ser.corpus.clips import cached_clips, content_key, match_labels, parts_at_hand, read_raw
+from dusha_ser.corpus.clips import cached_clips, content_key, parts_at_hand, posteriors, read_raw
 from dusha_ser.corpus.clips import make_clips as clips_of
 from dusha_ser.corpus.options import CorpusOptions
+from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.dawid_skene import dawid_skene
 
 MAJORITY = CorpusOptions(method="majority_vote")
@@ -71,23 +72,27 @@ def test_make_clips_when_dawid_skene_sees_all_parts_at_once(members):
     clips = clips_of(rows, options)
     task = {name: number for number, name in enumerate(clips["id"].to_pylist())}
     annotators = sorted(set(rows["annotator_id"].to_pylist()))
-    expected = dawid_skene(
+    crowd = CrowdAnswers(
         np.array([task[name] for name in rows["id"].to_pylist()]),
         np.array([annotators.index(name) for name in rows["annotator_id"].to_pylist()]),
         np.array([options.labels.index(name) for name in rows["annotator_emotion"].to_pylist()]),
-        task_count=len(task),
-        annotator_count=len(annotators),
-        label_count=5,
+        list(task),
+        annotators,
+        options.labels,
     )
+    expected = dawid_skene(crowd)
     np.testing.assert_allclose(
         np.array(clips["label_probabilities"].to_pylist()), expected.probabilities, atol=1e-12
     )
 
 
-def test_match_labels_when_coded_or_null():
-    column = pa.chunked_array([["b", None, "a"], ["b"]])
-    assert match_labels(column, "ab").tolist() == [1, -1, 0, 1]
-    assert match_labels(column.dictionary_encode(), "ab").tolist() == [1, -1, 0, 1]
+def test_posteriors_when_made_or_read_from_the_cache_have_their_labels(members, tmp_path):
+    labels = ("other", "positive", "neutral", "sad", "angry")
+    for _ in range(2):
+        clips, _ = cached_clips(members, CorpusOptions(labels=labels), tmp_path, quiet=True)
+        found = posteriors(clips)
+        assert found.labels == labels
+        assert found.probabilities.tolist() == clips["label_probabilities"].to_pylist()
 
 
 def test_content_key_when_files_change_or_move(tmp_path):
@@ -110,7 +115,7 @@ def test_content_key_when_files_change_or_move(tmp_path):
 
 def test_cached_clips_when_read_again(members, tmp_path, monkeypatch):
     first, _ = cached_clips(members, CorpusOptions(), tmp_path, quiet=True)
-    monkeypatch.setattr(clips_module, "read_answers", None)  # whoever calls it fails
+    monkeypatch.setattr(clips_module, "read_answers", None)  # a call fails
     again, _ = cached_clips(members, CorpusOptions(), tmp_path, quiet=True)
     assert again.equals(first)
     other_splits = CorpusOptions(threshold=0.5, keep_other=True, validation=0.1)

@@ -21,6 +21,7 @@ from dusha_ser.corpus.splits import (
     needs_file,
 )
 from dusha_ser.errors import WrongUseError
+from dusha_ser.labels.crowd_answers import Posteriors
 
 
 @pytest.fixture
@@ -109,6 +110,16 @@ def test_make_plan_when_control_tasks_and_other_are_left_out(plan):
     assert kept["id"].to_pylist()[:2] == [clips[0]["id"], clips[2]["id"]]
 
 
+def test_make_plan_when_other_is_the_first_label_leaves_it_out_by_name(plan):
+    clips = make_clips()
+    answered(clips[1], *["other"] * 5)
+    usual = plan("crowd", clips)
+    found = plan("crowd", clips, labels=("other", *EMOTIONS))
+    assert found.counts == usual.counts and found.counts["other"] == 1
+    for column in ("id", "label"):
+        assert found.splits["train"][column] == usual.splits["train"][column]
+
+
 def test_make_plan_when_parts_do_not_fit(plan):
     with pytest.raises(WrongUseError, match="configuration crowd holds none of the parts"):
         plan("crowd", parts="podcast_train")
@@ -128,9 +139,10 @@ def test_multi_label_column_when_several_are_probable():
     probabilities = np.array(
         [[0.3, 0.4, 0.3, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2], [0, 0, 0.5, 0, 0.5]]
     )
-    assert multi_label_column(probabilities, options).to_pylist() == [[0, 1, 2], [], [2]]
+    estimated = Posteriors(options.labels, probabilities)
+    assert multi_label_column(estimated, options).to_pylist() == [[0, 1, 2], [], [2]]
     options.keep_other = True
-    assert multi_label_column(probabilities, options).to_pylist()[2] == [2, 4]
+    assert multi_label_column(estimated, options).to_pylist()[2] == [2, 4]
 
 
 def manifest(*names):

@@ -17,11 +17,11 @@ from dusha_ser.labels.aggregation import (
     multi_labels,
     single_labels,
 )
-from dusha_ser.labels.crowd_answers import count_votes
+from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.vocabulary import METHODS
-from tests.crowds import by_crowd_kit, crowd_faces, random_crowd, right_share
+from tests.crowds import by_crowd_kit, crowd_faces, crowd_of, random_crowd, right_share
 
 ITERATIONS = 4
 
@@ -46,9 +46,8 @@ def test_aggregate_when_tasks_are_known_unanswered_or_plain(method):
     known = np.full(82, -1)
     known[:5] = 0
     known[81] = 1
-    found = aggregate(
-        task, annotator, label, **counts, method=method, iterations=ITERATIONS, truth=known
-    )
+    answers = crowd_of(task, annotator, label, **counts, truth=known)
+    found = aggregate(answers, method, iterations=ITERATIONS).probabilities
     assert found.shape == (82, 5)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     np.testing.assert_array_equal(found[:5], [[1, 0, 0, 0, 0]] * 5)
@@ -73,7 +72,8 @@ def test_aggregate_when_answers_are_any(method, answers, random):
     counts = {"task_count": 9, "annotator_count": 6, "label_count": 4}
 
     def find(rows):
-        return aggregate(*np.array(rows).T, **counts, method=method, iterations=ITERATIONS)
+        answers = crowd_of(*np.array(rows).T, **counts)
+        return aggregate(answers, method, iterations=ITERATIONS).probabilities
 
     found = find(answers)
     assert found.shape == (9, 4)
@@ -100,8 +100,10 @@ def test_labels_when_probabilities_are_any(shares, threshold):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_aggregate_when_nobody_answered(method):
-    found = aggregate([], [], [], task_count=2, annotator_count=0, label_count=2, method=method)
-    np.testing.assert_array_equal(found, [[0.5, 0.5], [0.5, 0.5]])
+    answers = crowd_of([], [], [], task_count=2, annotator_count=0, label_count=2)
+    found = aggregate(answers, method)
+    assert found.labels == ("0", "1")
+    np.testing.assert_array_equal(found.probabilities, [[0.5, 0.5], [0.5, 0.5]])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,8 @@ def test_aggregate_as_crowd_kit(method, oracle):
     (task, annotator, label), counts, _ = random_crowd(7, tasks=60, annotators=12)
     order = np.lexsort((label, annotator, task))
     answers = task[order], annotator[order], label[order]
-    found = aggregate(*answers, **counts, method=method, iterations=ITERATIONS, seed=3)
+    crowd = crowd_of(*answers, **counts)
+    found = aggregate(crowd, method, iterations=ITERATIONS, seed=3).probabilities
     if method in SKILL_METHODS:
         data = pd.DataFrame(dict(zip(("task", "worker", "label"), answers, strict=True)))
         np.random.seed(3)
@@ -134,16 +137,16 @@ def test_aggregate_leaves_the_shared_generator_alone():
     np.random.seed(5)
     expected = np.random.random()
     np.random.seed(5)
-    found = [aggregate(*answers, **counts, method="wawa") for _ in range(2)]
+    found = [aggregate(crowd_of(*answers, **counts), "wawa").probabilities for _ in range(2)]
     assert np.random.random() == expected
     np.testing.assert_array_equal(*found)
 
 
 def test_aggregate_by_votes():
-    (task, _, label), counts, _ = answers = random_crowd(8)
-    votes = count_votes(task, label, task_count=200, label_count=5)
-    found = aggregate(*answers[0], **counts, method="majority_vote")
-    np.testing.assert_allclose(found, votes / 5)
+    answers, counts, _ = random_crowd(8)
+    crowd = crowd_of(*answers, **counts)
+    found = aggregate(crowd, "majority_vote")
+    np.testing.assert_allclose(found.probabilities, crowd.votes() / 5)
 
 
 @pytest.mark.parametrize(
@@ -152,23 +155,24 @@ def test_aggregate_by_votes():
 )
 def test_aggregate_hands_its_options_on(method, function):
     answers, counts, truth = random_crowd(9)
-    options = {"iterations": 4, "tolerance": 0.0, "truth": np.where(truth == 0, 0, -1)}
-    found = aggregate(*answers, **counts, **options, method=method)
-    expected = function(*answers, **counts, **options)
-    np.testing.assert_array_equal(found, expected.probabilities)
+    options = {"iterations": 4, "tolerance": 0.0}
+    crowd = crowd_of(*answers, **counts, truth=np.where(truth == 0, 0, -1))
+    found = aggregate(crowd, method, **options)
+    expected = function(crowd, **options)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     assert expected.iterations == 4
 
 
 def test_aggregate_when_the_method_is_unknown():
     with pytest.raises(WrongUseError, match="no method 'vote': take one of dawid_skene, "):
-        aggregate([], [], [], task_count=0, annotator_count=0, label_count=2, method="vote")
+        aggregate(crowd_of([], [], [], task_count=0, annotator_count=0, label_count=2), "vote")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_aggregate_when_iterations_are_negative(method):
     answers, counts, _ = random_crowd(0)
     with pytest.raises(WrongUseError, match="take a number of at least 0"):
-        aggregate(*answers, **counts, method=method, iterations=-1)
+        aggregate(crowd_of(*answers, **counts), method, iterations=-1)
 
 
 def test_aggregate_when_crowd_kit_is_missing(monkeypatch):
@@ -176,15 +180,16 @@ def test_aggregate_when_crowd_kit_is_missing(monkeypatch):
     answers, counts, _ = random_crowd(0)
     message = r'glad needs crowd-kit.*pip install "dusha-ser\[aggregators\]".*majority_vote'
     with pytest.raises(WrongUseError, match=message):
-        aggregate(*answers, **counts, method="glad")
-    aggregate(*answers, **counts, method="dawid_skene")
+        aggregate(crowd_of(*answers, **counts), "glad")
+    aggregate(crowd_of(*answers, **counts), "dawid_skene")
 
 
 def test_aggregate_on_real_answers_by_each_method(shared, capsys):
     answers, counts, truth = crowd_faces(shared)
     accuracies = {
         method: right_share(
-            aggregate(*answers, **counts, method=method, iterations=ITERATIONS), truth
+            aggregate(crowd_of(*answers, **counts), method, iterations=ITERATIONS).probabilities,
+            truth,
         )
         for method in METHODS
     }
@@ -203,11 +208,9 @@ def test_single_labels_when_the_threshold_is_met_exactly():
     below = np.nextafter(0.9, 0)
     np.testing.assert_array_equal(single_labels([[0.1, 0.9], [1 - below, below]]), [1, -1])
     # Nine votes of ten are 0.9.
-    nine = aggregate(
-        [0] * 10, range(10), [1] * 9 + [0], task_count=1, annotator_count=10, label_count=2,
-        method="majority_vote",
-    )  # fmt: skip
-    assert single_labels(nine, 0.9) == [1]
+    nine = CrowdAnswers.from_columns(["a"] * 10, list("0123456789"), ["yes"] * 9 + ["no"])
+    found = aggregate(nine, "majority_vote")
+    assert found.labels[single_labels(found.probabilities, 0.9)[0]] == "yes"
 
 
 def test_single_labels_when_there_are_no_tasks():

@@ -1,6 +1,7 @@
 """How well annotators answer and agree."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from dusha_ser.labels.annotator_quality import (
     rate_annotators,
     wilson_interval,
 )
-from dusha_ser.labels.crowd_answers import count_votes
+from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.regularised import regularised_dawid_skene
-from tests.crowds import crowd_of_speech, random_crowd
+from tests.crowds import crowd_of, crowd_of_speech, random_crowd
 
 
 @settings(deadline=None, max_examples=40)
@@ -45,7 +46,7 @@ def test_information_when_answers_tell_all_some_or_nothing():
 
 def test_rate_annotators_by_hand():
     # Task 0 is a control task of label 1; nobody else answers task 2.
-    found = rate_annotators(
+    crowd = crowd_of(
         [0, 0, 0, 1, 1, 2],
         [0, 1, 3, 0, 1, 0],
         [1, 1, 0, 0, 1, 1],
@@ -53,10 +54,13 @@ def test_rate_annotators_by_hand():
         annotator_count=4,
         label_count=2,
         truth=[1, -1, -1],
-        consensus=[1, 0, -1],
+    )
+    fitted = replace(
+        regularised_dawid_skene(crowd),
         confusion=np.tile([[0.8, 0.2], [0.4, 0.6]], (4, 1, 1)),
         prior=np.array([0.25, 0.75]),
     )
+    found = rate_annotators(crowd, fitted, consensus=[1, 0, -1])
     np.testing.assert_array_equal(found.answers, [3, 2, 0, 1])
     np.testing.assert_array_equal(found.control_answers, [1, 1, 0, 1])
     np.testing.assert_array_equal(found.control_right, [1, 1, 0, 0])
@@ -74,14 +78,9 @@ def test_rate_annotators_by_hand():
 
 def test_rate_annotators_on_answers_about_speech_puts_random_ones_last(shared):
     crowd = crowd_of_speech(shared)
-    fitted = regularised_dawid_skene(*crowd["answers"], **crowd["counts"])
-    found = rate_annotators(
-        *crowd["answers"],
-        **crowd["counts"],
-        truth=crowd["golden"],
-        confusion=fitted.confusion,
-        prior=fitted.prior,
-    )
+    answers = crowd_of(*crowd["answers"], **crowd["counts"])
+    fitted = regularised_dawid_skene(answers)
+    found = rate_annotators(answers.with_truth(crowd["golden"]), fitted)
     kinds = crowd["kinds"][found.ranking()]
     assert (kinds == "random").sum() == 8
     assert set(kinds[-8:]) == {"random"}
@@ -105,10 +104,8 @@ def test_rate_annotators_on_a_simulated_crowd_puts_guessers_last(favourite):
     guesses = np.random.default_rng(1).integers(0, 5, len(label))
     guessing = np.isin(annotator, [3, 11, 27])
     label = np.where(guessing, guesses if favourite is None else favourite, label)
-    fitted = regularised_dawid_skene(task, annotator, label, **counts)
-    found = rate_annotators(
-        task, annotator, label, **counts, confusion=fitted.confusion, prior=fitted.prior
-    )
+    crowd = crowd_of(task, annotator, label, **counts)
+    found = rate_annotators(crowd, regularised_dawid_skene(crowd))
     assert set(found.ranking()[-3:]) == {3, 11, 27}
     assert found.control_answers.sum() == 0
     assert np.isnan(found.consensus).all()  # none was given
@@ -125,14 +122,16 @@ def test_krippendorff_alpha_as_published():
     rows = np.array([line.split() for line in ratings.strip().splitlines()])
     _, task = np.nonzero(rows != ".")
     label = rows[rows != "."].astype(int) - 1
-    votes = count_votes(task, label, task_count=12, label_count=5)
+    crowd = CrowdAnswers.from_columns(task, np.zeros_like(task), label)
+    votes = crowd.votes()
+    assert votes.shape == (12, 5)
     assert krippendorff_alpha(votes) == pytest.approx(0.743, abs=5e-4)
 
 
 @pytest.mark.parametrize("care", [0.2, 0.9])
 def test_krippendorff_alpha_when_a_crowd_guesses_or_knows(care):
-    (task, _, label), _, _ = random_crowd(2, tasks=500, care=care)
-    votes = count_votes(task, label, task_count=500, label_count=5)
+    answers, counts, _ = random_crowd(2, tasks=500, care=care)
+    label, votes = answers[2], crowd_of(*answers, **counts).votes()
     agreement = krippendorff_alpha(votes)
     assert 0.5 < agreement < 1 if care > 0.5 else -0.1 < agreement < 0.3
     assert krippendorff_alpha(np.eye(5, dtype=int)[label[:50]] * 2) == 1

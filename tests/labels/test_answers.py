@@ -1,18 +1,13 @@
 import gzip
 import json
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dusha_ser.archives.find import open_members
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.labels.answers import (
     code_answers,
-    first_rows,
-    number_by_appearance,
     read_answers,
     read_manifest,
 )
@@ -230,44 +225,27 @@ def test_read_manifest_when_unknown_lists_those_that_are_there(corpus):
         read_manifest(members, "crowd_huge")
 
 
-columns = st.lists(st.sampled_from(["a", "b", "c", "", None]), max_size=12)
-
-
-@settings(deadline=None, max_examples=150)
-@given(columns, columns, st.booleans(), st.integers(0, 3))
-def test_number_by_appearance_when_any_column_numbers_by_first_row(first, second, code, skip):
-    column = pa.chunked_array([pa.array(first, pa.string()), pa.array(second, pa.string())])
-    if code:
-        # Dictionaries that differ from chunk to chunk, in an order other than that of the rows.
-        column = pa.chunked_array(
-            [
-                pa.array(chunk, pa.string()).dictionary_encode()
-                for chunk in (column.chunk(1), column.chunk(0))
-            ],
-            pa.dictionary(pa.int32(), pa.string()),
-        )
-    column = column.slice(skip)
-    numbers, values = number_by_appearance(column)
-    expected = list(dict.fromkeys(column.to_pylist()))
-    assert values.to_pylist() == expected
-    assert numbers.dtype == np.int64
-    assert [expected[number] for number in numbers] == column.to_pylist()
-
-
 def test_code_answers_when_an_answer_is_unknown_refuses():
-    table = pa.table({"id": ["c"], "annotator_id": ["a"], "annotator_emotion": ["happy"]})
+    table = pa.table(
+        {
+            "id": ["c"],
+            "annotator_id": ["a"],
+            "annotator_emotion": ["happy"],
+            "golden_emotion": ["sad"],
+        }
+    )
     with pytest.raises(ValueError, match="answers hold 'happy'; allowed are angry"):
         code_answers(table)
 
 
-def test_first_rows_when_clips_repeat_takes_the_first_of_each(corpus):
+def test_code_answers_when_clips_repeat_numbers_by_first_row(corpus):
     rows = [row("c2", "a1"), row("c1", "a1", "angry"), row("c2", "a2", "angry"), row("c1", "a3")]
     members = corpus({"crowd_train/raw_crowd_train.jsonl": as_jsonl(rows)})
     table, _ = read_answers(members, ["crowd_train"], quiet=True)
-    first = first_rows(table)
+    coded = code_answers(table)
+    first = table.take(pa.array(coded.first_answers()))
     assert first["id"].to_pylist() == ["c2", "c1"]
     assert first["annotator_emotion"].to_pylist() == ["sad", "angry"]
-    coded = code_answers(table)
-    assert coded.task_ids.to_pylist() == ["c2", "c1"]
-    assert coded.annotator_ids.to_pylist() == ["a1", "a2", "a3"]
+    assert coded.tasks == ("c2", "c1")
+    assert coded.annotators == ("a1", "a2", "a3")
     assert [ANSWERS[i] for i in coded.label] == ["sad", "angry", "angry", "sad"]

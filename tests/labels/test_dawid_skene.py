@@ -1,5 +1,6 @@
 """Dawid-Skene, with crowd-kit as the oracle of every posterior."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -10,9 +11,7 @@ from hypothesis import strategies as st
 from tqdm import tqdm
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.labels import dawid_skene as dawid_skene_module
 from dusha_ser.labels.aggregation import single_labels
-from dusha_ser.labels.crowd_answers import tabulate_answers, vote_shares
 from dusha_ser.labels.dawid_skene import (
     class_shares,
     dawid_skene,
@@ -21,7 +20,14 @@ from dusha_ser.labels.dawid_skene import (
     m_step,
     normalise_counts,
 )
-from tests.crowds import by_crowd_kit, crowd_faces, crowd_of_speech, random_crowd, right_share
+from tests.crowds import (
+    by_crowd_kit,
+    crowd_faces,
+    crowd_of,
+    crowd_of_speech,
+    random_crowd,
+    right_share,
+)
 
 # Two tasks; annotator 0 answers both rightly, annotator 1 answers 0 to both.
 TWO = ([0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 0])
@@ -32,7 +38,7 @@ def assert_as_crowd_kit(answers, counts, truth=None, tolerance=1e-5):
     """Posteriors within 1e-6, and the same labels wherever 1e-6 can't decide about them."""
     oracle = CrowdKitDawidSkene(n_iter=100, tol=tolerance or -np.inf)
     expected = by_crowd_kit(oracle, answers, counts, truth)
-    found = dawid_skene(*answers, **counts, tolerance=tolerance, truth=truth)
+    found = dawid_skene(crowd_of(*answers, **counts, truth=truth), tolerance=tolerance)
     np.testing.assert_allclose(found.probabilities, expected, rtol=0, atol=1e-6)
     assert found.iterations == len(oracle.loss_history_)
     ordered = np.sort(np.column_stack([expected, np.zeros(len(expected))]), axis=1)
@@ -47,7 +53,7 @@ def assert_as_crowd_kit(answers, counts, truth=None, tolerance=1e-5):
 
 
 def test_e_step_multiplies_what_is_believed():
-    table = tabulate_answers(*TWO, **TWO_COUNTS)
+    table = crowd_of(*TWO, **TWO_COUNTS).table()
     # Pairs: annotator 0 says 0, annotator 0 says 1, annotator 1 says 0.
     confusion = np.array([[0.8, 0.3], [0.2, 0.7], [1.0, 1.0]])
     probabilities, log_evidence = e_step(table.matrix, np.log([0.6, 0.4]), np.log(confusion))
@@ -57,7 +63,7 @@ def test_e_step_multiplies_what_is_believed():
 
 
 def test_m_step_counts_answers_by_believed_labels():
-    table = tabulate_answers(*TWO, **TWO_COUNTS)
+    table = crowd_of(*TWO, **TWO_COUNTS).table()
     counts = m_step(table.matrix, np.array([[0.9, 0.1], [0.2, 0.8]]))
     np.testing.assert_allclose(counts, [[0.9, 0.1], [0.2, 0.8], [1.1, 0.9]])
     np.testing.assert_allclose(
@@ -75,8 +81,8 @@ def test_loss_per_answer_as_crowd_kit():
     answers, counts, _ = random_crowd(3)
     oracle = CrowdKitDawidSkene(n_iter=1)
     by_crowd_kit(oracle, answers, counts)
-    table = tabulate_answers(*answers, **counts)
-    start = vote_shares(table)
+    table = crowd_of(*answers, **counts).table()
+    start = table.vote_shares()
     confusion = normalise_counts(m_step(table.matrix, start), table.pair_start)
     probabilities, _ = e_step(table.matrix, np.log(class_shares(start)), np.log(confusion))
     new_counts = m_step(table.matrix, probabilities)
@@ -90,7 +96,7 @@ def test_loss_per_answer_as_crowd_kit():
 
 
 def test_dawid_skene_after_no_and_one_iteration_by_hand():
-    start = dawid_skene(*TWO, **TWO_COUNTS, iterations=0)
+    start = dawid_skene(crowd_of(*TWO, **TWO_COUNTS), iterations=0)
     assert start.iterations == 0
     assert start.log_likelihood == -np.inf
     np.testing.assert_allclose(start.probabilities, [[1, 0], [0.5, 0.5]])
@@ -98,7 +104,7 @@ def test_dawid_skene_after_no_and_one_iteration_by_hand():
     # Of annotator 0's answers 1.5 were of truth 0, 1 of them 0; 0.5 were of truth 1, all of them 1.
     np.testing.assert_allclose(start.confusion[0], [[2 / 3, 1 / 3], [0, 1]], atol=1e-9)
     np.testing.assert_allclose(start.confusion[1], [[1, 0], [1, 0]])
-    once = dawid_skene(*TWO, **TWO_COUNTS, iterations=1)
+    once = dawid_skene(crowd_of(*TWO, **TWO_COUNTS), iterations=1)
     assert once.iterations == 1
     # Task 1: truth 0 has 3/4 * 1/3 * 1, truth 1 has 1/4 * 1 * 1, even. Task 0: only truth 0 can
     # be, with 3/4 * 2/3 * 1.
@@ -151,7 +157,7 @@ def test_dawid_skene_on_random_tables_equals_crowd_kit(
     truth = truth if known else None
     counts = {"task_count": tasks, "annotator_count": annotators, "label_count": labels}
     expected = by_crowd_kit(CrowdKitDawidSkene(n_iter=100), (task, annotator, label), counts, truth)
-    found = dawid_skene(task, annotator, label, **counts, truth=truth).probabilities
+    found = dawid_skene(crowd_of(task, annotator, label, **counts, truth=truth)).probabilities
     answered = np.bincount(task, minlength=tasks) > 0
     np.testing.assert_allclose(found[answered], expected[answered], rtol=0, atol=1e-6)
 
@@ -209,10 +215,10 @@ def test_dawid_skene_when_a_task_has_ten_thousand_answers():
 def test_dawid_skene_when_an_annotator_answers_a_task_twice():
     answers, counts, _ = random_crowd(5, tasks=30, annotators=6, answers=4)
     twice = tuple(np.concatenate([values, values[:40]]) for values in answers)
-    found = dawid_skene(*twice, **counts, iterations=7, tolerance=0)
+    found = dawid_skene(crowd_of(*twice, **counts), iterations=7, tolerance=0)
     # Crowd-kit's loss can't be computed then, so the steps are compared one by one.
-    table = tabulate_answers(*twice, **counts)
-    probabilities = vote_shares(table)
+    table = crowd_of(*twice, **counts).table()
+    probabilities = table.vote_shares()
     for _ in range(7):
         confusion = normalise_counts(m_step(table.matrix, probabilities), table.pair_start)
         log_prior = np.log(class_shares(probabilities))
@@ -222,16 +228,18 @@ def test_dawid_skene_when_an_annotator_answers_a_task_twice():
 
 
 def test_dawid_skene_when_nobody_answered():
-    found = dawid_skene([], [], [], task_count=2, annotator_count=1, label_count=4, truth=[-1, 3])
+    found = dawid_skene(
+        crowd_of([], [], [], task_count=2, annotator_count=1, label_count=4, truth=[-1, 3])
+    )
     np.testing.assert_array_equal(found.probabilities, [[0.25] * 4, [0, 0, 0, 1]])
     assert found.iterations == 0
 
 
 def test_dawid_skene_when_some_tasks_are_unanswered():
     answers, counts, _ = random_crowd(1)
-    alone = dawid_skene(*answers, **counts)
+    alone = dawid_skene(crowd_of(*answers, **counts))
     counts["task_count"] += 10
-    found = dawid_skene(*answers, **counts)
+    found = dawid_skene(crowd_of(*answers, **counts))
     np.testing.assert_array_equal(found.probabilities[:-10], alone.probabilities)
     np.testing.assert_array_equal(found.probabilities[-10:], 1 / 5)
     np.testing.assert_array_equal(found.prior, alone.prior)
@@ -240,15 +248,15 @@ def test_dawid_skene_when_some_tasks_are_unanswered():
 def test_dawid_skene_when_answers_come_in_another_order():
     answers, counts, _ = random_crowd(2)
     order = np.random.default_rng(0).permutation(len(answers[0]))
-    found = dawid_skene(*(values[order] for values in answers), **counts)
+    found = dawid_skene(crowd_of(*(values[order] for values in answers), **counts))
     np.testing.assert_allclose(
-        found.probabilities, dawid_skene(*answers, **counts).probabilities, atol=1e-9
+        found.probabilities, dawid_skene(crowd_of(*answers, **counts)).probabilities, atol=1e-9
     )
 
 
 def test_dawid_skene_finds_how_annotators_err():
     answers, counts, truth = random_crowd(4, tasks=3000, annotators=6, answers=5)
-    found = dawid_skene(*answers, **counts)
+    found = dawid_skene(crowd_of(*answers, **counts))
     assert right_share(found.probabilities, truth) > 0.97
     np.testing.assert_allclose(found.confusion.sum(axis=2), 1)
     task, annotator, label = answers
@@ -261,7 +269,7 @@ def test_dawid_skene_finds_how_annotators_err():
 def test_dawid_skene_raises_the_likelihood():
     answers, counts, _ = random_crowd(6)
     likelihoods = [
-        dawid_skene(*answers, **counts, iterations=n, tolerance=0).log_likelihood
+        dawid_skene(crowd_of(*answers, **counts), iterations=n, tolerance=0).log_likelihood
         for n in range(1, 30)
     ]
     assert (np.diff(likelihoods) > -1e-9).all()
@@ -270,8 +278,12 @@ def test_dawid_skene_raises_the_likelihood():
 @pytest.mark.parametrize("quiet", [True, False])
 def test_dawid_skene_shows_how_far_it_is(quiet, capsys, monkeypatch):
     at_once = {"delay": 0, "mininterval": 0}
-    monkeypatch.setattr(dawid_skene_module, "tqdm", lambda **own: tqdm(**{**own, **at_once}))
-    dawid_skene(*TWO, **TWO_COUNTS, iterations=3, tolerance=0, quiet=quiet)
+    monkeypatch.setattr(
+        sys.modules["dusha_ser.labels.dawid_skene"],
+        "tqdm",
+        lambda **own: tqdm(**{**own, **at_once}),
+    )
+    dawid_skene(crowd_of(*TWO, **TWO_COUNTS), iterations=3, tolerance=0, quiet=quiet)
     shown = capsys.readouterr().err
     assert shown == "" if quiet else "3/3" in shown
 
@@ -279,4 +291,4 @@ def test_dawid_skene_shows_how_far_it_is(quiet, capsys, monkeypatch):
 @pytest.mark.parametrize("options", [{"iterations": -1}, {"tolerance": -1e-3}])
 def test_dawid_skene_when_asked_to_stop_before_it_starts(options):
     with pytest.raises(WrongUseError, match="take a number of at least 0"):
-        dawid_skene(*TWO, **TWO_COUNTS, **options)
+        dawid_skene(crowd_of(*TWO, **TWO_COUNTS), **options)

@@ -19,13 +19,13 @@ from dusha_ser.labels.regularised import (
     temper,
     votes_log_likelihood,
 )
-from tests.crowds import crowd_faces, crowd_of_speech, log_loss, random_crowd, right_share
+from tests.crowds import crowd_faces, crowd_of, crowd_of_speech, log_loss, random_crowd, right_share
 
 
 def assert_better(answers, counts, truth):
     """At least as right as the better of plain Dawid-Skene and votes; less wrong when sure."""
     found, plain, votes = (
-        aggregate(*answers, **counts, method=method)
+        aggregate(crowd_of(*answers, **counts), method).probabilities
         for method in ("regularised_dawid_skene", "dawid_skene", "majority_vote")
     )
     others = right_share(plain, truth), right_share(votes, truth)
@@ -146,7 +146,7 @@ def test_regularised_dawid_skene_on_simulated_crowds(answers_an_annotator):
     ]
     # As one table each, side by side: chance in one crowd is not what is tested.
     found = {
-        method: [aggregate(*crowd.answers, **crowd.counts, method=method) for crowd in crowds]
+        method: [aggregate(crowd.answers, method).probabilities for crowd in crowds]
         for method in ("regularised_dawid_skene", "dawid_skene", "majority_vote")
     }
     truth = np.concatenate([crowd.truth for crowd in crowds])
@@ -159,8 +159,8 @@ def test_regularised_dawid_skene_on_simulated_crowds(answers_an_annotator):
 
 def test_regularised_dawid_skene_when_answers_abound():
     answers, counts, truth = random_crowd(0, tasks=4000, annotators=6, answers=5)
-    found = regularised_dawid_skene(*answers, **counts)
-    plain = dawid_skene(*answers, **counts)
+    found = regularised_dawid_skene(crowd_of(*answers, **counts))
+    plain = dawid_skene(crowd_of(*answers, **counts))
     used = plain.prior > 0.05
     assert np.abs(found.confusion - plain.confusion)[:, used].max() < 0.02
     assert np.abs(found.prior - plain.prior).max() < 0.005
@@ -172,7 +172,7 @@ def test_regularised_dawid_skene_when_truth_is_known_and_labels_are_unused():
     label, truth = np.where(label == 1, 0, label), np.where(truth == 1, 0, truth)
     counts["task_count"] += 1
     known = np.append(np.where(np.arange(200) % 4 == 0, truth, -1), -1)
-    found = regularised_dawid_skene(task, annotator, label, **counts, truth=known)
+    found = regularised_dawid_skene(crowd_of(task, annotator, label, **counts, truth=known))
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(found.probabilities[known >= 0], np.eye(5)[known[known >= 0]])
     assert (found.probabilities[:200, 1] == 0).all()
@@ -180,7 +180,7 @@ def test_regularised_dawid_skene_when_truth_is_known_and_labels_are_unused():
     assert found.prior[1] == 0
     assert found.prior.sum() == pytest.approx(1)
     np.testing.assert_allclose(found.confusion[:, [0, 2, 3, 4]].sum(axis=2), 1)
-    unknown = regularised_dawid_skene(task, annotator, label, **counts)
+    unknown = regularised_dawid_skene(crowd_of(task, annotator, label, **counts))
     rest = known[:-1] < 0
     better, without = (
         right_share(own.probabilities[:-1][rest], truth[rest]) for own in (found, unknown)
@@ -199,7 +199,7 @@ def test_regularised_dawid_skene_when_truth_is_known_and_labels_are_unused():
 )
 def test_regularised_dawid_skene_when_there_is_next_to_nothing(task, annotator, label):
     found = regularised_dawid_skene(
-        task, annotator, label, task_count=2, annotator_count=4, label_count=3
+        crowd_of(task, annotator, label, task_count=2, annotator_count=4, label_count=3)
     )
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert np.isfinite(found.confusion).all()
@@ -209,10 +209,13 @@ def test_regularised_dawid_skene_when_there_is_next_to_nothing(task, annotator, 
 
 def test_regularised_dawid_skene_when_it_stops():
     answers, counts, _ = random_crowd(2)
-    start = regularised_dawid_skene(*answers, **counts, iterations=0)
-    votes = aggregate(*answers, **counts, method="majority_vote")
+    start = regularised_dawid_skene(crowd_of(*answers, **counts), iterations=0)
+    votes = aggregate(crowd_of(*answers, **counts), "majority_vote").probabilities
     np.testing.assert_array_equal(start.probabilities, votes)
-    assert regularised_dawid_skene(*answers, **counts, iterations=7, tolerance=0).iterations == 7
-    assert regularised_dawid_skene(*answers, **counts, tolerance=1e-2).iterations < 20
+    assert (
+        regularised_dawid_skene(crowd_of(*answers, **counts), iterations=7, tolerance=0).iterations
+        == 7
+    )
+    assert regularised_dawid_skene(crowd_of(*answers, **counts), tolerance=1e-2).iterations < 20
     with pytest.raises(WrongUseError, match="take a number of at least 0"):
-        regularised_dawid_skene(*answers, **counts, iterations=-1)
+        regularised_dawid_skene(crowd_of(*answers, **counts), iterations=-1)
