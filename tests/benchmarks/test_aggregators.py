@@ -30,8 +30,9 @@ def test_simulate_crowd_when_many_answer(kind, shares):
     crowd = crowds.simulate_crowd(
         kind, seed=1, answers_an_annotator=20, answers_a_task=7, tasks=400, shares=shares
     )
-    task, annotator, label = crowd.answers
-    assert crowd.counts == {"task_count": 400, "annotator_count": 140, "label_count": 5}
+    answers = crowd.answers
+    task, annotator, label = answers.task, answers.annotator, answers.label
+    assert answers.shape == (400, 140, 5)
     np.testing.assert_array_equal(np.bincount(task), 7)
     assert len(set(zip(task, annotator, strict=True))) == len(task)
     right = (label == crowd.truth[task]).mean()
@@ -47,7 +48,7 @@ def test_read_crowd_when_files_are_wrong(tmp_path):
     (tmp_path / "answers.csv").write_text("question,worker,answer\n7,w,1\n7,v,0\n3,w,1\n")
     (tmp_path / "truth.csv").write_text("question,truth\n3,2\n")
     crowd = crowds.read_crowd(tmp_path)
-    assert crowd.counts == {"task_count": 2, "annotator_count": 2, "label_count": 3}
+    assert crowd.answers.shape == (2, 2, 3)
     np.testing.assert_array_equal(crowd.truth, [2, -1])
     (tmp_path / "truth.csv").write_text("question,label\n3,2\n")
     with pytest.raises(WrongUseError, match="truth.csv question and truth"):
