@@ -37,7 +37,7 @@ from dusha_ser.processes import workers_end_with_us
 from dusha_ser.storage import digest
 
 VERSION = "1.0.0"
-# Work is handed to processes, and streams are shuffled, in runs of rows of about this size.
+# Processes get, and streams shuffle, runs of rows of about this size.
 RUN_BYTES = 64 * 10**6
 # Small corpora are cut into at least this many runs.
 LEAST_RUNS = 16
@@ -45,7 +45,7 @@ LEAST_RUNS = 16
 
 @dataclass(eq=False)
 class DushaBuilderConfig(datasets.BuilderConfig, CorpusOptions):
-    """A configuration of the corpus; what it takes beside name and data_dir are CorpusOptions.
+    """A configuration of the corpus: CorpusOptions, and where the archives come from.
 
     Args:
         base_url: addresses to fetch the archives from, tried in order; http(s) or file.
@@ -82,7 +82,7 @@ class Dusha(datasets.ArrowBasedBuilder):
     DEFAULT_CONFIG_NAME = "crowd"
 
     _members: Members | None = None
-    # Where worker processes note broken files; None while streaming.
+    # Where workers note broken files; None while streaming.
     _lists_dir: str | None = None
     _bad_rows: list[dict] = []
 
@@ -95,8 +95,30 @@ class Dusha(datasets.ArrowBasedBuilder):
             citation=CITATION,
         )
 
+    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
+        plan = self.make_plan()
+        note_missing(self._lists_dir, "planned", plan.missing)
+        self._bad_rows = plan.bad_rows
+        generators = []
+        for split, rows in plan.splits.items():
+            sizes = row_bytes(rows, self.config.input_features)
+            runs = cut_rows(sizes, min(RUN_BYTES, sizes.sum() / LEAST_RUNS))
+            kwargs = {"runs": runs, "rows": rows, "split": split}
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+        return generators
+
+    def _generate_tables(
+        self, runs: list[tuple[int, int]], rows: pa.Table, split: str
+    ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        for number, (start, stop) in enumerate(runs):
+            tables = read_tables(rows.slice(start, stop - start), split, self.info.features)
+            for batch, (table, missing) in enumerate(tables):
+                note_missing(self._lists_dir, f"{split}-{start}-{batch}", missing)
+                if len(table):
+                    yield (number, batch), table
+
     def __getstate__(self) -> dict:
-        # Workers get their rows handed; names of 300,000 files would only weigh on the pipe.
+        # Workers get their rows; the names of 300,000 files would only slow them down.
         return {name: value for name, value in self.__dict__.items() if name != "_members"}
 
     def find_members(self) -> Members:
@@ -165,53 +187,31 @@ class Dusha(datasets.ArrowBasedBuilder):
             WrongUseError: a split would be empty, or files are missing.
             WorkFailedError: an archive cannot be fetched or read.
         """
-        # Only now: naming a configuration must not start a download of 28 GB.
+        # Only now, because naming a configuration must not start a download of 28 GB.
         self.config_id = self.content_id()
         self._cache_dir = self._build_cache_dir()
         try:
             with workers_end_with_us():
                 super().download_and_prepare(*args, **kwargs)
         except datasets.exceptions.DatasetGenerationError as error:
-            # Of our own errors the message is enough; the wrapping hides it.
+            # Our own errors' messages are enough, and the wrapping hides them.
             if isinstance(error.__cause__, (WrongUseError, WorkFailedError)):
                 raise error.__cause__ from error
             if isinstance(error.__cause__, OSError):
                 raise WorkFailedError(
                     f"the prepared corpus cannot be written in {self._cache_dir} "
-                    f"({error.__cause__}): make room, or name another folder with --cache_dir, and "
-                    "start again"
+                    f"({error.__cause__}): make room, or name another "
+                    "folder as `cache_dir`, and start again"
                 ) from error
             raise
 
     def _download_and_prepare(self, dl_manager, verification_mode, **kwargs) -> None:
-        # What a killed run has left in the folder of the unfinished result is not a part of it.
+        # What a killed run left in the folder of the unfinished result is not part of it.
         shutil.rmtree(self._output_dir)
         self._fs.makedirs(self._output_dir)
         self._lists_dir = self._output_dir
         super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
         collect_lists(self._output_dir, self._bad_rows)
-
-    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        plan = self.make_plan()
-        note_missing(self._lists_dir, "planned", plan.missing)
-        self._bad_rows = plan.bad_rows
-        generators = []
-        for split, rows in plan.splits.items():
-            sizes = row_bytes(rows, self.config.input_features)
-            runs = cut_rows(sizes, min(RUN_BYTES, sizes.sum() / LEAST_RUNS))
-            kwargs = {"runs": runs, "rows": rows, "split": split}
-            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
-        return generators
-
-    def _generate_tables(
-        self, runs: list[tuple[int, int]], rows: pa.Table, split: str
-    ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
-        for number, (start, stop) in enumerate(runs):
-            tables = read_tables(rows.slice(start, stop - start), split, self.info.features)
-            for batch, (table, missing) in enumerate(tables):
-                note_missing(self._lists_dir, f"{split}-{start}-{batch}", missing)
-                if len(table):
-                    yield (number, batch), table
 
 
 def load_dataset(
@@ -333,7 +333,7 @@ def write_folder(
                 quiet,
             ):
                 written.append(name)
-            # Each time: what is written can be read, whatever becomes of the next one.
+            # Each time, so that what is written can be read whatever happens to the next one.
             write_card(output_dir)
     return written
 

@@ -1,7 +1,6 @@
 """Cross-validate a training setup: models that never heard a speaker test all of its clips."""
 
 import argparse
-import csv
 import shlex
 import sys
 from collections.abc import Sequence
@@ -36,7 +35,7 @@ from dusha_ser.experiments.folds import (
 from dusha_ser.experiments.runs import Run, with_inputs
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
 from dusha_ser.storage import safe_name, write_json, write_text
-from dusha_ser.tables import markdown_table, screen_table
+from dusha_ser.tables import markdown_table, read_table, screen_table
 
 
 def read_column(spelling: str, rows: NamedRows, name: str) -> list[str]:
@@ -48,9 +47,7 @@ def read_column(spelling: str, rows: NamedRows, name: str) -> list[str]:
     if name in rows.rows.column_names:
         values = list(rows.rows[name])
     elif Path(spelling).is_file():
-        with Path(spelling).open(encoding="utf-8-sig", newline="") as file:
-            delimiter = "\t" if spelling.endswith(".tsv") else ","
-            values = [row.get(name) for row in csv.DictReader(file, delimiter=delimiter)]
+        values = [row.get(name) for row in read_table(Path(spelling), ())]
     else:
         values = [None]
     if any(value in (None, "") for value in values):

@@ -4,7 +4,6 @@ Most speech is neutral (paper, section 3): annotating clips as they come would s
 answers on it.
 """
 
-import csv
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -60,8 +59,7 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     ):
         bar.update(len(file.done))
         add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
-    with output_file.open(encoding="utf-8", newline="") as answers:
-        found = {row["id"]: row for row in csv.DictReader(answers)}
+    found = {row["id"]: row for row in read_table(output_file, ("id",))}
     return [clip | {k: v for k, v in found[clip["id"]].items() if k not in clip} for clip in clips]
 
 

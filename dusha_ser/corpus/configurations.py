@@ -2,12 +2,6 @@
 
 from dusha_ser.errors import WrongUseError
 
-HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
-LICENSE = "Dusha's public licence with attribution, not that of this software"
-SUMMARY = (
-    "Dusha is the largest corpus of Russian emotional speech: some 300,000 clips, acted by a crowd "
-    "or cut from podcasts, with 1.7 million answers of annotators to what emotion they hear."
-)
 CITATION = """\
 @inproceedings{kondratenko2023hybrid,
   title = {Hybrid Dataset for Speech Emotion Recognition in Russian Language},
@@ -16,6 +10,12 @@ CITATION = """\
   booktitle = {Interspeech},
   year = {2023},
 }"""
+SUMMARY = (
+    "Dusha is the largest corpus of Russian emotional speech: some 300,000 clips, acted by a crowd "
+    "or cut from podcasts, with 1.7 million answers of annotators to what emotion they hear."
+)
+HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
+LICENSE = "Dusha's public licence with attribution, not that of this software"
 
 SPLITS = ("train", "test")
 DOMAINS = ("crowd", "podcast")

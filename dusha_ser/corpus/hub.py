@@ -17,7 +17,7 @@ from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
 
 
 def check_login() -> None:
-    """Raise a WrongUseError if nobody is logged in, before any work is done in vain."""
+    """Raise a WrongUseError if nobody is logged in, before any work is done."""
     if not get_token():
         raise WrongUseError("nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN")
 
@@ -25,15 +25,15 @@ def check_login() -> None:
 def push_folder(
     output_dir: str | os.PathLike, names: list[str], repo_id: str, private: bool | None = None
 ) -> str:
-    """Push configurations of a dataset folder; those that the Hub has of others stay.
+    """Push configurations of a dataset folder; others that the Hub has stay.
 
-    Shards are read and sent one after the other, so nothing is written to the disk but one shard.
+    Shards are read and sent one by one, so the disk needs room for one of them only.
 
     Args:
         output_dir: the dataset folder.
         names: of its configurations.
-        repo_id: USER/NAME of the dataset on the Hub; made where it is not there.
-        private: whether a new one is private; None: as the user's account says.
+        repo_id: USER/NAME of the dataset on the Hub; made if it is missing.
+        private: whether a new one is private; None: the default of the user's account.
 
     Returns:
         The address of the dataset.
@@ -57,14 +57,15 @@ def push_folder(
         describe(repo_id, folder)
     except HFValidationError as error:
         raise WrongUseError(
-            f"push_to_hub is {repo_id!r}, which no dataset can be called ({error}): give USER/NAME"
+            f"`push_to_hub` is {repo_id!r}, which cannot be a dataset's name ({error}): "
+            "give USER/NAME"
         ) from error
     except (WrongUseError, WorkFailedError):
         raise
-    except Exception as error:  # those of the network have no base class in common
+    except Exception as error:  # network errors have no common base class
         raise WorkFailedError(
             f"pushing to {repo_id} failed ({first_line(error)}): check token, name and network, "
-            "and start again; what the Hub has is not sent twice"
+            "and start again; what the Hub has is not sent again"
         ) from error
     return f"{HfApi().endpoint}/datasets/{repo_id}"
 
@@ -74,7 +75,7 @@ def pushed_names(repo_id: str) -> list[str]:
     try:
         card = DatasetCard.load(repo_id)
     except LocalEntryNotFoundError:
-        # The Hub was not reached: that says nothing of what it has.
+        # The Hub was not reached, so what it has is unknown.
         raise
     except (RepositoryNotFoundError, EntryNotFoundError):
         return []
@@ -82,7 +83,7 @@ def pushed_names(repo_id: str) -> list[str]:
 
 
 def describe(repo_id: str, folder: Path) -> None:
-    """Complete the card of a dataset on the Hub: the library's push writes only what it needs.
+    """Complete the card of a dataset on the Hub: the library's push writes its own fields only.
 
     Args:
         repo_id: USER/NAME of the dataset.

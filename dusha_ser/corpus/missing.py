@@ -1,4 +1,4 @@
-"""Lists of what a prepared corpus lacks, beside it: missing audio and rows that were skipped."""
+"""Lists beside a prepared corpus: clips whose audio is missing, and rows that were skipped."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 MISSING_FILE = "missing_audio.csv"
 BAD_ROWS_FILE = "bad_rows.csv"
-# Each process notes what it finds in files of its own, which are gathered at the end.
+# Each process writes notes in files of its own, which are gathered at the end.
 NOTE_PREFIX = ".missing-"
 
 
@@ -45,7 +45,7 @@ def collect_lists(folder: str, bad_rows: list[dict]) -> None:
 
 
 def write_lists(folder: str | Path, missing: list[dict], bad_rows: list[dict]) -> None:
-    """Write what a result lacks beside it and warn with a count; nothing lacking, no files.
+    """Write the lists beside a result, each only if it is not empty, and warn with a count.
 
     Args:
         folder: of the result.

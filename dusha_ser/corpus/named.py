@@ -51,15 +51,15 @@ class NamedRows:
 
     @property
     def clips(self) -> set[str]:
-        """What tells clips apart across tables: their files, or domain and id."""
+        """What identifies clips across tables: their files, or domain and id."""
         columns = self.rows.column_names
         domains = self.rows["domain"] if "domain" in columns else [""] * len(self.rows)
         keys = [f"{domain}/{name}" for domain, name in zip(domains, self.rows["id"], strict=True)]
         if "audio" not in columns:
             return set(keys)
         files = self.rows.data.column("audio").combine_chunks().field("path").to_pylist()
-        # Bytes that were taken into a corpus keep only the name of their file. (Rows come straight
-        # from a table here: there are no chosen indices to follow.)
+        # Bytes in a corpus keep only the name of their file. (Rows come straight from a table here,
+        # without an indices mapping.)
         return {
             file if file and Path(file).is_absolute() else key
             for file, key in zip(files, keys, strict=True)

@@ -116,7 +116,7 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
     rows: dict[str, list[dict]] = {part: [] for part in PARTS}
     manifest: dict[str, list[dict]] = {part: [] for part in PARTS}
     truth = []
-    # Here and not above: PyTorch takes seconds to import, --help and bad options need none.
+    # Here and not above: PyTorch takes seconds to import, and most of the corpus does without.
     from dusha_ser.audio.voice_activity import one_thread
     from feature_extraction_dusha import DushaFeatureExtractor
 
@@ -303,7 +303,7 @@ def _write_manifests(path: Path, manifest: dict[str, list[dict]]) -> None:
     }
     with (
         path.open("wb") as file,
-        # The name and time of writing would stand in gzip's header.
+        # Else gzip's header would hold the name and the time of writing.
         gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w") as archive,
     ):

@@ -2,7 +2,7 @@
 
 A train of glottal pulses (Rosenberg 1971, pulse C, differentiated) with jitter, shimmer, vibrato
 and a pitch contour passes a filter for spectral tilt and a cascade of formant resonators
-(Klatt 1980) that glide from vowel to vowel; bursts of noise stand for consonants. What an emotion
+(Klatt 1980) that glide from vowel to vowel; bursts of noise imitate consonants. What an emotion
 does to pitch, tempo, energy and tilt follows the review of Juslin & Laukka (2003). The spread
 from clip to clip is wide, so that the emotions overlap.
 """

@@ -13,6 +13,7 @@ from small_corpus import COUNTS, EMOTIONS, make_clips, write_corpus
 
 import dusha
 from dusha_ser.corpus import exports
+from dusha_ser.corpus.configurations import EXPORT_FORMATS
 from dusha_ser.corpus.exports import check_exports, export_configuration, read_clips
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
@@ -47,6 +48,10 @@ def read_csv(path):
 
 def read_jsonl(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_formats_are_those_that_the_command_offers():
+    assert tuple(exports.FORMATS) == EXPORT_FORMATS
 
 
 def test_csv_when_written(folder, truth):
