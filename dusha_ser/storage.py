@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 
 try:
     import fcntl
@@ -188,6 +188,25 @@ def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def check_space(folder: Path, size: int, what: str) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        folder: where it goes, in a cache.
+        size: bytes still to come.
+        what: its name, for the message.
+
+    Raises:
+        WorkFailedError: fewer bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise WorkFailedError(
+            f"{what} needs {size / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are "
+            "free; make room, or name another `cache_dir`"
+        )
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> None:

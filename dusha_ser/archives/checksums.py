@@ -51,19 +51,17 @@ def parse_checksum(name: str, text: str) -> Checksum:
     )
 
 
-def check_file(path: Path, checksum: Checksum | None, quiet: bool = False) -> None:
+def check_file(path: Path, checksum: Checksum, quiet: bool = False) -> None:
     """Compare a file with a checksum.
 
     Args:
         path: the file.
-        checksum: what it must have; None: anything.
+        checksum: what it must have.
         quiet: no bar.
 
     Raises:
         WorkFailedError: the file has another one, or cannot be read.
     """
-    if checksum is None:
-        return
     digests = {checksum.kind: new_digests()[checksum.kind]}
     try:
         with path.open("rb") as file:
@@ -85,15 +83,7 @@ def new_digests() -> dict[str, "hashlib._Hash"]:
 def feed(
     digests: Mapping[str, "hashlib._Hash"], file: BinaryIO, size: int, title: str, quiet: bool
 ) -> None:
-    """Add the content of a file to digests.
-
-    Args:
-        digests: those of new_digests, or some of them.
-        file: open at its start.
-        size: its length in bytes, for the bar.
-        title: the bar's.
-        quiet: no bar.
-    """
+    """Add what is left of a file to digests; size (bytes) and title are the bar's."""
     with tqdm(desc=title, total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
         while data := file.read(2**20):
             for digest in digests.values():

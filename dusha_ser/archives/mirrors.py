@@ -17,12 +17,12 @@ from dusha_ser.archives.transfer import (
     Transfer,
     TransferError,
     announced_size,
-    check_space,
     discard_unused,
     new_session,
     part_of,
 )
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.storage import check_space
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def fetch_archives(
         mirror = next((mirror for mirror in mirrors if mirror.place(name).is_file()), None)
         if mirror is not None:
             found[name] = mirror.place(name)
-            check_file(found[name], known.get(name), quiet)
+            if name in known:
+                check_file(found[name], known[name], quiet)
             if not mirror.local:
                 # A kill between the last two changes leaves a sidecar; a cache may be read-only.
                 with contextlib.suppress(OSError):

@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 
 from dusha_ser.archives.checksums import Checksum, feed, new_digests
 from dusha_ser.errors import WorkFailedError
-from dusha_ser.storage import write_json, write_text
+from dusha_ser.storage import check_space, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +141,7 @@ class Transfer:
         self.position, self.answered = 0, False
 
     def run(self) -> Path:
-        """Fetch the file, or find that another program has just done so.
-
-        Returns:
-            target.
+        """Fetch the file, or find that another program has just done so; return target.
 
         Raises:
             TransferError: the server does not give it, or it has another checksum.
@@ -235,14 +231,11 @@ class Transfer:
         """Make one connection and write what it brings."""
         if self.position and not self.origin.validator and not self.checksum:
             self._start_over()  # nothing would tell whether the file is still the same
-        headers = {}
-        if self.position:
-            headers["Range"] = f"bytes={self.position}-"
-            if self.origin.validator:
-                headers["If-Range"] = self.origin.validator
+        rest = {"Range": f"bytes={self.position}-", "If-Range": self.origin.validator}
+        headers, limit = rest if self.position else {}, self.patience.timeout
         try:
             with self.session.get(
-                self.url, headers=headers, stream=True, timeout=self.patience.timeout
+                self.url, headers=headers, stream=True, timeout=limit
             ) as response:
                 self.answered = True
                 self._judge(response)
@@ -276,8 +269,7 @@ class Transfer:
             self._start_over()
             raise TransferError(OTHER_FILE, again=True)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            absent = status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-            raise TransferError(answered, absent=absent)
+            raise TransferError(answered, absent=status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE))
         if "html" in headers.get("Content-Type", ""):
             raise TransferError(WEB_PAGE)
         encoding = headers.get("Content-Encoding", "identity")
@@ -368,15 +360,10 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 def describe_failure(error: BaseException) -> str:
     """Say in one line why a connection failed: the cause at the bottom of wrapped errors."""
-    while inner := next(
-        (
-            inner
-            for inner in (getattr(error, "reason", None), *error.args)
-            if isinstance(inner, BaseException)
-        ),
-        None,
-    ):
-        error = inner
+    while inner := [
+        one for one in (getattr(error, "reason", None), *error.args) if isinstance(one, Exception)
+    ]:
+        error = inner[0]
     if isinstance(error, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
         return CLOSED
     return re.sub(r"^<?HTTPS?Connection\w*\(.*?\)>?: ", "", str(error)) or type(error).__name__
@@ -396,40 +383,19 @@ def discard(target: Path) -> None:
 def discard_unused(target: Path) -> None:
     """Delete what came of a file, or was left by a kill, unless some program is fetching it."""
     if part_of(target).is_file() or part_of(target, ".part.json").is_file():
-        with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
+        lock = FileLock(part_of(target, ".lock"))
+        with contextlib.suppress(Timeout), lock.acquire(timeout=0):
             discard(target)
-
-
-def check_space(folder: Path, size: int, what: str) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Args:
-        folder: where it goes.
-        size: bytes still to come.
-        what: its name, for the message.
-
-    Raises:
-        WorkFailedError: fewer bytes are free.
-    """
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise WorkFailedError(
-            f"{what} needs {size / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are "
-            "free; make room, or name another `cache_dir`"
-        )
 
 
 @contextlib.contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Keep other programs that want the same file waiting."""
+    lock = FileLock(part_of(target, ".lock"))
     try:
-        lock = _lock_of(target).acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         logger.warning("another program is fetching %s; waiting for it", target)
-        lock = _lock_of(target).acquire()
-    with lock:
+        held = lock.acquire()
+    with held:
         yield
-
-
-def _lock_of(target: Path) -> FileLock:
-    return FileLock(part_of(target, ".lock"))
