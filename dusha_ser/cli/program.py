@@ -154,7 +154,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         """As argparse; remembers the options, so that messages can name them."""
-        _command.words, _command.options = self.prog, self.option_names()
+        _command.options = [*_command.options, *self.option_names()]
         words = list(sys.argv[1:] if args is None else args)
         flags = {
             one
@@ -310,7 +310,7 @@ def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
 
 def name_command(words: str) -> None:
     """Begin a command: messages begin with its words, such as "dusha train"."""
-    _command.words, _command.resume = words, ""
+    _command.words, _command.options, _command.resume = words, (), ""
 
 
 def on_interrupt(advice: str | Callable[[], str]) -> None:

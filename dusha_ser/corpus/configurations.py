@@ -1,6 +1,8 @@
 """What is known of the corpus: citation and licence, its configurations, their columns."""
 
-from dusha_ser.errors import WrongUseError
+from pathlib import Path
+
+from dusha_ser.errors import MissingInputError, WrongUseError
 
 CITATION = """\
 @inproceedings{kondratenko2023hybrid,
@@ -32,6 +34,20 @@ MANIFESTS = {
     "dusha_large": "dusha_test",
 }
 CONFIGURATIONS = (*AGGREGATED, RAW, *MANIFESTS)
+# Other corpora of emotional speech, by the name that commands take; see `corpus.other_corpora`.
+OTHER_CORPORA = {
+    "iemocap": "IEMOCAP",
+    "ravdess": "RAVDESS",
+    "emodb": "EmoDB",
+    "crema_d": "CREMA-D",
+    "savee": "SAVEE",
+    "tess": "TESS",
+}
+SPELLINGS = (
+    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus), TABLE.csv or a folder "
+    "with one folder per label (own recordings), or CORPUS=FOLDER (CORPUS is one of "
+    f"{', '.join(OTHER_CORPORA)})"
+)
 # What `corpus.exports` writes.
 EXPORT_FORMATS = ("csv", "emobox", "lhotse")
 DESCRIPTIONS = {
@@ -91,3 +107,25 @@ def check_name(name: str) -> None:
         raise WrongUseError(
             f"there is no configuration {name!r}: take one of {', '.join(CONFIGURATIONS)}"
         )
+
+
+def check_spelling(spelling: str) -> None:
+    """Refuse what names no data, without reading them or asking the Hub; see `corpus.named`.
+
+    Args:
+        spelling: one of SPELLINGS.
+
+    Raises:
+        MissingInputError: if it can only be a file or folder, and there is none.
+    """
+    corpus, equals, folder = spelling.partition("=")
+    if equals and corpus in OTHER_CORPORA:
+        if not Path(folder).is_dir():
+            raise MissingInputError(
+                f"no folder {folder}; give the one that {OTHER_CORPORA[corpus]} was unpacked to"
+            )
+        return
+    name = spelling if Path(spelling).exists() else spelling.partition(":")[0]
+    is_path = Path(name).suffix in (".csv", ".tsv") or Path(name).is_absolute()
+    if not Path(name).exists() and (is_path or name.count("/") > 1 or name.startswith(".")):
+        raise MissingInputError(f"no data set {spelling!r}; give {SPELLINGS}")

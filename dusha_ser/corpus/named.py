@@ -7,16 +7,12 @@ from pathlib import Path
 
 import datasets
 
+from dusha_ser.corpus.configurations import SPELLINGS
 from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import digest
 
-SPELLINGS = (
-    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus), TABLE.csv or a folder "
-    "with one folder per label (own recordings), or CORPUS=FOLDER (CORPUS is one of "
-    f"{', '.join(CORPORA)})"
-)
 REQUIRED_COLUMNS = ("id", "label")
 
 

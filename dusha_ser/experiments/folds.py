@@ -15,13 +15,11 @@ from dusha_ser.corpus.named import NamedRows
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
+from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS
 from dusha_ser.experiments.runs import Run, settings_of, train_run
 from dusha_ser.processes import WorkerPool
 from dusha_ser.storage import read_json, write_json
 
-FOLDS = 5
-# Up to this number, each speaker is a fold of its own, where nothing else is said.
-MOST_SINGLE_FOLDS = 10
 FOLD_FILE = "fold.json"
 PREDICTIONS_FILE = "predictions.csv"
 

@@ -81,7 +81,7 @@ def test_network_type_when_there_is_a_model_or_not(folder, tmp_path):
     with pytest.raises(MissingInputError, match="no model"):
         network_type(RecipeOptions(str(tmp_path / "nowhere" / "model")))
     (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
-    with pytest.raises(WrongUseError, match="no audio classification model"):
+    with pytest.raises(WrongUseError, match="not an audio classification model"):
         network_type(RecipeOptions(str(tmp_path)))
 
 

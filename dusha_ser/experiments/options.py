@@ -1,0 +1,131 @@
+"""What can be asked of `dusha evaluate` and `dusha cross-validate`; nothing heavy is imported."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dusha_ser import options as shared
+from dusha_ser.corpus.configurations import OTHER_CORPORA, SPELLINGS, check_spelling
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.inference.settings import check_model
+from dusha_ser.options import check_range, option
+from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
+
+FOLDS = 5
+# Up to this number, each speaker is a fold of its own, where nothing else is said.
+MOST_SINGLE_FOLDS = 10
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions:
+    """Which models to evaluate on which test sets.
+
+    Attributes:
+        training: how the model of `train_on` is trained; None: none is.
+        command: the command line, noted beside the results.
+    """
+
+    models: list[str] = option("model folders, or names on the Hub", [], nargs="+")
+    train_on: str | None = option(
+        "train a model on this first (spelled as a test set); any option of `dusha train` may "
+        "follow",
+        None,
+        metavar="DATA",
+    )
+    setup: str | None = option("setup of `dusha train`, a name or a YAML file", None)
+    test_sets: list[str] = option(SPELLINGS, nargs="+", metavar="DATA")
+    output_dir: Path = shared.output_dir("results", "predictions, metrics, tables and figures")
+    table: Path | None = option(
+        "JSON file for the table, from which pages take their numbers", None
+    )
+    split: str = option("split of prepared corpora where none is named", "test")
+    compare: tuple[str, str] | None = option(
+        "two evaluated models to compare by a bootstrap that draws the same speakers for both",
+        None,
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+    )
+    overwrite: bool = shared.overwrite()
+    form: str = option("form of predictions", "csv", choices=("csv", "jsonl"))
+    batch_size: int | None = shared.batch_size()
+    device: str | None = shared.device()
+    allow_other_counts: bool = shared.allow_other_counts()
+    trust_remote_code: bool = shared.trust_remote_code()
+    quiet: bool = shared.quiet()
+    training: tuple[DataOptions, RecipeOptions, RunOptions] | None = field(default=None, init=False)
+    command: str = field(default="", init=False)
+
+    def check(self) -> None:
+        """Raise a WrongUseError if there is no model, or no test set."""
+        if self.setup and not self.train_on:
+            raise WrongUseError(
+                "`setup` is unknown without `train_on`; see `dusha evaluate --help`"
+            )
+        if self.batch_size is not None:
+            check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        if not self.models and not self.train_on:
+            raise WrongUseError(
+                "no model to evaluate; give `models`, or what to train one on as `train_on`"
+            )
+        for spelling in [*self.test_sets, *([self.train_on] if self.train_on else [])]:
+            check_spelling(spelling)
+        for model in self.models:
+            check_model(model)
+            if model.endswith(".onnx"):
+                raise WrongUseError(f"{model} is an exported model; give the model folder")
+
+
+@dataclass
+class CrossValidateOptions:
+    """What to divide into folds, and how.
+
+    Attributes:
+        training: how the model of a fold is trained.
+        command: the command line, noted beside the results.
+    """
+
+    data: str = option(
+        f"a corpus ({', '.join(OTHER_CORPORA)}) with its folder as data_dir, or {SPELLINGS}",
+        positional=True,
+    )
+    data_dir: str | None = option("folder that the corpus was unpacked to", None)
+    output_dir: Path = shared.output_dir("cross_validation", "models, predictions and results")
+    table: Path | None = option(
+        "JSON file for the table, from which pages take their numbers", None
+    )
+    folds_table: Path | None = option("the same for the table with one row per fold", None)
+    name: str | None = option("name of the model in tables (default: that of output_dir)", None)
+    folds: int | None = option(
+        "number of folds (default: the usual ones of the corpus, else one per speaker up to "
+        f"{MOST_SINGLE_FOLDS} speakers, else {FOLDS})",
+        None,
+    )
+    group_column: str | None = option(
+        "column whose groups are kept together, such as session (default: the speaker)", None
+    )
+    fold_column: str | None = option("column that gives the folds themselves", None)
+    fold_seed: int = option("seed of the assignment of groups to folds", 0)
+    split: str | None = option("split of a prepared corpus, such as train", None)
+    setup: str | None = option("setup of `dusha train`, a name or a YAML file", None)
+    jobs: int = option("folds that run at once", 1)
+    allow_other_counts: bool = shared.allow_other_counts()
+    overwrite: bool = shared.overwrite()
+    quiet: bool = shared.quiet()
+    training: tuple[DataOptions, RecipeOptions, RunOptions] = field(init=False)
+    command: str = field(default="", init=False)
+
+    def check(self) -> None:
+        """Settle the spelling of a corpus, and refuse what is missing."""
+        check_range("jobs", self.jobs, self.jobs >= 1, "at least 1")
+        if self.data in OTHER_CORPORA:
+            if not self.data_dir:
+                raise MissingInputError(
+                    f"`data_dir` is missing: name the folder that {OTHER_CORPORA[self.data]} was "
+                    "unpacked to"
+                )
+            self.data = f"{self.data}={self.data_dir}"
+        elif self.data_dir:
+            raise WrongUseError(
+                f"`data_dir` is the folder of a corpus ({', '.join(OTHER_CORPORA)}), and "
+                f"{self.data!r} is none of them; leave it out, or name the corpus"
+            )
+        check_spelling(self.data)
