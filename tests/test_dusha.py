@@ -4,7 +4,6 @@ import ast
 import csv
 import io
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -432,11 +431,11 @@ def test_program_when_one_of_several_fails(archives, complain, tmp_path):
     [
         (["croud"], "no configuration 'croud': take one of crowd, podcast, all, raw,"),
         (["--data_dir", "nowhere"], "nowhere"),
-        (["--threshold", "0"], "`threshold` is 0.0: take a number above 0 and up to 1"),
-        (["--parts", "crowd_dev"], "`parts` is crowd_dev: take one or more of crowd_train,"),
-        (["--labels", "angry"], "`labels` are 'angry'; give at least two, each once, none of them"),
-        (["--labels", "nan,sad"], "`labels` are 'nan', 'sad'; give at least two, each once"),
-        (["--num_proc", "-1"], "`num_proc` is -1: take an integer of at least 1"),
+        (["--threshold", "0"], "--threshold is 0.0: take a number above 0 and up to 1"),
+        (["--parts", "crowd_dev"], "--parts is crowd_dev: take one or more of crowd_train,"),
+        (["--labels", "angry"], "--labels are 'angry'; give at least two, each once, none of them"),
+        (["--labels", "nan,sad"], "--labels are 'nan', 'sad'; give at least two, each once"),
+        (["--num_proc", "-1"], "--num_proc is -1: take an integer of at least 1"),
         (["--checksum", f"crowd.tra={'0' * 32}"], "`checksums` has crowd.tra, and there is"),
         (["--private"], "give --push_to_hub USER/NAME with it"),
         (["--keep_control", "--validation", "0.0001"], "no choice of whole speakers comes near"),
@@ -447,8 +446,7 @@ def test_program_when_used_wrongly(arguments, expected, archives, complain, tmp_
     status, complaint = complain(*arguments, *source)
     assert status == 2
     assert len(complaint.splitlines()) == 1
-    # A program whose parser is not made of dataclasses shows a parameter as the library names it.
-    assert re.sub("`(\\w+)`", r"--\1", expected) in re.sub("`(\\w+)`", r"--\1", complaint)
+    assert expected in complaint
     assert not (tmp_path / "dusha").exists()
 
 

@@ -3,15 +3,24 @@
 The stock `datasets.load_dataset` reads it.
 """
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dusha_ser import options as shared
 from dusha_ser.cli.program import Parser, hide_bars, on_interrupt
 from dusha_ser.corpus.configurations import CONFIGURATIONS, EXPORT_FORMATS, check_name
-from dusha_ser.corpus.options import CorpusOptions, SourceOptions, name_and_checksum
+from dusha_ser.corpus.options import CorpusOptions, SourceOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import option
+
+
+def name_and_checksum(text: str) -> tuple[str, str]:
+    """Split "ARCHIVE=KIND:HEX" of the command line."""
+    name, equals, checksum = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
+    return name, checksum
 
 
 @dataclass

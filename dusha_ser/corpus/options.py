@@ -1,10 +1,10 @@
 """What can be asked of the corpus, the same in Python and on the command line."""
 
-import argparse
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import option
 from dusha_ser.vocabulary import (
     ANSWERS,
     BAD_ROWS,
@@ -48,34 +48,26 @@ class SourceOptions:
         num_proc: number of processes; None: one.
     """
 
-    data_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "folder of archives that you fetched yourself, of their unpacked files, or of "
-            "any mix (default: fetch them)"
-        },
+    data_dir: str | None = option(
+        "folder of archives that you fetched yourself, of their unpacked files, or of any mix "
+        "(default: fetch them)",
+        None,
     )
-    base_url: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "help": "addresses, http(s) or file, to fetch the archives from, with commas; they are "
-            "tried in order (default: where they were published)",
-            "type": split_list,
-        },
+    base_url: tuple[str, ...] = option(
+        "addresses, http(s) or file, to fetch the archives from, with commas; they are tried in "
+        "order (default: where they were published)",
+        (),
+        type=split_list,
     )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "folder for fetched archives, prepared data and features (default: in the "
-            "Hugging Face cache)"
-        },
+    cache_dir: str | None = option(
+        "folder for fetched archives, prepared data and features (default: in the Hugging Face "
+        "cache)",
+        None,
     )
-    num_proc: int | None = field(
-        default=None, metadata={"help": "number of processes that prepare data (default: one)"}
-    )
+    num_proc: int | None = option("number of processes that prepare data (default: one)", None)
 
     def check(self) -> None:
-        """Raise a WrongUseError if a folder of archives is named that is not there."""
+        """Raise a WrongUseError where the archives or processes that it names cannot be."""
         check_num_proc(self.num_proc)
         if self.data_dir is not None and not Path(self.data_dir).exists():
             raise MissingInputError(
@@ -94,18 +86,11 @@ class LabelOptions:
         golden: whether the known answers of control tasks count as their true labels.
     """
 
-    method: str = field(
-        default="dawid_skene",
-        metadata={"help": "how answers become labels", "choices": METHODS},
+    method: str = option("how answers become labels", "dawid_skene", choices=METHODS)
+    threshold: float = option(
+        "keep clips whose most probable label has at least this probability", THRESHOLD
     )
-    threshold: float = field(
-        default=THRESHOLD,
-        metadata={"help": "keep clips whose most probable label has at least this probability"},
-    )
-    golden: bool = field(
-        default=False,
-        metadata={"help": "take the known answers of control tasks for their true labels"},
-    )
+    golden: bool = option("take the known answers of control tasks for their true labels", False)
 
 
 @dataclass
@@ -128,60 +113,38 @@ class CorpusOptions(LabelOptions):
         bad_rows: "error" to stop at a row that cannot be read, "skip" to list it instead.
     """
 
-    iterations: int = field(
-        default=ITERATIONS, metadata={"help": "most iterations of the aggregator"}
+    iterations: int = option("most iterations of the aggregator", ITERATIONS)
+    tolerance: float = option(
+        "stop Dawid-Skene where its loss rises by less than this, in nats per answer; 0 takes all "
+        "iterations (default: crowd-kit's 1e-5)",
+        TOLERANCE,
     )
-    tolerance: float = field(
-        default=TOLERANCE,
-        metadata={
-            "help": "stop Dawid-Skene where its loss rises by less than this, in nats per answer; "
-            "0 takes all iterations (default: crowd-kit's 1e-5)"
-        },
+    multi_threshold: float | None = option(
+        "add a column `labels` of all labels with at least this probability (default: no such "
+        "column)",
+        None,
     )
-    multi_threshold: float | None = field(
-        default=None,
-        metadata={
-            "help": "add a column `labels` of all labels with at least this probability "
-            "(default: no such column)",
-            "type": float,
-        },
+    keep_control: bool = option("keep control tasks in the splits", False)
+    keep_other: bool = option(f"keep clips labelled `{OTHER}` in the splits", False)
+    labels: tuple[str, ...] = option(
+        "the answers that annotators could give, with commas", ANSWERS, type=split_list
     )
-    keep_control: bool = field(default=False, metadata={"help": "keep control tasks in the splits"})
-    keep_other: bool = field(
-        default=False, metadata={"help": f"keep clips labelled `{OTHER}` in the splits"}
+    parts: tuple[str, ...] = option(
+        "parts of the corpus to read and to aggregate together, with commas; leave some out where "
+        "you don't have their archives",
+        PARTS,
+        type=split_list,
     )
-    labels: tuple[str, ...] = field(
-        default=ANSWERS,
-        metadata={
-            "help": "the answers that annotators could give, with commas",
-            "type": split_list,
-        },
+    input_features: bool = option(
+        "add the log-Mel features in dB, from features.tar where it is there, else computed from "
+        "the audio",
+        False,
     )
-    parts: tuple[str, ...] = field(
-        default=PARTS,
-        metadata={
-            "help": "parts of the corpus to read and to aggregate together, with commas; leave "
-            "some out where you don't have their archives",
-            "type": split_list,
-        },
+    validation: float = option(
+        "share of train's clips to make a validation split of, by speaker", 0.0
     )
-    input_features: bool = field(
-        default=False,
-        metadata={
-            "help": "add the log-Mel features in dB, from features.tar where it is there, else "
-            "computed from the audio"
-        },
-    )
-    validation: float = field(
-        default=0.0,
-        metadata={"help": "share of train's clips to make a validation split of, by speaker"},
-    )
-    bad_rows: str = field(
-        default="error",
-        metadata={
-            "help": "stop at a row that cannot be read, or skip and list it",
-            "choices": BAD_ROWS,
-        },
+    bad_rows: str = option(
+        "stop at a row that cannot be read, or skip and list it", "error", choices=BAD_ROWS
     )
 
     def check_options(self) -> None:
@@ -198,10 +161,10 @@ class CorpusOptions(LabelOptions):
             )
         # Their order is fixed: the first row of a clip is looked for in this order.
         self.parts = tuple(part for part in PARTS if part in self.parts)
-        for option, allowed in {"method": METHODS, "bad_rows": BAD_ROWS}.items():
-            if getattr(self, option) not in allowed:
+        for name, allowed in {"method": METHODS, "bad_rows": BAD_ROWS}.items():
+            if getattr(self, name) not in allowed:
                 raise WrongUseError(
-                    f"`{option}` is {getattr(self, option)!r}: take one of {', '.join(allowed)}"
+                    f"`{name}` is {getattr(self, name)!r}: take one of {', '.join(allowed)}"
                 )
         check_threshold("threshold", self.threshold)
         if self.multi_threshold is not None:
@@ -223,9 +186,9 @@ class CorpusOptions(LabelOptions):
     def as_dict(self) -> dict:
         """Return the options by name, fit for JSON."""
         return {
-            option.name: list(value) if isinstance(value, tuple) else value
-            for option in fields(CorpusOptions)
-            for value in [getattr(self, option.name)]
+            own.name: list(value) if isinstance(value, tuple) else value
+            for own in fields(CorpusOptions)
+            for value in [getattr(self, own.name)]
         }
 
 
@@ -233,11 +196,3 @@ def check_num_proc(num_proc: int | None) -> None:
     """Raise a WrongUseError unless work can be shared among `num_proc` processes."""
     if num_proc is not None and num_proc < 1:
         raise WrongUseError(f"`num_proc` is {num_proc}: take an integer of at least 1")
-
-
-def name_and_checksum(text: str) -> tuple[str, str]:
-    """Split "ARCHIVE=KIND:HEX" of the command line."""
-    name, equals, checksum = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
-    return name, checksum
