@@ -1,4 +1,4 @@
-"""Models from the shelf on any rows: probabilities of each clip, in the rows' own labels."""
+"""Any model on any rows: probabilities of each clip, for the labels of the rows."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,41 +25,41 @@ def predict_rows(
     batch_size: int | None = None,
     quiet: bool = False,
 ) -> Predictions:
-    """Give a model's probabilities of each row.
+    """Predict the emotion of each row.
 
     Args:
         model: an AutoModelForAudioClassification in evaluation mode.
         feature_extractor: the one that was saved with it.
         test_set: the rows; their input_features are used where they have them and the model
             reads them, else their audio.
-        batch_size: clips of like length that are classified at once; None: 16 for Dusha's models,
-            and 1 for others, whose answers padding may change.
+        batch_size: clips of similar length that are classified at once; None: 16 for Dusha's
+            models, 1 for others, whose predictions padding may change.
         quiet: whether to show no bar.
 
     Returns:
-        predictions in the order of the rows.
+        The predictions in the order of the rows.
 
     Raises:
-        WrongUseError: if the model's labels are others than the rows', or rows have neither
-            audio nor features that the model reads.
+        WrongUseError: if a label of the rows is missing in the model, or rows have neither audio
+            nor features that the model reads.
+        WorkFailedError: if a probability is NaN or infinite.
     """
     columns = match_labels(model.config.id2label, test_set)
     read, classify = row_reader(model, feature_extractor, test_set)
     order = by_length(test_set.rows)
     batch_size = batch_size or (BATCH_SIZE if model.config.model_type == DUSHA else 1)
     probabilities = np.zeros((len(order), len(test_set.labels)))
-    bar = tqdm(total=len(order), unit="clip", desc=test_set.name, disable=quiet or None)
-    with bar:
+    with tqdm(total=len(order), unit="clip", desc=test_set.name, disable=quiet or None) as bar:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            answers = classify([read(test_set.rows[int(row)]) for row in batch])
-            probabilities[batch] = answers[:, columns]
+            found = classify([read(test_set.rows[int(row)]) for row in batch])
+            probabilities[batch] = found[:, columns]
             bar.update(len(batch))
-    # A model may know more labels than the test set has; the rest is shared out.
+    # A model may know more labels than the test set has; these are left out.
     sums = probabilities.sum(axis=1, keepdims=True)
     if not np.isfinite(sums).all() or not (sums > 0).all():
         bad = test_set.rows[int(np.argmin(np.nan_to_num(sums[:, 0])))]["id"]
-        raise WorkFailedError(f"the model's probabilities of {bad!r} are no numbers")
+        raise WorkFailedError(f"the model's probabilities of {bad!r} are NaN or infinite")
     return Predictions(
         labels=test_set.labels,
         ids=[str(name) for name in test_set.rows["id"]],
@@ -71,7 +71,7 @@ def predict_rows(
 
 
 def match_labels(id2label: dict[int, str], test_set: NamedRows) -> list[int]:
-    """The model's number of each of the test set's labels, by name."""
+    """Return the model's number of each of the test set's labels."""
     numbers = {label: number for number, label in id2label.items()}
     missing = [label for label in test_set.labels if label not in numbers]
     if missing:
@@ -85,10 +85,15 @@ def match_labels(id2label: dict[int, str], test_set: NamedRows) -> list[int]:
 def row_reader(
     model, feature_extractor, test_set: NamedRows
 ) -> tuple[Callable[[dict], np.ndarray], Callable[[list[np.ndarray]], np.ndarray]]:
-    """How to read a row and how to classify what was read.
+    """Choose how to read a row and how to classify what was read.
+
+    Args:
+        model: as in `predict_rows`.
+        feature_extractor: as in `predict_rows`.
+        test_set: the rows.
 
     Returns:
-        a function from a row to its features (frames, mels) or samples, and one from a list of
+        A function from a row to its features (frames, mels) or samples, and one from a list of
         these to probabilities (clips, labels).
     """
     columns = test_set.rows.column_names
@@ -100,14 +105,15 @@ def row_reader(
     ):
         raise WrongUseError(
             f"{test_set.name} has neither audio nor input_features that the model reads; Dusha's "
-            "podcasts are published as features only: prepare them with --input_features"
+            "podcasts are published as features only: prepare them by `dusha corpus` with "
+            "`input_features=True`"
         )
 
     def read_waveform(row: dict) -> np.ndarray:
         if row["audio"] is None:
             raise WrongUseError(
                 f"{test_set.name}: the clip {row['id']!r} has no audio; leave it out, or prepare "
-                "the corpus with --input_features"
+                "the corpus by `dusha corpus` with `input_features=True`"
             )
         return read_audio(row["audio"], feature_extractor.sampling_rate)
 
@@ -115,12 +121,12 @@ def row_reader(
 
 
 def read_features(row: dict) -> np.ndarray:
-    """The features of a row, (frames, mels) float32."""
+    """Return the features of a row, (frames, mels) float32."""
     return np.asarray(row["input_features"], dtype=np.float32)
 
 
 def by_length(rows: datasets.Dataset) -> np.ndarray:
-    """Numbers of rows so that neighbours are of like length: little padding in a batch."""
+    """Return the numbers of rows by length, so that batches need little padding."""
     if "duration" not in rows.column_names:
         return np.arange(len(rows))
     durations = [np.inf if value is None else value for value in rows["duration"]]
@@ -128,7 +134,7 @@ def by_length(rows: datasets.Dataset) -> np.ndarray:
 
 
 def model_names(models: Sequence[str]) -> dict[str, str]:
-    """From each model to a short name that no other of them has.
+    """Return a short name for each model that no other of them has.
 
     Example:
         >>> model_names(["runs/small", "runs/large"])

@@ -84,8 +84,7 @@ def read_clips(folder: Path, configuration: str | None = None) -> Clips:
     prepared = {one.name: one for one in find_prepared(folder)} if folder.is_dir() else {}
     if not prepared:
         raise MissingInputError(
-            f"{folder} holds no prepared corpus: name a folder that `dusha corpus all "
-            "--output_dir FOLDER` has written"
+            f"{folder} holds no prepared corpus: name a folder that `dusha corpus` wrote"
         )
     chosen = choose(prepared, configuration)
     tables = []

@@ -1,14 +1,16 @@
-"""Pictures of results: confusion matrices, calibration, training curves, annotators.
+"""Figures of results: confusion matrices, calibration, training curves, annotators.
 
-Figures are made without pyplot, so that no window system and no global state is touched.
+They are made without pyplot, which has global state and may open windows.
 """
 
 import base64
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dusha_ser.labels.annotator_quality import AnnotatorQuality
@@ -29,11 +31,11 @@ def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
     """Draw confusion matrices side by side, as the paper's Figure 3.
 
     Args:
-        matrices: from a title to metrics with `confusion_matrix` and `labels`.
+        matrices: metrics with `confusion_matrix` and `labels`, by title.
         title: above all of them.
 
     Returns:
-        a figure; each cell holds the share of its true label and the number of clips.
+        A figure; each cell holds the share of its true label and the number of clips.
     """
     figure = Figure(figsize=(0.6 + 4.4 * len(matrices), 4.4), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
@@ -57,33 +59,26 @@ def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
 
 
 def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> Figure:
-    """Draw how often answers of each confidence are right, and how many there are.
+    """Draw how often predictions of each confidence are right, and how many there are.
 
     Args:
-        models: from a name to the bins that `metrics.ser.ser.reliability` gives.
+        models: bins, as `reliability` returns them, by the model's name.
         title: above the curves.
 
     Returns:
-        a figure; a calibrated model lies on the diagonal.
+        A figure; a calibrated model lies on the diagonal.
     """
     figure = Figure(figsize=(5, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect")
-    for i, (name, bins) in enumerate(models.items()):
-        filled = [one for one in bins if one["count"]]
-        style = {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": "o",
-            "markersize": 4,
-            "clip_on": False,
-        }
-        confidence = [one["confidence"] for one in filled]
-        upper.plot(confidence, [one["accuracy"] for one in filled], label=name, **style)
+    for (name, bins), colour in zip(models.items(), itertools.cycle(COLOURS), strict=False):
+        points = [(one["confidence"], one["accuracy"]) for one in bins if one["count"]]
+        upper.plot(*zip(*points, strict=True), "o-", ms=4, color=colour, label=name, clip_on=False)
         edges = [*(one["low"] for one in bins), bins[-1]["high"]]
-        lower.stairs([one["count"] for one in bins], edges, color=style["color"])
-    upper.set(ylabel="share of right answers", ylim=(0, 1), title=title)
+        lower.stairs([one["count"] for one in bins], edges, color=colour)
+    upper.set(ylabel="share of right predictions", ylim=(0, 1), title=title)
     upper.legend(loc="upper left", fontsize=8, frameon=False)
-    lower.set(xlabel="probability of the answer", ylabel="clips", xlim=(0, 1))
+    lower.set(xlabel="probability of the prediction", ylabel="clips", xlim=(0, 1))
     tidy(upper, lower)
     return figure
 
@@ -97,20 +92,19 @@ def draw_curves(log_history: Sequence[dict], title: str = "") -> Figure:
         title: above both panels.
 
     Returns:
-        a figure with one panel for losses and, where there are scores, one for them.
+        A figure with one panel for losses and, where there are scores, one for them.
     """
     losses = curves(log_history, {"loss": "training", "eval_loss": "evaluation"})
     names = ("accuracy", "balanced_accuracy", "f1_macro")
     scores = curves(log_history, {f"eval_{name}": name for name in names})
-    panels = [("loss", losses), ("score", scores)] if scores else [("loss", losses)]
+    panels = {"loss": losses} | ({"score": scores} if scores else {})
     figure = Figure(figsize=(4.8 * len(panels), 3.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (ylabel, lines) in zip(axes, panels, strict=True):
-        for i, (name, points) in enumerate(lines.items()):
+    for axis, (ylabel, lines) in zip(axes, panels.items(), strict=True):
+        axis.set_prop_cycle(color=COLOURS)
+        for name, points in lines.items():
             marker = "o" if len(points) < 30 else None
-            epochs, values = zip(*points, strict=True)
-            colour = COLOURS[i % len(COLOURS)]
-            axis.plot(epochs, values, color=colour, marker=marker, markersize=3, label=name)
+            axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=name)
         axis.set(xlabel="epoch", ylabel=ylabel)
         if ylabel == "score":
             axis.set_ylim(0, 1)
@@ -122,7 +116,7 @@ def draw_curves(log_history: Sequence[dict], title: str = "") -> Figure:
 
 
 def curves(log_history: Sequence[dict], names: Mapping[str, str]) -> dict[str, list]:
-    """From a curve's name to its (epoch, value) points; curves without a point are left out."""
+    """Return the (epoch, value) points of each curve by its name, without empty curves."""
     found = {
         shown: [(entry["epoch"], entry[key]) for entry in log_history if key in entry]
         for key, shown in names.items()
@@ -131,57 +125,39 @@ def curves(log_history: Sequence[dict], names: Mapping[str, str]) -> dict[str, l
 
 
 def draw_annotators(quality: AnnotatorQuality) -> Figure:
-    """Draw what the confusion matrices say beside what answers and control tasks say.
+    """Draw what the confusion matrices say against answers and control tasks.
 
     Args:
         quality: of each annotator.
 
     Returns:
-        a figure: information over the number of answers, and control accuracy with its interval
+        A figure: information over the number of answers, and control accuracy with its interval
         over expected accuracy.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     rasterized = len(quality.answers) > MOST_VECTORS
-    left.scatter(
-        quality.answers,
-        quality.information,
-        s=12,
-        color=COLOURS[0],
-        alpha=0.6,
-        rasterized=rasterized,
-    )
-    left.set(xlabel="answers", ylabel="information, bits an answer", ylim=(0, None))
+    dots = {"s": 12, "color": COLOURS[0], "alpha": 0.6, "rasterized": rasterized}
+    left.scatter(quality.answers, quality.information, **dots)
+    left.set(xlabel="answers", ylabel="information, bits per answer", ylim=(0, None))
     if quality.answers.max() > MOST_LINEAR * max(1, quality.answers.min()):
         left.set_xscale("log")
     known = quality.control_answers > 0
     accuracy = quality.control_accuracy[known]
-    errors = np.maximum(
-        [accuracy - quality.control_low[known], quality.control_high[known] - accuracy], 0
-    )
-    right.errorbar(
-        quality.expected_accuracy[known],
-        accuracy,
-        yerr=errors,
-        fmt="o",
-        markersize=3,
-        color=COLOURS[1],
-        ecolor="0.85",
-        rasterized=rasterized,
-    )
+    intervals = np.array([quality.control_low[known], quality.control_high[known]])
+    errors = np.abs(intervals - accuracy)
+    style = {"fmt": "o", "markersize": 3, "color": COLOURS[1], "ecolor": "0.85"}
+    expected = quality.expected_accuracy[known]
+    right.errorbar(expected, accuracy, errors, rasterized=rasterized, **style)
     right.plot([0, 1], [0, 1], color="0.6", linewidth=1)
-    right.set(
-        xlabel="expected accuracy",
-        ylabel="accuracy on control tasks",
-        xlim=(0, 1.02),
-        ylim=(-0.02, 1.02),
-    )
+    right.set(xlabel="expected accuracy", ylabel="accuracy on control tasks")
+    right.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
     tidy(left, right)
     return figure
 
 
-def tidy(*axes) -> None:
-    """Take away the lines that carry nothing."""
+def tidy(*axes: Axes) -> None:
+    """Remove the lines that carry nothing."""
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="0.92", linewidth=0.8)
@@ -189,13 +165,18 @@ def tidy(*axes) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure in the form that the path's suffix names, all or nothing."""
+    """Write a figure to a file, whole or not at all.
+
+    Args:
+        figure: to write.
+        path: of the file; its suffix names the format.
+    """
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=DOTS_PER_INCH)
 
 
 def svg_uri(figure: Figure) -> str:
-    """The figure as a data address that an HTML page shows without another file."""
+    """Return a figure as a data URI, which an HTML page shows without another file."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Results as a page to send to a colleague: dusha report results RESULTS_DIR ..."""
+"""Results of models on test sets, as a page to send to a colleague."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from dusha_ser.evaluation.results import (
     comparison_table,
     confusion_table,
     folds_table,
+    metrics_row,
     read_results,
     results_table,
 )
-from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
 from dusha_ser.reports.page import Block, Code, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import read_json
@@ -23,7 +23,7 @@ NAMES = (
     "WA. balanced_accuracy is the mean of the classes' recalls: the paper's WA, the field's UA. "
     "f1_macro is the mean of the classes' F1. Numbers in brackets are 95 % bootstrap intervals "
     "that draw speakers, not clips. The first row is the best by f1_macro; rows with another "
-    "source than this evaluation are what others published, or what one constant answer gets."
+    "source than this evaluation are what others published, or what a constant prediction gets."
 )
 HISTORY_FILES = ("metrics.json", "trainer_state.json")
 
@@ -62,13 +62,13 @@ def write_report(
 
 
 def read_history(folder: Path) -> list[dict]:
-    """The log of a training run.
+    """Read the log of a training run.
 
     Args:
         folder: a model folder, or a checkpoint.
 
     Returns:
-        the Trainer's entries; none where the folder holds no log.
+        The Trainer's entries; none where the folder holds no log.
     """
     checkpoints = sorted(
         folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime
@@ -80,7 +80,7 @@ def read_history(folder: Path) -> list[dict]:
 
 
 def curves_of(folder: Path, title: str) -> Iterator[Block]:
-    """The curves of one run, if it left a log of more than its end."""
+    """Give the curves of one run, if it left a log of more than its end."""
     history = read_history(folder)
     if any("loss" in entry or "eval_loss" in entry for entry in history):
         yield Plot(
@@ -91,7 +91,7 @@ def curves_of(folder: Path, title: str) -> Iterator[Block]:
 
 
 def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
-    """All that is to tell of one model on one test set."""
+    """Give all that is known of one model on one test set."""
     metrics, title = result["metrics"], f"{result['model']} on {result['test_set']}"
     yield Heading(title)
     yield Text(summary(result))
@@ -107,7 +107,7 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
     if "log_loss" in metrics:
         yield Plot(
             caption=f"Calibration: expected error {metrics['expected_calibration_error']:.3f}",
-            description=f"share of right answers of {title} by the probability of the answer",
+            description=f"share of right predictions of {title} by their probability",
             figure=draw_calibration({result["model"]: result["reliability"]}, "calibration"),
         )
     if result.get("model_path") and Path(result["model_path"]).is_dir():
@@ -119,15 +119,11 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
 
 
 def summary(result: dict) -> str:
-    """The scores in a sentence, and what must be known to read them."""
+    """Return the scores in a sentence, and what must be known to read them."""
     metrics = result["metrics"]
-    parts = []
-    for name in SCORES:
-        text = f"{name} {metrics[name]:.3f}"
-        if interval := (metrics.get("intervals") or {}).get(name):
-            text += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-        parts.append(text)
-    sentences = [f"{', '.join(parts)}, on {metrics['count']:,} clips"]
+    cells = metrics_row(result["model"], result["test_set"], metrics).cells
+    scores = ", ".join(f"{name} {cell}" for name, cell in cells.items())
+    sentences = [f"{scores}, on {metrics['count']:,} clips"]
     if metrics.get("group_count"):
         sentences[0] += f" of {metrics['group_count']:,} speakers"
     if "log_loss" in metrics:
@@ -142,7 +138,7 @@ def summary(result: dict) -> str:
 
 
 def comparison_blocks(folders: Sequence[Path]) -> Iterator[Block]:
-    """Comparisons of two models, where there are any."""
+    """Give the comparisons of two models, where there are any."""
     paths = [path for folder in folders for path in sorted((folder / "comparisons").glob("*.json"))]
     if paths:
         yield Heading("Two models on the same clips")

@@ -129,7 +129,7 @@ def test_predict_rows_uses_features_where_there_is_no_audio(models, tmp_path):
 
 def test_predict_rows_without_audio_and_features_says_how_to_get_them(models, tmp_path):
     folder = write_corpus(tmp_path / "dusha", "podcast", audio=False)
-    with pytest.raises(WrongUseError, match="--input_features"):
+    with pytest.raises(WrongUseError, match="`input_features=True`"):
         predict_rows(*load_model(models[0], "cpu"), named_rows(str(folder), "test"), quiet=True)
 
 

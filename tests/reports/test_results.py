@@ -101,7 +101,7 @@ def test_report_escapes_names(page):
 
 def test_report_has_confusion_calibration_and_curves_of_each_model(page):
     alternatives = [image["alt"] for image in Page((page / "results.html").read_text()).images]
-    for start in ("confusion matrix of", "share of right answers of", "loss and scores over"):
+    for start in ("confusion matrix of", "share of right predictions of", "loss and scores over"):
         assert sum(one.startswith(start) for one in alternatives) == 2
 
 
