@@ -93,12 +93,12 @@ SCRIPTS = {"train.py": "train", "dusha.py": "corpus"}
 
 @functools.cache
 def help_text(*command: str) -> str:
-    """What the command `dusha`, or a subcommand of it, prints for --help."""
+    """What the command `dusha`, or a subcommand of it, prints for --help; of train, all."""
     # In this process, where PyTorch is imported already: a dozen programs would take a minute.
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         try:
-            status = main([*command, "--help"])
+            status = main([*command, "--help_all" if command == ("train",) else "--help"])
         except SystemExit as end:
             status = end.code
     assert not status
