@@ -137,7 +137,7 @@ def refused(program, status, statuses=(1,)):
     assert status in statuses, program.errors
     assert "Traceback" not in program.errors
     said = program.errors.splitlines()[-1]
-    assert ".py: " in said
+    assert re.match(r"(dusha( [a-z-]+)?|\S+\.py): ", said), said
     return said
 
 
