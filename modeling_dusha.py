@@ -143,7 +143,7 @@ def masked_batch_norm(
     variance = (values.square().sum((0, 2, 3)) / count - mean.square()).clamp(min=0)
     with torch.no_grad():
         unbiased = variance * (count / (count - 1).clamp(min=1))
-        running_mean, running_var, batches = running_statistics(normalization)
+        running_mean, running_var, batches = normalization.buffers()
         batches.add_(1)
         running_mean.lerp_(mean.to(running_mean), normalization.momentum or 0.0)
         running_var.lerp_(unbiased.to(running_var), normalization.momentum or 0.0)
@@ -152,16 +152,6 @@ def masked_batch_norm(
     return torch.addcmul(
         shift.view(1, -1, 1, 1), hidden_states.float(), scale.view(1, -1, 1, 1)
     ).to(hidden_states.dtype)
-
-
-def running_statistics(normalization: nn.BatchNorm2d) -> tuple[torch.Tensor, ...]:
-    """Return running mean, running variance and number of batches; Dusha's layers have all."""
-    found = (
-        normalization.running_mean,
-        normalization.running_var,
-        normalization.num_batches_tracked,
-    )
-    return tuple(values for values in found if values is not None)
 
 
 class DushaConvLayer(nn.Module):
@@ -366,7 +356,7 @@ class DushaPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.BatchNorm2d):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            running_mean, running_var, batches = running_statistics(module)
+            running_mean, running_var, batches = module.buffers()
             init.zeros_(running_mean)
             init.ones_(running_var)
             init.zeros_(batches)

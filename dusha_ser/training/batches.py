@@ -304,7 +304,7 @@ def make_targets(
     if not vectors or any(vector is None for vector in vectors):
         raise WrongUseError(
             "`loss=soft`, `loss=multi` and `posterior_weights` need the crowd's probabilities of "
-            "each clip (column label_probabilities), which this data set has not"
+            "each clip; the data set has no column label_probabilities with a value in each row"
         )
     # The last answer, "other", is not a class.
     probabilities = np.array(vectors, np.float64)[:, : len(order)]

@@ -16,7 +16,7 @@ from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 logger = logging.getLogger(__name__)
 
-# Raise it when features of the same settings come out differently: the cache forgets the old.
+# Raise it when the same settings give other features: the cache forgets the old ones.
 FEATURES_VERSION = 1
 ROW_COLUMNS = ("id", "label", "label_probabilities", "duration", "source_id", "domain")
 INPUT_COLUMN = "input_features"
@@ -39,11 +39,11 @@ def compute_inputs(
         split: for the progress bar.
 
     Returns:
-        The rows without audio and with the input, and the name of its column; rows that have no
-        sound are left out, with a warning that counts them.
+        The rows without audio and with the input, and the name of its column; rows without audio
+        are left out, with a warning that counts them.
 
     Raises:
-        WrongUseError: if no row has sound.
+        WrongUseError: if no row has audio.
     """
     column = feature_extractor.model_input_names[0]
     kept = [name for name in ROW_COLUMNS if name in rows.column_names]
@@ -51,7 +51,7 @@ def compute_inputs(
         rows = rows.select_columns([*kept, INPUT_COLUMN])
         return trim_inputs(rows, feature_extractor.trim_silence, split), INPUT_COLUMN
     if "audio" not in rows.column_names:
-        raise WrongUseError("the data set has neither audio nor input_features: prepare it anew")
+        raise WrongUseError("the data set has neither audio nor input_features: prepare it again")
     rows = leave_out_silent(rows.select_columns([*kept, "audio"]), split)
     fingerprint = input_fingerprint(rows, feature_extractor)
     folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
@@ -105,13 +105,13 @@ def trim_inputs(
 
 
 def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
-    """Remove features of the cache that a disk did not keep, so that they are computed anew.
+    """Remove damaged features from the cache, so that they are computed again.
 
     Args:
         folder: of the features.
-        fingerprint: of those that are wanted; several processes leave a file each, which may be
-            at work just now.
-        count: of rows that one file of them all has.
+        fingerprint: of those that are wanted; several processes have one file each, which may be
+            in the making.
+        count: of rows in one file of them all.
     """
     for file in folder.glob(f"{fingerprint}*.arrow"):
         try:
@@ -123,7 +123,7 @@ def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
 
 
 def leave_out_silent(rows: datasets.Dataset, split: str = "") -> datasets.Dataset:
-    """Leave out the rows that have no sound, as Dusha's podcasts have none.
+    """Leave out the rows that have no audio, as Dusha's podcasts have none.
 
     Args:
         rows: with audio.
@@ -135,18 +135,18 @@ def leave_out_silent(rows: datasets.Dataset, split: str = "") -> datasets.Datase
     Raises:
         WrongUseError: if there are no others.
     """
-    # Whole tables, because reading 28 GB of sound to see that it is there takes minutes.
+    # Whole tables, because reading 28 GB of audio to see that it is there takes minutes.
     tables = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
     silent = np.concatenate([table["audio"].is_null().to_numpy() for table in tables])
     if silent.all():
         raise WrongUseError(
             f"no clip of {split or 'the data set'} has audio (Dusha's podcasts are published as "
-            "features only): prepare it with --input_features, or take another data set"
+            "features only): prepare it with `input_features=True`, or take another data set"
         )
     if silent.any():
         logger.warning(
             "%d of %d clips of %s have no audio and are left out; a data set that was prepared "
-            "with --input_features has their features",
+            "with `input_features=True` has their features",
             *(silent.sum(), len(rows), split or "the data set"),
         )
         rows = rows.select(np.flatnonzero(~silent))
@@ -165,7 +165,7 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
         The input by its name.
 
     Raises:
-        WrongUseError: if the row has no sound that the extractor takes.
+        WrongUseError: if the row has no audio that the extractor accepts.
     """
     audio = row["audio"]
     if audio is None or (audio["bytes"] is None and audio["path"] is None):
@@ -178,7 +178,7 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
     try:
         inputs = feature_extractor(samples, sampling_rate=rate)
     except ValueError as error:
-        raise WrongUseError(f"the clip {row['id']} is of no use: {error}; leave it out") from error
+        raise WrongUseError(f"the clip {row['id']} is unusable: {error}; leave it out") from error
     return {column: np.asarray(inputs[column][0], dtype=np.float32)}
 
 
@@ -204,7 +204,7 @@ def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:
         content.update(f"{name}\0".encode())
     files = {entry["filename"] for entry in rows.cache_files}
     if not files:
-        # Own recordings: nothing is cached yet, the sound lies where it always did.
+        # Own recordings: nothing is cached yet, the audio files are where they were.
         files = {audio["path"] for audio in rows["audio"] if audio and audio["path"]}
     for path in sorted(files):
         state = Path(path).stat()

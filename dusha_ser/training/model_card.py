@@ -42,7 +42,7 @@ recognition at work and at school is forbidden."""
 LIMITS = """\
 - Classes with few training clips are recognised worst: look at the recall of each.
 - Acted speech is easier than spontaneous speech, and a model of one is poor at the other.
-- Languages, ages, microphones and noises that the training data lack give worse results, which
+- Languages, ages, microphones and noises that the training data have not give worse results, which
   must be measured before use.
 - The intervals above are over speakers; without speakers there are none.{chosen}"""
 CHOSEN_ON_TEST = """

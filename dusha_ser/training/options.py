@@ -1,5 +1,8 @@
 """All options of training: of the data, the recipe and the run.
 
+The module is long because it is the one place for them. The `help` of each field is its
+description, with its unit, which `dusha train --help_all` shows.
+
 Nothing heavy is imported here, so that a wrong option is refused at once. The names, types and
 defaults of the Trainer's other options are read from the source of Transformers.
 """
@@ -40,20 +43,7 @@ SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
 
 @dataclass
 class DataOptions(LabelOptions, SourceOptions):
-    """What to train and test on.
-
-    Args:
-        dataset: "sample", a configuration of the corpus, a dataset folder or a name on the Hub.
-        configuration: of a dataset folder or Hub name.
-        train_file: own recordings to train on.
-        validation_file: own recordings to choose the best epoch on.
-        test_file: own recordings to test on.
-        path_column: of own tables.
-        label_column: of own tables.
-        speaker_column: of own tables.
-        validation: share of the training clips to choose the best epoch on, by whole speakers.
-        shuffle_labels: whether to train on labels that mean nothing.
-    """
+    """What to train and test on, own recordings in place of a data set where they are given."""
 
     option_group: ClassVar[str] = "data"
 
@@ -117,29 +107,7 @@ class DataOptions(LabelOptions, SourceOptions):
 
 @dataclass
 class RecipeOptions:
-    """How the model learns.
-
-    Args:
-        model_name_or_path: the model to start from; None: Dusha's network, random weights.
-        trust_remote_code: whether code that came with the model may run.
-        frozen_blocks: first blocks of the network that stay as they are.
-        sampler: how batches are drawn.
-        class_weights: weights of the classes, as text or by name.
-        class_weights_in: where they count.
-        loss: what the labels are.
-        label_smoothing: share of the target that is spread over the classes.
-        multi_threshold: least probability of each label of the loss "multi".
-        posterior_weights: whether clips weigh as much as their label is probable.
-        frequency_mask: widest mask over Mel bands.
-        time_mask: widest mask over frames.
-        crop: most frames that are cut off.
-        longest: frames that training clips are cut to.
-        stretch: share by which time and Mel axis are stretched.
-        equal_lengths: whether the clips of a batch are cut to its shortest.
-        trim_silence: how far below the loudest point ends of clips are cut off, in dB.
-        pad_to_multiple_of: frames that the length of a batch is a multiple of.
-        published_quirks: whether to do as the published code did.
-    """
+    """How the model learns: where it starts, and sampling, loss and augmentation."""
 
     option_group: ClassVar[str] = "recipe"
 
@@ -248,43 +216,8 @@ class RecipeOptions:
 class RunOptions:
     """How the Trainer runs: its options that most people use, with the published values, and ours.
 
-    Args:
-        output_dir: folder for the model and all about it.
-        num_train_epochs: times that the clips are seen.
-        max_steps: steps, which override the epochs; -1: none.
-        per_device_train_batch_size: clips per step on each device.
-        per_device_eval_batch_size: clips classified at once.
-        gradient_accumulation_steps: batches per step.
-        learning_rate: of the optimizer.
-        lr_scheduler_type: course of the learning rate.
-        warmup_steps: steps in which the learning rate rises, or their share.
-        optimizer: "adam" adds weight decay to the gradient, as published; "trainer" is what
-            `optim` names (AdamW decouples the two).
-        optim: name of the Trainer's optimizer.
-        head_learning_rate: of the classifier; None: learning_rate.
-        weight_decay: L2 weight decay.
-        max_grad_norm: longest gradient; 0: any.
-        mixup: parameter of the beta distribution of mixup (Zhang et al. 2018); 0: none.
-        average_decay: decay per step of the moving average of the weights that is evaluated and
-            saved; 0: the weights themselves.
-        patience: epochs without a better score after which training stops; 0: never.
-        metric_for_best_model: score by which the best epoch is chosen.
-        load_best_model_at_end: whether the best epoch is taken, not the last.
-        eval_strategy: when to evaluate.
-        save_strategy: when to keep a checkpoint.
-        logging_strategy: when to log the loss.
-        save_total_limit: checkpoints that are kept.
-        keep_checkpoints: whether checkpoints stay when the run has ended.
-        resume_from_checkpoint: folder of a checkpoint, "last" or "auto".
-        seed: of all random choices.
-        bf16: whether to compute in bfloat16.
-        channels_last: whether convolutions keep channels innermost in memory.
-        keep_memory: whether freed memory stays with the program for the next step (Linux).
-        report_to: trackers that get the curves.
-        push_to_hub: whether to push the model to the Hub.
-        hub_model_id: its name there.
-        hub_strategy: when to push.
-        quiet: whether to show no progress.
+    With mixup (Zhang et al. 2018) clips are mixed in pairs; where the weights are averaged, the
+    average is evaluated and saved.
     """
 
     option_group: ClassVar[str] = "run"
@@ -431,7 +364,7 @@ def trainer_fields() -> Iterator[tuple[str, Any, dataclasses.Field]]:
     """Read the Trainer's options from the source of Transformers, without importing it.
 
     Yields:
-        Name, type and field, with its default and help, of each option that RunOptions lacks.
+        Name, type and field, with its default and help, of each option that is not in RunOptions.
     """
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:

@@ -20,7 +20,7 @@ from dusha_ser.training.checkpoints import (
 from dusha_ser.training.features import durations
 from dusha_ser.training.losses import ClassificationLoss
 from dusha_ser.training.model_card import write_report
-from dusha_ser.training.options import DataOptions, RecipeOptions
+from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
 from dusha_ser.training.preparation import Preparation, prepare
 from dusha_ser.training.result import TrainingResult, final_test
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
@@ -154,19 +154,12 @@ class EpochLines(TrainerCallback):
         """Give the line once its evaluation is done, or its loss is known and none follows."""
         if "loss" in logs:
             self.loss = f"loss {logs['loss']:.3f}"
-        values = {
-            name.removeprefix("eval_"): value
-            for name, value in logs.items()
-            if name in ("eval_loss", "eval_accuracy", "eval_balanced_accuracy", "eval_f1_macro")
-        }
-        if not state.is_world_process_zero or not (
-            values or ("loss" in logs and args.eval_strategy == "no")
-        ):
+        names = [name for name in ("loss", *SCORES) if f"eval_{name}" in logs]
+        if not names and ("loss" not in logs or args.eval_strategy != "no"):
             return
-        seconds = time.monotonic() - self.started
-        self.started = time.monotonic()
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-        parts = [self.loss, scores and f"validation {scores}", f"{seconds:.0f} s"]
+        scores = ", ".join(f"{name} {logs[f'eval_{name}']:.3f}" for name in names)
+        started, self.started = self.started, time.monotonic()
+        parts = [self.loss, scores and f"validation {scores}", f"{self.started - started:.0f} s"]
         epoch = f"epoch {state.epoch:.4g} of {state.num_train_epochs}"
         self.tell(f"{epoch}: {'; '.join(filter(None, parts))}")
 

@@ -68,7 +68,7 @@ def load_own(options: DataOptions) -> dict[str, datasets.Dataset]:
 
 
 def sound_path(row: dict) -> str:
-    """Return where the recording of a row lies."""
+    """Return the path of a row's recording."""
     return row["audio"]["path"]
 
 
@@ -169,7 +169,7 @@ def hold_out_validation(
     """Move whole speakers from train to a validation split, unless there is one.
 
     Where no speaker is known, each clip counts as a speaker of its own. Where all have more clips
-    than are wanted, one speaker is taken, with a warning that says how many clips that is.
+    than are wanted, one speaker is taken, with a warning that counts the clips.
 
     Args:
         splits: with train.

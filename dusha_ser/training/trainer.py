@@ -37,6 +37,9 @@ from dusha_ser.training.sampling import LengthBatchSampler
 class DushaTrainer(Trainer):
     """The HF Trainer with the samplers, losses and safety of this project.
 
+    Arguments and results of its methods are those of Trainer. They raise a WorkFailedError where
+    the loss is NaN or infinite, the disk is full, or the Hub refuses or cannot be reached.
+
     Args:
         train_sampler: draws the batches of training clips.
         train_collator: makes them.
@@ -98,14 +101,7 @@ class DushaTrainer(Trainer):
         )
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """Make Adam with L2 weight decay, as published, unless `optimizer` is "trainer".
-
-        Args:
-            model: as for the Trainer.
-
-        Returns:
-            The optimizer.
-        """
+        """Make Adam with L2 weight decay, as published, unless `optimizer` is "trainer"."""
         if self.optimizer is None and self.args.optimizer == "adam":
             self.optimizer = torch.optim.Adam(
                 self.parameter_groups(),
@@ -128,15 +124,7 @@ class DushaTrainer(Trainer):
         return [group for group in groups if group["params"]]
 
     def create_scheduler(self, num_training_steps: int, optimizer=None) -> LRScheduler:
-        """Make the scheduler, and let a resumed run take the learning rates asked for now.
-
-        Args:
-            num_training_steps: as for the Trainer.
-            optimizer: as for the Trainer.
-
-        Returns:
-            The scheduler.
-        """
+        """Make the scheduler, and let a resumed run take the learning rates asked for now."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         # A checkpoint brings those that it was made with, and is loaded after this.
         self.add_callback(LearningRateCallback(list(getattr(scheduler, "base_lrs", ()))))
@@ -175,16 +163,7 @@ class DushaTrainer(Trainer):
         return (value, outputs) if return_outputs else value
 
     def get_batch_samples(self, epoch_iterator, num_batches, device) -> tuple[list, torch.Tensor]:
-        """Return the batches of a step and the weight of their clips.
-
-        Args:
-            epoch_iterator: as for the Trainer.
-            num_batches: as for the Trainer.
-            device: as for the Trainer.
-
-        Returns:
-            The batches, and `step_weight` of them.
-        """
+        """Return the batches of a step and the `step_weight` of their clips."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         return batches, self.step_weight(batches)
 
@@ -197,19 +176,7 @@ class DushaTrainer(Trainer):
         return self.accelerator.gather(torch.as_tensor(weight).to(self.args.device).view(1)).sum()
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """Do one step; where its loss is NaN or infinite stop with a message, weights untouched.
-
-        Args:
-            model: as for compute_loss.
-            inputs: as for compute_loss.
-            num_items_in_batch: as for compute_loss.
-
-        Returns:
-            The loss, a scalar.
-
-        Raises:
-            WorkFailedError: if the loss is NaN or infinite.
-        """
+        """Do one step; where its loss is NaN or infinite stop with a message, weights untouched."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.num_processes > 1:
             average_statistics(self.model, lambda ours: self.accelerator.reduce(ours, "mean"))
@@ -229,34 +196,14 @@ class DushaTrainer(Trainer):
         return f"resume with `resume_from_checkpoint=last`: {checkpoint} is complete"
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        """Train, and explain a disk that is full.
-
-        Args:
-            resume_from_checkpoint: folder of a checkpoint; None: from the beginning.
-            *args: of the Trainer.
-            **kwargs: of the Trainer.
-
-        Returns:
-            What the Trainer returns: steps, loss and metrics.
-
-        Raises:
-            WorkFailedError: if the loss is NaN or infinite, or the disk is full.
-        """
+        """Train, and explain a disk that is full."""
         if self.averaging:
             self.averaging.checkpoint = resume_from_checkpoint
         with self.explained_disk_errors():
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """Evaluate the average of the weights, where there is one.
-
-        Args:
-            *args: of the Trainer.
-            **kwargs: of the Trainer.
-
-        Returns:
-            The scores by name.
-        """
+        """Evaluate the average of the weights, where there is one."""
         with self.averaged_weights():
             return super().evaluate(*args, **kwargs)
 
@@ -265,55 +212,24 @@ class DushaTrainer(Trainer):
         return self.averaging.averaged_weights() if self.averaging else contextlib.nullcontext()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save model and feature extractor; in a checkpoint also the weights to train on.
-
-        Args:
-            output_dir: folder; None: output_dir of the arguments.
-
-        Raises:
-            WorkFailedError: if the disk is full.
-        """
+        """Save model and feature extractor; in a checkpoint also the weights to train on."""
         with self.explained_disk_errors(), self.averaged_weights():
             super().save_model(output_dir, _internal_call)
             if self.averaging and self.averaging.training and self.args.should_save:
                 self.averaging.save_trained(output_dir or self.args.output_dir)
 
     def create_model_card(self, *args, **kwargs) -> None:
-        """Write our card, not the Trainer's, where the model is pushed.
-
-        Args:
-            *args: of the Trainer.
-            **kwargs: of the Trainer.
-        """
+        """Write our card, not the Trainer's, where the model is pushed."""
         if self.is_world_process_zero():
             Path(self.args.output_dir, "README.md").write_text(self.card_text, encoding="utf-8")
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Make the repository on the Hub before training, so that no run fails at its end.
-
-        Args:
-            token: as for the Trainer.
-            private: as for the Trainer.
-
-        Raises:
-            WorkFailedError: if the Hub refuses or cannot be reached.
-        """
+        """Make the repository on the Hub before training, so that no run fails at its end."""
         with self.explained_hub_errors():
             super().init_hf_repo(token, private)
 
     def push_to_hub(self, *args, **kwargs):
-        """Push the output folder.
-
-        Args:
-            *args: of the Trainer.
-            **kwargs: of the Trainer.
-
-        Returns:
-            What the Trainer returns: the commit.
-
-        Raises:
-            WorkFailedError: if the Hub refuses or cannot be reached; the model stays on disk.
-        """
+        """Push the output folder; where that fails, the model stays on disk."""
         folder = self.args.output_dir
         with self.explained_hub_errors(
             f". The model is complete in {folder}; to push it later: hf upload "
@@ -338,7 +254,7 @@ class DushaTrainer(Trainer):
 
     @contextlib.contextmanager
     def explained_disk_errors(self) -> Iterator[None]:
-        """Turn a failed write into a message that says what is left, and remove what is not."""
+        """Turn a failed write into a message on what is left, and remove what is incomplete."""
         try:
             yield
         except (OSError, SafetensorError, RuntimeError) as error:
