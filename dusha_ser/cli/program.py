@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import os
 import re
+import signal
 import sys
 import types
 import typing
@@ -226,11 +227,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 @dataclasses.dataclass
 class _Command:
-    """The running command: its words, the names of its options, and how to resume it."""
+    """The running command: its words and options, how to resume it, whether Ctrl-C was heard."""
 
     words: str = "dusha"
     options: Sequence[str] = ()
     resume: str | Callable[[], str] = ""
+    interrupted: bool = False
 
 
 _command = _Command()
@@ -287,25 +289,38 @@ def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
         SystemExit: always: 0 done, 1 the work failed, 2 used wrongly, 130 interrupted. A defect
             of this software itself keeps its traceback.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         status = main() or DONE
         sys.stdout.flush()
-    except WrongUseError as error:
-        status = complain(error, WRONG_USE)
-    except WorkFailedError as error:
-        status = complain(error, WORK_FAILED)
-    except BrokenPipeError:
+    except BaseException as error:
+        status = _status_after(error)
+    sys.exit(status)
+
+
+def _interrupt(number: int, frame: object) -> typing.NoReturn:
+    _command.interrupted = True
+    raise KeyboardInterrupt
+
+
+def _status_after(error: BaseException) -> int:
+    """Say in one line how a program ended; what is a defect of its own is raised again."""
+    # While libraries are imported, they may make another error of an interruption.
+    if isinstance(error, KeyboardInterrupt) or _command.interrupted:
+        _command.interrupted = False
+        advice = _command.resume if isinstance(_command.resume, str) else _command.resume()
+        return complain("; ".join(filter(None, ("interrupted", advice))), INTERRUPTED)
+    if isinstance(error, WrongUseError):
+        return complain(error, WRONG_USE)
+    if isinstance(error, BrokenPipeError):
         # The reader of our output (head, less) has left; that is no fault of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = WORK_FAILED
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        status = complain(error, WORK_FAILED)
-    except KeyboardInterrupt:
-        advice = _command.resume if isinstance(_command.resume, str) else _command.resume()
-        status = complain("; ".join(filter(None, ("interrupted", advice))), INTERRUPTED)
-    sys.exit(status)
+        return WORK_FAILED
+    is_from_system = isinstance(error, OSError) and (error.filename, error.errno) != (None, None)
+    if isinstance(error, WorkFailedError) or is_from_system:
+        return complain(error, WORK_FAILED)
+    raise error
 
 
 def name_command(words: str) -> None:

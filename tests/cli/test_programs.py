@@ -2,7 +2,12 @@
 
 import contextlib
 import io
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +80,35 @@ def test_program_when_interrupted_ends_with_130_and_how_to_resume(capsys):
     assert end.value.code == 130
     assert capsys.readouterr().err.endswith(": interrupted; the same command resumes\n")
     on_interrupt("")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks the system what is loaded")
+@pytest.mark.parametrize("library", ["numpy", "libtorch"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "somebody/model", "a.wav", "--output_file", "predictions.csv"),
+        ("collect", "slice", "a.wav"),
+    ],
+    ids=["predict", "collect slice"],
+)
+def test_program_when_interrupted_during_imports_ends_in_one_line(words, library, tmp_path):
+    (tmp_path / "a.wav").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dusha_ser", *words],
+        cwd=tmp_path,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests may run in the background, where the shell lets programs ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and library not in maps.read_text():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130, error
+    command = " ".join(words[: 2 if words[0] == "collect" else 1])
+    assert error == f"dusha {command}: interrupted; the same command resumes\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
