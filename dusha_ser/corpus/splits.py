@@ -160,7 +160,7 @@ def plan_aggregated(
     if not wanted:
         raise WrongUseError(
             f"configuration {name} holds none of the parts {', '.join(options.parts)}: "
-            f"add its own to the option parts, or take one of {', '.join(AGGREGATED)}"
+            f"add its own to `parts`, or take one of {', '.join(AGGREGATED)}"
         )
     clips, bad_rows = cached_clips(members, options, cache_dir, quiet)
     clips = clips.filter(pc.is_in(clips["part"], pa.array(wanted)))
@@ -233,7 +233,7 @@ def plan_manifest(
     if options.multi_threshold is not None:
         raise WrongUseError(
             f"configuration {name} has the labels of its manifest, which are single: leave "
-            f"multi_threshold out, or take one of {', '.join(AGGREGATED)}"
+            f"`multi_threshold` out, or take one of {', '.join(AGGREGATED)}"
         )
     parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
     clips: pa.Table | None = None
@@ -308,7 +308,7 @@ def refuse_empty(name: str, plan: Plan) -> None:
             raise WrongUseError(
                 f"split {split} of configuration {name} would be empty "
                 f"({left_out or 'no rows'}, {len(plan.missing)} without their files): check the "
-                "archives, lower the threshold, or keep more (keep_control, keep_other)"
+                "archives, lower `threshold`, or keep more (`keep_control=True`, `keep_other=True`)"
             )
 
 

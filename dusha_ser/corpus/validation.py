@@ -1,4 +1,4 @@
-"""A validation split carved from train by whole speakers: no model need be chosen on test."""
+"""A validation split of whole speakers of train, so that no model is chosen on test."""
 
 import hashlib
 
@@ -21,7 +21,7 @@ def carve_validation(
         splits: rows by split; columns domain, label and source_id matter.
         share: of train's clips, above 0 and below 1.
         at_least_one: where every speaker has too many clips for the share, whether the one who
-            comes nearest is taken nevertheless.
+            comes nearest is moved nonetheless.
 
     Returns:
         The splits, with a new one between train and test.
@@ -30,7 +30,9 @@ def carve_validation(
         WrongUseError: no speaker can be moved, or all would be.
     """
     if "train" not in splits:
-        raise WrongUseError("validation is carved from train, and the chosen parts have no train")
+        raise WrongUseError(
+            "`validation` is taken from train, and the chosen `parts` have no train"
+        )
     rows = splits["train"]
     group, _ = _codes(
         pc.binary_join_element_wise(
@@ -54,7 +56,7 @@ def carve_validation(
     if not in_validation.any() or in_validation.all():
         raise WrongUseError(
             f"`validation` is {share}, and train's {len(rows)} clips are by {len(names)} speakers: "
-            "no choice of whole speakers comes near; take a share nearer to one speaker's"
+            "no choice of whole speakers comes near; take a share closer to one speaker's"
         )
     return {
         "train": rows.filter(pa.array(~in_validation)),
@@ -68,5 +70,5 @@ def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
 
 
 def _shuffle_key(name: str) -> bytes:
-    # Not the name itself: names often tell when or where a speaker was recorded.
+    # Not the name itself: names often show when or where a speaker was recorded.
     return hashlib.sha256(name.encode()).digest()

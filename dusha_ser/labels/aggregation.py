@@ -57,7 +57,7 @@ def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np
         import pandas
     except ImportError as error:
         raise WrongUseError(
-            f"the method {method} needs crowd-kit, which is not installed ({error}): "
+            f"`method={method}` needs crowd-kit, which is not installed ({error}): "
             'pip install "dusha-ser[aggregators]", or take one of '
             f"{', '.join(sorted(set(METHODS) - set(CROWD_KIT_CLASSES)))}"
         ) from error
@@ -133,7 +133,7 @@ def aggregate(
                [1.  , 0.  ]]))
     """
     if method not in METHODS:
-        raise WrongUseError(f"there is no method {method!r}: take one of {', '.join(METHODS)}")
+        raise WrongUseError(f"`method` is {method!r}: take one of {', '.join(METHODS)}")
     if method in ESTIMATORS:
         return ESTIMATORS[method](answers, iterations, tolerance, quiet)
     check_stop(iterations, tolerance)

@@ -1,7 +1,7 @@
 """How well each annotator answers, and how well a crowd agrees.
 
-Annotators are ranked by information: how many bits one of their answers tells about the truth,
-by their confusion matrix. It is 0 for who answers without looking, whether at random or always
+Annotators are ranked by information: how many bits about the truth one of their answers gives, by
+their confusion matrix. It is 0 for anyone who answers without looking, whether at random or always
 the same, where accuracy would reward a favourite answer that is often true. The idea is that of
 V. C. Raykar and S. Yu, "Eliminating spammers and ranking annotators for crowdsourced labeling
 tasks", JMLR 13 (2012), section 2: a spammer's answers don't depend on the truth.
@@ -65,7 +65,7 @@ def wilson_interval(
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal
     of the American Statistical Association 22 (1927). Unlike the rate plus or minus its standard
-    error it stays within 0 and 1 and is of use from one trial on.
+    error it stays within 0 and 1 and is usable from one trial on.
 
     Args:
         right: int (rates,), number of successes.
@@ -113,13 +113,13 @@ def information(confusion: np.ndarray, prior: np.ndarray) -> np.ndarray:
 def rate_annotators(
     answers: CrowdAnswers, found: DawidSkene, consensus: np.ndarray | None = None
 ) -> AnnotatorQuality:
-    """Gather what answers tell about who gave them.
+    """Gather what answers show about who gave them.
 
     Args:
         answers: of the crowd; tasks whose truth is known are control tasks.
         found: confusions and prior, as `dawid_skene` or `regularised_dawid_skene` finds them.
         consensus: int (tasks,), labels that the crowd as a whole agrees on, as `single_labels`
-            makes them, -1 where there is none; None: it is not known.
+            chooses them, -1 where there is none; None: it is not known.
 
     Returns:
         What is known of each annotator.

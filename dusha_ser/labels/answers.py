@@ -85,9 +85,9 @@ def read_answers(
     """
     parts, labels = tuple(parts), check_labels(labels)
     if not parts:
-        raise WrongUseError(f"no parts given; allowed are {', '.join(PARTS)}")
+        raise WrongUseError(f"`parts` is empty: take one or more of {', '.join(PARTS)}")
     if bad_rows not in BAD_ROWS:
-        raise WrongUseError(f"bad_rows is {bad_rows!r}; allowed are {', '.join(BAD_ROWS)}")
+        raise WrongUseError(f"`bad_rows` is {bad_rows!r}: take one of {', '.join(BAD_ROWS)}")
     files = [find_answers(members, part) for part in parts]
     columns = answer_columns(labels)
     tables, bad = [], []
@@ -121,7 +121,7 @@ def find_answers(members: Mapping[str, Member], part: str) -> Member:
             return members[name]
     raise MissingInputError(
         f"no answers of {part}: none of the files {', '.join(names)} is there; add the archive "
-        f"{part.split('_')[0]}.tar, or name the parts that you have"
+        f"{part.split('_')[0]}.tar, or give as `parts` those that you have"
     )
 
 

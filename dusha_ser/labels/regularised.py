@@ -1,4 +1,4 @@
-"""Dawid-Skene for small corpora: what one annotator's few answers don't tell, all answers do.
+"""Dawid-Skene for small corpora: what one annotator's few answers do not show, all answers do.
 
 Plain Dawid-Skene estimates each annotator's confusions from that annotator's answers alone. With
 tens of answers it takes chance for habit, and is far too sure. Here every estimate is drawn to a
@@ -8,7 +8,7 @@ more general one, each with as much weight as the answers themselves suggest:
 - which wrong label an annotator then gives: a Dirichlet prior around the crowd's own choice;
 - the crowd's rates and choices for one true label: a Dirichlet prior around the average label,
   with errors alike in all directions, worth POOL_WEIGHT answers, so that a rare label cannot
-  become the dustbin of whatever disagrees;
+  collect whatever disagrees;
 - classes: the prior Dirichlet(1, ..., 1).
 
 How many answers the first two priors are worth is estimated from how much annotators differ. The
@@ -157,7 +157,7 @@ def estimate_dependence(votes: np.ndarray) -> float:
     """Estimate how far answers to one task agree beyond what its label explains.
 
     Args:
-        votes: float64 (rows, columns), votes for each label, at least one a row and two columns.
+        votes: float64 (rows, columns), votes for each label, at least one per row and two columns.
 
     Returns:
         Intraclass correlation from 0 to MOST_DEPENDENCE; 0 where the evidence is weak.

@@ -179,7 +179,7 @@ def parse_header(file: str, line: bytes, columns: tuple[Column, ...]) -> list[st
         raise WorkFailedError(f"{file} is empty or starts with an empty line; fetch it again")
     missing = [column.field for column in columns if column.required and column.field not in header]
     if missing or len(set(header)) < len(header):
-        fault = f"lacks {', '.join(missing)}" if missing else "names a column twice"
+        fault = f"does not name {', '.join(missing)}" if missing else "names a column twice"
         raise WorkFailedError(
             f"{file}: the header {' '.join(header)[:200]!r} {fault}; the first line of a tsv file "
             "names its columns, with tabs between them"

@@ -87,5 +87,5 @@ def test_carve_validation_when_it_cannot_be_done(speakers):
     rows = rows.set_column(1, "source_id", source)
     with pytest.raises(WrongUseError, match=f"`validation` is 0.2, .* are by {speakers} speakers"):
         carve_validation({"train": rows}, 0.2, at_least_one=True)
-    with pytest.raises(WrongUseError, match="the chosen parts have no train"):
+    with pytest.raises(WrongUseError, match="the chosen `parts` have no train"):
         carve_validation({"test": rows}, 0.2)

@@ -164,7 +164,7 @@ def test_aggregate_hands_its_options_on(method, function):
 
 
 def test_aggregate_when_the_method_is_unknown():
-    with pytest.raises(WrongUseError, match="no method 'vote': take one of dawid_skene, "):
+    with pytest.raises(WrongUseError, match="`method` is 'vote': take one of dawid_skene, "):
         aggregate(crowd_of([], [], [], task_count=0, annotator_count=0, label_count=2), "vote")
 
 
@@ -178,7 +178,9 @@ def test_aggregate_when_iterations_are_negative(method):
 def test_aggregate_when_crowd_kit_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "crowdkit.aggregation", None)
     answers, counts, _ = random_crowd(0)
-    message = r'glad needs crowd-kit.*pip install "dusha-ser\[aggregators\]".*majority_vote'
+    message = (
+        r'`method=glad` needs crowd-kit.*pip install "dusha-ser\[aggregators\]".*majority_vote'
+    )
     with pytest.raises(WrongUseError, match=message):
         aggregate(crowd_of(*answers, **counts), "glad")
     aggregate(crowd_of(*answers, **counts), "dawid_skene")

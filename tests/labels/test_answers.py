@@ -168,9 +168,9 @@ def test_read_answers_when_labels_are_given_allows_only_them(corpus):
 
 def test_read_answers_when_asked_wrongly_refuses(corpus):
     members = corpus({"crowd_train/raw_crowd_train.jsonl": as_jsonl([row()])})
-    with pytest.raises(WrongUseError, match="bad_rows is 'drop'; allowed are error, skip"):
+    with pytest.raises(WrongUseError, match="`bad_rows` is 'drop': take one of error, skip"):
         read_answers(members, ["crowd_train"], bad_rows="drop")
-    with pytest.raises(WrongUseError, match="no parts given"):
+    with pytest.raises(WrongUseError, match="`parts` is empty: take one or more of crowd_train"):
         read_answers(members, [])
     with pytest.raises(MissingInputError, match="no answers of podcast_test: .*podcast.tar"):
         read_answers(members, ["crowd_train", "podcast_test"])
