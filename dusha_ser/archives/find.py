@@ -76,7 +76,7 @@ def cache_folder(cache_dir: str | os.PathLike | None) -> Path:
         cache_dir: the user's choice, or None.
 
     Returns:
-        Cache_dir, or `dusha` in the Hugging Face cache (environment variable HF_HOME).
+        `cache_dir`, or `dusha` in the Hugging Face cache (environment variable HF_HOME).
     """
     return Path(HF_HOME) / "dusha" if cache_dir is None else Path(cache_dir)
 

@@ -1,4 +1,4 @@
-"""Members of archives and folders, read in place."""
+"""Members of archives and folders: their names in the corpus, and where their bytes lie."""
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,7 +84,7 @@ class Member:
         """Read the whole member.
 
         Returns:
-            its bytes, exactly `size` of them.
+            Its bytes, exactly `size` of them.
 
         Raises:
             WorkFailedError: the file on disk is gone, unreadable, or shorter than when indexed.
@@ -106,7 +106,7 @@ class Member:
         """Open the member as a seekable file of bytes.
 
         Returns:
-            the buffered file, which the caller closes.
+            The buffered file, which the caller closes.
 
         Raises:
             WorkFailedError: the file on disk is gone or unreadable.
@@ -199,8 +199,8 @@ class Members(Mapping[str, Member]):
             hash_id: the name of the file without ".wav".
 
         Returns:
-            the recording; where there are several, one of crowd_train, crowd_test,
-            podcast_train or podcast_test before others; None where there is none.
+            The recording; of several, one of crowd_train, crowd_test, podcast_train or
+            podcast_test before others; None if there is none.
         """
         if self._wavs is None:
             wavs = [name for name in self if name.endswith((".wav", ".WAV"))]

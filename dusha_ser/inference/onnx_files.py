@@ -16,6 +16,7 @@ from dusha_ser.inference.onnx_export import export, quantise
 from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from dusha_ser.inference.settings import ExportOptions
 from dusha_ser.inference.timeline import Classify
+from dusha_ser.storage import replacing
 from modeling_dusha import DushaForAudioClassification
 
 # How far an exported model's probabilities may be from PyTorch's.
@@ -50,12 +51,11 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
             "Dusha's; optimum-onnx exports the others"
         )
     rate, quiet, place = extractor.sampling_rate, options.quiet, options.output_file
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as folder:
-        written = Path(folder) / "float.onnx"
+    with tempfile.TemporaryDirectory() as folder, replacing(place) as unfinished:
+        written = Path(folder) / "float.onnx" if options.int8 else unfinished
         export(model, extractor, written, options.waveform, options.one_length)
         if options.int8:
-            exact, written = written, Path(folder) / "int8.onnx"
+            exact, written = written, unfinished
             quantise(exact, written, _read_clips(calibration, rate, quiet, "calibrate"))
         shown = _read_clips(compared, rate, quiet, "compare") if compared else _noise_clips(rate)
         result = compare(torch_classifier(model, extractor), OnnxClassifier(written), shown)
@@ -64,7 +64,6 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
                 f"the exported model differs from PyTorch's by {result['largest_difference']:.2g} "
                 f"in probability, more than {TOLERANCE:g}; nothing was written"
             )
-        written.replace(place)
     return result | {"calibrated": len(calibration)}
 
 
