@@ -5,13 +5,15 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from pages import table_rows
 
-from dusha_ser.cli.report_annotators import main
+from dusha_ser.cli.report_annotators import AnnotatorReportOptions, main
 from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.reports.annotators import METHODS
 from tests.conftest import REPOSITORY
 from tests.crowds import LABELS, random_crowd
 
@@ -122,6 +124,12 @@ def test_page_says_what_the_crowd_is(report):
 
 def run(*arguments):
     main([*map(str, arguments), "--quiet"])
+
+
+def test_options_offer_the_methods_that_the_report_knows():
+    method = next(one for one in fields(AnnotatorReportOptions) if one.name == "method")
+    assert method.metadata["choices"] == tuple(METHODS)
+    assert method.default in METHODS
 
 
 def test_report_when_the_method_and_the_parts_are_chosen(corpus, tmp_path, capsys):
