@@ -1,11 +1,12 @@
 """Report how well each annotator answers, and how well the crowd agrees."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser.cli.program import Parser
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import option
 from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, PARTS
 
 
@@ -13,47 +14,30 @@ from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, PARTS
 class AnnotatorReportOptions:
     """Whose answers to report on, and how."""
 
-    source: list[str] = field(
-        metadata={
-            "help": "folders or archives with the answers (crowd.tar, podcast.tar, packed or "
-            "not), or addresses to fetch them from, tried in order",
-            "positional": True,
-            "nargs": "+",
-        }
+    source: list[str] = option(
+        "folders or archives with the answers (crowd.tar, podcast.tar, packed or "
+        "not), or addresses to fetch them from, tried in order",
+        positional=True,
+        nargs="+",
     )
-    output_dir: Path = field(
-        default=Path("report"), metadata={"help": "folder for the page and annotators.csv"}
+    output_dir: Path = option("folder for the page and annotators.csv", Path("report"))
+    method: str = option(
+        "how confusion matrices are estimated; the regularised one does not take the "
+        "chance in few answers for habit",
+        "regularised_dawid_skene",
+        choices=("regularised_dawid_skene", "dawid_skene"),
     )
-    method: str = field(
-        default="regularised_dawid_skene",
-        metadata={
-            "help": "how confusion matrices are estimated; the regularised one does not take the "
-            "chance in few answers for habit",
-            "choices": ("regularised_dawid_skene", "dawid_skene"),
-        },
+    parts: str | None = option(
+        f"parts to read, with commas (default: those there of {','.join(PARTS)})", None
     )
-    parts: str | None = field(
-        default=None,
-        metadata={
-            "help": f"parts to read, with commas (default: those there of {','.join(PARTS)})"
-        },
+    labels: str = option("the answers that annotators could give, with commas", ",".join(ANSWERS))
+    bad_rows: str = option(
+        "stop at a row that cannot be read, or skip and count it", BAD_ROWS[0], choices=BAD_ROWS
     )
-    labels: str = field(
-        default=",".join(ANSWERS),
-        metadata={"help": "the answers that annotators could give, with commas"},
+    cache_dir: str | None = option(
+        "folder for fetched archives (default: in the Hugging Face cache)", None
     )
-    bad_rows: str = field(
-        default=BAD_ROWS[0],
-        metadata={
-            "help": "stop at a row that cannot be read, or skip and count it",
-            "choices": BAD_ROWS,
-        },
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "folder for fetched archives (default: in the Hugging Face cache)"},
-    )
-    quiet: bool = field(default=False, metadata={"help": "show no progress, print nothing"})
+    quiet: bool = option("show no progress, print nothing", False)
 
 
 def make_parser() -> Parser:

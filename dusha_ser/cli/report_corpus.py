@@ -1,30 +1,24 @@
 """Write the paper's Tables 1 and 2 and Figures 1 and 2 from a prepared corpus."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser.cli.program import Parser
+from dusha_ser.options import option
 
 
 @dataclass
 class CorpusReportOptions:
     """What to report on, and where to."""
 
-    folder: Path = field(
-        metadata={"help": "dataset folder that `dusha corpus` wrote", "positional": True}
+    folder: Path = option("dataset folder that `dusha corpus` wrote", positional=True)
+    configuration: str | None = option(
+        "which to report on (default: all if it is there, else crowd and podcast, else the first)",
+        None,
     )
-    configuration: str | None = field(
-        default=None,
-        metadata={
-            "help": "which to report on (default: all if it is there, else crowd and podcast, "
-            "else the first)"
-        },
-    )
-    output_dir: Path = field(
-        default=Path("report"), metadata={"help": "folder for corpus.md, tables and figures"}
-    )
-    quiet: bool = field(default=False, metadata={"help": "print nothing"})
+    output_dir: Path = option("folder for corpus.md, tables and figures", Path("report"))
+    quiet: bool = option("print nothing", False)
 
 
 def make_parser() -> Parser:

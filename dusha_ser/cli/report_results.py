@@ -5,18 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dusha_ser.cli.program import Parser
+from dusha_ser.options import option
 
 
 @dataclass
 class ResultsReportOptions:
     """Which results to show, and where."""
 
-    results: list[Path] = field(
-        metadata={
-            "help": "folders that `dusha evaluate` or `dusha cross-validate` wrote",
-            "positional": True,
-            "nargs": "+",
-        }
+    results: list[Path] = option(
+        "folders that `dusha evaluate` or `dusha cross-validate` wrote", positional=True, nargs="+"
     )
     training: list[Path] = field(
         default_factory=list,
@@ -26,9 +23,9 @@ class ResultsReportOptions:
             "nargs": "+",
         },
     )
-    output_dir: Path = field(default=Path("report"), metadata={"help": "folder for the page"})
-    title: str = field(default="Speech emotion recognition: results", metadata={"help": "headline"})
-    quiet: bool = field(default=False, metadata={"help": "print nothing"})
+    output_dir: Path = option("folder for the page", Path("report"))
+    title: str = option("headline", "Speech emotion recognition: results")
+    quiet: bool = option("print nothing", False)
 
 
 def make_parser() -> Parser:
