@@ -352,10 +352,8 @@ def parse_date(date: str | None) -> float | None:
 
 def retry_after(headers: Mapping[str, str]) -> float:
     """Read how many seconds a server asks to wait (Retry-After, a number or a date); 0 if none."""
-    text = headers.get("Retry-After", "")  # urllib3's reader takes no more than six hours for true
-    if text.isdecimal():
-        return float(text)
-    return max(0.0, (parse_date(text) or 0.0) - time.time())
+    text = headers.get("Retry-After", "")  # urllib3's reader cuts it to six hours
+    return float(text) if text.isdecimal() else max(0.0, (parse_date(text) or 0.0) - time.time())
 
 
 def describe_failure(error: BaseException) -> str:
