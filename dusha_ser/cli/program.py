@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
             hints = typing.get_type_hints(kind)
             for one in dataclasses.fields(kind):
                 if one.init:
-                    title = one.metadata.get("group") or getattr(kind, "option_group", "")
+                    title = str(one.metadata.get("group") or getattr(kind, "option_group", ""))
                     if title and title not in groups:
                         groups[title] = self.add_argument_group(title)
                     self._add_field(groups.get(title, self), one, hints[one.name])

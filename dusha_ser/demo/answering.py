@@ -17,7 +17,7 @@ import soundfile
 import soxr
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
+from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.demo.options import DemoOptions
 from dusha_ser.demo.waveform import Envelope
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
@@ -47,7 +47,7 @@ class Answer:
     prediction: str | None = None
     probabilities: list[float] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
-    envelope: Envelope | None = None
+    envelope: Envelope = field(default_factory=lambda: Envelope(SAMPLING_RATE))
     error: str | None = None
 
 
@@ -282,7 +282,7 @@ class _Remembering:
         self._answers: dict[bytes, np.ndarray] = {}
 
     def __call__(self, clips: list[np.ndarray]) -> np.ndarray:
-        keys = [hashlib.sha256(np.ascontiguousarray(clip)).digest() for clip in clips]
+        keys = [hashlib.sha256(clip.tobytes()).digest() for clip in clips]
         new = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in self._answers}
         if new:
             self._answers |= zip(new, self.classify(list(new.values())), strict=True)

@@ -5,6 +5,7 @@ import html
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio
 import numpy as np
@@ -140,7 +141,8 @@ def take_uploads_only(sound: gradio.Audio) -> None:
             raise gradio.Error("addresses are not fetched here; upload the file")
         return await move(place)
 
-    sound.async_move_resource_to_block_cache = move_upload
+    # Gradio has no other way to refuse addresses.
+    sound.async_move_resource_to_block_cache = move_upload  # type: ignore[method-assign,assignment]
 
 
 def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
@@ -218,7 +220,7 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
     recording.change(forget, session, None, api_visibility="private", queue=False)
 
 
-def read_piece(piece: object) -> tuple[np.ndarray, int, bool, bool]:
+def read_piece(piece: Any) -> tuple[np.ndarray, int, bool, bool]:
     """Check what a browser sent of its microphone.
 
     Args:

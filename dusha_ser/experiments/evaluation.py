@@ -58,7 +58,7 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
     models = list(options.models)
     if options.train_on:
         models.append(train_first(options, test_sets))
-    loaded: dict[str, tuple] = {}
+    loaded: dict[str, tuple[Any, Any]] = {}
     for model, name in model_names(models).items():
         for test_set in test_sets:
             if not evaluate_pair(model, name, test_set, options, loaded):
@@ -75,7 +75,11 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
 
 
 def evaluate_pair(
-    model: str, name: str, test_set: NamedRows, options: EvaluateOptions, loaded: dict[str, tuple]
+    model: str,
+    name: str,
+    test_set: NamedRows,
+    options: EvaluateOptions,
+    loaded: dict[str, tuple[Any, Any]],
 ) -> bool:
     """Write predictions and metrics of a model on a test set, unless they are there.
 

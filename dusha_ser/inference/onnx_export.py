@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class PooledAttention(nn.Module):
 
     def __init__(self, attention: nn.Module):
         super().__init__()
-        self.attention = attention
+        self.attention: Any = attention
 
     def forward(
         self,
@@ -67,8 +67,8 @@ class PooledAttention(nn.Module):
 class FeaturesToProbabilities(nn.Module):
     """The network from features to logits and probabilities."""
 
-    input_names = ("input_features", "attention_mask")
-    dynamic_shapes = {  # noqa: RUF012 - read only
+    input_names: tuple[str, ...] = ("input_features", "attention_mask")
+    dynamic_shapes: dict[str, dict[int, str]] = {  # noqa: RUF012 - read only
         "input_features": {0: "batch", 1: "frames"},
         "attention_mask": {0: "batch", 1: "frames"},
     }
@@ -97,7 +97,7 @@ class OneLengthToProbabilities(FeaturesToProbabilities):
     input_names = ("input_features",)
     dynamic_shapes = {"input_features": {0: "batch", 1: "frames"}}  # noqa: RUF012 - read only
 
-    def forward(self, input_features: torch.Tensor):
+    def forward(self, input_features: torch.Tensor):  # type: ignore[override]  # without a mask
         """Classify (batch, frames, mels) in dB."""
         logits = self.model(input_features).logits
         return logits, logits.softmax(-1)
@@ -115,8 +115,11 @@ class WaveformToProbabilities(nn.Module):
     double precision for the reason given there.
     """
 
-    input_names = ("waveform", "lengths")
-    dynamic_shapes = {  # noqa: RUF012 - read only
+    input_names: tuple[str, ...] = ("waveform", "lengths")
+    real: torch.Tensor
+    imaginary: torch.Tensor
+    filters: torch.Tensor
+    dynamic_shapes: dict[str, dict[int, str]] = {  # noqa: RUF012 - read only
         "waveform": {0: "batch", 1: "samples"},
         "lengths": {0: "batch"},
     }
@@ -179,7 +182,7 @@ class OneLengthWaveformToProbabilities(WaveformToProbabilities):
     input_names = ("waveform",)
     dynamic_shapes = {"waveform": {0: "batch", 1: "samples"}}  # noqa: RUF012 - read only
 
-    def forward(self, waveform: torch.Tensor):
+    def forward(self, waveform: torch.Tensor):  # type: ignore[override]  # without lengths
         """Classify (batch, samples)."""
         batch, samples = waveform.shape
         lengths = torch.ones(batch, dtype=torch.int64) * samples
@@ -219,7 +222,9 @@ def export(
             "waveforms does not: leave out `waveform`"
         )
     model = copy.deepcopy(model)
-    model.dusha.attention = PooledAttention(model.dusha.attention)
+    network: Any = model.dusha
+    network.attention = PooledAttention(network.attention)
+    graph: FeaturesToProbabilities | WaveformToProbabilities
     if waveform:
         kind = OneLengthWaveformToProbabilities if one_length else WaveformToProbabilities
         graph = kind(model, extractor).eval()
@@ -230,7 +235,7 @@ def export(
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             graph,
             graph.example_inputs(),
             input_names=list(graph.input_names),

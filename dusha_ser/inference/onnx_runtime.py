@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,9 @@ class OnnxClassifier:
         self.reads_waveforms = json.loads(metadata["input"]) == "waveform"
         # Files that were exported before there were graphs of one length do not say.
         self.one_length = json.loads(metadata.get("one_length", "false"))
-        self.extractor = DushaFeatureExtractor.from_dict(json.loads(metadata["feature_extractor"]))
+        self.extractor: Any = DushaFeatureExtractor.from_dict(
+            json.loads(metadata["feature_extractor"])
+        )
 
     def inputs(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Turn clips, each (samples,) in [-1, 1], into the inputs of the graph, by name."""

@@ -58,12 +58,12 @@ def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Ten
         elif match := re.fullmatch(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)", name):
             block = int(match[1]) - 1
             expanded = f"features.{match[1]}.conv.3.weight" in released
-            layer = (EXPANDED_BLOCK if expanded else NARROW_BLOCK).get(match[2])
-            if layer is None:
-                raise WrongUseError(f"{name} is no weight of the released network's blocks")
-            converted[f"dusha.blocks.{block}.{layer}.{match[3]}"] = tensor
+            part = (EXPANDED_BLOCK if expanded else NARROW_BLOCK).get(match[2])
+            if part is None:
+                raise WrongUseError(f"{name} is not a weight of the released network's blocks")
+            converted[f"dusha.blocks.{block}.{part}.{match[3]}"] = tensor
         else:
-            raise WrongUseError(f"{name} is no weight of the released network")
+            raise WrongUseError(f"{name} is not a weight of the released network")
     return converted
 
 
