@@ -35,7 +35,7 @@ class DushaConfig(PreTrainedConfig):
         StrictDataclassError: if a value has a wrong type, a dimension is not positive, or the
             lists of stages differ in length.
 
-    Example:
+    Examples:
         >>> config = DushaConfig()
         >>> config.id2label
         {0: 'angry', 1: 'sad', 2: 'neutral', 3: 'positive'}

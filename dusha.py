@@ -67,7 +67,7 @@ class DushaBuilderConfig(datasets.BuilderConfig, CorpusOptions):
 class Dusha(datasets.ArrowBasedBuilder):
     """The corpus, made from its archives: answers aggregated, split, with audio as published.
 
-    Example:
+    Examples:
         >>> builder = Dusha(config_name="podcast", threshold=0.8)
         >>> builder.info.features["label"].names
         ['angry', 'sad', 'neutral', 'positive']

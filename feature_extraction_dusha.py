@@ -55,7 +55,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         **kwargs: return_attention_mask (True), padding_side ("right") and what else
             SequenceFeatureExtractor takes.
 
-    Example:
+    Examples:
         >>> extractor = DushaFeatureExtractor()
         >>> batch = extractor([np.ones(16000), np.ones(800)], 16000, return_tensors="pt")
         >>> batch["input_features"].shape, batch["attention_mask"].sum(1).tolist()
@@ -275,7 +275,7 @@ def trim_frames(features: torch.Tensor, trim_silence: float) -> torch.Tensor:
     Returns:
         (frames, bands) without the quiet frames at both ends, but for five on each side.
 
-    Example:
+    Examples:
         >>> level = torch.tensor([-70.0] * 20 + [0.0, -70.0, -30.0] + [-70.0] * 2)
         >>> trim_frames(level.unsqueeze(1), 40).shape
         torch.Size([10, 1])
@@ -299,7 +299,7 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
     Returns:
         (ceil(samples * new_rate / old_rate),), of the same type.
 
-    Example:
+    Examples:
         >>> resample_waveform(torch.ones(441, dtype=torch.float64), 44100, 16000).shape
         torch.Size([160])
     """

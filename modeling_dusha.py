@@ -54,7 +54,7 @@ def move_to_front(
     Returns:
         The features so ordered, and the clips' lengths in frames, (batch,), at least 1.
 
-    Example:
+    Examples:
         >>> frames = torch.tensor([[[7.0], [1.0], [2.0], [7.0]]])
         >>> features, lengths = move_to_front(frames, torch.tensor([[0, 1, 1, 0]]))
         >>> features.flatten().tolist(), lengths.tolist()

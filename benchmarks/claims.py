@@ -173,7 +173,7 @@ CLAIMS = (
 def follow(found: dict, keys: tuple[str, ...]) -> float | None:
     """Look up a number by the keys that lead to it; None where there is none.
 
-    Example:
+    Examples:
         >>> follow({"a": {"b": 2.0}}, ("a", "b")), follow({"a": 1.0}, ("b",))
         (2.0, None)
     """

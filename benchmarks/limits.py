@@ -130,7 +130,7 @@ def network_multiply_adds(frames: int) -> int:
     Returns:
         Those of convolutions, linear layers and attention; additions alone are left out.
 
-    Example:
+    Examples:
         >>> round(network_multiply_adds(300) / 10**6)
         305
     """

@@ -99,7 +99,7 @@ def slope(sizes: dict[int, float]) -> dict[str, float]:
         exponent (1 where cost is linear, from a line through the logarithms) and seconds_each
         (seconds for one more unit, from a line through the values).
 
-    Example:
+    Examples:
         >>> slope({10: 1.0, 20: 2.0, 40: 4.0})
         {'exponent': 1.0, 'seconds_each': 0.1}
     """
@@ -121,7 +121,7 @@ def wide_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     Returns:
         Those of WIDE_INSTRUCTIONS that are there; none where the file is not.
 
-    Example:
+    Examples:
         >>> wide_instructions(Path("no such file"))
         []
     """

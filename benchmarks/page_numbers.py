@@ -130,7 +130,7 @@ def sources(text: str) -> list[str]:
 def unmarked_numbers(text: str) -> list[str]:
     """Lines of a page with measured numbers that no mark says the source of.
 
-    Example:
+    Examples:
         >>> unmarked_numbers("Reaches 0.83.\\n<!-- number: a.json#b .2f -->0.83<!-- end -->")
         ['Reaches 0.83.']
     """

@@ -36,7 +36,7 @@ def python_profile(work: Callable[[], object], rows: int = 8) -> dict[str, float
     Returns:
         The share of the time that each of the most expensive functions took itself.
 
-    Example:
+    Examples:
         >>> list(python_profile(lambda: sorted(range(10**6)), 1))
         ['<built-in method builtins.sorted>']
     """
@@ -77,7 +77,7 @@ def onnx_profile(path, work: Callable, rows: int = 8) -> dict[str, float]:
 def largest_shares(spent: Counter, rows: int) -> dict[str, float]:
     """Turn amounts into shares of their sum, the largest ones first.
 
-    Example:
+    Examples:
         >>> largest_shares(Counter(a=1, b=3, c=0), 2)
         {'b': 0.75, 'a': 0.25}
     """

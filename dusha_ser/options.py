@@ -17,7 +17,7 @@ def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> An
     Returns:
         The field.
 
-    Example:
+    Examples:
         >>> @dataclasses.dataclass
         ... class Options:
         ...     clips: int = option("number of clips", 480)
@@ -110,7 +110,7 @@ def check_range(name: str, value: float, allowed: bool, words: str, unit: str = 
     Raises:
         WrongUseError: if it may not.
 
-    Example:
+    Examples:
         >>> check_range("hop", 0.0, False, "above 0", "s")
         Traceback (most recent call last):
         dusha_ser.errors.WrongUseError: `hop` is 0.0 s; it must be above 0

@@ -36,7 +36,7 @@ class WorkerPool(ProcessPoolExecutor):
     Raises:
         WorkFailedError: at the end of the block, if a process was ended from outside.
 
-    Example:
+    Examples:
         >>> with WorkerPool(2) as pool:
         ...     list(pool.map(abs, [-1, -2]))
         [1, 2]

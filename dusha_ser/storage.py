@@ -39,7 +39,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         The temporary file, empty, with path's suffix, because writers go by it. It is removed if
         the block fails.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with replacing(f"{folder}/a.txt") as unfinished:
@@ -277,7 +277,7 @@ def digest(*values: object) -> str:
     Returns:
         16 hexadecimal digits.
 
-    Example:
+    Examples:
         >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
         True
     """
@@ -294,7 +294,7 @@ def hash_name(content: bytes) -> str:
     Returns:
         HASH_DIGITS hexadecimal digits.
 
-    Example:
+    Examples:
         >>> hash_name(b"clip")
         '67905ad3cc2dd52b1f5f6a6d2814de03'
     """
@@ -310,7 +310,7 @@ def safe_name(name: str) -> str:
     Returns:
         Its letters, digits, dots and hyphens; "_" in place of anything else.
 
-    Example:
+    Examples:
         >>> safe_name("../models/dusha large")
         'models_dusha_large'
     """
@@ -327,7 +327,7 @@ def is_safe_name(name: str) -> bool:
     Returns:
         Whether it has at most 128 of these, the first of them a letter or digit.
 
-    Example:
+    Examples:
         >>> is_safe_name("0a1b"), is_safe_name("../0a1b"), is_safe_name(".hidden")
         (True, False, False)
     """

@@ -43,7 +43,7 @@ def markdown_table(table: Sequence[Sequence[str]]) -> str:
     Returns:
         Lines, each with a line end.
 
-    Example:
+    Examples:
         >>> print(markdown_table([["a", "clips"], ["x|y", "1,200"]]), end="")
         | a    |   clips |
         |:-----|--------:|

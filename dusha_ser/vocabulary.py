@@ -44,7 +44,7 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
     Raises:
         WrongUseError: there are fewer than two, one is given twice, or one means a missing value.
 
-    Example:
+    Examples:
         >>> check_labels(["yes", "no"])
         ('yes', 'no')
     """

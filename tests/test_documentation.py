@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documentation import PAGES, SHOWN, blocks, commands
+from documentation import NOTEBOOK, PAGES, SHOWN, blocks, commands
 from long_recordings import write_podcast
 from small_models import save_model
 
@@ -83,7 +83,7 @@ def test_setup_when_a_module_stands_at_the_top():
 
 COMMANDS = [
     pytest.param(words, id=f"{page}: {' '.join(words)}")
-    for page in PAGES
+    for page in (*PAGES, NOTEBOOK)
     for words in commands(page)
     if words[0] == "dusha" or any(word.endswith(".py") for word in words)
 ]

@@ -36,7 +36,7 @@ def parse_checksum(name: str, text: str) -> Checksum:
     Raises:
         WrongUseError: text is none of these.
 
-    Example:
+    Examples:
         >>> parse_checksum("crowd.tar", "MD5:D41D8CD98F00B204E9800998ECF8427E")
         Checksum(kind='md5', digits='d41d8cd98f00b204e9800998ecf8427e')
     """

@@ -33,7 +33,7 @@ def corpus_name(name: str, outside: str = "") -> str:
         The name from its last folder that is one of FOLDERS on; if it has none of these and
         outside is one, outside comes before it.
 
-    Example:
+    Examples:
         >>> corpus_name("./crowd/crowd_train/wavs/1f.wav")
         'crowd_train/wavs/1f.wav'
         >>> corpus_name("wavs/1f.wav", outside="podcast_train")

@@ -80,7 +80,7 @@ def count_frames(content: bytes) -> int | None:
     Returns:
         The number of frames that are really there; None if it is not a plain PCM wav.
 
-    Example:
+    Examples:
         >>> count_frames(b"<html>") is None
         True
     """
@@ -113,7 +113,7 @@ def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
     Raises:
         UnreadableAudioError: if there is no audio to read; for a row's audio, it names the file.
 
-    Example:
+    Examples:
         >>> read_audio((np.ones((32000, 2), np.float32), 32000), 16000).shape
         (16000,)
     """

@@ -93,7 +93,7 @@ def one_thread() -> Iterator[None]:
 def frames(blocks: Iterable[np.ndarray], size: int = FRAME) -> Iterator[np.ndarray]:
     """Cut samples that come in pieces of any length into frames of one, the last filled by zeros.
 
-    Example:
+    Examples:
         >>> [frame.tolist() for frame in frames([np.ones(3), np.ones(2)], size=2)]
         [[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]
     """
@@ -120,7 +120,7 @@ def cut_spans(
     Yields:
         The first sample's number of a span, and (samples,) of it; several times for a long one.
 
-    Example:
+    Examples:
         >>> blocks = [np.arange(4), np.arange(4, 8)]
         >>> [(start, part.tolist()) for start, part in cut_spans(blocks, [(1, 2), (3, 6)], 1)]
         [(1, [1]), (3, [3]), (3, [4, 5])]

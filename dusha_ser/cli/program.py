@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         example: commands, shown below the options.
         options: the dataclasses.
 
-    Example:
+    Examples:
         >>> @dataclasses.dataclass
         ... class Options:
         ...     folder: str = dataclasses.field(metadata={"help": "folder", "positional": True})
@@ -264,7 +264,7 @@ def with_dashes(message: str) -> str:
     Returns:
         The message; what is not an option of the running command stays.
 
-    Example:
+    Examples:
         >>> _command.options = ["overwrite", "threshold"]
         >>> with_dashes("`threshold` is 90; `overwrite=True` replaces `clips`")
         '--threshold is 90; --overwrite replaces `clips`'

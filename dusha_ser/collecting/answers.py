@@ -180,7 +180,7 @@ def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, str]]:
 def task_name(text: str) -> str:
     """The task that a platform means by its name or by the address of its recording.
 
-    Example:
+    Examples:
         >>> task_name("0a1b"), task_name("https://a.example/wavs/0a1b.wav?x=1")
         ('0a1b', '0a1b')
     """

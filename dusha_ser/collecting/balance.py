@@ -13,7 +13,7 @@ def share_out(counts: Sequence[int], number: int) -> list[int]:
     Returns:
         How many to take of each kind.
 
-    Example:
+    Examples:
         >>> share_out([2, 100, 50], 20)
         [2, 9, 9]
     """

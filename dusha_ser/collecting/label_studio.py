@@ -40,7 +40,7 @@ def label_studio_config(labels: Sequence[str] = tuple(MEANINGS)) -> str:
     Returns:
         XML, for Settings, Labeling Interface, Code.
 
-    Example:
+    Examples:
         >>> "<Choice" in label_studio_config()
         True
     """
@@ -68,7 +68,7 @@ def label_studio_tasks(rows: Iterable[dict[str, str]]) -> list[dict]:
     Returns:
         One object a task, fit for JSON.
 
-    Example:
+    Examples:
         >>> label_studio_tasks([{"task": "0a1b", "audio": "wavs/0a1b.wav"}])
         [{'data': {'task': '0a1b', 'audio': 'wavs/0a1b.wav'}}]
     """
@@ -146,7 +146,7 @@ def answer_label(answer: str, labels: Sequence[str] = ANSWERS) -> str | None:
     Returns:
         One of the labels, or None.
 
-    Example:
+    Examples:
         >>> answer_label("Sad"), answer_label("Злость / Angry"), answer_label("bored")
         ('sad', 'angry', None)
     """

@@ -81,7 +81,7 @@ def pick_clips(
     Raises:
         WrongUseError: if pick is neither, or number below 1.
 
-    Example:
+    Examples:
         >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]])
         >>> pick_clips(probabilities, 2, "uncertain").tolist()
         [1, 2]
@@ -141,7 +141,7 @@ def write_picked(
 def relative_path(path: Path, folder: Path) -> str:
     """A path as it is named from a folder, also upwards.
 
-    Example:
+    Examples:
         >>> relative_path(Path("clips/wavs/a.wav"), Path("picked"))
         '../clips/wavs/a.wav'
     """

@@ -156,7 +156,7 @@ def parse_time(text: str, unit: float = 1.0) -> float:
     Raises:
         BadTimingError: if it is neither.
 
-    Example:
+    Examples:
         >>> parse_time("1:02:03.5"), parse_time("1500", 0.001)
         (3723.5, 1.5)
     """
@@ -230,7 +230,7 @@ def find_recordings(
 def file_name(recording: str) -> str:
     """The name that a podcast's file most likely has.
 
-    Example:
+    Examples:
         >>> file_name("https://feed.example/a/%D0%B0%201.mp3?key=2"), file_name("A title")
         ('а 1.mp3', 'A title')
     """

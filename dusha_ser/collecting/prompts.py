@@ -42,7 +42,7 @@ def choose_pair(probabilities: Sequence[float]) -> tuple[str, str]:
     Returns:
         The emotion that the text suggests, and the other one.
 
-    Example:
+    Examples:
         >>> choose_pair([0.1, 0.1, 0.2, 0.6]), choose_pair([0.1, 0.3, 0.6, 0.0])
         (('positive', 'neutral'), ('neutral', 'sad'))
     """
@@ -217,7 +217,7 @@ def check_map(
 ) -> dict[str, str]:
     """Say which emotion each of a model's labels means; all four must be among them.
 
-    Example:
+    Examples:
         >>> check_map(["Joy", "none"], {"Joy": "positive", "none": "neutral"}, "a model")
         Traceback (most recent call last):
         ...

@@ -45,7 +45,7 @@ def join_spans(spans: Sequence[Span], cut: Cut) -> list[Span]:
     Returns:
         Beginnings and ends, fewer of them.
 
-    Example:
+    Examples:
         >>> join_spans([(0.0, 2.0), (2.2, 4.0), (4.1, 6.0), (9.0, 9.5)], Cut(longest=5.0))
         [(0.0, 4.0), (4.1, 6.0), (9.0, 9.5)]
     """
@@ -61,7 +61,7 @@ def join_spans(spans: Sequence[Span], cut: Cut) -> list[Span]:
 def quietest(samples: np.ndarray, first: int, last: int) -> int:
     """The middle of the quietest stretch of 30 ms in samples[first:last].
 
-    Example:
+    Examples:
         >>> samples = np.ones(3000)
         >>> samples[1500:2100] = 0.0
         >>> 1500 < quietest(samples, 1000, 3000) < 2100

@@ -97,7 +97,7 @@ def cut_rows(sizes: np.ndarray, limit: float) -> list[tuple[int, int]]:
     Returns:
         First row and the row after the last of each run; at least one run.
 
-    Example:
+    Examples:
         >>> cut_rows(np.array([2, 2, 3, 9, 1]), limit=5)
         [(0, 2), (2, 3), (3, 4), (4, 5)]
     """

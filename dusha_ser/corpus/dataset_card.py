@@ -164,7 +164,7 @@ def configuration_info(configuration: Prepared) -> datasets.DatasetInfo:
 def size_category(rows: int) -> str:
     """Return the Hub's name for a number of rows.
 
-    Example:
+    Examples:
         >>> size_category(150352)
         '100K<n<1M'
     """
@@ -223,7 +223,7 @@ def table_row(*cells) -> str:
 def format_length(seconds: float) -> str:
     """Return a length as the paper's Table 2 gives it.
 
-    Example:
+    Examples:
         >>> format_length(679440)
         '188 h 44 min'
     """

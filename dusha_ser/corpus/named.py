@@ -186,7 +186,7 @@ def load_folder_or_hub(
 def split_spelling(spelling: str) -> tuple[str, str | None, str | None]:
     """Return name, configuration and split of "NAME[:CONFIGURATION[:SPLIT]]".
 
-    Example:
+    Examples:
         >>> split_spelling("data/dusha:crowd:test"), split_spelling("user/dusha")
         (('data/dusha', 'crowd', 'test'), ('user/dusha', None, None))
     """

@@ -29,7 +29,7 @@ def split_list(value) -> tuple[str, ...]:
     Returns:
         The words, without blanks around them.
 
-    Example:
+    Examples:
         >>> split_list("angry, sad")
         ('angry', 'sad')
     """

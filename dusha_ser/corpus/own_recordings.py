@@ -176,7 +176,7 @@ def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path
     Raises:
         WrongUseError: if a label is not allowed.
 
-    Example:
+    Examples:
         >>> number_labels(["sad", "angry"], None, Path("clips.csv"))
         ['angry', 'sad', 'neutral', 'positive']
         >>> number_labels(["no", "yes"], None, Path("clips.csv"))

@@ -36,7 +36,7 @@ class Envelope:
         sampling_rate: of the samples, in Hz.
         step: the time that one peak stands for, in seconds.
 
-    Example:
+    Examples:
         >>> envelope = Envelope(sampling_rate=4, step=0.5)
         >>> envelope.push(np.array([0.5, -1.0, 0.25]))
         >>> envelope.peaks().tolist(), envelope.duration
@@ -73,7 +73,7 @@ class Envelope:
 def bilingual(label: str) -> str:
     """A label in English and Russian, as HTML that tells a screen reader which is which.
 
-    Example:
+    Examples:
         >>> bilingual("sad")
         'sad · <span lang="ru">грусть</span>'
     """
@@ -84,7 +84,7 @@ def bilingual(label: str) -> str:
 def clock(seconds: float) -> str:
     """A time as people write it.
 
-    Example:
+    Examples:
         >>> clock(75.4), clock(3675)
         ('1:15', '1:01:15')
     """
@@ -106,7 +106,7 @@ def emotions_over_time(
     Returns:
         (moments,) indices of labels; -1 where no window is.
 
-    Example:
+    Examples:
         >>> windows = [Segment(0, 4, "sad", None), Segment(2, 6, "angry", None)]
         >>> emotions_over_time(windows, ["angry", "sad"], np.array([1, 3.5, 7])).tolist()
         [1, 0, -1]

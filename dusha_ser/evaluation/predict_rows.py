@@ -136,7 +136,7 @@ def by_length(rows: datasets.Dataset) -> np.ndarray:
 def model_names(models: Sequence[str]) -> dict[str, str]:
     """Return a short name for each model that no other of them has.
 
-    Example:
+    Examples:
         >>> model_names(["runs/small", "runs/large"])
         {'runs/small': 'small', 'runs/large': 'large'}
         >>> model_names(["a/model", "b/model"])

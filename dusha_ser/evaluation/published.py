@@ -30,7 +30,7 @@ class PublishedResult:
     def cells(self) -> dict[str, str]:
         """Return the scores as they were published, by name.
 
-        Example:
+        Examples:
             >>> result = PublishedResult("iemocap", "a model", 0.59, 0.58, 0.57, "a paper", 0.01)
             >>> result.cells()["accuracy"]
             '0.59 ± 0.01'

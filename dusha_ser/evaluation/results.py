@@ -230,7 +230,7 @@ def read_results(folder: Path) -> list[dict]:
 def pair_name(model: str, test_set: str) -> str:
     """Return a file name for the pair of a model and a test set.
 
-    Example:
+    Examples:
         >>> pair_name("user/dusha-crowd", "data/dusha:podcast:test")
         'user_dusha-crowd--data_dusha_podcast_test'
     """

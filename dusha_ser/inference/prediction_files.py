@@ -139,7 +139,7 @@ def alone(path: Path) -> Iterator[None]:
 def part_path(path: Path, rank: int, world_size: int) -> Path:
     """Where one of several processes writes.
 
-    Example:
+    Examples:
         >>> part_path(Path("predictions.csv"), 1, 4).name
         'predictions.part-00001-of-00004.csv'
     """

@@ -32,7 +32,7 @@ def check_model(name: str) -> None:
         MissingInputError: if there is no such folder or file, and the name is not USER/NAME.
         WrongUseError: if it is a file of another kind.
 
-    Example:
+    Examples:
         >>> check_model("somebody/dusha")
         >>> check_model("nowhere")
         Traceback (most recent call last):

@@ -54,7 +54,7 @@ class TimelineClassifier:
     Raises:
         ValueError: if window, hop or batch_size is out of range.
 
-    Example:
+    Examples:
         >>> def loudness(windows):
         ...     loud = np.array([np.abs(window).mean() for window in windows])
         ...     return np.stack([loud, 1 - loud], axis=1)

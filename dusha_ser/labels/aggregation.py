@@ -121,7 +121,7 @@ def aggregate(
         WrongUseError: there is no such method, crowd-kit is needed and not installed, or
             iterations or tolerance is negative.
 
-    Example:
+    Examples:
         >>> answers = CrowdAnswers.from_columns(
         ...     tasks=["a", "a", "a", "b"],
         ...     annotators=["x", "y", "z", "x"],
@@ -161,7 +161,7 @@ def single_labels(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np
     Raises:
         WrongUseError: if the threshold is out of range.
 
-    Example:
+    Examples:
         >>> single_labels([[0.1, 0.9], [0.5, 0.5], [0.2, 0.8]], threshold=0.9)
         array([ 1, -1, -1])
     """
@@ -189,7 +189,7 @@ def multi_labels(probabilities: np.ndarray, threshold: float) -> np.ndarray:
     Raises:
         WrongUseError: if the threshold is out of range.
 
-    Example:
+    Examples:
         >>> multi_labels([[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]], threshold=0.5)
         array([[ True,  True, False],
                [False, False,  True]])

@@ -75,7 +75,7 @@ def wilson_interval(
     Returns:
         Lower and upper ends, float64 (rates,); 0 and 1 where there was no trial.
 
-    Example:
+    Examples:
         >>> low, high = wilson_interval([9], [10])
         >>> low.round(3), high.round(3)
         (array([0.596]), array([0.982]))
@@ -100,7 +100,7 @@ def information(confusion: np.ndarray, prior: np.ndarray) -> np.ndarray:
     Returns:
         float64 (annotators,), mutual information of truth and answer, at least 0.
 
-    Example:
+    Examples:
         >>> always_right, always_first = np.eye(2), np.array([[1, 0], [1, 0]])
         >>> information(np.stack([always_right, always_first]), np.array([0.5, 0.5]))
         array([1., 0.])
@@ -181,7 +181,7 @@ def krippendorff_alpha(votes: np.ndarray) -> float:
     Raises:
         WrongUseError: if the library is not installed.
 
-    Example:
+    Examples:
         >>> round(krippendorff_alpha(np.array([[2, 0], [0, 2], [1, 1]])), 3)
         0.444
     """

@@ -32,7 +32,7 @@ class CrowdAnswers:
     Raises:
         ValueError: an array has another length than it should, or holds numbers out of range.
 
-    Example:
+    Examples:
         >>> answers = CrowdAnswers.from_columns(
         ...     tasks=["clip b", "clip a", "clip b"],
         ...     annotators=["x", "x", "y"],
@@ -269,7 +269,7 @@ def combine_columns(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
     Returns:
         float (rows,).
 
-    Example:
+    Examples:
         >>> combine_columns(np.maximum, np.array([[1.0, 2.0], [4.0, 3.0]]))
         array([2., 4.])
     """
@@ -288,7 +288,7 @@ def number_by_appearance(column: TextColumn) -> tuple[np.ndarray, tuple]:
     Returns:
         The number of each row's value, int64 (rows,), and the values in the order of numbers.
 
-    Example:
+    Examples:
         >>> number_by_appearance(["b", "a", "b"])
         (array([0, 1, 0]), ('b', 'a'))
     """

@@ -158,7 +158,7 @@ def dawid_skene(
     Raises:
         WrongUseError: iterations or tolerance is negative.
 
-    Example:
+    Examples:
         >>> answers = CrowdAnswers.from_columns(
         ...     tasks=["a", "a", "a", "b", "b", "b"],
         ...     annotators=["x", "y", "z", "x", "y", "z"],

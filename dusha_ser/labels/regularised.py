@@ -187,7 +187,7 @@ def temper(probabilities: np.ndarray, answers: np.ndarray, dependence: float) ->
     Returns:
         float64 (rows, columns); rows sum to 1.
 
-    Example:
+    Examples:
         >>> temper(np.array([[0.9, 0.1]]), np.array([5]), 0.25).round(2)
         array([[0.75, 0.25]])
     """
@@ -218,7 +218,7 @@ def regularised_dawid_skene(
     Raises:
         WrongUseError: iterations or tolerance is negative.
 
-    Example:
+    Examples:
         >>> answers = CrowdAnswers.from_columns(
         ...     tasks=["a", "a", "a", "b", "b", "b"],
         ...     annotators=["x", "y", "z", "x", "y", "z"],

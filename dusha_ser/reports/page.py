@@ -67,7 +67,7 @@ Block = Heading | Text | Code | Table | Plot
 def plain(text: str) -> str:
     """Escape what Markdown would format: names of models and labels may hold anything.
 
-    Example:
+    Examples:
         >>> print(plain("a_model [b]"))
         a\\_model \\[b\\]
     """

@@ -16,7 +16,7 @@ from dusha_ser.training.options import RunOptions
 class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[misc]  # narrower types than the Trainer's
     """The Trainer's arguments, and the options and defaults of RunOptions.
 
-    Example:
+    Examples:
         >>> DushaTrainingArguments("model", num_train_epochs=3).learning_rate
         0.001
     """

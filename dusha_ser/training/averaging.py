@@ -23,7 +23,7 @@ def make_average(model: torch.nn.Module, decay: float) -> AveragedModel:
     Returns:
         The average; `update_parameters(model)` adds the weights of one more step.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(1, 1)
         >>> average = make_average(model, 0.9)
         >>> average.update_parameters(model)

@@ -89,7 +89,7 @@ def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
         (length, width) or (length,) float32. They are to be read only: where the column holds
         float32, they are the mapped file itself, which spares a copy.
 
-    Example:
+    Examples:
         >>> column = pyarrow.chunked_array([[[1.0, 2.0], [3.0]]])
         >>> [row.tolist() for row in tensors(column)]
         [[1.0, 2.0], [3.0]]

@@ -14,7 +14,7 @@ class ClassificationLoss:
         label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
         class_weights: weight of each class in the loss, (labels,); None: 1 each.
 
-    Example:
+    Examples:
         >>> logits = torch.zeros(2, 4)
         >>> ClassificationLoss("hard")(logits, torch.tensor([0, 3])).round(decimals=3).tolist()
         [1.3860000371932983, 1.3860000371932983]

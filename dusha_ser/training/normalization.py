@@ -21,7 +21,7 @@ class PreciseBatchNorm2d(nn.BatchNorm2d):
 
     In any other case it is PyTorch's own, whose parameters, state and results it shares.
 
-    Example:
+    Examples:
         >>> layer = PreciseBatchNorm2d(3)
         >>> features = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
         >>> expected = nn.BatchNorm2d(3)(features)
@@ -124,7 +124,7 @@ def average_statistics(
         model: in training, alike in all processes but for the running statistics.
         mean_over_processes: returns the mean of a vector over the processes.
 
-    Example:
+    Examples:
         >>> layer = nn.BatchNorm2d(2)
         >>> average_statistics(layer, lambda ours: (ours + 3) / 2)
         >>> layer.running_mean.tolist(), layer.running_var.tolist()

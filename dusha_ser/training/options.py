@@ -323,7 +323,7 @@ def check_ranges(options: Any) -> None:
 def is_name(name: str) -> bool:
     """Return whether a folder is there, or a name may be one on the Hub.
 
-    Example:
+    Examples:
         >>> is_name("user/name"), is_name("nowhere"), is_name("./user/name")
         (True, False, False)
     """

@@ -213,7 +213,7 @@ def read_class_weights(
     Raises:
         WrongUseError: if a class is unknown or a weight is not a number above 0.
 
-    Example:
+    Examples:
         >>> read_class_weights("no=3", ["no", "yes"], np.array([0, 1])).tolist()
         [3.0, 1.0]
         >>> read_class_weights("balanced", ["no", "yes"], np.array([0, 1, 1, 1])).tolist()

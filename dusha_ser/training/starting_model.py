@@ -31,7 +31,7 @@ def network_type(recipe: RecipeOptions) -> str:
         MissingInputError: if there is no such model.
         WrongUseError: if it has no configuration that Transformers knows.
 
-    Example:
+    Examples:
         >>> network_type(RecipeOptions())
         'dusha'
     """

@@ -62,6 +62,7 @@ LESS = {"train": ("--max_steps", "2", "--per_device_train_batch_size", "4")}
 # Where the readers of a page stand, by the name of a fixture; those of all others: in `reader`.
 STANDPOINTS = {
     "README.md": "newcomer",
+    "docs/index.md": "newcomer",
     "docs/collecting.md": "collector",
     "docs/publish.md": "collector",
 }

@@ -117,7 +117,7 @@ def ser_metrics(
         ValueError: if nothing came, lengths differ, a label number is out of range, two labels
             have one name, a group is missing, or probabilities are not probabilities.
 
-    Example:
+    Examples:
         >>> results = ser_metrics([0, 0, 1, 2], [0, 1, 1, 2], labels=["yes", "no", "both"])
         >>> results["accuracy"], results["recall"]
         (0.75, {'yes': 1.0, 'no': 0.5, 'both': 1.0})
@@ -192,7 +192,7 @@ def compare_models(
     Raises:
         ValueError: as `ser_metrics`, or if all clips are of one group.
 
-    Example:
+    Examples:
         >>> truth, speakers = [0, 1, 2, 3, 0, 1], ["a", "a", "b", "b", "c", "c"]
         >>> result = compare_models([0, 1, 2, 3, 0, 0], truth, truth, speakers)
         >>> round(result["accuracy"]["difference"], 3)
@@ -260,7 +260,7 @@ def reliability(
     Raises:
         ValueError: as `ser_metrics`.
 
-    Example:
+    Examples:
         >>> bins = reliability([0, 0], [0, 1], [[0.9, 0.1], [0.7, 0.3]], bins=2)
         >>> bins[1]["count"], bins[1]["confidence"], bins[1]["accuracy"]
         (2, 0.8, 0.5)
@@ -297,7 +297,7 @@ def expected_calibration_error(bins: list[dict]) -> float:
     Returns:
         a number in [0, 1]; 0 is perfect.
 
-    Example:
+    Examples:
         >>> bins = reliability([0, 0], [0, 1], [[0.9, 0.1], [0.7, 0.3]])
         >>> round(expected_calibration_error(bins), 6)
         0.4
@@ -316,7 +316,7 @@ def scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         the three scores by name, each of shape (...) and in [0, 1].
 
-    Example:
+    Examples:
         >>> {name: float(value) for name, value in scores(np.array([[3, 1], [0, 1]])).items()}
         {'accuracy': 0.8, 'balanced_accuracy': 0.875, 'f1_macro': 0.7619047619047619}
     """
@@ -439,7 +439,7 @@ def checked_probabilities(probabilities: ArrayLike, length: int, label_count: in
 class SpeechEmotionRecognition(evaluate.Metric):
     """`ser_metrics` as an `evaluate` module.
 
-    Example:
+    Examples:
         >>> ser = evaluate.load("dusha_ser/evaluation/ser")  # from the folder of the project
         >>> results = ser.compute(predictions=[0, 1, 2, 2], references=[0, 1, 1, 2])
         >>> results["accuracy"], results["recall"]["sad"], results["absent_classes"]
