@@ -105,8 +105,8 @@ def test_weights_when_something_is_missing_or_odd_are_refused(released, tmp_path
     larger = released | {"classifier.weight": torch.zeros(9, 128)}
     for weights, words in (
         (fewer, "last_1x1.convolution.weight"),
-        (more, "features.3.conv.7.weight is no weight"),
-        (other, "head.weight is no weight"),
+        (more, "features.3.conv.7.weight is not a weight"),
+        (other, "head.weight is not a weight"),
         (larger, "classifier.weight"),
     ):
         with pytest.raises(WrongUseError, match=words):
