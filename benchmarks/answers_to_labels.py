@@ -4,7 +4,7 @@
 
 Answers of the size of Dusha's are generated as the four files raw_PART.jsonl. Both sides read all
 of them, run Dawid-Skene (100 iterations) over the four parts together, keep labels with a
-probability of at least 0.9, and one row a clip, its first. Each runs in a process of its own:
+probability of at least 0.9, and one row per clip, its first. Each runs in a process of its own:
 the time is that of the whole process, the memory its largest resident set.
 """
 

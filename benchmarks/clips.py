@@ -29,9 +29,9 @@ def wav_files(folder: Path, source: Path | None, count: int | None) -> list[Path
 
     Args:
         folder: where to.
-        source: folder of mono sound files of 16 kHz, taken in the order of their names; None: made
-            sounds.
-        count: how many of them; None: all, of made ones 200.
+        source: folder of mono audio files of 16 kHz, taken in the order of their names; None:
+            synthetic recordings.
+        count: how many of them; None: all, of synthetic ones 200.
 
     Returns:
         The wavs.

@@ -183,7 +183,7 @@ def measure(clients: int, seconds: float, folder: Path) -> dict:
             time.sleep(0.2)
             memory.append(resident_memory(demo.pid))
             if time.monotonic() > began + seconds + PATIENCE:
-                raise WorkFailedError("the last visitors waited in vain")
+                raise WorkFailedError("the last visitors got no prediction")
         took = time.monotonic() - began
     finally:
         demo.send_signal(signal.SIGINT)

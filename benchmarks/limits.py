@@ -122,7 +122,7 @@ def forget(path: Path) -> None:
 
 
 def network_multiply_adds(frames: int) -> int:
-    """Count the multiply-adds of the network for one clip of so many frames.
+    """Count the multiply-adds of the network for one clip.
 
     Args:
         frames: of the clip, 100 a second.

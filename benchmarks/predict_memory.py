@@ -2,7 +2,7 @@
 
     python -m benchmarks.predict_memory [--counts N ...]
 
-Clips of a tenth of a second are few files under many names. The program is started anew for each
+Clips of a tenth of a second are few files under many names. The program is started again for each
 number of clips, with a random network of the published size.
 """
 

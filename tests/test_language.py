@@ -1,6 +1,7 @@
 """The pages and the code say things as a native engineer would: phrases that are not used here."""
 
 import re
+import tokenize
 
 import pytest
 from documentation import PAGES, REPOSITORY
@@ -22,9 +23,14 @@ PHRASES = {
     r"\bbesides\b": "also",
     r"\bends? with a message\b": "stops with a message",
     r"\bleft out with all\b": "dropped, with all",
-    r"\bsounds\b": "audio, recordings, audio files",
+    r"(?<![({])\bsounds\b(?![:)}])": "audio, recordings, audio files",
     r"\bsurely differ\b|\bdiffer surely\b": "differ significantly",
 }
+CODE = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for pattern in ("*.py", "dusha_ser/**/*.py", "benchmarks/*.py", "demo/*.py")
+    for path in REPOSITORY.glob(pattern)
+)
 WORDS = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES), re.IGNORECASE)
 
 
@@ -43,3 +49,11 @@ def test_found_in_when_phrases_are_there():
 @pytest.mark.parametrize("page", PAGES)
 def test_page_in_plain_english(page):
     assert found_in((REPOSITORY / page).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("module", CODE)
+def test_module_in_plain_english(module):
+    with tokenize.open(REPOSITORY / module) as file:
+        tokens = list(tokenize.generate_tokens(file.readline))
+    said = [token.string for token in tokens if token.type in (tokenize.COMMENT, tokenize.STRING)]
+    assert found_in("\n".join(said)) == []

@@ -1,8 +1,8 @@
 """From the crowd's answers to the raw layout of the corpus, without those who failed the exam.
 
 The result is what `dusha corpus crowd --data_dir FOLDER` reads: crowd_train and crowd_test with
-raw_PART.jsonl, a row an answer, and wavs/HASH.wav. Control tasks are in it with their known answer;
-answers to the exam are not.
+raw_PART.jsonl, one row per answer, and wavs/HASH.wav. Control tasks are in it with their known
+answer; answers to the exam are not.
 """
 
 import hashlib
@@ -198,7 +198,7 @@ def apply_exam(people: Iterable[Annotator], key: dict[str, dict], mark: float) -
 
 
 def raw_rows(people: Iterable[Annotator], key: dict[str, dict]) -> Iterator[tuple[dict, str]]:
-    """One row an answer that counts, with the published field names, and the answer's task."""
+    """One row per answer that counts, with the published field names, and the answer's task."""
     nan = float("nan")
     for person in people:
         for task, answer in person.answers.items() if person.passed else ():
@@ -266,7 +266,7 @@ def write_part(
     upload: Path,
     quiet: bool,
 ) -> None:
-    """Write the answers and the sounds of one part."""
+    """Write the answers and the audio of one part."""
     own = [(row, task) for row, task in rows if (row["hash_id"] in test) == (part == TEST)]
     (folder / part / WAVS).mkdir(parents=True)
     with (folder / part / f"raw_{part}.jsonl").open("w", encoding="utf-8") as file:
@@ -279,7 +279,7 @@ def write_part(
             shutil.copyfile(wav_path(upload, task), wav_path(folder / part, name))
         except FileNotFoundError as error:
             raise MissingInputError(
-                f"no file {error.filename}; the tasks' sounds are needed"
+                f"no file {error.filename}; the audio of the tasks is needed"
             ) from (error)
 
 

@@ -61,5 +61,5 @@ def convert_clip(path: str | Path) -> bytes:
             if len(samples):
                 return encode_wav(samples)
     except (OSError, RuntimeError, UnreadableAudioError):
-        pass  # Whoever reads it next says what is wrong, or can read it.
+        pass  # The next reader reports what is wrong, or can read it.
     return encode_wav(read_audio(path, SAMPLING_RATE))

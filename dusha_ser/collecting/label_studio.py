@@ -92,7 +92,7 @@ def read_label_studio(path: Path) -> Iterator[dict[str, str]]:
         tasks = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise WrongUseError(
-            f"{path} is not JSON: {error}; export from Label Studio anew"
+            f"{path} is not JSON: {error}; export from Label Studio again"
         ) from error
     if not isinstance(tasks, list):
         raise WrongUseError(f"{path} is no export of Label Studio: it is not a list of tasks")

@@ -1,7 +1,7 @@
 """Audio of the corpus' podcasts, cut by the published links and timings out of files one has.
 
-The podcasts are published without audio. Their archive says where each clip comes from; whoever
-has the podcasts' files gets wavs/HASH.wav of them, which dusha.py finds in its --data_dir.
+The podcasts are published without audio. Their archive says where each clip comes from; from
+the podcasts' files this cuts wavs/HASH.wav, which dusha.py finds in its `data_dir`.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Recordings cut into clips by voice activity, as the podcasts of the corpus were (section 3.2).
 
 What a recording gave is noted when all its clips are written, under a name that says what the
-recording is and how it was cut. A run that was stopped goes on with the recordings that lack such
-a note; the tables are made of the notes in the end.
+recording is and how it was cut. A stopped run resumes with the recordings that have no
+such note; the tables are made of the notes in the end.
 """
 
 import hashlib

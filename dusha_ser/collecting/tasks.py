@@ -1,9 +1,9 @@
 """Annotation tasks for a crowd: clips to label, control tasks among them, an exam to pass first.
 
 The paper (section 3.3) asks of each annotator an exam passed with 80 %, and gives control tasks
-("honeypots") whose answer is known. Nobody may tell these from the others: every sound is written
-anew under a name drawn for the task, in the order of the tasks, and what is known of a task stands
-in a key file that stays at home.
+("honeypots") whose answer is known. Nobody may tell these from the others: all audio is
+rewritten under names drawn for the tasks, in the order of the tasks, and a key file that is never
+uploaded holds what is known of each task.
 """
 
 import hashlib
@@ -106,7 +106,7 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
 def read_items(
     table: Path, quiet: bool = False, label: bool = False
 ) -> tuple[list[Item], list[tuple[str, str]], int]:
-    """Read the sounds of a table, each once, and what can be known of them.
+    """Read the recordings of a table, each once, and what can be known of them.
 
     Args:
         table: with the column path, relative to the table's folder.
@@ -114,8 +114,8 @@ def read_items(
         label: whether the known answers are read, from a column label.
 
     Returns:
-        The sounds, repeated ones once; the paths and errors of those that cannot be read; and how
-        many came again.
+        The recordings, each once; the paths and errors of those that cannot be read; and how many
+        were repeated.
 
     Raises:
         MissingInputError: if there is no table.
@@ -171,7 +171,7 @@ def secret_generator(items: Iterable[Item], seed: int) -> np.random.Generator:
     """A source of random numbers that only those can repeat who know the answers and the seed.
 
     The code is public and the seed most often 0: drawn from it alone, the places of the control
-    tasks could be worked out by whoever sees the tasks. And each round of clips has an exam and
+    tasks could be worked out by anyone who sees the tasks. And each round of clips has an exam and
     names of its own.
     """
     secret = "".join(sorted(f"{item.id}{item.label}" for item in items))
@@ -223,7 +223,7 @@ def mix_controls(
 ) -> list[Item]:
     """Shuffle clips and put one control task at random into each of equal stretches of them.
 
-    So whoever does a page of neighbouring tasks meets about as many as anybody else.
+    So anyone who does a page of neighbouring tasks meets about as many as anybody else.
 
     Args:
         clips: to annotate.

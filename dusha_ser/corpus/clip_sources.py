@@ -177,7 +177,7 @@ def load_features(member: Member) -> np.ndarray:
     """
     content = member.read()
     try:
-        # Pickles could run the code of whoever made the archive.
+        # Pickles could run code of the maker of the archive.
         values = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError, TokenError) as error:
         # MemoryError: the shape in a damaged header; TokenError: not a header at all.

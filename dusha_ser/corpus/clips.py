@@ -57,7 +57,7 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
         quiet: no progress bar.
 
     Returns:
-        One row a clip in the order of first answers: the columns FIRST_ROW_COLUMNS, then
+        One row per clip in the order of first answers: the columns FIRST_ROW_COLUMNS, then
         label_probabilities (float64) and votes (int32), vectors of one number for each label,
         whose names are in the metadata of both fields.
     """
@@ -176,7 +176,7 @@ def cached_clips(
         quiet: no progress bar.
 
     Returns:
-        One row a clip, as `make_clips` returns them, and the skipped rows.
+        One row per clip, as `make_clips` returns them, and the skipped rows.
 
     Raises:
         WrongUseError: as `read_raw`.

@@ -67,7 +67,7 @@ class Clip:
         """Path of the recording, relative to the folder of the export; empty without one.
 
         Raises:
-            WorkFailedError: if the id, which whoever made the archives chose, leads elsewhere.
+            WorkFailedError: if the id, which the maker of the archives chose, leads elsewhere.
         """
         name = self.row["id"]
         if self.has_audio and NO_FILE_NAME & set(name):

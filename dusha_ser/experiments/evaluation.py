@@ -109,7 +109,7 @@ def evaluate_pair(
     predictions = predict_rows(*loaded[model], test_set, options.batch_size, options.quiet)
     seconds = time.perf_counter() - started
     write_predictions(predictions_path, predictions)
-    # What was written is what is scored: whoever reads the file gets the same numbers.
+    # What was written is what is scored: anyone who reads it gets the same numbers.
     scores = score_predictions(read_predictions(predictions_path))
     write_json(
         metrics_path,

@@ -108,7 +108,7 @@ def rate_crowd(
     """Aggregate answers and rate who gave them.
 
     Args:
-        answers: one row an answer, as `read_answers` returns them.
+        answers: one row per answer, as `read_answers` returns them.
         labels: the answers that annotators could give.
         method: a name in METHODS.
         bad_rows: number of rows that were skipped.
