@@ -145,11 +145,7 @@ class Dusha(datasets.ArrowBasedBuilder):
         return self._members
 
     def content_id(self) -> str:
-        """Name the configuration with its options and the content of the archives.
-
-        Returns:
-            The name, which differs wherever the result could.
-        """
+        """Name the configuration with its options and the content of the archives."""
         name = self.config.name
         found = content_key(
             self.find_members(),

@@ -23,14 +23,7 @@ def is_count(cell: str) -> bool:
 
 
 def count_columns(table: Sequence[Sequence[str]]) -> list[bool]:
-    """Say of each column whether it holds counts only, which are aligned to the right.
-
-    Args:
-        table: rows of cells, the head first.
-
-    Returns:
-        One entry per column.
-    """
+    """Say of each column, below its head, whether it holds counts only, which are aligned right."""
     return [all(map(is_count, column[1:])) for column in zip(*table, strict=True)]
 
 
@@ -53,14 +46,7 @@ def markdown_table(table: Sequence[Sequence[str]]) -> str:
 
 
 def screen_table(table: Sequence[Sequence[str]]) -> str:
-    """Format a table for a terminal.
-
-    Args:
-        table: rows of cells, the head first.
-
-    Returns:
-        Lines, each with a line end.
-    """
+    """Format a table for a terminal; arguments and lines as of `markdown_table`."""
     return aligned_table(table, "simple")
 
 

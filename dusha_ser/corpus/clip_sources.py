@@ -71,17 +71,7 @@ def locate_files(
 
 
 def missing_clip(name: str, split: str, domain: str, reason: str) -> dict[str, str]:
-    """Return the entry of a clip in the list of missing audio.
-
-    Args:
-        name: id of the clip.
-        split: where it would have been.
-        domain: crowd or podcast.
-        reason: for people.
-
-    Returns:
-        The values by MISSING_COLUMNS.
-    """
+    """Return the entry of a clip in the list of missing audio, by MISSING_COLUMNS."""
     return dict(zip(MISSING_COLUMNS, (name, split, domain, reason), strict=True))
 
 
@@ -96,17 +86,7 @@ def find_wav(
 def why_left_out(
     wav: Member | None, npy: Member | None, needs_wav: bool, needs_features: bool
 ) -> str | None:
-    """Return why a row cannot stay, None if it can.
-
-    Args:
-        wav: the member with its audio, or None.
-        npy: the member with its features, or None.
-        needs_wav: whether the rows of its domain have audio.
-        needs_features: whether features were asked for.
-
-    Returns:
-        The reason, or None.
-    """
+    """Return why a row without these files cannot stay, None if it can."""
     empty = wav is None or not wav.size
     if needs_wav and empty:
         return "no wav" if wav is None else "empty wav"
@@ -140,12 +120,6 @@ def row_member(row: dict, prefix: str) -> Member | None:
 def read_wav(member: Member) -> bytes:
     """Read a recording's bytes and make sure that it holds samples.
 
-    Args:
-        member: the recording.
-
-    Returns:
-        The bytes of the file.
-
     Raises:
         ValueError: it is not an audio file or holds no samples; the message is the reason.
         WorkFailedError: the archive itself cannot be read.
@@ -163,10 +137,7 @@ def read_wav(member: Member) -> bytes:
 
 
 def load_features(member: Member) -> np.ndarray:
-    """Load published features.
-
-    Args:
-        member: an .npy file of float32, shape (1, 64, frames).
+    """Load published features, an .npy file of float32 (1, 64, frames).
 
     Returns:
         float32 (frames, 64), dB.
@@ -197,13 +168,7 @@ def load_features(member: Member) -> np.ndarray:
 
 
 def compute_features(content: bytes) -> np.ndarray:
-    """Compute features from a recording of any number of channels and any rate.
-
-    Args:
-        content: an audio file.
-
-    Returns:
-        float32 (frames, 64), dB.
+    """Compute features, float32 (frames, 64) in dB, from a recording of any channels and rate.
 
     Raises:
         ValueError: it cannot be read; the message is the reason.

@@ -57,9 +57,8 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
         quiet: no progress bar.
 
     Returns:
-        One row per clip in the order of first answers: the columns FIRST_ROW_COLUMNS, then
-        label_probabilities (float64) and votes (int32), vectors of one number for each label,
-        whose names are in the metadata of both fields.
+        One row per clip in the order of first answers: FIRST_ROW_COLUMNS, label_probabilities and
+        votes, vectors of one number per label, whose names are in the metadata of both fields.
     """
     crowd = code_answers(answers, options.labels)
     asked = crowd if options.golden else crowd.with_truth(None)
@@ -91,15 +90,7 @@ def posteriors(clips: pa.Table) -> Posteriors:
 
 
 def vector_column(values: np.ndarray, element_type: pa.DataType) -> pa.FixedSizeListArray:
-    """Turn a matrix to a column of vectors.
-
-    Args:
-        values: (rows, length).
-        element_type: of the vectors' elements.
-
-    Returns:
-        fixed-size lists (rows,).
-    """
+    """Turn a matrix (rows, length) to a column of fixed-size lists (rows,)."""
     flat = pa.array(np.ascontiguousarray(values).reshape(-1), element_type)
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
@@ -176,11 +167,7 @@ def cached_clips(
         quiet: no progress bar.
 
     Returns:
-        One row per clip, as `make_clips` returns them, and the skipped rows.
-
-    Raises:
-        WrongUseError: as `read_raw`.
-        MissingInputError: as `read_raw`.
+        One row per clip, as `make_clips` returns them, and the skipped rows. Raises as `read_raw`.
     """
     made_of = {
         name: value
@@ -217,12 +204,7 @@ def read_kept(path: Path) -> tuple[pa.Table, list[dict]] | None:
 
 @contextlib.contextmanager
 def waiting(text: str, quiet: bool) -> Iterator[None]:
-    """Show how long a step has taken so far, for steps that do not know how far they are.
-
-    Args:
-        text: what is being done.
-        quiet: show nothing.
-    """
+    """Show how long a step has taken so far, for steps that do not know how far they are."""
     finished = threading.Event()
 
     def tick() -> None:

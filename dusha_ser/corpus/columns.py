@@ -69,15 +69,7 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
 
 
 def row_bytes(rows: pa.Table, input_features: bool) -> np.ndarray:
-    """Estimate how many bytes each row of a plan takes at most.
-
-    Args:
-        rows: of a split's plan.
-        input_features: whether they get features.
-
-    Returns:
-        float64 (rows,).
-    """
+    """Estimate how many bytes each row of a plan takes at most, float64 (rows,)."""
     size = np.full(len(rows), float(ROW_BYTES))
     if "wav_size" in rows.column_names:
         size += rows["wav_size"].fill_null(0).to_numpy()
@@ -157,10 +149,6 @@ def _read_table(
 def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray | None, str | None]:
     """Read a clip's recording and, if asked for, its features.
 
-    Args:
-        row: id, domain and the file columns.
-        input_features: whether to load or compute features.
-
     Returns:
         The audio file or None; float32 (frames, 64) in dB or None; why a podcast's clip, which
         stays without audio, has none although there is a file.
@@ -188,14 +176,6 @@ def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray 
 def array_column(
     arrays: list[np.ndarray | None], column_type: pa.ExtensionType
 ) -> pa.ExtensionArray:
-    """Make the column that `datasets.Array2D` stores.
-
-    Args:
-        arrays: float32 (frames, 64) each.
-        column_type: of the feature.
-
-    Returns:
-        Arrays (rows,).
-    """
+    """Make the column that `datasets.Array2D` stores of arrays, float32 (frames, 64) each."""
     storage = list_of_np_array_to_pyarrow_listarray(arrays).cast(column_type.storage_type)
     return pa.ExtensionArray.from_storage(column_type, storage)

@@ -32,13 +32,8 @@ DEFAULTS = ("crowd", "all")
 
 @dataclass
 class Prepared:
-    """What a folder holds of one configuration.
-
-    Args:
-        name: of the configuration.
-        shards: paths of each split's files.
-        footer: our entry of their footers.
-        features: the columns.
+    """What a folder holds of one configuration: the paths of each split's files, our entry of their
+    footers, and the columns.
     """
 
     name: str
@@ -56,14 +51,7 @@ class Prepared:
 
 
 def find_prepared(folder: Path) -> list[Prepared]:
-    """Find what a dataset folder holds.
-
-    Args:
-        folder: the dataset folder.
-
-    Returns:
-        Its configurations, in their fixed order.
-    """
+    """Find what a dataset folder holds: its configurations, in their fixed order."""
     found = []
     for name in CONFIGURATIONS:
         paths = sorted((folder / name).glob("*.parquet"))
@@ -79,11 +67,7 @@ def find_prepared(folder: Path) -> list[Prepared]:
 
 
 def write_card(folder: str | os.PathLike) -> None:
-    """Write README.md, all of it or nothing.
-
-    Args:
-        folder: the dataset folder; at least one configuration is there.
-    """
+    """Write README.md of a dataset folder that holds a configuration, all of it or nothing."""
     folder = Path(folder)
     with lock_folder(folder):
         prepared = find_prepared(folder)
@@ -107,14 +91,7 @@ def default_name(names: list[str]) -> str:
 
 
 def card_data(prepared: list[Prepared]) -> DatasetCardData:
-    """Make the card's YAML, by which the stock `load_dataset` finds configurations and splits.
-
-    Args:
-        prepared: what the folder holds.
-
-    Returns:
-        The data.
-    """
+    """Make the card's YAML, by which the stock `load_dataset` finds configurations and splits."""
     data = DatasetCardData(
         language=["ru"],
         license="other",
@@ -173,15 +150,7 @@ def size_category(rows: int) -> str:
 
 
 def card_text(prepared: list[Prepared], path: str = "dusha") -> str:
-    """Write the card for people: counts, columns, how labels were made, licence, citation.
-
-    Args:
-        prepared: what the folder holds.
-        path: what to give to load_dataset.
-
-    Returns:
-        Markdown.
-    """
+    """Write the card for people; `path` is what to give to load_dataset."""
     names = [configuration.name for configuration in prepared]
     default = default_name(names)
     sections = [

@@ -1,8 +1,7 @@
 """The corpus for other toolkits: EmoBox and s3prl JSON lines, CSV, lhotse manifests.
 
-Everything is made from a dataset folder, so the archives are no longer needed. Paths in the
-files are relative to the folder of the export, exports/CONFIGURATION, where `wavs` is as well if
-the recordings are extracted.
+All is made from a dataset folder, without the archives. Paths in the files are relative to the
+export's folder, exports/CONFIGURATION, which holds `wavs` if the recordings are extracted.
 """
 
 import contextlib
@@ -36,8 +35,8 @@ WAVS = "wavs"
 # Holds the content_id of what was exported.
 MARK = ".content_id"
 LANGUAGE = "ru"
-# EmoBox calls it so in file names.
-EMOBOX_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+# Its names of the splits.
+EMOBOX = {"train": "train", "validation": "valid", "test": "test"}
 # What would make a path of the name of a file, on any system.
 NO_FILE_NAME = frozenset("/\\:\0")
 # Columns that no table of text can hold.
@@ -108,10 +107,8 @@ def export_configuration(
     """
     folder = Path(output_dir)
     formats = list(dict.fromkeys(formats))
-    check_formats(formats)
     with lock_folder(folder):
-        configuration = find_configuration(folder, name)
-        check_audio(configuration, formats)
+        (configuration,) = check_exports(folder, [name], formats)
         export_audio = export_audio and has_audio(configuration)
         place = folder / "exports" / name
         with replacing_folder(place) as unfinished:
@@ -126,68 +123,60 @@ def export_configuration(
     return place
 
 
-def find_configuration(folder: Path, name: str) -> Prepared:
-    """Return what a dataset folder holds of a configuration that is there."""
-    return next(one for one in find_prepared(folder) if one.name == name)
-
-
-def check_exports(output_dir: str | os.PathLike, names: list[str], formats: list[str]) -> None:
-    """Raise a WrongUseError unless all of several exports can be written.
+def check_exports(
+    output_dir: str | os.PathLike, names: list[str], formats: list[str]
+) -> list[Prepared]:
+    """Find configurations of a dataset folder, and check that they can be exported.
 
     Args:
         output_dir: the dataset folder.
         names: of its configurations.
         formats: of FORMATS.
+
+    Returns:
+        What the folder holds of them.
+
+    Raises:
+        WrongUseError: no such format, or a configuration has no audio and a format needs it.
     """
-    for name in names:
-        check_audio(find_configuration(Path(output_dir), name), formats)
+    for name in formats:
+        if name not in FORMATS:
+            raise WrongUseError(f"there is no export {name!r}: take one of {', '.join(FORMATS)}")
+    found = [one for one in find_prepared(Path(output_dir)) if one.name in names]
+    needs = [name for name in formats if name != "csv"]
+    for configuration in found if needs else ():
+        if not has_audio(configuration):
+            raise WrongUseError(
+                f"configuration {configuration.name} has no audio, which {needs[0]} is about: "
+                "export it as csv, or another configuration"
+            )
+    return found
 
 
 def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
     """Keep what an earlier run exported of the same content in other formats in the new export.
 
     Nothing is moved: if this run is stopped, the earlier export is still whole.
-
-    Args:
-        place: folder of the earlier export, if there is one.
-        unfinished: folder of the new one.
-        content_id: of what is exported; earlier exports of other labels are not kept.
     """
     mark = place / MARK
     if mark.exists() and mark.read_text() == content_id:
-        for old in place.iterdir():
-            if old.name == MARK or (unfinished / old.name).exists():
-                continue
-            if old.is_dir():
-                shutil.copytree(old, unfinished / old.name, copy_function=link_or_copy)
-            else:
-                link_or_copy(old, unfinished / old.name)
+        new = {MARK, *(path.name for path in unfinished.iterdir())}
+        shutil.copytree(
+            place,
+            unfinished,
+            ignore=lambda folder, names: new if Path(folder) == place else (),
+            copy_function=link_or_copy,
+            dirs_exist_ok=True,
+        )
     (unfinished / MARK).write_text(content_id)
 
 
-def link_or_copy(source: str | Path, target: str | Path) -> None:
+def link_or_copy(source: str, target: str) -> None:
     """Give a file a second name, or copy it where the disk has no hard links."""
     try:
         Path(target).hardlink_to(source)
     except OSError:
         shutil.copy2(source, target)
-
-
-def check_formats(formats: list[str]) -> None:
-    """Raise a WrongUseError unless all formats are known."""
-    for name in formats:
-        if name not in FORMATS:
-            raise WrongUseError(f"there is no export {name!r}: take one of {', '.join(FORMATS)}")
-
-
-def check_audio(configuration: Prepared, formats: list[str]) -> None:
-    """Raise a WrongUseError if a format is about audio and a configuration has none."""
-    needs = [name for name in formats if name != "csv"]
-    if needs and not has_audio(configuration):
-        raise WrongUseError(
-            f"configuration {configuration.name} has no audio, which {needs[0]} is about: "
-            "export it as csv, or another configuration"
-        )
 
 
 def has_audio(configuration: Prepared) -> bool:
@@ -217,7 +206,7 @@ def _export_split(
         tqdm(total=total, unit=" rows", desc=f"Exporting {split}", disable=quiet) as bar,
     ):
         files = [
-            (stack.enter_context(open_text(folder / file_name(path, split))), line)
+            (stack.enter_context(open_text(folder / path.format(split, EMOBOX[split]))), line)
             for name in formats
             for path, line in FORMATS[name].items()
         ]
@@ -267,11 +256,6 @@ def read_clips(configuration: Prepared, split: str, needs_content: bool) -> Iter
                     audio.get("path") is not None,
                     audio.get("bytes") or b"",
                 )
-
-
-def file_name(pattern: str, split: str) -> str:
-    """Name a split's file, for EmoBox by its own name of the split."""
-    return pattern.format(split=EMOBOX_SPLITS[split] if "emobox" in pattern else split)
 
 
 def text_columns(configuration: Prepared) -> list[str]:
@@ -356,12 +340,12 @@ def lhotse_supervision(clip: Clip) -> str:
     )
 
 
-# By format, the files of a split and what each clip becomes in them.
+# By format, the files of a split ({1}: its name in EmoBox) and what each clip becomes in them.
 FORMATS: dict[str, dict[str, Callable[[Clip], str]]] = {
-    "csv": {"{split}.csv": csv_line},
-    "emobox": {"emobox/fold_1/dusha_{split}_fold_1.jsonl": emobox_line},
+    "csv": {"{0}.csv": csv_line},
+    "emobox": {"emobox/fold_1/dusha_{1}_fold_1.jsonl": emobox_line},
     "lhotse": {
-        "lhotse/dusha_recordings_{split}.jsonl.gz": lhotse_recording,
-        "lhotse/dusha_supervisions_{split}.jsonl.gz": lhotse_supervision,
+        "lhotse/dusha_recordings_{0}.jsonl.gz": lhotse_recording,
+        "lhotse/dusha_supervisions_{0}.jsonl.gz": lhotse_supervision,
     },
 }

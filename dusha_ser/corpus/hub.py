@@ -85,9 +85,7 @@ def pushed_names(repo_id: str) -> list[str]:
 def describe(repo_id: str, folder: Path) -> None:
     """Complete the card of a dataset on the Hub: the library's push writes its own fields only.
 
-    Args:
-        repo_id: USER/NAME of the dataset.
-        folder: the dataset folder; configurations that are not pushed are not described.
+    Configurations that are not pushed are not described.
     """
     card = DatasetCard.load(repo_id)
     pushed = [one["config_name"] for one in card.data.get("configs") or []]

@@ -31,12 +31,7 @@ def note_missing(folder: str | None, name: str, missing: list[dict]) -> None:
 
 
 def collect_lists(folder: str, bad_rows: list[dict]) -> None:
-    """Gather the notes of all processes and write the lists.
-
-    Args:
-        folder: of the unfinished result.
-        bad_rows: rows of the archives that were skipped.
-    """
+    """Gather the notes of all processes in an unfinished result and write the lists."""
     notes = sorted(Path(folder).glob(f"{NOTE_PREFIX}*.json"))
     missing = [clip for note in notes for clip in json.loads(note.read_text())]
     write_lists(folder, missing, bad_rows)
@@ -45,13 +40,7 @@ def collect_lists(folder: str, bad_rows: list[dict]) -> None:
 
 
 def write_lists(folder: str | Path, missing: list[dict], bad_rows: list[dict]) -> None:
-    """Write the lists beside a result, each only if it is not empty, and warn with a count.
-
-    Args:
-        folder: of the result.
-        missing: clips with MISSING_COLUMNS.
-        bad_rows: rows of the archives that were skipped.
-    """
+    """Write the lists beside a result, each only if it is not empty, and warn with a count."""
     if missing:
         missing = sorted(missing, key=lambda clip: (clip["split"], clip["id"]))
         write_csv(Path(folder) / MISSING_FILE, MISSING_COLUMNS, missing)

@@ -21,13 +21,7 @@ from dusha_ser.vocabulary import (
 
 
 def split_list(value) -> tuple[str, ...]:
-    """Return a list of words, given as such or as text with commas.
-
-    Args:
-        value: str or sequence of str.
-
-    Returns:
-        The words, without blanks around them.
+    """Return the words, without blanks around them, of a list or of text with commas.
 
     Examples:
         >>> split_list("angry, sad")
@@ -39,14 +33,7 @@ def split_list(value) -> tuple[str, ...]:
 
 @dataclass
 class SourceOptions:
-    """Where the corpus comes from, and how it is worked on.
-
-    Args:
-        data_dir: folder of archives, of their unpacked files, or of any mix; None: fetch them.
-        base_url: addresses to fetch the archives from, in order; none: where they were published.
-        cache_dir: folder for what is fetched and made; None: the Hugging Face cache.
-        num_proc: number of processes; None: one.
-    """
+    """Where the corpus comes from, and how it is worked on."""
 
     data_dir: str | None = option(
         "folder of archives that you fetched yourself, of their unpacked files, or of any mix "
@@ -78,13 +65,7 @@ class SourceOptions:
 
 @dataclass
 class LabelOptions:
-    """How the crowd's answers become labels.
-
-    Args:
-        method: aggregator, one of `vocabulary.METHODS`.
-        threshold: least probability of a clip's label, above 0 and at most 1.
-        golden: whether the known answers of control tasks count as their true labels.
-    """
+    """How the crowd's answers become labels."""
 
     method: str = option("how answers become labels", "dawid_skene", choices=METHODS)
     threshold: float = option(
@@ -95,23 +76,7 @@ class LabelOptions:
 
 @dataclass
 class CorpusOptions(LabelOptions):
-    """How labels are made and what is kept; one field per option, with its help sentence.
-
-    Args:
-        method: aggregator, one of `vocabulary.METHODS`.
-        threshold: least probability of a clip's label, above 0 and at most 1.
-        golden: whether the known answers of control tasks count as their true labels.
-        iterations: most iterations of the aggregator.
-        tolerance: rise of the loss, in nats per answer, below which Dawid-Skene stops.
-        multi_threshold: least probability of each of a clip's `labels`; None: no such column.
-        keep_control: whether control tasks stay in the splits.
-        keep_other: whether clips labelled `other` stay in the splits.
-        labels: the answers that annotators could give, in the order of their numbers.
-        parts: parts of the corpus whose answers are read and aggregated together.
-        input_features: whether to add the log-Mel features, (frames, 64) in dB.
-        validation: share of train's clips that become a split of their own, by speaker.
-        bad_rows: "error" to stop at a row that cannot be read, "skip" to list it instead.
-    """
+    """How labels are made and what is kept; one field per option, with its help sentence."""
 
     iterations: int = option("most iterations of the aggregator", ITERATIONS)
     tolerance: float = option(
@@ -148,11 +113,7 @@ class CorpusOptions(LabelOptions):
     )
 
     def check_options(self) -> None:
-        """Bring lists to tuples and refuse what cannot be done.
-
-        Raises:
-            WrongUseError: naming the option, what came and what is allowed.
-        """
+        """Bring lists to tuples and raise a WrongUseError where an option cannot be followed."""
         self.labels, self.parts = check_labels(split_list(self.labels)), split_list(self.parts)
         if not self.parts or len(set(self.parts)) < len(self.parts) or set(self.parts) - set(PARTS):
             raise WrongUseError(
@@ -176,11 +137,7 @@ class CorpusOptions(LabelOptions):
         check_stop(self.iterations, self.tolerance)
 
     def class_names(self) -> list[str]:
-        """Name the classes of the column `label`, in the order of their numbers.
-
-        Returns:
-            The labels, without `other` unless it is kept.
-        """
+        """Name the classes of the column `label`, in order, without `other` unless it is kept."""
         return [name for name in self.labels if name != OTHER or self.keep_other]
 
     def as_dict(self) -> dict:

@@ -1,9 +1,8 @@
 """Readers of other corpora of emotional speech as they are distributed, in Dusha's four emotions.
 
-Each reader takes the folder that the corpus was unpacked to and lists recordings with label and
-speaker, which the corpora keep in names (IEMOCAP in its evaluation files). Emotions beyond the four
-(fear, disgust, surprise, boredom, frustration) are left out. The numbers of recordings are checked:
-one lost line in a reader has halved a corpus before, and the published results with it.
+Label and speaker are in file names (IEMOCAP: in its evaluation files). Other emotions (fear,
+disgust, surprise, boredom, frustration) are left out. The numbers of recordings are checked: one
+lost line in a reader has halved a corpus before, and the published results with it.
 """
 
 import re
@@ -106,9 +105,6 @@ def from_names(
             group id, where there is one, is the part that is unique within the speaker.
         emotions: from the corpus' code of an emotion to one of the four.
         fold: from speaker to fold; by default each speaker is one.
-
-    Returns:
-        A function from folder to recordings.
     """
     compiled = re.compile(pattern)
 
@@ -147,15 +143,6 @@ def list_iemocap(data_dir: Path) -> Iterator[Recording]:
     Only the files of the folder itself count: those of its subfolders hold the answers of single
     annotators. The letter after the dialog's name is the speaker; the one before it is who wore the
     motion capture markers.
-
-    Args:
-        data_dir: of the release.
-
-    Yields:
-        The recordings, in the order of the files.
-
-    Raises:
-        MissingInputError: if a turn's wav is not there.
     """
     for evaluation in sorted(data_dir.glob("Session[1-5]/dialog/EmoEvaluation/Ses*.txt")):
         session_dir = evaluation.parents[2]

@@ -163,18 +163,7 @@ def _from_folder(folder: Path) -> Iterator[Recording]:
 
 
 def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path) -> list[str]:
-    """Decide which labels there are and in which order.
-
-    Args:
-        found: the label of each recording.
-        labels: the labels that are allowed, in order; None: as in `read_recordings`.
-        path: of the table or folder, for messages.
-
-    Returns:
-        The labels in the order of their numbers.
-
-    Raises:
-        WrongUseError: if a label is not allowed.
+    """List the labels in the order of their numbers; arguments as in `read_recordings`.
 
     Examples:
         >>> number_labels(["sad", "angry"], None, Path("clips.csv"))
@@ -193,18 +182,7 @@ def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path
 
 
 def audio_duration(recording: Recording) -> float:
-    """Measure a recording by its file's header.
-
-    Args:
-        recording: whose file is read.
-
-    Returns:
-        The length in seconds, above 0.
-
-    Raises:
-        MissingInputError: if there is no such file.
-        WrongUseError: if the file is not audio, or empty.
-    """
+    """Measure a recording by its file's header, in seconds above 0."""
     place, path = recording.place, recording.path
     if not path.is_file():
         raise MissingInputError(f"{place}: there is no file {path}")

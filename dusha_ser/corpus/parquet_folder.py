@@ -1,11 +1,9 @@
 """The dataset folder: Parquet shards of each configuration, written so that no work is lost.
 
-A configuration grows in a hidden folder, one finished shard after the other, and takes its place
-when all are there. What it was made of is in the footer of each shard, so the folder alone shows
-what it holds, and a run that was stopped resumes with the missing shards.
+A configuration grows in a hidden folder, shard by shard, and takes its place when all are there.
+Footers hold what it was made of, so a run that was stopped resumes with the missing shards.
 """
 
-import contextlib
 import functools
 import itertools
 import json
@@ -20,7 +18,7 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 from tqdm.auto import tqdm
 
 from dusha_ser.corpus.columns import cut_rows, read_tables, row_bytes
@@ -43,21 +41,13 @@ _counter: Synchronized  # of rows that all workers have written; set in each wor
 
 @dataclass(frozen=True)
 class Content:
-    """What a configuration's folder is to hold.
+    """What a configuration's folder is to hold."""
 
-    Args:
-        name: of the configuration, and of its folder in the dataset folder.
-        content_id: differs wherever the result could.
-        make_plan: returns the rows; called only if there is work.
-        features: the columns.
-        facts: kept in the footers for the dataset card, fit for JSON.
-    """
-
-    name: str
-    content_id: str
-    make_plan: Callable[[], Plan]
+    name: str  # of the configuration, and of its folder in the dataset folder
+    content_id: str  # differs wherever the result could
+    make_plan: Callable[[], Plan]  # returns the rows; called only if there is work
     features: datasets.Features
-    facts: dict
+    facts: dict  # kept in the footers for the dataset card, fit for JSON
 
 
 @dataclass(frozen=True)
@@ -125,11 +115,9 @@ def write_configuration(
     return True
 
 
-@contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes into a dataset folder, and keep others waiting."""
-    with FileLock(folder / ".lock"):
-        yield
+def lock_folder(folder: Path) -> BaseFileLock:
+    """Return a lock for `with`, in which no other process writes into a dataset folder."""
+    return FileLock(folder / ".lock")
 
 
 def read_footer(path: Path) -> dict:
@@ -168,15 +156,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def cut_shards(plan: Plan, input_features: bool) -> list[Shard]:
-    """Decide which rows each Parquet file holds.
-
-    Args:
-        plan: of the configuration.
-        input_features: whether rows have features.
-
-    Returns:
-        Shards of at most 500 MB each, the same for the same plan.
-    """
+    """Decide which rows each Parquet file holds: at most 500 MB, the same for the same plan."""
     shards = []
     for split, rows in plan.splits.items():
         runs = cut_rows(row_bytes(rows, input_features), SHARD_BYTES)
@@ -199,16 +179,7 @@ def write_shards(
     num_proc: int,
     bar: tqdm,
 ) -> None:
-    """Write the shards that are missing in a folder.
-
-    Args:
-        folder: where to.
-        shards: all of them.
-        features: the columns.
-        footer: entry of each footer.
-        num_proc: number of processes.
-        bar: counts rows.
-    """
+    """Write the shards that are missing in a folder; the bar counts rows."""
     left = []
     for shard in shards:
         if (folder / shard.file_name).exists():
@@ -236,10 +207,8 @@ def write_shards(
 def run_jobs(jobs: Iterator[Callable], num_proc: int, report: Callable[[int], object]) -> None:
     """Run jobs in processes of their own, preparing no more of them than run.
 
-    Args:
-        jobs: called with a function that takes the number of rows done.
-        num_proc: number of processes.
-        report: called here with the rows that were done since its last call.
+    Each is called with a function that takes the number of rows done; `report` is called here with
+    the rows that were done since its last call.
     """
     counter = SPAWN.Value("q", 0)
     reported = 0
@@ -265,14 +234,13 @@ def take_counter(counter: Synchronized) -> None:
 
 
 def run_job(job: Callable) -> None:
-    """Run a job in a worker process."""
-    job(count_rows)
+    """Run a job in a worker process, which adds to the rows that all workers have done."""
 
+    def count(rows: int) -> None:
+        with _counter.get_lock():
+            _counter.value += rows
 
-def count_rows(rows: int) -> None:
-    """Add to the number of rows that all workers have done."""
-    with _counter.get_lock():
-        _counter.value += rows
+    job(count)
 
 
 def write_shard(
@@ -284,12 +252,7 @@ def write_shard(
 ) -> None:
     """Write one Parquet file, all of it or nothing.
 
-    Args:
-        path: the file.
-        shard: its rows.
-        features: the columns.
-        footer: our entry of the footer; the clips that were left out are added.
-        report: called with the number of rows of each step.
+    The clips that were left out are added to the footer; `report` takes the rows of each step.
     """
     schema = features.arrow_schema
     missing, size = [], 0
@@ -308,14 +271,7 @@ def write_shard(
 
 
 def parquet_options(schema: pa.Schema) -> dict:
-    """Choose how columns are compressed: audio is not, it would take long and gain nothing.
-
-    Args:
-        schema: of the file.
-
-    Returns:
-        Arguments of pyarrow's ParquetWriter.
-    """
+    """Choose how ParquetWriter compresses: not the audio, it would take long and gain nothing."""
     empty = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), empty)
     parquet = pq.ParquetFile(pa.BufferReader(empty.getvalue())).schema

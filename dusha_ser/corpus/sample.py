@@ -156,12 +156,7 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
 def make_clips(seed: int, clips: int) -> Iterator[Clip]:
     """Make the clips of a sample, one after another, part by part.
 
-    Args:
-        seed: of all random choices.
-        clips: how many clips the four parts have together.
-
-    Yields:
-        Clips; every part has every emotion, a few crowd clips have no usable voice.
+    Every part has every emotion, a few crowd clips have no usable voice.
     """
     counts = {part: max(len(EMOTIONS), round(clips * share)) for part, (share, _) in PARTS.items()}
     counts["crowd_train"] += clips - sum(counts.values())
@@ -217,16 +212,7 @@ class Annotator:
 
 
 def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Annotator]:
-    """Draw annotators: of fifteen, nine are careful, five are hasty and one answers at random.
-
-    Args:
-        rng: source of the random numbers.
-        count: how many.
-        seed: names them.
-
-    Returns:
-        The annotators.
-    """
+    """Draw annotators: of fifteen, nine are careful, five are hasty and one answers at random."""
     crowd = []
     for i in range(count):
         kind = "random" if i % 15 == 14 else "hasty" if i % 3 == 2 else "careful"
@@ -245,11 +231,6 @@ def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Ann
 
 def answer(clip: Clip, crowd: list[Annotator], rng: np.random.Generator) -> Iterator[dict]:
     """Let four to seven annotators answer, or 25 where the clip is a control task.
-
-    Args:
-        clip: what they hear.
-        crowd: those who may be asked.
-        rng: source of the random numbers.
 
     Yields:
         One row per answer, with the published field names; NaN where nothing is known.

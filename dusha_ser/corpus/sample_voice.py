@@ -103,14 +103,7 @@ SPREAD = Manner(0.9, 0.3, 0.8, 0.3, 0.025, 1.2, 0.02, 0.005, 0.03, 0.012)
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """Draw a speaker, half of them with a high voice.
-
-    Args:
-        rng: source of the random numbers.
-
-    Returns:
-        The voice.
-    """
+    """Draw a speaker, half of them with a high voice."""
     high = rng.random() < 0.5
     return Voice(
         pitch=rng.uniform(170, 240) if high else rng.uniform(90, 145),
@@ -124,15 +117,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
 
 
 def draw_manner(rng: np.random.Generator, emotion: str) -> Manner:
-    """Draw how a clip of an emotion is said.
-
-    Args:
-        rng: source of the random numbers.
-        emotion: a key of MANNERS.
-
-    Returns:
-        The manner.
-    """
+    """Draw how a clip of an emotion is said."""
     drawn = {
         name: mean + getattr(SPREAD, name) * rng.standard_normal()
         for name, mean in vars(MANNERS[emotion]).items()
@@ -285,16 +270,7 @@ def _formants(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
 
 
 def room_noise(rng: np.random.Generator, length: int, pole: float) -> np.ndarray:
-    """Make coloured noise.
-
-    Args:
-        rng: source of the random numbers.
-        length: number of samples.
-        pole: 0 white to 1 brown.
-
-    Returns:
-        (samples,) float64 with a mean square of 1.
-    """
+    """Make noise (samples,) with a mean square of 1, of a colour from 0 (white) to 1 (brown)."""
     noise = lfilter([1], [1, -pole], rng.standard_normal(length))
     return noise / np.sqrt(np.mean(noise**2))
 
@@ -306,9 +282,6 @@ def _record(signal: np.ndarray, loudness: float) -> np.ndarray:
 
 def wordless(rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Record something without a usable voice: rumble, hiss or next to silence.
-
-    Args:
-        rng: source of the random numbers.
 
     Returns:
         (samples,) float64 at 16 kHz in [-1, 1], and no text.

@@ -77,16 +77,7 @@ def needed_archives(name: str, options: CorpusOptions) -> tuple[tuple[str, ...],
 
 
 def needs_file(name: str, options: CorpusOptions, member: str) -> bool:
-    """Tell whether a file of the corpus can change what a configuration holds.
-
-    Args:
-        name: the configuration.
-        options: its parts and whether it gets features.
-        member: name of the file.
-
-    Returns:
-        Whether it can.
-    """
+    """Tell whether a file of the corpus, by its name, can change what a configuration holds."""
     if member.startswith(raw_prefixes(options.parts)):
         return True
     if name == RAW:
@@ -203,15 +194,7 @@ def number_classes(labels: Sequence[str], options: CorpusOptions) -> np.ndarray:
 
 
 def multi_label_column(estimated: Posteriors, options: CorpusOptions) -> pa.ListArray:
-    """List all classes of a clip that are probable enough.
-
-    Args:
-        estimated: labels and their probabilities, (clips, labels).
-        options: the threshold and the classes.
-
-    Returns:
-        lists of int64 (clips,), ascending; an empty list where no class is probable enough.
-    """
+    """List all classes of a clip that are probable enough: lists of int64 (clips,), ascending."""
     if options.multi_threshold is None:
         raise ValueError("`multi_threshold` is None: take a number above 0 and up to 1")
     classes = number_classes(estimated.labels, options)
@@ -257,16 +240,13 @@ def guess_domain(name: str) -> str | None:
 def join_clips(
     manifest: pa.Table, clips: pa.Table | None, label_count: int, domain: str | None
 ) -> pa.Table:
-    """Give the rows of a manifest the metadata of their clips.
+    """Give the rows of a manifest the metadata of their clips, null where there is none.
 
     Args:
         manifest: id, duration, label and emotion.
         clips: as `make_clips` returns them; None where no answers are there.
         label_count: length of the vectors.
         domain: of rows without a clip.
-
-    Returns:
-        The rows in the manifest's order, null where there is no clip.
     """
     label = pc.index_in(plain_text(manifest["emotion"]), value_set=pa.array(EMOTIONS))
     columns = {
