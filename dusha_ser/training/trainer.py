@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from accelerate.data_loader import prepare_data_loader
 from safetensors import SafetensorError
+from sklearn.metrics import confusion_matrix
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
-from dusha_ser.evaluation.ser.ser import count_confusions, scores
+from dusha_ser.evaluation.ser.ser import SCORES, scores
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
@@ -312,8 +313,8 @@ def compute_scores(prediction: EvalPrediction) -> dict[str, float]:
         accuracy, balanced_accuracy and f1_macro, in [0, 1].
     """
     logits, references = map(first_output, (prediction.predictions, prediction.label_ids))
-    confusion = count_confusions(logits.argmax(1), references, logits.shape[1])
-    return {name: float(value) for name, value in scores(confusion).items()}
+    confusion = confusion_matrix(references, logits.argmax(1), labels=range(logits.shape[1]))
+    return dict(zip(SCORES, scores(confusion).tolist(), strict=True))
 
 
 def first_output(outputs: Any) -> np.ndarray:

@@ -7,7 +7,6 @@ end of this file share. It is one long file that imports no other module of the 
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
 import evaluate
@@ -52,7 +51,9 @@ class Bootstrap:
     resamples: int = 2000
     seed: int = 0
 
-    def draw(self, confusions: np.ndarray, statistic: Callable) -> Any:
+    def draw(
+        self, confusions: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[dict[str, list[float]], np.ndarray]:
         """Draw as many groups as there are, with replacement, and take the statistic of each draw.
 
         Percentiles rather than SciPy's default BCa, which is undefined where all draws agree (a
@@ -60,14 +61,15 @@ class Bootstrap:
 
         Args:
             confusions: clips by group and true and predicted label, (groups, ..., labels, labels).
-            statistic: from numbers of groups (resamples, groups) to statistics (..., resamples).
+            statistic: from sums of confusions over groups (resamples, ..., labels, labels) to
+                numbers (scores, resamples).
 
         Returns:
-            SciPy's result, with `confidence_interval` and `bootstrap_distribution`.
+            the interval [low, high] of each score, and all numbers, (scores, resamples).
         """
-        return scipy.stats.bootstrap(
+        drawn = scipy.stats.bootstrap(
             (np.arange(len(confusions)),),
-            statistic,
+            lambda groups, axis: statistic(confusions[groups].sum(axis=-confusions.ndim)),
             n_resamples=self.resamples,
             batch=max(1, NUMBERS_AT_ONCE // confusions.size),
             vectorized=True,
@@ -75,6 +77,8 @@ class Bootstrap:
             method="percentile",
             rng=np.random.default_rng(self.seed),
         )
+        ends = np.stack(drawn.confidence_interval, axis=-1).tolist()
+        return dict(zip(SCORES, ends, strict=True)), drawn.bootstrap_distribution
 
 
 BOOTSTRAP = Bootstrap()
@@ -127,7 +131,7 @@ def ser_metrics(
         raise ValueError(f"labels are {labels}; each name must differ from the others")
     references = label_numbers(references, "references", len(labels))
     predictions = label_numbers(predictions, "predictions", len(labels), len(references))
-    confusion = count_confusions(predictions, references, len(labels))
+    confusion = sklearn.metrics.confusion_matrix(references, predictions, labels=range(len(labels)))
     values = sklearn.metrics.precision_recall_fscore_support(
         references, predictions, labels=range(len(labels)), zero_division=np.nan
     )
@@ -142,7 +146,7 @@ def ser_metrics(
     results = {
         "count": len(references),
         "labels": labels,
-        **{name: float(value) for name, value in scores(confusion).items()},
+        **dict(zip(SCORES, scores(confusion).tolist(), strict=True)),
         "recall": recall,
         "precision": precision,
         "f1": f1,
@@ -162,7 +166,9 @@ def ser_metrics(
         confusions = group_confusions(predictions, references, groups, len(labels))
         results["group_count"] = len(confusions)
         results["confidence_level"] = bootstrap.confidence_level
-        results["intervals"] = intervals(confusions, bootstrap)
+        results["intervals"] = (
+            bootstrap.draw(confusions, scores)[0] if len(confusions) > 1 else dict.fromkeys(SCORES)
+        )
     return results
 
 
@@ -217,26 +223,24 @@ def compare_models(
             "give the speaker of each clip"
         )
 
-    def differences(indices: np.ndarray, axis: int = -1) -> np.ndarray:
-        values = score_array(confusions[indices].sum(axis=-4))
-        return values[..., 1] - values[..., 0]
+    def differences(confusion: np.ndarray) -> np.ndarray:
+        return np.diff(scores(confusion))[..., 0]
 
-    drawn = bootstrap.draw(confusions, differences)
-    values = score_array(confusions.sum(axis=0))
-    results = {}
-    for i, name in enumerate(SCORES):
-        distribution = drawn.bootstrap_distribution[i]
-        not_above, not_below = (distribution <= 0).sum(), (distribution >= 0).sum()
-        # One is added on both sides of the ratio: the data at hand are a draw, too.
-        p_value = 2 * (1 + min(not_above, not_below)) / (1 + len(distribution))
-        results[name] = {
-            "first": float(values[i, 0]),
-            "second": float(values[i, 1]),
-            "difference": float(values[i, 1] - values[i, 0]),
-            "interval": interval_of(drawn, i),
-            "p_value": float(min(1.0, p_value)),
+    intervals, drawn = bootstrap.draw(confusions, differences)
+    one_side = np.minimum((drawn <= 0).sum(axis=1), (drawn >= 0).sum(axis=1))
+    # One is added on both sides of the ratio: the data at hand are a draw, too.
+    p_values = np.minimum(1, 2 * (1 + one_side) / (1 + drawn.shape[1]))
+    values = scores(confusions.sum(axis=0)).tolist()
+    return {
+        name: {
+            "first": one,
+            "second": other,
+            "difference": other - one,
+            "interval": intervals[name],
+            "p_value": p_value,
         }
-    return results
+        for name, (one, other), p_value in zip(SCORES, values, p_values.tolist(), strict=True)
+    }
 
 
 def reliability(
@@ -271,21 +275,14 @@ def reliability(
     predictions = label_numbers(predictions, "predictions", label_count, len(references))
     probabilities = checked_probabilities(probabilities, len(references), label_count)
     confidence = probabilities[np.arange(len(predictions)), predictions]
-    correct = predictions == references
-    bin_number = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    counts = np.bincount(bin_number, minlength=bins)
-    mean_confidence = ratios(np.bincount(bin_number, weights=confidence, minlength=bins), counts)
-    accuracy = ratios(np.bincount(bin_number, weights=correct, minlength=bins), counts)
-    return [
-        {
-            "low": i / bins,
-            "high": (i + 1) / bins,
-            "count": int(counts[i]),
-            "confidence": mean_confidence[i],
-            "accuracy": accuracy[i],
-        }
-        for i in range(bins)
-    ]
+    edges = (np.arange(bins + 1) / bins).tolist()
+    clips = pd.DataFrame({"confidence": confidence, "accuracy": predictions == references})
+    grouped = clips.groupby(pd.cut(confidence, edges, include_lowest=True), observed=False)
+    means = grouped.mean().astype(object)
+    found = means.where(means.notna(), None).assign(
+        low=edges[:-1], high=edges[1:], count=grouped.size()
+    )
+    return found[["low", "high", "count", "confidence", "accuracy"]].to_dict("records")
 
 
 def expected_calibration_error(bins: list[dict]) -> float:
@@ -307,24 +304,19 @@ def expected_calibration_error(bins: list[dict]) -> float:
     return distance / sum(one["count"] for one in filled)
 
 
-def scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def scores(confusion: np.ndarray) -> np.ndarray:
     """Accuracy, balanced accuracy and macro F1 of confusion matrices.
 
     Args:
         confusion: clips by true and predicted label, (..., labels, labels), at least one clip.
 
     Returns:
-        the three scores by name, each of shape (...) and in [0, 1].
+        the three scores, (scores, ...), in [0, 1].
 
-    Examples:
-        >>> {name: float(value) for name, value in scores(np.array([[3, 1], [0, 1]])).items()}
-        {'accuracy': 0.8, 'balanced_accuracy': 0.875, 'f1_macro': 0.7619047619047619}
+    Example:
+        >>> scores(np.array([[3, 1], [0, 1]])).round(3).tolist()
+        [0.8, 0.875, 0.762]
     """
-    return dict(zip(SCORES, score_array(confusion), strict=True))
-
-
-def score_array(confusion: np.ndarray) -> np.ndarray:
-    """As `scores`, in one array, (scores, ...)."""
     support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     correct = np.diagonal(confusion, axis1=-2, axis2=-1)
     return np.stack(
@@ -341,19 +333,6 @@ def mean_of_defined(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarra
     defined = denominator > 0
     ratio = np.divide(numerator, denominator, out=np.zeros(defined.shape), where=defined)
     return ratio.sum(axis=-1) / defined.sum(axis=-1)
-
-
-def ratios(numerator: np.ndarray, denominator: np.ndarray) -> list[float | None]:
-    """Ratios as Python numbers, None where the denominator is 0."""
-    pairs = zip(numerator.tolist(), denominator.tolist(), strict=True)
-    return [top / bottom if bottom else None for top, bottom in pairs]
-
-
-def count_confusions(
-    predictions: np.ndarray, references: np.ndarray, label_count: int
-) -> np.ndarray:
-    """Clips by true label (rows) and predicted label, (labels, labels) int64."""
-    return sklearn.metrics.confusion_matrix(references, predictions, labels=range(label_count))
 
 
 def group_confusions(
@@ -374,23 +353,6 @@ def group_confusions(
     shape = (len(found), label_count, label_count)
     cells = np.ravel_multi_index((numbers, references, predictions), shape)
     return np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
-
-
-def intervals(confusions: np.ndarray, bootstrap: Bootstrap) -> dict[str, list[float] | None]:
-    """Percentile bootstrap intervals of the three scores over groups (groups, labels, labels)."""
-    if len(confusions) < 2:
-        return dict.fromkeys(SCORES)
-
-    def resampled_scores(indices: np.ndarray, axis: int = -1) -> np.ndarray:
-        return score_array(confusions[indices].sum(axis=-3))
-
-    drawn = bootstrap.draw(confusions, resampled_scores)
-    return {name: interval_of(drawn, i) for i, name in enumerate(SCORES)}
-
-
-def interval_of(drawn: Any, i: int) -> list[float]:
-    """[low, high] of the i-th statistic of a SciPy bootstrap."""
-    return [float(drawn.confidence_interval.low[i]), float(drawn.confidence_interval.high[i])]
 
 
 def label_numbers(
