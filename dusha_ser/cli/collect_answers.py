@@ -1,25 +1,16 @@
 """Turn the crowd's answers into the raw layout of the corpus, which `dusha corpus` reads."""
 
-from collections.abc import Sequence
-
-from dusha_ser.cli.program import Parser, hide_bars, tell
+from dusha_ser.cli.program import command, tell
 from dusha_ser.collecting.options import AnswerOptions
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha collect answers`."""
-    return Parser(
-        "dusha collect answers",
-        __doc__,
-        "dusha collect answers round1 answers.csv export.json --output_dir collected",
-        AnswerOptions,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command(
+    "dusha collect answers",
+    "dusha collect answers round1 answers.csv export.json --output_dir collected",
+    AnswerOptions,
+)
+def main(options: AnswerOptions) -> None:
     """Turn the answers that the command line names into raw parts."""
-    (options,) = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
     from dusha_ser.collecting.answers import ANNOTATORS_FILE, collect_answers
 
     counts = collect_answers(options)

@@ -1,29 +1,21 @@
 """Add a model's probabilities to clips, and pick those to annotate."""
 
 from collections import Counter
-from collections.abc import Sequence
 
-from dusha_ser.cli.program import Parser, hide_bars, on_interrupt, tell
+from dusha_ser.cli.program import command, tell
 from dusha_ser.collecting.options import PseudoLabelOptions
 from dusha_ser.errors import WorkFailedError
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha collect pseudo-label`."""
-    return Parser(
-        "dusha collect pseudo-label",
-        __doc__,
-        "dusha collect pseudo-label clips --model runs/crowd_large --number 5000 --output_file "
-        "clips/picked.csv",
-        PseudoLabelOptions,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command(
+    "dusha collect pseudo-label",
+    "dusha collect pseudo-label clips --model runs/crowd_large --number 5000 --output_file "
+    "clips/picked.csv",
+    PseudoLabelOptions,
+    resumes=True,
+)
+def main(options: PseudoLabelOptions) -> None:
     """Classify the clips that the command line names, and pick some."""
-    (options,) = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
-    on_interrupt("the same command resumes")
     from dusha_ser.collecting.picking import label_clips, write_picked
 
     rows = label_clips(options)

@@ -1,28 +1,19 @@
 """Cut recordings into clips of speech: 16 kHz, 16 bits, named by hash."""
 
-from collections.abc import Sequence
-
-from dusha_ser.cli.program import Parser, hide_bars, on_interrupt, tell
+from dusha_ser.cli.program import command, tell
 from dusha_ser.collecting.options import Cut, SliceOptions
 from dusha_ser.errors import WorkFailedError
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha collect slice`."""
-    return Parser(
-        "dusha collect slice",
-        __doc__,
-        "dusha collect slice recordings 'more/**/*.mp3' --output_dir clips",
-        SliceOptions,
-        Cut,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command(
+    "dusha collect slice",
+    "dusha collect slice recordings 'more/**/*.mp3' --output_dir clips",
+    SliceOptions,
+    Cut,
+    resumes=True,
+)
+def main(options: SliceOptions, cut: Cut) -> None:
     """Cut the recordings that the command line names."""
-    options, cut = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
-    on_interrupt("the same command resumes")
     from dusha_ser.audio.finding import list_audio_files
 
     sounds = list_audio_files(options.inputs, options.path_column)

@@ -1,11 +1,10 @@
 """Turn the weights that the paper's authors released into a model folder of Transformers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser import options as shared
-from dusha_ser.cli.program import Parser, hide_bars, tell
+from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import option
 
@@ -29,16 +28,9 @@ class ConvertOptions:
             raise WrongUseError(f"{folder} exists and is not an empty folder; name another one")
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha convert`."""
-    example = "dusha convert released_checkpoint.pt dusha-model"
-    return Parser("dusha convert", __doc__, example, ConvertOptions)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command("dusha convert", "dusha convert released_checkpoint.pt dusha-model", ConvertOptions)
+def main(options: ConvertOptions) -> None:
     """Convert the checkpoint that the command line names."""
-    (options,) = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
     from dusha_ser.inference.released_weights import read_checkpoint, write_model
 
     write_model(read_checkpoint(options.checkpoint), options.output_dir)

@@ -4,11 +4,10 @@ The stock `datasets.load_dataset` reads it.
 """
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dusha_ser import options as shared
-from dusha_ser.cli.program import Parser, hide_bars, on_interrupt
+from dusha_ser.cli.program import command
 from dusha_ser.corpus.configurations import CONFIGURATIONS, EXPORT_FORMATS, check_name
 from dusha_ser.corpus.options import CorpusOptions, SourceOptions
 from dusha_ser.errors import WrongUseError
@@ -63,24 +62,17 @@ class FolderOptions:
             raise WrongUseError("`private` says how to push: give `push_to_hub=USER/NAME` with it")
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha corpus`."""
-    return Parser(
-        "dusha corpus",
-        __doc__,
-        "dusha corpus crowd podcast --data_dir archives --output_dir dusha",
-        FolderOptions,
-        SourceOptions,
-        CorpusOptions,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command(
+    "dusha corpus",
+    "dusha corpus crowd podcast --data_dir archives --output_dir dusha",
+    FolderOptions,
+    SourceOptions,
+    CorpusOptions,
+    resumes=True,
+)
+def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -> None:
     """Write the configurations that the command line names."""
-    options, source, corpus = make_parser().parse_options(arguments)
     corpus.check_options()
-    hide_bars(options.quiet)
-    on_interrupt("the same command resumes")
     import dusha
     from dusha_ser.corpus.exports import check_exports, export_configuration
     from dusha_ser.corpus.hub import check_login, push_folder

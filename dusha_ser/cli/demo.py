@@ -1,23 +1,15 @@
 """Serve a page that predicts emotions of recordings and of the microphone, over time."""
 
 import os
-from collections.abc import Sequence
 
-from dusha_ser.cli.program import Parser, hide_bars
+from dusha_ser.cli.program import command
 from dusha_ser.demo.options import DemoOptions
 from dusha_ser.errors import WrongUseError
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha demo`."""
-    example = "dusha demo --model runs/crowd_large --longest 10"
-    return Parser("dusha demo", __doc__, example, DemoOptions)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command("dusha demo", "dusha demo --model runs/crowd_large --longest 10", DemoOptions)
+def main(options: DemoOptions) -> None:
     """Serve the page until it is stopped."""
-    (options,) = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
     # Before Gradio and the Hub's client are imported: nothing is reported to anybody.
     private = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     os.environ.update(private | {"DO_NOT_TRACK": "1"})

@@ -1,22 +1,13 @@
 """Export a model folder to ONNX, in floating point or as an 8-bit model."""
 
-from collections.abc import Sequence
-
-from dusha_ser.cli.program import Parser, hide_bars, tell
+from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.settings import ExportOptions
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha export`."""
-    example = "dusha export runs/sample dusha.onnx --waveform"
-    return Parser("dusha export", __doc__, example, ExportOptions)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command("dusha export", "dusha export runs/sample dusha.onnx --waveform", ExportOptions)
+def main(options: ExportOptions) -> None:
     """Export the model that the command line names, and print what the export loses."""
-    (options,) = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
     clips = []
     if options.clips:
         from dusha_ser.audio.finding import find_audio_files

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from dusha_ser.cli.program import name_command, run_program, with_dashes
+from dusha_ser.cli.program import Command, name_command, run_program, with_dashes
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
 # Before PyTorch starts its threads: those that wait for each other must sleep, not spin. Beside
@@ -80,18 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
 
 def dispatch(command: str, commands: Mapping[str, str], arguments: Sequence[str]) -> int | None:
-    """Hand arguments to the command that the first of them names.
+    """Hand arguments to the command that the first of them names; see `main`.
 
     Args:
         command: the words so far, such as "dusha report".
         commands: what may follow, with its meaning.
         arguments: the words after these.
-
-    Returns:
-        The exit status; None counts as 0.
-
-    Raises:
-        WrongUseError: if there is no such command.
     """
     name_command(command)
     if not arguments:
@@ -119,7 +113,7 @@ def find_command(command: str) -> ModuleType:
 
 
 def help_text(command: str, commands: Mapping[str, str]) -> str:
-    """Return the list of the commands that may follow a command."""
+    """List the commands that may follow a command."""
     listed = "\n".join(f"  {name:<16}{meaning}" for name, meaning in commands.items())
     usage = f"usage: {command} COMMAND [--help] [options]\n\n"
     if command != "dusha":
@@ -134,11 +128,7 @@ def help_text(command: str, commands: Mapping[str, str]) -> str:
 
 
 def complete(words: Sequence[str]) -> None:
-    """Answer a shell that asks how the command line may go on, and exit.
-
-    Args:
-        words: of the command line so far, without the first.
-    """
+    """Answer a shell that asks what may follow the words of a command line, and exit."""
     import argcomplete
 
     parser = argparse.ArgumentParser(prog="dusha")
@@ -149,23 +139,19 @@ def complete(words: Sequence[str]) -> None:
 def add_completions(
     parser: argparse.ArgumentParser, command: str, commands: Mapping[str, str], words: Sequence[str]
 ) -> None:
-    """Add commands to a parser, and the options of the one that is named.
-
-    Args:
-        parser: of the words so far.
-        command: these words.
-        commands: what may follow, with its meaning.
-        words: those after these.
-    """
+    """Add the commands that may follow to a parser, and the options of the one that is named."""
     following = parser.add_subparsers()
     for name, meaning in commands.items():
         following.add_parser(name, help=meaning)
-    if words and words[0] in commands:
-        word, command = words[0], f"{command} {words[0]}"
-        if word in GROUPS:
-            add_completions(following.choices[word], command, GROUPS[word], words[1:])
-        else:
-            following.choices[word] = find_command(command).make_parser()
+    if not words or words[0] not in commands:
+        return
+    word, command = words[0], f"{command} {words[0]}"
+    if word in GROUPS:
+        add_completions(following.choices[word], command, GROUPS[word], words[1:])
+    else:
+        module = find_command(command)
+        made_by = module.main if isinstance(module.main, Command) else module
+        following.choices[word] = made_by.make_parser()
 
 
 def run() -> None:

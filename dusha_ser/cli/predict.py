@@ -2,27 +2,20 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
 
-from dusha_ser.cli.program import Parser, hide_bars, on_interrupt, tell
+from dusha_ser.cli.program import command, hide_bars, on_interrupt, tell
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.inference.settings import PredictOptions
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha predict`."""
-    return Parser(
-        "dusha predict",
-        __doc__,
-        "  dusha predict runs/crowd_large recordings 'more/**/*.flac' --output_file answers.csv\n"
-        "  dusha predict model.onnx podcast.mp3 --timeline --vad",
-        PredictOptions,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command(
+    "dusha predict",
+    "  dusha predict runs/crowd_large recordings 'more/**/*.flac' --output_file answers.csv\n"
+    "  dusha predict model.onnx podcast.mp3 --timeline --vad",
+    PredictOptions,
+)
+def main(options: PredictOptions) -> None:
     """Classify all files that the command line names."""
-    (options,) = make_parser().parse_options(arguments)
     hide_bars(options.quiet or options.rank > 0)
     on_interrupt("the same command resumes" if options.output_file else "")
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:

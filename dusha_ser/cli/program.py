@@ -10,7 +10,8 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
@@ -22,18 +23,15 @@ TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 # A parameter in a message of the library: `name`, or `name=value`.
 PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]+))?`")
 
-Options = TypeVar("Options")
-
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that is made of dataclasses, and whose errors are one line.
 
-    Each field of a dataclass is an option; its metadata hold `help` and, where they are wanted,
-    `choices`, `metavar`, `nargs`, `action` or `type`, as argparse takes them, `positional`,
-    `group` (the title under which --help shows it; a dataclass may have an `option_group` for all
-    of its fields), and `rare`, which only --help_all shows.
-    A dataclass may have a method `check`, which raises a WrongUseError where values do not fit.
-    A truth value is given as --name, --name true or --name false.
+    Each field of a dataclass is an option, as `dusha_ser.options.option` makes it. Its metadata
+    hold `help` and, where needed, `choices`, `metavar`, `nargs`, `action` or `type` as argparse
+    takes them, `positional`, `group` (its title in --help; a dataclass may have an `option_group`
+    for all of its fields), and `rare`, which only --help_all shows. A method `check` raises a
+    WrongUseError where values do not fit. A truth value is --name, --name true or --name false.
 
     Args:
         command: the words in front of the options, such as "dusha train".
@@ -42,10 +40,11 @@ class Parser(argparse.ArgumentParser):
         options: the dataclasses.
 
     Examples:
+        >>> from dusha_ser.options import option
         >>> @dataclasses.dataclass
         ... class Options:
-        ...     folder: str = dataclasses.field(metadata={"help": "folder", "positional": True})
-        ...     window: float = dataclasses.field(default=5.0, metadata={"help": "seconds"})
+        ...     folder: str = option("folder", positional=True)
+        ...     window: float = option("seconds", 5.0)
         >>> parser = Parser("dusha try", "Try it.", "dusha try clips", Options)
         >>> parser.parse_options(["clips", "--window", "2"])
         (Options(folder='clips', window=2.0),)
@@ -62,79 +61,39 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
-        self.dataclasses = options
-        self.all_options = "--help_all" in sys.argv
-        fields = [one for kind in options for one in dataclasses.fields(kind) if one.init]
-        if any("rare" in one.metadata for one in fields):
+        self.fields = {
+            kind: [one for one in dataclasses.fields(kind) if one.init] for kind in options
+        }
+        if any("rare" in one.metadata for fields in self.fields.values() for one in fields):
             self.add_argument(
                 "--help_all", action="help", help="show all options, also those of the Trainer"
             )
-        groups: dict[str, Any] = {}
-        for kind in options:
+        groups: dict[str, Any] = {"": self}
+        for kind, fields in self.fields.items():
             hints = typing.get_type_hints(kind)
-            for one in dataclasses.fields(kind):
-                if one.init:
-                    title = str(one.metadata.get("group") or getattr(kind, "option_group", ""))
-                    if title and title not in groups:
-                        groups[title] = self.add_argument_group(title)
-                    self._add_field(groups.get(title, self), one, hints[one.name])
-        self.usage = self._short_usage()
-
-    def _short_usage(self) -> str:
-        """What must be given; the list of options is below it, not in it."""
-        words = [self.prog, "[options]"]
-        for action in self._actions:
-            if action.required or not action.option_strings:
-                name = str(action.metavar or action.dest)
-                shown = {"+": f"{name} [{name} ...]", "*": f"[{name} ...]", "?": f"[{name}]"}
-                words += [*action.option_strings, shown.get(str(action.nargs), name)]
-        return " ".join(words)
-
-    def _add_field(self, group: Any, one: dataclasses.Field, hint: Any) -> None:
-        settings = {
-            name: one.metadata[name]
-            for name in ("choices", "metavar", "nargs", "action", "type")
-            if name in one.metadata
-        }
-        help_text = one.metadata["help"]
-        if one.metadata.get("rare") and not self.all_options:
-            help_text = argparse.SUPPRESS
-        default = one.default
-        if one.default_factory is not dataclasses.MISSING:
-            default = one.default_factory()
-        required = default is dataclasses.MISSING
-        kind = _simple_type(hint)
-        if one.metadata.get("positional"):
-            if not required:
-                settings.setdefault("nargs", "?")
-                settings["default"] = default
-            group.add_argument(one.name, help=help_text, **{"type": kind} | settings)
-            return
-        settings.setdefault("type", _truth if kind is bool else kind)
-        if typing.get_origin(hint) is tuple and "nargs" not in settings:
-            settings["action"] = _Join
-        settings.setdefault("default", None if required else default)
-        group.add_argument(f"--{one.name}", help=help_text, required=required, **settings)
+            for one in fields:
+                title = str(one.metadata.get("group") or getattr(kind, "option_group", ""))
+                if title not in groups:
+                    groups[title] = self.add_argument_group(title)
+                _add_field(groups[title], one, hints[one.name])
+        # What must be given; the list of options is below it, not in it.
+        needed = [one for one in self._actions if one.required or not one.option_strings]
+        shown = argparse.HelpFormatter(self.prog, width=sys.maxsize)
+        shown.add_usage(None, needed, [], prefix="")
+        words = " ".join(shown.format_help().split())
+        self.usage = f"{self.prog} [options]{words.removeprefix(self.prog)}"
 
     def option_names(self) -> list[str]:
         """Return the names of all options, without dashes."""
-        return [
-            name.lstrip("-")
-            for action in self._actions
-            for name in action.option_strings
-            if name.startswith("--")
-        ]
+        names = (name for action in self._actions for name in action.option_strings)
+        return [name.removeprefix("--") for name in names if name.startswith("--")]
 
     def parse_options(self, arguments: Sequence[str] | None = None, rest: bool = False) -> tuple:
-        """Read a command line.
-
-        Args:
-            arguments: of the command line; None: of the running program.
-            rest: whether words that belong to no option here are handed on.
+        """Read a command line, by default that of the running program.
 
         Returns:
             An instance of each of the dataclasses, checked; with `rest`, then the list of the
-            other words.
+            words that belong to no option here.
 
         Raises:
             WrongUseError: if an option is unknown or has a wrong value.
@@ -145,8 +104,8 @@ class Parser(argparse.ArgumentParser):
             raise WrongUseError(self.unknown_option(unknown[0]))
         values = vars(known)
         options = tuple(
-            kind(**{one.name: values[one.name] for one in dataclasses.fields(kind) if one.init})
-            for kind in self.dataclasses
+            kind(**{one.name: values[one.name] for one in fields})
+            for kind, fields in self.fields.items()
         )
         for one in options:
             if hasattr(one, "check"):
@@ -157,39 +116,50 @@ class Parser(argparse.ArgumentParser):
         """As argparse; remembers the options, so that messages can name them."""
         _command.options = [*_command.options, *self.option_names()]
         words = list(sys.argv[1:] if args is None else args)
-        flags = {
-            one
-            for action in self._actions
-            if action.type is _truth
-            for one in action.option_strings
-        }
+        flags = {f"--{one.dest}" for one in self._actions if one.type is _truth}
         for place in reversed([place for place, word in enumerate(words) if word in flags]):
             # The word behind a flag may be its value, or an input.
             value = [word for word in words[place + 1 : place + 2] if word.lower() in TRUTH]
             words[place : place + 1 + len(value)] = [f"{words[place]}={[*value, 'true'][0]}"]
         return super().parse_known_args(words, namespace)
 
-    def unknown_option(self, word: str, names: Sequence[str] | None = None) -> str:
-        """Say of a word that it is unknown, and what may have been meant.
-
-        Args:
-            word: of the command line.
-            names: of all options; None: those of this parser.
-
-        Returns:
-            The message.
-        """
+    def unknown_option(self, word: str) -> str:
+        """Say of a word of the command line that it is unknown, and what may have been meant."""
         if not word.startswith("-"):
             return f"{word!r} is not expected here; see {self.prog} --help"
-        name = word.lstrip("-").partition("=")[0].replace("-", "_")
-        near = difflib.get_close_matches(name, names or self.option_names(), n=2)
+        given = word.partition("=")[0]
+        name = given.lstrip("-").replace("-", "_")
+        near = difflib.get_close_matches(name, self.option_names(), n=2)
         meant = " or ".join(f"--{one}" for one in near)
         advice = f"did you mean {meant}?" if meant else f"see {self.prog} --help"
-        return f"unknown option {word.partition('=')[0]}; {advice}"
+        return f"unknown option {given}; {advice}"
 
     def error(self, message: str) -> typing.NoReturn:
         """Raise argparse's message as a WrongUseError."""
         raise WrongUseError(f"{message}; see {self.prog} --help")
+
+
+def _add_field(group: Any, one: dataclasses.Field, hint: Any) -> None:
+    """Add a field of a dataclass to a parser or group as an option."""
+    names = ("choices", "metavar", "nargs", "action", "type")
+    settings = {name: one.metadata[name] for name in names if name in one.metadata}
+    settings["help"] = one.metadata["help"]
+    if one.metadata.get("rare") and "--help_all" not in sys.argv:
+        settings["help"] = argparse.SUPPRESS
+    default = one.default
+    if one.default_factory is not dataclasses.MISSING:
+        default = one.default_factory()
+    required = default is dataclasses.MISSING
+    if not required:
+        settings["default"] = default
+    kind = _simple_type(hint)
+    settings.setdefault("type", _truth if kind is bool else kind)
+    if one.metadata.get("positional"):
+        group.add_argument(one.name, **({} if required else {"nargs": "?"}) | settings)
+        return
+    if typing.get_origin(hint) is tuple and "nargs" not in settings:
+        settings["action"] = _Join
+    group.add_argument(f"--{one.name}", required=required, **settings)
 
 
 class _Join(argparse.Action):
@@ -210,23 +180,17 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return super()._format_action_invocation(action).rstrip()
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
+        text, default = action.help or "", action.default
         # 0 is shown, and equals False.
-        trivial = any(action.default is one for one in (None, False, argparse.SUPPRESS))
-        if (
-            trivial
-            or action.default in ([], (), "")
-            or "default" in text
-            or not action.option_strings
-        ):
+        trivial = any(default is one for one in (None, False, argparse.SUPPRESS))
+        if trivial or default in ([], (), "") or "default" in text or not action.option_strings:
             return text
-        default = action.default
         shown = ",".join(default) if isinstance(default, tuple) else "%(default)s"
         return f"{text} (default {shown})"
 
 
 @dataclasses.dataclass
-class _Command:
+class _Running:
     """The running command: its words and options, how to resume it, whether Ctrl-C was heard."""
 
     words: str = "dusha"
@@ -235,7 +199,42 @@ class _Command:
     interrupted: bool = False
 
 
-_command = _Command()
+_command = _Running()
+
+
+@dataclasses.dataclass
+class Command:
+    """A subcommand, which is called with the arguments of its command line; see `command`."""
+
+    work: Callable[..., None]
+    make_parser: Callable[[], Parser]
+    resumes: bool
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> None:
+        """Read the options, hide bars where they do not belong, and do the work."""
+        options = self.make_parser().parse_options(arguments)
+        hide_bars(options[0].quiet)
+        on_interrupt("the same command resumes" if self.resumes else "")
+        self.work(*options)
+
+
+def command(
+    words: str, example: str, *options: type, resumes: bool = False
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a subcommand of a function that takes its options; its module's docstring describes it.
+
+    Args:
+        words: the words in front of the options, such as "dusha collect slice".
+        example: commands, shown below the options.
+        options: the dataclasses of the function's arguments; the first one has `quiet`.
+        resumes: whether the same command resumes what was interrupted.
+    """
+
+    def decorate(work: Callable[..., None]) -> Command:
+        description = sys.modules[work.__module__].__doc__
+        return Command(work, partial(Parser, words, str(description), example, *options), resumes)
+
+    return decorate
 
 
 def _truth(text: str) -> bool:
@@ -256,13 +255,9 @@ def _simple_type(hint: Any) -> Callable:
 
 
 def with_dashes(message: str) -> str:
-    """Write the parameters that a message of the library names as options of the command line.
+    """Write `name`, `name=value` and `name=True` in a message as options of the command line.
 
-    Args:
-        message: with parameters as `name`, `name=value` or `name=True`.
-
-    Returns:
-        The message; what is not an option of the running command stays.
+    What is not an option of the running command stays as it is.
 
     Examples:
         >>> _command.options = ["overwrite", "threshold"]
@@ -280,7 +275,7 @@ def with_dashes(message: str) -> str:
 
 
 def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
-    """Run a program's main function and leave the interpreter with the status that it earned.
+    """Run a program and leave the interpreter with the status that it earned.
 
     Args:
         main: the program; its return value is the exit status, None counts as 0.
@@ -310,17 +305,24 @@ def _status_after(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt) or _command.interrupted:
         _command.interrupted = False
         advice = _command.resume if isinstance(_command.resume, str) else _command.resume()
-        return complain("; ".join(filter(None, ("interrupted", advice))), INTERRUPTED)
+        return _complain("; ".join(filter(None, ("interrupted", advice))), INTERRUPTED)
     if isinstance(error, WrongUseError):
-        return complain(error, WRONG_USE)
+        return _complain(error, WRONG_USE)
     if isinstance(error, BrokenPipeError):
         # The reader of our output (head, less) has left; that is no fault of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WORK_FAILED
     is_from_system = isinstance(error, OSError) and (error.filename, error.errno) != (None, None)
     if isinstance(error, WorkFailedError) or is_from_system:
-        return complain(error, WORK_FAILED)
+        return _complain(error, WORK_FAILED)
     raise error
+
+
+def _complain(message: object, status: int) -> int:
+    """Write a message as one line to standard error; returns the status."""
+    text = with_dashes(" ".join(str(message).split()))
+    print(f"{_command.words}: {text}", file=sys.stderr)
+    return status
 
 
 def name_command(words: str) -> None:
@@ -329,43 +331,20 @@ def name_command(words: str) -> None:
 
 
 def on_interrupt(advice: str | Callable[[], str]) -> None:
-    """Let an interruption from here on say how to resume.
-
-    Args:
-        advice: such as "the same command resumes", or what returns it when it is asked for; empty:
-            nothing was begun.
-    """
+    """Let an interruption from here on say how to resume; empty: nothing was begun."""
     _command.resume = advice
 
 
-def complain(message: object, status: int) -> int:
-    """Write one line to standard error.
-
-    Args:
-        message: what came, what is allowed and what to do; its line ends become spaces.
-        status: the exit status to hand on.
-
-    Returns:
-        status, unchanged.
-    """
-    text = with_dashes(" ".join(str(message).split()))
-    print(f"{_command.words}: {text}", file=sys.stderr)
-    return status
-
-
 def hide_bars(quiet: bool) -> None:
-    """Keep bars of the libraries off what is not a terminal; tqdm's own hide with disable=None.
+    """Keep the libraries' bars off what is not a terminal, and with `quiet` off terminals, too.
 
-    Call it before the libraries are imported: importing them takes seconds.
-
-    Args:
-        quiet: whether the user wants no bars on a terminal either.
+    It takes effect before the libraries are imported, which takes seconds. Our own bars hide with
+    tqdm's disable=None.
     """
     if not quiet and sys.stderr.isatty():
         return
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = (
-        "1"
-    )
+    for library in ("HUB", "DATASETS"):
+        os.environ[f"HF_{library}_DISABLE_PROGRESS_BARS"] = "1"
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     if "datasets" in sys.modules:

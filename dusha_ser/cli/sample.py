@@ -1,9 +1,8 @@
 """Write a small synthetic corpus as archives in the published layout."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dusha_ser.cli.program import Parser, hide_bars
+from dusha_ser.cli.program import command
 from dusha_ser.options import option, quiet, seed
 
 
@@ -17,20 +16,13 @@ class SampleOptions:
     quiet: bool = quiet()
 
 
-def make_parser() -> Parser:
-    """Make the parser of `dusha sample`."""
-    return Parser(
-        "dusha sample",
-        __doc__,
-        "dusha sample sample && dusha corpus crowd --data_dir sample --output_dir dusha",
-        SampleOptions,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+@command(
+    "dusha sample",
+    "dusha sample sample && dusha corpus crowd --data_dir sample --output_dir dusha",
+    SampleOptions,
+)
+def main(options: SampleOptions) -> None:
     """Write a sample corpus."""
-    (options,) = make_parser().parse_options(arguments)
-    hide_bars(options.quiet)
     from dusha_ser.corpus.sample import write_sample
 
     folder = write_sample(options.output_dir, options.seed, options.clips, options.quiet)

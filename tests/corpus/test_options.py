@@ -5,14 +5,14 @@ from dataclasses import fields
 
 import pytest
 
-from dusha_ser.cli.corpus import make_parser
+from dusha_ser.cli.corpus import main
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc, split_list
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
 
 
 def parse(*arguments):
-    return make_parser().parse_options(arguments)[-1]
+    return main.make_parser().parse_options(arguments)[-1]
 
 
 def test_split_list_when_text_or_list():
@@ -53,15 +53,15 @@ def test_corpus_options_when_all_is_given():
 
 
 def test_source_options_when_given():
-    folder, source, _ = make_parser().parse_options([])
+    folder, source, _ = main.make_parser().parse_options([])
     assert vars(source) == {"data_dir": None, "base_url": (), "cache_dir": None, "num_proc": None}
     assert (folder.checksum, folder.quiet) == ([], False)
     arguments = ["--base_url", "a", "--base_url", "b", "--checksum", "crowd.tar=md5:12"]
-    folder, source, _ = make_parser().parse_options(arguments)
+    folder, source, _ = main.make_parser().parse_options(arguments)
     assert source.base_url == ("a", "b")
     assert folder.checksum == [("crowd.tar", "md5:12")]
     with pytest.raises(WrongUseError, match="ARCHIVE=KIND:HEX"):
-        make_parser().parse_options(["--checksum", "md5:12"])
+        main.make_parser().parse_options(["--checksum", "md5:12"])
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,7 @@ def test_page_when_it_is_built(answerer, tmp_path):
 
 
 def options_for(*arguments):
-    (options,) = demo_command.make_parser().parse_options(arguments)
+    (options,) = demo_command.main.make_parser().parse_options(arguments)
     return options
 
 
