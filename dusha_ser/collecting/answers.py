@@ -28,11 +28,6 @@ from dusha_ser.vocabulary import ANSWERS
 
 TRAIN, TEST = "crowd_train", "crowd_test"
 ANNOTATORS_FILE = "annotators.csv"
-ANNOTATOR_COLUMNS = (
-    *("annotator_id", "name", "passed", "exam_score", "exam_right", "exam_answers"),
-    *("control_right", "control_answers", "answers"),
-)
-JSON_SUFFIX = ".json"
 
 
 @dataclass
@@ -78,31 +73,30 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
             whole sources cannot be made.
     """
     options.check()
-    mark, upload = options.mark, options.tasks / UPLOAD
     key = read_key(options.tasks)
     people, others = read_people(options, key)
-    apply_exam(people, key, mark)
+    apply_exam(people, key, options.mark)
+    failed = [person for person in people if not person.passed]
     rows = list(raw_rows(people, key))
     if not rows:
         raise WrongUseError(
-            f"no answer is left: {sum(not one.passed for one in people)} of {len(people)} "
-            f"annotators are below the exam's mark of {mark:g}, and the others answered to no "
-            "task that is not of the exam"
+            f"no answer is left: {len(failed)} of {len(people)} annotators are below the exam's "
+            f"mark of {options.mark:g}, and the others answered to no task that is not of the exam"
         )
     clips = {task: key[task] for _, task in rows}
+    ids = {clip["id"] for clip in clips.values()}
     test = choose_test(clips.values(), options.test_share)
     with replacing_folder(options.output_dir, own=(ANNOTATORS_FILE, TRAIN, TEST)) as folder:
         for part in (TRAIN, TEST) if test else (TRAIN,):
-            write_part(folder, part, rows, test, upload, options.quiet)
-        write_csv(folder / ANNOTATORS_FILE, ANNOTATOR_COLUMNS, annotator_rows(people, key))
-    ids = {clip["id"] for clip in clips.values()}
+            own = [(row, task) for row, task in rows if (row["hash_id"] in test) == (part == TEST)]
+            write_part(folder / part, own, options)
+        table = annotator_rows(people, key)
+        write_csv(folder / ANNOTATORS_FILE, table[0], table)
     return {
         "annotators": len(people),
-        "failed": sum(not one.passed for one in people),
+        "failed": len(failed),
         "answers": len(rows),
-        "left_out": sum(
-            key[task]["kind"] != EXAM for one in people if not one.passed for task in one.answers
-        ),
+        "left_out": sum(key[task]["kind"] != EXAM for one in failed for task in one.answers),
         "other_tasks": others,
         "clips": len(ids),
         "train": len(ids - test),
@@ -111,21 +105,9 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
 
 
 def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Annotator], int]:
-    """Read who answered what.
-
-    Args:
-        options: the files, and the columns of tables.
-        key: rows of the key by task.
-
-    Returns:
-        The annotators in the order of their names, and the number of answers to other tasks.
-
-    Raises:
-        MissingInputError: if a file is not there.
-        WrongUseError: if an answer is none of the labels, or none is to a task of the key.
-    """
+    """Read who answered what: annotators by name, and the number of answers to other tasks."""
     people: dict[str, Annotator] = {}
-    others = found = 0
+    others = 0
     for path in options.files:
         for row in read_file(path, options):
             task = task_name(row["task"])
@@ -141,39 +123,32 @@ def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Anno
                     f"{row['place']} has {wrong}; allowed are {', '.join(ANSWERS)}, each by "
                     "somebody: correct it"
                 )
-            found += 1
             person = people.setdefault(row["annotator"], Annotator(row["annotator"]))
             person.answers.setdefault(task, label)
-    if not found:
+    if not people:
         raise WrongUseError(
             f"{', '.join(map(str, options.files))}: no answer to a task of the key ({others} to "
-            "others); "
-            "give the folder of the tasks that were answered"
+            "others); give the folder of the tasks that were answered"
         )
-    ordered = [people[name] for name in sorted(people)]
-    digits = len(str(len(ordered)))
-    for number, person in enumerate(ordered, start=1):
+    for number, name in enumerate(sorted(people), start=1):
         # Names on platforms may be e-mail addresses, which are nobody else's business.
-        person.id = f"annotator{number:0{digits}d}"
-    return ordered, others
+        people[name].id = f"annotator{number:0{len(str(len(people)))}d}"
+    return sorted(people.values(), key=lambda person: person.name), others
 
 
 def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, str]]:
     """Read the answers of one file: task, annotator, answer and place."""
     if not path.is_file():
         raise MissingInputError(f"no file {path}; give answers as .csv, .tsv or .json")
-    if path.suffix.lower() == JSON_SUFFIX:
+    if path.suffix.lower() == ".json":
         yield from read_label_studio(path)
         return
-    columns = {
-        "task": options.task_column,
-        "annotator": options.annotator_column,
-        "answer": options.answer_column,
-    }
+    columns = {role: getattr(options, f"{role}_column") for role in ("task", "annotator", "answer")}
     advice = "name yours with `task_column`, `annotator_column` and `answer_column`"
     for number, row in enumerate(read_table(path, list(columns.values()), advice), start=2):
-        yield {role: row[column] for role, column in columns.items()} | {
-            "place": f"{path}, row {number}"
+        yield {
+            **{role: row[column] for role, column in columns.items()},
+            "place": f"{path}, row {number}",
         }
 
 
@@ -200,25 +175,22 @@ def apply_exam(people: Iterable[Annotator], key: dict[str, dict], mark: float) -
 def raw_rows(people: Iterable[Annotator], key: dict[str, dict]) -> Iterator[tuple[dict, str]]:
     """One row per answer that counts, with the published field names, and the answer's task."""
     nan = float("nan")
-    for person in people:
-        for task, answer in person.answers.items() if person.passed else ():
-            row = key[task]
-            if row["kind"] == EXAM:
-                continue
-            yield (
-                {
-                    "hash_id": row["id"],
-                    "audio_path": f"{WAVS}/{row['id']}.wav",
-                    "duration": float(row["duration"]),
-                    "annotator_emo": answer,
-                    "golden_emo": row["label"] if row["kind"] == CONTROL else nan,
-                    "speaker_text": row["text"] or nan,
-                    "speaker_emo": row["speaker_emotion"] or nan,
-                    "source_id": row["source_id"] or nan,
-                    "annotator_id": person.id,
-                },
-                task,
-            )
+    answers = ((one.id, *answer) for one in people if one.passed for answer in one.answers.items())
+    for annotator_id, task, answer in answers:
+        clip = key[task]
+        if clip["kind"] != EXAM:
+            row = {
+                "hash_id": clip["id"],
+                "audio_path": f"{WAVS}/{clip['id']}.wav",
+                "duration": float(clip["duration"]),
+                "annotator_emo": answer,
+                "golden_emo": clip["label"] if clip["kind"] == CONTROL else nan,
+                "speaker_text": clip["text"] or nan,
+                "speaker_emo": clip["speaker_emotion"] or nan,
+                "source_id": clip["source_id"] or nan,
+                "annotator_id": annotator_id,
+            }
+            yield row, task
 
 
 def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
@@ -230,9 +202,6 @@ def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
 
     Returns:
         Ids of the clips of the test set.
-
-    Raises:
-        WrongUseError: if there are fewer than two sources, and a test set is wanted.
     """
     if not share:
         return set()
@@ -258,29 +227,22 @@ def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
     return test
 
 
-def write_part(
-    folder: Path,
-    part: str,
-    rows: Sequence[tuple[dict, str]],
-    test: set[str],
-    upload: Path,
-    quiet: bool,
-) -> None:
+def write_part(folder: Path, rows: Sequence[tuple[dict, str]], options: AnswerOptions) -> None:
     """Write the answers and the audio of one part."""
-    own = [(row, task) for row, task in rows if (row["hash_id"] in test) == (part == TEST)]
-    (folder / part / WAVS).mkdir(parents=True)
-    with (folder / part / f"raw_{part}.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in own)
-    sounds = {row["hash_id"]: task for row, task in own}
-    for name, task in tqdm(sounds.items(), unit="clip", desc=part, disable=quiet or None):
+    (folder / WAVS).mkdir(parents=True)
+    with (folder / f"raw_{folder.name}.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in rows)
+    sounds = {row["hash_id"]: task for row, task in rows}
+    bar = tqdm(sounds.items(), unit="clip", desc=folder.name, disable=options.quiet or None)
+    for name, task in bar:
         if not is_safe_name(name) or not is_safe_name(task):
             raise WrongUseError(f"the key has the id {name!r} and the task {task!r}: not of tasks")
         try:
-            shutil.copyfile(wav_path(upload, task), wav_path(folder / part, name))
+            shutil.copyfile(wav_path(options.tasks / UPLOAD, task), wav_path(folder, name))
         except FileNotFoundError as error:
             raise MissingInputError(
                 f"no file {error.filename}; the audio of the tasks is needed"
-            ) from (error)
+            ) from error
 
 
 def annotator_rows(people: Iterable[Annotator], key: dict[str, dict]) -> list[dict]:
@@ -289,17 +251,16 @@ def annotator_rows(people: Iterable[Annotator], key: dict[str, dict]) -> list[di
     rows = []
     for person in people:
         control = person.of_kind(key, CONTROL)
-        rows.append(
-            {
-                "annotator_id": person.id,
-                "name": person.name,
-                "passed": "yes" if person.passed else "no",
-                "exam_score": f"{person.exam_right / size:.3f}" if size else "",
-                "exam_right": person.exam_right,
-                "exam_answers": len(person.of_kind(key, EXAM)),
-                "control_right": sum(control),
-                "control_answers": len(control),
-                "answers": len(person.answers),
-            }
-        )
+        row = {
+            "annotator_id": person.id,
+            "name": person.name,
+            "passed": "yes" if person.passed else "no",
+            "exam_score": f"{person.exam_right / size:.3f}" if size else "",
+            "exam_right": person.exam_right,
+            "exam_answers": len(person.of_kind(key, EXAM)),
+            "control_right": sum(control),
+            "control_answers": len(control),
+            "answers": len(person.answers),
+        }
+        rows.append(row)
     return rows

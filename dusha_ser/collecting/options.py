@@ -12,34 +12,18 @@ from dusha_ser.options import check_range, option
 SOURCES = ("file", "folder")
 PICKS = ("balanced", "uncertain")
 UNITS = {"seconds": 1.0, "milliseconds": 0.001}
-# The paper's: "All participants with a passing score above 80%".
-EXAM_MARK = 0.8
-TEST_SHARE = 0.2
-CONTROL_SHARE = 0.1
-EXAM_SIZE = 20
 
 
-def check_seed(seed: int) -> None:
-    """Raise a WrongUseError if a seed is below 0."""
-    check_range("seed", seed, seed >= 0, "at least 0")
-
-
-def check_number(number: int | None) -> None:
-    """Raise a WrongUseError if a number of clips or texts is below 1."""
+def check_choice(number: int | None, seed: int) -> None:
+    """Refuse a number of clips or texts below 1, and a seed below 0."""
     if number is not None:
         check_range("number", number, number >= 1, "at least 1")
+    check_range("seed", seed, seed >= 0, "at least 0")
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How recordings are cut into clips.
-
-    Attributes:
-        longest: longest clip, in seconds; the paper's 5.
-        shortest: shortest clip, in seconds; shorter speech is left out.
-        pause: in seconds; speech on both sides of a shorter pause is one clip, if it fits.
-        threshold: probability from which on a moment counts as speech.
-    """
+    """How recordings are cut into clips."""
 
     longest: float = option("longest clip in seconds; the paper's by default", 5.0)
     shortest: float = option("speech shorter than this, in seconds, is left out", 0.5)
@@ -116,36 +100,15 @@ class PseudoLabelOptions:
 
     def check(self) -> None:
         """Raise a WrongUseError if what is asked for cannot be done."""
-        check_pick(self.pick, self.number, self.seed)
+        check_choice(self.number, self.seed)
         if self.output_file.suffix.lower() != ".csv":
             raise WrongUseError(f"{self.output_file} does not end in .csv; rename it")
         check_model(self.model)
 
 
-def check_pick(pick: str, number: int, seed: int) -> None:
-    """Raise a WrongUseError if clips cannot be picked so."""
-    if pick not in PICKS:
-        raise WrongUseError(f"`pick` is {pick!r}; allowed are {', '.join(PICKS)}")
-    check_number(number)
-    check_seed(seed)
-
-
 @dataclass
 class TaskOptions:
-    """Which annotation tasks to write.
-
-    Attributes:
-        clips: table of clips to annotate, or the folder of `dusha collect slice`.
-        known: table of clips whose answer is known; None: neither control tasks nor an exam.
-        output_dir: gets upload/ (tasks.csv, exam.csv, the same for Label Studio, wavs/) and
-            key.csv.
-        control_share: control tasks among the tasks, from 0 to 0.5.
-        exam_size: number of exam tasks.
-        audio_url: what stands before wavs/TASK.wav in the tasks.
-        seed: of all random choices.
-        overwrite: whether tasks that are there may go, and their key with them.
-        quiet: whether to show no bars.
-    """
+    """Which annotation tasks to write."""
 
     clips: Path = option(
         "folder of clips or table with the column path, and source_id (or speaker), text and "
@@ -160,8 +123,8 @@ class TaskOptions:
     output_dir: Path = shared.output_dir(
         "tasks", "upload/ for the platform and key.csv, which you keep to yourself"
     )
-    control_share: float = option("fraction of control tasks, from 0 to 0.5", CONTROL_SHARE)
-    exam_size: int = option("number of tasks of the exam", EXAM_SIZE)
+    control_share: float = option("fraction of control tasks, from 0 to 0.5", 0.1)
+    exam_size: int = option("number of tasks of the exam", 20)
     audio_url: str = option(
         "what stands before wavs/TASK.wav in the tasks, such as https://a-bucket.example/round1/ "
         "or, for Label Studio's local files, /data/local-files/?d=round1/upload/ (default: "
@@ -174,28 +137,14 @@ class TaskOptions:
 
     def check(self) -> None:
         """Raise a WrongUseError if a number is out of range."""
-        share = self.control_share
+        share, size = self.control_share, self.exam_size
         check_range("control_share", share, 0 <= share <= 0.5, "from 0 to 0.5")
-        check_range("exam_size", self.exam_size, self.exam_size >= 0, "at least 0")
+        check_range("exam_size", size, size >= 0, "at least 0")
 
 
 @dataclass
 class AnswerOptions:
-    """Which answers to read, and what counts.
-
-    Attributes:
-        tasks: the folder that `dusha collect tasks` wrote.
-        files: answers: tables of a platform (.csv, .tsv) or exports of Label Studio (.json).
-        output_dir: gets crowd_train/, crowd_test/ and annotators.csv.
-        mark: fraction of the exam that must be right, from 0 to 1; a task of it without an answer
-            is wrong. At 0, and where there is no exam, everybody passes.
-        test_share: fraction of the clips that goes to crowd_test, by whole sources; at 0 there is
-            no test set.
-        task_column: of tables, with the task or the address of its recording.
-        annotator_column: of tables, with who answered.
-        answer_column: of tables, with the answer.
-        quiet: whether to show no bar.
-    """
+    """Which answers to read, and what counts."""
 
     tasks: Path = option("folder that `dusha collect tasks` wrote", positional=True)
     files: list[Path] = option(
@@ -208,12 +157,12 @@ class AnswerOptions:
         "collected", "crowd_train/, crowd_test/ and annotators.csv, from scratch each time"
     )
     mark: float = option(
-        "fraction of the exam that an annotator must have right to count; 0 lets everybody pass; "
-        "the paper's by default",
-        EXAM_MARK,
+        "fraction of the exam that an annotator must have right to count, a task without an answer "
+        "being wrong; 0 lets everybody pass; the paper's by default",
+        0.8,
     )
     test_share: float = option(
-        "fraction of the clips for the test set, by whole sources; 0 makes none", TEST_SHARE
+        "fraction of the clips for the test set, by whole sources; 0 makes none", 0.2
     )
     task_column: str = option("column of tables with the task or its recording's address", "task")
     annotator_column: str = option("column of tables with who answered", "annotator")
@@ -252,29 +201,14 @@ class PromptOptions:
 
     def check(self) -> None:
         """Raise a WrongUseError if what is asked for cannot be done."""
-        check_seed(self.seed)
-        check_number(self.number)
+        check_choice(self.number, self.seed)
         if not all("=" in text for text in self.label_map):
             raise WrongUseError(f"`label_map` is {' '.join(self.label_map)}; give LABEL=EMOTION")
 
 
 @dataclass
 class PodcastOptions:
-    """Which podcasts to cut, and where their files and timings are.
-
-    Attributes:
-        metadata: the table of timings, or podcast.tar or a folder with podcast_metadata.tsv in it.
-        audio_dir: folder of the podcasts' files.
-        output_dir: gets wavs/HASH.wav and missing_podcasts.csv; clips that are there stay.
-        id_column: of the table, with the clip's hash.
-        recording_column: of the table, with the link or title of its podcast.
-        start_column: of the table, with where it begins.
-        end_column: of the table, with where it ends.
-        unit: of the times that are plain numbers, one of UNITS; 1:02:03.5 is always hours.
-        files: table with the columns recording and path, for files whose names do not tell.
-        overwrite: whether clips that are there are cut again.
-        quiet: whether to show no bar.
-    """
+    """Which podcasts to cut, and where their files and timings are."""
 
     metadata: Path = option(
         "table of links and timings (.tsv, .csv), or podcast.tar with podcast_metadata.tsv in it",

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.collecting.balance import share_out
-from dusha_ser.collecting.options import PseudoLabelOptions, check_pick
+from dusha_ser.collecting.balance import choose_evenly
+from dusha_ser.collecting.options import PICKS, PseudoLabelOptions, check_choice
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.audio_files import fingerprint, load_classifier
 from dusha_ser.inference.predict_files import add_missing, remove_old
@@ -66,20 +66,17 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
 def pick_clips(
     probabilities: np.ndarray, number: int, pick: str = "balanced", seed: int = 0
 ) -> np.ndarray:
-    """Choose clips by a model's probabilities.
+    """Choose clips by a model's probabilities; all where there are fewer than number.
 
     Args:
         probabilities: (clips, labels), rows summing to 1.
-        number: how many to choose; all where there are fewer.
+        number: how many to choose.
         pick: "balanced": as many of each most probable label as there are, at random among them;
             "uncertain": those whose most probable label is the least probable.
         seed: of the random choice.
 
     Returns:
         Places of the chosen clips, int64 (number,), in the order of the clips.
-
-    Raises:
-        WrongUseError: if pick is neither, or number below 1.
 
     Examples:
         >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]])
@@ -88,18 +85,13 @@ def pick_clips(
         >>> 3 in pick_clips(probabilities, 2, "balanced")
         True
     """
-    check_pick(pick, number, seed)
+    check_choice(number, seed)
+    if pick not in PICKS:
+        raise WrongUseError(f"`pick` is {pick!r}; allowed are {', '.join(PICKS)}")
     number = min(number, len(probabilities))
     if pick == "uncertain":
         return np.sort(np.argsort(probabilities.max(axis=1), kind="stable")[:number])
-    labels = probabilities.argmax(axis=1)
-    shares = share_out(np.bincount(labels, minlength=probabilities.shape[1]).tolist(), number)
-    generator = np.random.default_rng(seed)
-    chosen = [
-        generator.choice(np.flatnonzero(labels == label), share, replace=False)
-        for label, share in enumerate(shares)
-    ]
-    return np.sort(np.concatenate(chosen))
+    return choose_evenly(probabilities.argmax(axis=1), number, np.random.default_rng(seed))
 
 
 def write_picked(
@@ -131,18 +123,7 @@ def write_picked(
     ]
     folder, path = find_clips_table(options.clips).parent, options.output_file
     for row in chosen:
-        row["path"] = relative_path(folder / row["path"], path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
+        row["path"] = Path(os.path.relpath(folder / row["path"], path.parent)).as_posix()
     columns = [name for name in chosen[0] if name != "error"]
     write_csv(path, columns, [{name: row[name] for name in columns} for row in chosen])
     return chosen
-
-
-def relative_path(path: Path, folder: Path) -> str:
-    """A path as it is named from a folder, also upwards.
-
-    Examples:
-        >>> relative_path(Path("clips/wavs/a.wav"), Path("picked"))
-        '../clips/wavs/a.wav'
-    """
-    return Path(os.path.relpath(path, folder)).as_posix()

@@ -5,9 +5,11 @@ the podcasts' files this cuts wavs/HASH.wav, which dusha.py finds in its `data_d
 """
 
 import contextlib
+import itertools
+import operator
 import re
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -45,14 +47,7 @@ TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?)")
 
 @dataclass(frozen=True)
 class Piece:
-    """A clip of a podcast.
-
-    Attributes:
-        id: the clip's hash, safe as a file's name.
-        recording: the link or title of the podcast that it comes from.
-        start: in seconds.
-        end: in seconds.
-    """
+    """A clip: its hash, the link or title of its podcast, beginning and end in seconds."""
 
     id: str
     recording: str
@@ -80,7 +75,6 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
     roles = ("id", "recording", "start", "end")
     names = {role: getattr(options, f"{role}_column") for role in roles}
     advice = "name yours with " + ", ".join(f"`{role}_column`" for role in roles)
-    output_dir = options.output_dir
     with find_metadata(options.metadata) as table:
         rows = read_table(table, list(names.values()), advice)
     pieces, missing = [], []
@@ -95,18 +89,18 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
         by_recording[piece.recording].append(piece)
     found = find_recordings(by_recording, options.audio_dir, options.files)
     counts = {"cut": 0, "there": 0}
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with tqdm(
-        total=len(pieces), unit="clip", desc="podcasts", disable=options.quiet or None
-    ) as bar:
-        for recording, own in by_recording.items():
-            todo = [piece for piece in own if options.overwrite or not is_cut(output_dir, piece)]
-            counts["there"] += len(own) - len(todo)
-            not_cut = cut_recording(found[recording], todo, output_dir)
-            counts["cut"] += len(todo) - len(not_cut)
-            missing += not_cut
-            bar.update(len(own))
-    write_csv(output_dir / MISSING_FILE, MISSING_COLUMNS, missing)
+    bar = tqdm(total=len(pieces), unit="clip", desc="podcasts", disable=options.quiet or None)
+    for recording, own in by_recording.items():
+        todo = own
+        if not options.overwrite:
+            todo = [piece for piece in own if not is_cut(options.output_dir, piece)]
+        counts["there"] += len(own) - len(todo)
+        not_cut = cut_recording(found[recording], todo, options.output_dir)
+        counts["cut"] += len(todo) - len(not_cut)
+        missing += not_cut
+        bar.update(len(own))
+    bar.close()
+    write_csv(options.output_dir / MISSING_FILE, MISSING_COLUMNS, missing)
     return counts | {"missing": len(missing)}
 
 
@@ -144,17 +138,7 @@ def parse_piece(values: dict[str, str], unit: float) -> Piece:
 
 
 def parse_time(text: str, unit: float = 1.0) -> float:
-    """Read a time.
-
-    Args:
-        text: a number, or hours, minutes and seconds with colons.
-        unit: of a plain number, in seconds.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        BadTimingError: if it is neither.
+    """Read a number of units, or hours, minutes and seconds with colons, as seconds.
 
     Examples:
         >>> parse_time("1:02:03.5"), parse_time("1500", 0.001)
@@ -173,7 +157,7 @@ def parse_time(text: str, unit: float = 1.0) -> float:
 def find_recordings(
     recordings: Iterable[str], audio_dir: Path, files: Path | None
 ) -> dict[str, Path | str]:
-    """Find the file of each recording.
+    """Find the file of each recording, or the reason why there is none.
 
     Args:
         recordings: links or titles.
@@ -183,10 +167,7 @@ def find_recordings(
             stands there goes before names.
 
     Returns:
-        By recording its file, or the reason why there is none.
-
-    Raises:
-        MissingInputError: if the folder or the table is not there.
+        The file or the reason by recording.
     """
     if not audio_dir.is_dir():
         raise MissingInputError(f"no folder {audio_dir}; give the folder of the podcasts' files")
@@ -195,35 +176,29 @@ def find_recordings(
         for path in find_audio_files([audio_dir], [*audio_suffixes(), *OTHER_SUFFIXES]):
             by_name[plain_name(path.name)].add(path)
             by_name[plain_name(path.stem)].add(path)
-    given = {}
-    if files:
-        for row in read_table(files, ("recording", "path")):
-            given[row["recording"].strip()] = files.parent / row["path"]
+    rows = read_table(files, ("recording", "path")) if files else []
+    given = {row["recording"].strip(): str(row["path"]) for row in rows}
+    names = {recording: file_name(recording) for recording in recordings}
+    fitting = {
+        recording: by_name.get(plain_name(name)) or by_name.get(plain_name(Path(name).stem), set())
+        for recording, name in names.items()
+        if recording not in given
+    }
+    users = Counter(path for paths in fitting.values() for path in paths if len(paths) == 1)
     found: dict[str, Path | str] = {}
-    users: dict[Path, list[str]] = defaultdict(list)
-    for recording in recordings:
-        if recording in given:
-            found[recording] = given[recording]
-            continue
-        name = file_name(recording)
-        paths = by_name.get(plain_name(name)) or by_name.get(plain_name(Path(name).stem)) or set()
-        if len(paths) == 1:
-            (path,) = paths
-            found[recording] = path
-            users[path].append(recording)
+    for recording, name in names.items():
+        if files and recording in given:
+            found[recording] = files.parent / given[recording]
+        elif len(fitting[recording]) > 1:
+            count = len(fitting[recording])
+            found[recording] = f"{count} files have the name {name}; say which with `files`"
+        elif not fitting[recording]:
+            found[recording] = f"no file {name} in the folder of podcasts"
         else:
-            found[recording] = (
-                f"{len(paths)} files have the name {name}; say which with `files`"
-                if paths
-                else f"no file {name} in the folder of podcasts"
-            )
-    for path, sharing in users.items():
-        # Many feeds name their files alike; a guess would cut somebody else's speech.
-        if len(sharing) > 1:
-            for recording in sharing:
-                found[recording] = (
-                    f"{len(sharing)} links end in {path.name}; say which with `files`"
-                )
+            (path,) = fitting[recording]
+            # Many feeds name their files alike; a guess would cut somebody else's speech.
+            shared = f"{users[path]} links end in {path.name}; say which with `files`"
+            found[recording] = path if users[path] == 1 else shared
     return found
 
 
@@ -255,29 +230,14 @@ def is_cut(output_dir: Path, piece: Piece) -> bool:
 
 
 def cut_recording(path: Path | str, pieces: Sequence[Piece], output_dir: Path) -> list[dict]:
-    """Cut one recording.
-
-    Args:
-        path: its file, or the reason why there is none.
-        pieces: clips of it.
-        output_dir: which gets them.
+    """Cut one recording, path being its file or the reason why there is none.
 
     Returns:
-        Rows of those that are missing.
+        Rows of the clips that are missing.
     """
     if isinstance(path, str):
         return [missing_row(piece.id, piece.recording, path) for piece in pieces]
-    missing = []
-    for layer in without_overlap(pieces):
-        try:
-            missing += cut_layer(path, layer, output_dir)
-        except UnreadableAudioError as error:
-            missing += [
-                missing_row(piece.id, piece.recording, f"{path.name} {error}")
-                for piece in layer
-                if not is_cut(output_dir, piece)
-            ]
-    return missing
+    return [row for layer in without_overlap(pieces) for row in cut_layer(path, layer, output_dir)]
 
 
 def without_overlap(pieces: Iterable[Piece]) -> list[list[Piece]]:
@@ -294,39 +254,27 @@ def without_overlap(pieces: Iterable[Piece]) -> list[list[Piece]]:
 
 
 def cut_layer(path: Path, layer: Sequence[Piece], output_dir: Path) -> list[dict]:
-    """Cut clips that do not overlap in one reading; rows of those that lie behind the end."""
-    by_start = {round(piece.start * SAMPLING_RATE): piece for piece in layer}
-    held: dict[int, list[np.ndarray]] = defaultdict(list)
-    spans = [(piece.start, piece.end) for piece in layer]
-    size, done = 0, set()
-
-    def write(start: int, short: float) -> None:
-        piece, samples = by_start[start], np.concatenate(held.pop(start))
-        wanted = round(piece.end * SAMPLING_RATE) - start
-        if wanted - len(samples) <= short * SAMPLING_RATE:
-            write_clip(output_dir, encode_wav(samples), piece.id)
-            done.add(piece.id)
+    """Cut clips that do not overlap in one reading; rows of those that cannot be cut."""
+    left = {round(piece.start * SAMPLING_RATE): piece for piece in layer}
+    sizes = []
 
     def counted() -> Iterator[np.ndarray]:
-        nonlocal size
         for block in read_blocks(path, SAMPLING_RATE):
-            size += len(block)
+            sizes.append(len(block))
             yield block
 
-    for start, samples in cut_spans(counted(), spans, SAMPLING_RATE):
-        for other in [key for key in held if key != start]:
-            write(other, 0)
-        held[start].append(samples)
-    for start in list(held):
-        write(start, TOLERANCE)
+    parts = cut_spans(counted(), [(piece.start, piece.end) for piece in layer], SAMPLING_RATE)
+    try:
+        for start, own in itertools.groupby(parts, key=operator.itemgetter(0)):
+            piece, samples = left[start], np.concatenate([part for _, part in own])
+            if piece.end - (start + len(samples)) / SAMPLING_RATE <= TOLERANCE:
+                write_clip(output_dir, encode_wav(samples), piece.id)
+                del left[start]
+        reason = f"ends at {sum(sizes) / SAMPLING_RATE:.2f} s, before the clip does"
+    except UnreadableAudioError as error:
+        reason = str(error)
     return [
-        missing_row(
-            piece.id,
-            piece.recording,
-            f"{path.name} ends at {size / SAMPLING_RATE:.2f} s, before the clip does",
-        )
-        for piece in layer
-        if piece.id not in done
+        missing_row(piece.id, piece.recording, f"{path.name} {reason}") for piece in left.values()
     ]
 
 

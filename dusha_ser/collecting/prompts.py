@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dusha_ser.collecting.balance import share_out
-from dusha_ser.collecting.options import PromptOptions, check_number
+from dusha_ser.collecting.balance import choose_evenly
+from dusha_ser.collecting.options import PromptOptions, check_choice
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.storage import hash_name, write_csv
@@ -30,17 +30,10 @@ INSTRUCTIONS = {
     "sad": "sadly, with a faded voice",
     "angry": "angrily or with annoyance",
 }
-BATCH_SIZE = 32
 
 
 def choose_pair(probabilities: Sequence[float]) -> tuple[str, str]:
-    """Choose the two emotions for a text.
-
-    Args:
-        probabilities: one for each of EMOTIONS.
-
-    Returns:
-        The emotion that the text suggests, and the other one.
+    """Choose the emotion that a text suggests and another one; one probability for each EMOTIONS.
 
     Examples:
         >>> choose_pair([0.1, 0.1, 0.2, 0.6]), choose_pair([0.1, 0.3, 0.6, 0.0])
@@ -70,36 +63,27 @@ def make_prompts(
     Raises:
         WrongUseError: if number is below 1.
     """
-    check_number(number)
+    check_choice(number, seed)
     first = {text.strip(): place for place, text in reversed(list(enumerate(texts)))}
     places = np.array(sorted(place for text, place in first.items() if text))
     if number is not None:
         suggested = probabilities[places].argmax(axis=1)
-        counts = np.bincount(suggested, minlength=len(EMOTIONS)).tolist()
         generator = np.random.default_rng(seed)
-        shares = share_out(counts, min(number, len(places)))
-        places = np.sort(
-            np.concatenate(
-                [
-                    generator.choice(places[suggested == emotion], share, replace=False)
-                    for emotion, share in enumerate(shares)
-                ]
-            )
+        places = places[choose_evenly(suggested, min(number, len(places)), generator)]
+    prompts = []
+    for place in places:
+        text, (one, other) = texts[place].strip(), choose_pair(probabilities[place])
+        prompts.append(
+            {
+                "prompt": hash_name(text.encode()),
+                "text": text,
+                "emotion": one,
+                "other_emotion": other,
+                "instruction": f"Say it {INSTRUCTIONS[one]} ({one}), or {INSTRUCTIONS[other]} "
+                f"({other}); tell which.",
+            }
         )
-    return [prompt_row(texts[place].strip(), choose_pair(probabilities[place])) for place in places]
-
-
-def prompt_row(text: str, pair: tuple[str, str]) -> dict[str, str]:
-    """One recording task."""
-    first, other = pair
-    return {
-        "prompt": hash_name(text.encode()),
-        "text": text,
-        "emotion": first,
-        "other_emotion": other,
-        "instruction": f"Say it {INSTRUCTIONS[first]} ({first}), or {INSTRUCTIONS[other]} "
-        f"({other}); tell which.",
-    }
+    return prompts
 
 
 def read_texts(options: PromptOptions) -> tuple[list[str], np.ndarray]:
@@ -127,19 +111,7 @@ def read_texts(options: PromptOptions) -> tuple[list[str], np.ndarray]:
 
 
 def table_probabilities(table: Path, text_column: str = "text") -> tuple[list[str], np.ndarray]:
-    """Read texts and their probabilities from a table.
-
-    Args:
-        table: with a column of texts, and one a probability: probability_LABEL.
-        text_column: name of the column of texts.
-
-    Returns:
-        The texts, and (texts, emotions), rows summing to 1.
-
-    Raises:
-        MissingInputError: if there is no table.
-        WrongUseError: if a column is missing or a value is not a probability.
-    """
+    """Read texts and their probabilities, probability_EMOTION, as `read_texts` returns them."""
     columns = [PROBABILITY_PREFIX + emotion for emotion in EMOTIONS]
     rows = read_table(
         table, (text_column, *columns), "add it, or name a text classifier with `model`"
@@ -165,22 +137,10 @@ def classify_texts(
     device: str | None = None,
     quiet: bool = False,
 ) -> np.ndarray:
-    """Ask a text classifier.
+    """Ask a text classifier; (texts, emotions), rows summing to 1, in the order of EMOTIONS.
 
-    Args:
-        texts: to classify.
-        model: a Transformers model for text classification, by name or folder.
-        label_map: emotions by the model's labels; None: they have the emotions' names. Labels of
-            one emotion are added up; a label that is not named is left out.
-        device: "cpu", "cuda" and so on; None: a GPU if there is one.
-        quiet: no bar.
-
-    Returns:
-        (texts, emotions), rows summing to 1, in the order of EMOTIONS.
-
-    Raises:
-        MissingInputError: if there is no such model.
-        WrongUseError: if its labels are not the emotions and label_map does not say what they are.
+    Without a label_map the model's labels have the emotions' names. Labels of one emotion are
+    added up; a label that is not of an emotion is left out.
     """
     from transformers import pipeline
 
@@ -190,51 +150,30 @@ def classify_texts(
         told = " ".join(str(error).split())
         raise MissingInputError(f"no text classifier {model}: {told[:300]}") from error
     labels = list(classify.model.config.id2label.values())
-    chosen = check_map(labels, label_map, model)
+    meanings = dict(label_map or {label: label.lower() for label in labels})
+    if missing := sorted(set(EMOTIONS) - {meanings.get(label) for label in labels}):
+        raise WrongUseError(
+            f"{model} has the labels {', '.join(labels)}, none of which means "
+            f"{', '.join(missing)}; say what they mean, as in `label_map=joy=positive anger=angry`"
+        )
     # Not every tokenizer was saved with the length that its model takes.
     longest = min(
         classify.tokenizer.model_max_length,
         getattr(classify.model.config, "max_position_embeddings", math.inf),
     )
-    cut = {"truncation": True, "max_length": longest}
     values = np.zeros((len(texts), len(EMOTIONS)))
-    with tqdm(total=len(texts), unit="text", desc="classify", disable=quiet or None) as bar:
-        for first in range(0, len(texts), BATCH_SIZE):
-            batch = list(texts[first : first + BATCH_SIZE])
-            for number, scores in enumerate(classify(batch, **cut), start=first):
-                for score in scores:
-                    if emotion := chosen.get(score["label"]):
-                        values[number, EMOTIONS.index(emotion)] += score["score"]
-            bar.update(len(batch))
+    found = classify((text for text in texts), truncation=True, max_length=longest)
+    bar = tqdm(found, total=len(texts), unit="text", desc="classify", disable=quiet or None)
+    for number, scores in enumerate(bar):
+        for score in scores:
+            if (emotion := meanings.get(score["label"])) in EMOTIONS:
+                values[number, EMOTIONS.index(emotion)] += score["score"]
     totals = values.sum(axis=1, keepdims=True)
     # A text that only suggests what is left out suggests nothing: neutral.
     values[totals[:, 0] == 0, EMOTIONS.index("neutral")] = 1
     return values / np.where(totals == 0, 1, totals)
 
 
-def check_map(
-    labels: Sequence[str], label_map: Mapping[str, str] | None, model: str
-) -> dict[str, str]:
-    """Say which emotion each of a model's labels means; all four must be among them.
-
-    Examples:
-        >>> check_map(["Joy", "none"], {"Joy": "positive", "none": "neutral"}, "a model")
-        Traceback (most recent call last):
-        ...
-        dusha_ser.errors.WrongUseError: a model has the labels Joy, none, ...
-    """
-    chosen = dict(label_map or {label: label.lower() for label in labels})
-    chosen = {label: emotion for label, emotion in chosen.items() if emotion in EMOTIONS}
-    missing = sorted(set(EMOTIONS) - {chosen.get(label) for label in labels})
-    if missing:
-        raise WrongUseError(
-            f"{model} has the labels {', '.join(labels)}, none of which means "
-            f"{', '.join(missing)}; say what they mean, as in `label_map=joy=positive anger=angry`"
-        )
-    return chosen
-
-
 def write_prompts(path: Path, prompts: Iterable[dict[str, str]]) -> None:
     """Write recording tasks as a table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(path, PROMPT_COLUMNS, list(prompts))
+    write_csv(path, PROMPT_COLUMNS, prompts)

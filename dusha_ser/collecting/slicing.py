@@ -1,8 +1,8 @@
 """Recordings cut into clips by voice activity, as the podcasts of the corpus were (section 3.2).
 
 What a recording gave is noted when all its clips are written, under a name that says what the
-recording is and how it was cut. A stopped run resumes with the recordings that have no
-such note; the tables are made of the notes in the end.
+recording is and how it was cut. A stopped run resumes with the recordings that have no such
+note; the tables are made of the notes in the end.
 """
 
 import hashlib
@@ -36,14 +36,7 @@ Span = tuple[float, float]
 
 
 def join_spans(spans: Sequence[Span], cut: Cut) -> list[Span]:
-    """Join speech across short pauses as long as it fits into one clip.
-
-    Args:
-        spans: beginnings and ends in seconds, in order.
-        cut: the longest clip and the longest pause inside one.
-
-    Returns:
-        Beginnings and ends, fewer of them.
+    """Join speech, in seconds, across short pauses as long as it fits into one clip.
 
     Examples:
         >>> join_spans([(0.0, 2.0), (2.2, 4.0), (4.1, 6.0), (9.0, 9.5)], Cut(longest=5.0))
@@ -59,14 +52,7 @@ def join_spans(spans: Sequence[Span], cut: Cut) -> list[Span]:
 
 
 def quietest(samples: np.ndarray, first: int, last: int) -> int:
-    """The middle of the quietest stretch of 30 ms in samples[first:last].
-
-    Examples:
-        >>> samples = np.ones(3000)
-        >>> samples[1500:2100] = 0.0
-        >>> 1500 < quietest(samples, 1000, 3000) < 2100
-        True
-    """
+    """The middle of the quietest stretch of 30 ms in samples[first:last]."""
     size = round(QUIET * SAMPLING_RATE)
     if last - first <= size:
         return (first + last) // 2
@@ -80,20 +66,20 @@ def cut_clips(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Take clips out of a recording that comes piece by piece.
 
+    Long spans of speech are cut where it is quiet, so that no part is longer than the longest clip
+    or shorter than the shortest.
+
     Args:
         blocks: (samples,) each, at 16 kHz.
-        spans: of speech, in seconds, in order, without overlap; long ones are cut where it is
-            quiet, so that no part is longer than the longest clip or shorter than the shortest.
+        spans: of speech, in seconds, in order, without overlap.
         cut: the limits.
 
     Yields:
         The number of a clip's first sample in the recording, and (samples,) of it.
     """
     longest, shortest = (int(seconds * SAMPLING_RATE) for seconds in (cut.longest, cut.shortest))
-    sizes = {
-        round(start * SAMPLING_RATE): round(end * SAMPLING_RATE) - round(start * SAMPLING_RATE)
-        for start, end in spans
-    }
+    edges = [(round(start * SAMPLING_RATE), round(end * SAMPLING_RATE)) for start, end in spans]
+    sizes = {start: end - start for start, end in edges}
     held, begin, left = np.empty(0, np.float32), -1, 0
     for start, part in cut_spans(blocks, spans, SAMPLING_RATE):
         if start in sizes:
@@ -109,13 +95,7 @@ def cut_clips(
 
 
 def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
-    """Cut one recording and write its clips.
-
-    Args:
-        sound: the recording.
-        folder: which gets wavs/HASH.wav.
-        detector: finds speech.
-        cut: the limits.
+    """Cut one recording into wavs/HASH.wav of a folder.
 
     Returns:
         duration and speech in seconds, the number of short ones left out, error (None where all
@@ -167,7 +147,12 @@ def slice_recordings(
         # Jingles and copies of a file would be annotated twice.
         own = [clip for clip in found["clips"] if clip["id"] not in seen]
         seen |= {clip["id"] for clip in own}
-        clips += [clip_row(clip, source_id) for clip in own]
+        for clip in own:
+            start, end, path = clip["start"], clip["end"], f"{WAVS}/{clip['id']}.wav"
+            # Five decimals of a second tell the sample.
+            times = [f"{seconds:.5f}" for seconds in (start, end, end - start)]
+            values = (clip["id"], path, source_id, *times)
+            clips.append(dict(zip(CLIP_COLUMNS, values, strict=True)))
         row = {"path": sound.name, "source_id": source_id, "clips": len(own)}
         row |= {name: found[name] for name in ("duration", "speech", "short", "error")}
         rows.append(row | {"repeated": len(found["clips"]) - len(own)})
@@ -180,14 +165,7 @@ def slice_recordings(
 def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
     """What a recording gave: noted by an earlier run, or found now and noted.
 
-    Args:
-        sound: the recording.
-        folder: of the clips.
-        detector: finds speech.
-        cut: the limits.
-
-    Returns:
-        As `slice_recording`, and content: a hash of the file's, or its name where there is none.
+    As `slice_recording`, and content: a hash of the file's, or its name where there is none.
     """
     try:
         with Path(sound.path).open("rb") as file:
@@ -205,15 +183,3 @@ def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) 
     if found["error"] is None:
         write_json(note, found)
     return found
-
-
-def clip_row(clip: dict, source_id: str) -> dict:
-    """A row of clips.csv; five decimals of a second tell the sample."""
-    return {
-        "id": clip["id"],
-        "path": f"{WAVS}/{clip['id']}.wav",
-        "source_id": source_id,
-        "start": f"{clip['start']:.5f}",
-        "end": f"{clip['end']:.5f}",
-        "duration": f"{clip['end'] - clip['start']:.5f}",
-    }

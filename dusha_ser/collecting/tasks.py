@@ -16,9 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_frames
-from dusha_ser.collecting.balance import share_out
+from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
-from dusha_ser.collecting.label_studio import label_studio_config, label_studio_tasks
+from dusha_ser.collecting.label_studio import label_studio_config
 from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import hash_name, replacing_folder, write_csv, write_json, write_text
@@ -30,22 +30,21 @@ KEY_FILE = "key.csv"
 KEY_COLUMNS = (
     *("task", "kind", "label", "id", "duration", "source_id", "text", "speaker_emotion"),
 )
-SHOWN_COLUMNS = ("task", "audio")
 CLIP, CONTROL, EXAM = "clip", "control", "exam"
 
 
 @dataclass
 class Item:
-    """A sound that becomes a task.
+    """A sound that becomes a task; "" stands for what is unknown.
 
     Attributes:
         id: the hash of its wav.
         path: of the file that it comes from.
         duration: in seconds.
         label: the known answer; "" for a clip to annotate.
-        source_id: speaker or podcast; "" where unknown.
-        text: what was said, "" where unknown.
-        speaker_emotion: what the speaker was asked to act, "" where nothing was.
+        source_id: speaker or podcast.
+        text: what was said.
+        speaker_emotion: what the speaker was asked to act.
         kind: CLIP, CONTROL or EXAM.
         task: the name that the annotators see.
     """
@@ -53,10 +52,10 @@ class Item:
     id: str
     path: Path
     duration: float
-    label: str = ""
-    source_id: str = ""
-    text: str = ""
-    speaker_emotion: str = ""
+    label: str
+    source_id: str
+    text: str
+    speaker_emotion: str
     kind: str = CLIP
     task: str = ""
 
@@ -78,7 +77,12 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
     options.check()
     known, quiet, share = options.known, options.quiet, options.control_share
     with replacing_folder(options.output_dir, (KEY_FILE, UPLOAD), options.overwrite) as folder:
-        answered = read_known(known, quiet) if known else []
+        answered, broken, _ = read_items(known, quiet, label=True) if known else ([], [], 0)
+        if broken:
+            raise WrongUseError(
+                f"{known}: {' '.join(broken[0])} ({len(broken)} in all cannot be read); leave it "
+                "out"
+            )
         clips, broken, repeated = read_items(find_clips_table(options.clips), quiet)
         taken = {item.id for item in answered}
         fresh = [clip for clip in clips if clip.id not in taken]
@@ -91,9 +95,7 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
         exam, control = choose_known(
             answered, options.exam_size if known else 0, controls, generator
         )
-        order = mix_controls(fresh, control, generator)
-        name_tasks([*exam, *order], generator)
-        write_folder(folder, exam, order, options.audio_url, quiet)
+        write_folder(folder, exam, mix_controls(fresh, control, generator), options, generator)
     return {
         CLIP: len(fresh),
         CONTROL: len(control),
@@ -104,29 +106,19 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
 
 
 def read_items(
-    table: Path, quiet: bool = False, label: bool = False
+    table: Path, quiet: bool, label: bool = False
 ) -> tuple[list[Item], list[tuple[str, str]], int]:
-    """Read the recordings of a table, each once, and what can be known of them.
-
-    Args:
-        table: with the column path, relative to the table's folder.
-        quiet: no bar.
-        label: whether the known answers are read, from a column label.
+    """Read the recordings of a table, and with label the known answers from its column label.
 
     Returns:
         The recordings, each once; the paths and errors of those that cannot be read; and how many
         were repeated.
-
-    Raises:
-        MissingInputError: if there is no table.
-        WrongUseError: if it is no such table, or a label is none of the answers.
     """
     rows = read_table(table, ("path", "label") if label else ("path",))
     items: dict[str, Item] = {}
     broken = []
-    for number, row in enumerate(
-        tqdm(rows, unit="clip", desc=table.name, disable=quiet or None), start=2
-    ):
+    bar = tqdm(rows, unit="clip", desc=table.name, disable=quiet or None)
+    for number, row in enumerate(bar, start=2):
         if label and row["label"] not in ANSWERS:
             raise WrongUseError(
                 f"{table}, line {number} has the label {row['label']!r}; allowed are "
@@ -156,17 +148,6 @@ def read_items(
     return list(items.values()), broken, len(rows) - len(broken) - len(items)
 
 
-def read_known(table: Path, quiet: bool = False) -> list[Item]:
-    """Read the clips whose answer is known; all of them must be readable."""
-    known, broken, _ = read_items(table, quiet, label=True)
-    if broken:
-        raise WrongUseError(
-            f"{table}: {broken[0][0]} {broken[0][1]} ({len(broken)} in all cannot be read); leave "
-            "it out"
-        )
-    return known
-
-
 def secret_generator(items: Iterable[Item], seed: int) -> np.random.Generator:
     """A source of random numbers that only those can repeat who know the answers and the seed.
 
@@ -182,39 +163,21 @@ def secret_generator(items: Iterable[Item], seed: int) -> np.random.Generator:
 def choose_known(
     known: Sequence[Item], exam_size: int, controls: int, generator: np.random.Generator
 ) -> tuple[list[Item], list[Item]]:
-    """Share known clips between the exam and the control tasks, labels as evenly as they allow.
-
-    Args:
-        known: the clips.
-        exam_size: how many go to the exam.
-        controls: how many become control tasks; none is also in the exam.
-        generator: of random numbers.
-
-    Returns:
-        The exam and the control tasks.
-
-    Raises:
-        WrongUseError: if there are too few known clips.
-    """
+    """Choose clips for the exam and, of the others, control tasks; labels alike."""
     if exam_size + controls > len(known):
         raise WrongUseError(
             f"there are {len(known)} clips with known answers; {exam_size} for the exam and "
             f"{controls} control tasks are asked for: add more, or lower `exam_size` or "
             "`control_share`"
         )
-    left, parts = list(known), []
+    parts = []
     for kind, size in ((EXAM, exam_size), (CONTROL, controls)):
-        own = [[item for item in left if item.label == label] for label in ANSWERS]
-        shares = share_out([len(items) for items in own], size)
-        part = [
-            items[place]
-            for items, share in zip(own, shares, strict=True)
-            for place in generator.permutation(len(items))[:share]
-        ]
-        for item in part:
+        left = [item for item in known if item.kind == CLIP]
+        labels = np.array([ANSWERS.index(item.label) for item in left], np.int64)
+        places = generator.permutation(choose_evenly(labels, size, generator))
+        parts.append([left[place] for place in places])
+        for item in parts[-1]:
             item.kind = kind
-        left = [item for item in left if item.kind == CLIP]
-        parts.append([part[place] for place in generator.permutation(len(part))])
     return parts[0], parts[1]
 
 
@@ -224,14 +187,6 @@ def mix_controls(
     """Shuffle clips and put one control task at random into each of equal stretches of them.
 
     So anyone who does a page of neighbouring tasks meets about as many as anybody else.
-
-    Args:
-        clips: to annotate.
-        controls: whose answers are known.
-        generator: of random numbers.
-
-    Returns:
-        All of them, in the order of the tasks.
     """
     shuffled = [clips[place] for place in generator.permutation(len(clips))]
     mixed: list[Item] = []
@@ -243,36 +198,30 @@ def mix_controls(
     return mixed if controls else shuffled
 
 
-def name_tasks(items: Sequence[Item], generator: np.random.Generator) -> None:
-    """Give each task a name that tells nothing."""
-    names: set[str] = set()
-    for item in items:
-        while not item.task or item.task in names:
-            item.task = generator.bytes(8).hex()
-        names.add(item.task)
-
-
 def write_folder(
-    folder: Path, exam: Sequence[Item], order: Sequence[Item], audio_url: str, quiet: bool
+    folder: Path,
+    exam: Sequence[Item],
+    order: Sequence[Item],
+    options: TaskOptions,
+    generator: np.random.Generator,
 ) -> None:
     """Write what is uploaded and the key; no sound keeps anything of the file it comes from."""
-    upload = folder / UPLOAD
-    items = [*exam, *order]
-    for item in tqdm(items, unit="task", desc="tasks", disable=quiet or None):
+    upload, items = folder / UPLOAD, [*exam, *order]
+    for item in tqdm(items, unit="task", desc="tasks", disable=options.quiet or None):
+        item.task = generator.bytes(8).hex()  # of 64 bits no two are equal
         write_clip(upload, convert_clip(item.path), item.task)
     for name, part in (("tasks", order), ("exam", exam)):
         if part:
             rows = [
-                {"task": item.task, "audio": f"{audio_url}{WAVS}/{item.task}.wav"} for item in part
+                {"task": item.task, "audio": f"{options.audio_url}{WAVS}/{item.task}.wav"}
+                for item in part
             ]
-            write_csv(upload / f"{name}.csv", SHOWN_COLUMNS, rows)
-            write_json(upload / f"{name}_label_studio.json", label_studio_tasks(rows))
+            write_csv(upload / f"{name}.csv", rows[0], rows)
+            # The basic JSON format of Label Studio.
+            write_json(upload / f"{name}_label_studio.json", [{"data": row} for row in rows])
     write_text(upload / "label_studio_config.xml", label_studio_config())
-    write_csv(
-        folder / KEY_FILE,
-        KEY_COLUMNS,
-        [{name: getattr(item, name) for name in KEY_COLUMNS} for item in items],
-    )
+    rows = [{name: getattr(item, name) for name in KEY_COLUMNS} for item in items]
+    write_csv(folder / KEY_FILE, KEY_COLUMNS, rows)
 
 
 def read_key(folder: Path) -> dict[str, dict[str, str]]:
@@ -286,6 +235,6 @@ def read_key(folder: Path) -> dict[str, dict[str, str]]:
 
     Raises:
         MissingInputError: if there is no key.
-        WrongUseError: if it is none.
+        WrongUseError: if it is not one.
     """
     return {row["task"]: row for row in read_table(folder / KEY_FILE, KEY_COLUMNS)}

@@ -8,7 +8,6 @@ import pytest
 from dusha_ser.collecting.label_studio import (
     answer_label,
     label_studio_config,
-    label_studio_tasks,
     read_label_studio,
 )
 from dusha_ser.errors import WrongUseError
@@ -57,9 +56,7 @@ def test_config_asks_for_one_of_the_five_answers():
     (audio,), (choices,) = view.findall("Audio"), view.findall("Choices")
     assert choices.get("toName") == audio.get("name")
     assert (choices.get("required"), choices.get("choice")) == ("true", "single-radio")
-    (task,) = label_studio_tasks([{"task": "0a1b", "audio": "wavs/0a1b.wav"}])
     assert audio.get("value") == "$audio"
-    assert task["data"]["audio"] == "wavs/0a1b.wav"
     aliases = [choice.get("alias") for choice in choices]
     assert sorted(aliases) == sorted(ANSWERS)
     for choice in choices:
@@ -89,10 +86,10 @@ def test_read_label_studio_of_a_minimal_export(tmp_path):
     [
         ("{", "is not JSON"),
         ("{}", "not a list of tasks"),
-        ("[1]", "task 1 is none of an export"),
-        ('[{"annotations": [{"completed_by": 1, "result": []}]}]', "task 1 is none"),
-        ('[{"audio": "a.wav"}]', "task 1 is none"),
-        ('[{"data": {"task": "a"}, "annotations": 5}]', "task 1 is none"),
+        ("[1]", "task 1 is not of an export"),
+        ('[{"annotations": [{"completed_by": 1, "result": []}]}]', "task 1 is not of"),
+        ('[{"audio": "a.wav"}]', "task 1 is not of"),
+        ('[{"data": {"task": "a"}, "annotations": 5}]', "task 1 is not of"),
     ],
     ids=["cut", "object", "numbers", "no data", "no annotator", "no annotations"],
 )
