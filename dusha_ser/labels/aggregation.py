@@ -1,13 +1,4 @@
-"""Answers of a crowd to labels, by any of several methods, as single, soft or multiple labels.
-
-Rules that hold for every method:
-
-- a task that nobody answered gets the same probability for each label, and teaches nothing;
-- a label that nobody gave, and that is no known truth, has probability 0 in every answered task;
-- a task with a known truth has probability 1 for it, whatever was answered.
-
-The rules that turn probabilities to labels stand in `single_labels` and `multi_labels`.
-"""
+"""Answers of a crowd to labels, by any of several methods, as single, soft or multiple labels."""
 
 import numpy as np
 
@@ -38,20 +29,7 @@ ESTIMATORS = {"dawid_skene": dawid_skene, "regularised_dawid_skene": regularised
 
 
 def crowd_kit(table: AnswerTable, method: str, iterations: int, seed: int) -> np.ndarray:
-    """Aggregate with a method of crowd-kit.
-
-    Args:
-        table: the answers.
-        method: a name in CROWD_KIT_CLASSES.
-        iterations: most iterations to take, where the method takes any.
-        seed: start of the random numbers, where the method takes any.
-
-    Returns:
-        float64 (rows, columns).
-
-    Raises:
-        WrongUseError: crowd-kit is not installed.
-    """
+    """Aggregate to (rows, columns) with a method of crowd-kit, which may take no such options."""
     try:
         import crowdkit.aggregation
         import pandas
@@ -114,12 +92,10 @@ def aggregate(
         quiet: no progress bar; only the two Dawid-Skene methods have one.
 
     Returns:
-        The labels and their probabilities, by the rules at the top of this module; a `DawidSkene`
-        of the two methods of this name.
+        The labels and their probabilities; a `DawidSkene` of the two methods of this name.
 
     Raises:
-        WrongUseError: there is no such method, crowd-kit is needed and not installed, or
-            iterations or tolerance is negative.
+        WrongUseError: method is unknown, crowd-kit is missing, iterations or tolerance negative.
 
     Examples:
         >>> answers = CrowdAnswers.from_columns(
@@ -148,8 +124,7 @@ def aggregate(
 def single_labels(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     """Choose the most probable label of each task that is sure enough.
 
-    A probability equal to the threshold is enough. Among labels of equal probability the one of
-    the lowest number wins.
+    A probability equal to the threshold is enough; of equal labels the one of lowest number wins.
 
     Args:
         probabilities: float (tasks, labels), from 0 to 1.

@@ -49,31 +49,18 @@ class AnnotatorQuality:
     information: np.ndarray
 
     def ranking(self) -> np.ndarray:
-        """Order the annotators from best to worst.
-
-        Returns:
-            int64 (annotators,), by falling information; those of equal information by agreement.
-        """
+        """Order the annotators, int64 (annotators,), by falling information, then agreement."""
         agreement = np.nan_to_num(self.agreement)
         return np.lexsort((np.arange(len(self.answers)), -agreement, -self.information))
 
 
-def wilson_interval(
-    right: np.ndarray, count: np.ndarray, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the interval in which a rate lies, of which some trials are known.
+def wilson_interval(right: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the interval in which a rate lies with 95 %, of which some trials are known.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal
     of the American Statistical Association 22 (1927). Unlike the rate plus or minus its standard
-    error it stays within 0 and 1 and is usable from one trial on.
-
-    Args:
-        right: int (rates,), number of successes.
-        count: int (rates,), number of trials.
-        confidence: probability that the interval holds the rate.
-
-    Returns:
-        Lower and upper ends, float64 (rates,); 0 and 1 where there was no trial.
+    error it stays within 0 and 1, which are its ends where there was no trial. SciPy's
+    `binomtest` takes one rate at a time, and a third of a millisecond for each.
 
     Examples:
         >>> low, high = wilson_interval([9], [10])
@@ -81,7 +68,7 @@ def wilson_interval(
         (array([0.596]), array([0.982]))
     """
     right, count = np.asarray(right, float), np.asarray(count, float)
-    z_squared = ndtri((1 + confidence) / 2) ** 2
+    z_squared = ndtri(0.975) ** 2
     total = count + z_squared
     centre = (right + z_squared / 2) / total
     wrong = count - right
@@ -93,12 +80,8 @@ def wilson_interval(
 def information(confusion: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Compute how many bits about the truth an answer of each annotator gives.
 
-    Args:
-        confusion: float64 (annotators, labels true, labels answered).
-        prior: float64 (labels,), probability of each true label.
-
-    Returns:
-        float64 (annotators,), mutual information of truth and answer, at least 0.
+    It is the mutual information of truth and answer, by confusion (annotators, labels true, labels
+    answered) and prior (labels,).
 
     Examples:
         >>> always_right, always_first = np.eye(2), np.array([[1, 0], [1, 0]])
@@ -120,9 +103,6 @@ def rate_annotators(
         found: confusions and prior, as `dawid_skene` or `regularised_dawid_skene` finds them.
         consensus: int (tasks,), labels that the crowd as a whole agrees on, as `single_labels`
             chooses them, -1 where there is none; None: it is not known.
-
-    Returns:
-        What is known of each annotator.
 
     Raises:
         ValueError: the consensus has another length than it should or holds numbers out of range.
@@ -154,15 +134,7 @@ def rate_annotators(
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Divide, with NaN where there is nothing to divide by.
-
-    Args:
-        part: (annotators,).
-        whole: (annotators,).
-
-    Returns:
-        float64 (annotators,).
-    """
+    """Divide, with NaN where there is nothing to divide by."""
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 

@@ -1,17 +1,7 @@
 """The answers of the crowd, and the manifests of the published experiments, as Arrow tables.
 
-A part of the corpus holds its answers in one file, PART/raw_PART, in one of two published forms:
-
-- .jsonl: one object per line, missing values are NaN;
-- .tsv: a header, then one line per answer with tabs between the values, missing values are empty.
-
-Both may be compressed (.jsonl.gz, .tsv.gz); where a part has several files, the first of .jsonl,
-.jsonl.gz, .tsv and .tsv.gz is read. A row is one answer: hash_id (the clip), audio_path,
-duration (seconds), annotator_emo (the answer), golden_emo (the known answer to a control task),
-speaker_text, speaker_emo (what the speaker was asked to act), source_id (speaker or podcast),
-annotator_id. An answer needs hash_id, duration, annotator_emo and annotator_id. Missing may be
-written as null, NaN, nan or nothing, or the field may be absent; see `rows`.
-An annotator who answered the same clip twice counts twice, as published.
+A part of the corpus holds its answers in one file of `rows`, PART/raw_PART with the first of
+SUFFIXES that is there. An annotator who answered a clip twice counts twice, as published.
 
 Manifests (paper_setups/NAME.jsonl, maybe with .gz) have one row per clip: id, tensor (the path of
 its features, of which only the stem matters and is the id), wav_length (seconds), label, emotion.
@@ -34,24 +24,17 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
 
 
 def answer_columns(labels: Iterable[str]) -> tuple[Column, ...]:
-    """Return the columns of a table of answers.
-
-    Args:
-        labels: the answers that annotators could give.
-
-    Returns:
-        In the order of the table, without part, which no file has.
-    """
+    """Return the columns of a table of answers, without part, which no file has."""
     labels = tuple(labels)
     return (
-        Column("hash_id", "id", required=True),
+        Column("hash_id", "id", required=True),  # the clip
         Column("audio_path", "audio_path"),
-        Column("duration", "duration", required=True, number=True),
-        Column("annotator_emo", "annotator_emotion", required=True, allowed=labels),
-        Column("golden_emo", "golden_emotion", allowed=labels),
+        Column("duration", "duration", required=True, number=True),  # in seconds
+        Column("annotator_emo", "annotator_emotion", required=True, allowed=labels),  # the answer
+        Column("golden_emo", "golden_emotion", allowed=labels),  # known, of a control task
         Column("speaker_text", "text"),
-        Column("speaker_emo", "speaker_emotion"),
-        Column("source_id", "source_id"),
+        Column("speaker_emo", "speaker_emotion"),  # what the speaker was asked to act
+        Column("source_id", "source_id"),  # speaker or podcast
         Column("annotator_id", "annotator_id", required=True),
     )
 
@@ -80,8 +63,7 @@ def read_answers(
     Raises:
         WrongUseError: labels, parts or bad_rows are not allowed.
         MissingInputError: a part has no file of answers.
-        WorkFailedError: a row is bad and bad_rows is "error" (the message has file, line, field
-            and value), or a file is empty or damaged.
+        WorkFailedError: a row is bad and bad_rows is "error", or a file is empty or damaged.
     """
     parts, labels = tuple(parts), check_labels(labels)
     if not parts:
@@ -103,18 +85,7 @@ def read_answers(
 
 
 def find_answers(members: Mapping[str, Member], part: str) -> Member:
-    """Find the file that holds the answers of a part.
-
-    Args:
-        members: all files of the corpus.
-        part: name of the part.
-
-    Returns:
-        The file.
-
-    Raises:
-        MissingInputError: there is none.
-    """
+    """Find the file that holds the answers of a part, or raise a MissingInputError."""
     names = [f"{part}/raw_{part}{suffix}" for suffix in SUFFIXES]
     for name in names:
         if name in members:
@@ -140,11 +111,11 @@ def read_manifest(members: Mapping[str, Member], name: str) -> pa.Table:
         MissingInputError: there is no such manifest.
         WorkFailedError: a row is bad, or its label and emotion differ.
     """
-    names = [f"paper_setups/{name}{suffix}" for suffix in (".jsonl", ".jsonl.gz")]
+    names = [f"paper_setups/{name}{suffix}" for suffix in SUFFIXES[:2]]
     found = [members[own] for own in names if own in members]
     if not found:
         known = sorted(
-            own.removeprefix("paper_setups/").removesuffix(".gz").removesuffix(".jsonl")
+            own.removeprefix("paper_setups/").partition(".")[0]
             for own in members
             if own.startswith("paper_setups/")
         )

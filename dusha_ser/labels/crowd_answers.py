@@ -92,9 +92,6 @@ class CrowdAnswers:
             truth: text (answers,), the known label of the answer's task, null where it is not
                 known; where the answers to a task have several, the first counts. None: none.
 
-        Returns:
-            The answers.
-
         Raises:
             ValueError: an answer is not one of the labels, or the columns differ in length.
         """
@@ -138,11 +135,7 @@ class CrowdAnswers:
         return votes.reshape(tasks, labels)
 
     def table(self) -> "AnswerTable":
-        """Bring the answers into the form that the algorithms read.
-
-        Returns:
-            The table; with no answers it has no rows, pairs and columns.
-        """
+        """Bring the answers into the form that the algorithms read; without any it is empty."""
         tasks, annotators, labels = self.shape
         pair = self.annotator * labels + self.label
         is_pair = np.bincount(pair, minlength=annotators * labels) > 0
@@ -173,24 +166,15 @@ class AnswerTable:
     Rows are the tasks that have an answer, columns of probabilities are the labels in use. A pair
     is one label of one annotator that gave it at least once; pairs are ordered by annotator, then
     by label.
-
-    Attributes:
-        answers: what the table was made of.
-        matrix: sparse float64 (rows, pairs), how often a pair was the answer to a task.
-        row_task: int (rows,), the task of a row.
-        column_label: int (columns,), the labels that were given or are the truth of a row.
-        pair_annotator: int (pairs,), the annotator of a pair.
-        pair_column: int (pairs,), the label of a pair as a column of probabilities.
-        pair_start: int (annotators that answered,), the first pair of each.
     """
 
     answers: CrowdAnswers
-    matrix: scipy.sparse.csr_matrix
-    row_task: np.ndarray
-    column_label: np.ndarray
-    pair_annotator: np.ndarray
-    pair_column: np.ndarray
-    pair_start: np.ndarray
+    matrix: scipy.sparse.csr_matrix  # (rows, pairs), how often a pair was the answer to a task
+    row_task: np.ndarray  # int (rows,), the task of a row
+    column_label: np.ndarray  # int (columns,), labels that were given or are the truth of a row
+    pair_annotator: np.ndarray  # int (pairs,), the annotator of a pair
+    pair_column: np.ndarray  # int (pairs,), the label of a pair as a column of probabilities
+    pair_start: np.ndarray  # int (annotators that answered,), the first pair of each
 
     def pair_indicator(self) -> np.ndarray:
         """Return float64 (pairs, columns), 1 in the column of a pair's label, 0 elsewhere."""
@@ -201,25 +185,14 @@ class AnswerTable:
         return self.matrix @ self.pair_indicator()
 
     def vote_shares(self) -> np.ndarray:
-        """Compute each label's share of the answers to a task.
-
-        Returns:
-            float64 (rows, columns), from 0 to 1; a known truth has 1.
-        """
+        """Compute each label's share of the answers to a task, (rows, columns); a truth has 1."""
         votes = self.votes()
         if len(votes):
             votes /= combine_columns(np.add, votes)[:, None]
         return self.fix_known(votes)
 
     def fix_known(self, probabilities: np.ndarray) -> np.ndarray:
-        """Give the known truths their probability of 1, in place.
-
-        Args:
-            probabilities: float64 (rows, columns).
-
-        Returns:
-            The same array.
-        """
+        """Give the known truths their probability of 1, in place, in (rows, columns)."""
         truth = self.answers.truth[self.row_task]
         known = np.flatnonzero(truth >= 0)
         probabilities[known] = 0
@@ -227,15 +200,7 @@ class AnswerTable:
         return probabilities
 
     def spread(self, probabilities: np.ndarray) -> np.ndarray:
-        """Bring probabilities of rows and columns to all tasks and labels.
-
-        Args:
-            probabilities: float64 (rows, columns).
-
-        Returns:
-            float64 (tasks, labels). A task without an answer has the same probability for each
-            label, a label that is not a column has 0 in answered tasks, a known truth has 1.
-        """
+        """Bring probabilities (rows, columns) to all (tasks, labels), as in `Posteriors`."""
         tasks, _, labels = self.answers.shape
         result = np.full((tasks, labels), 1 / labels)
         result[self.row_task] = 0
@@ -250,6 +215,10 @@ class AnswerTable:
 class Posteriors:
     """How probable each label is to be the true one.
 
+    By any method, a task that nobody answered has the same probability for each label and teaches
+    nothing, a label that nobody gave and that is no known truth has 0 in every answered task, and a
+    task with a known truth has 1 for it, whatever was answered.
+
     Attributes:
         labels: names of the columns.
         probabilities: float64 (tasks, labels), from 0 to 1; rows sum to 1.
@@ -262,13 +231,6 @@ class Posteriors:
 def combine_columns(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
     """Reduce the few columns of a long array: several times as fast as an axis of NumPy.
 
-    Args:
-        operation: np.add or np.maximum.
-        values: float (rows, columns), at least one column.
-
-    Returns:
-        float (rows,).
-
     Examples:
         >>> combine_columns(np.maximum, np.array([[1.0, 2.0], [4.0, 3.0]]))
         array([2., 4.])
@@ -280,38 +242,21 @@ def combine_columns(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
 
 
 def number_by_appearance(column: TextColumn) -> tuple[np.ndarray, tuple]:
-    """Number the values of a column from 0 in the order in which they first appear.
-
-    Args:
-        column: text (rows,), dictionary-coded or not; null counts as a value.
-
-    Returns:
-        The number of each row's value, int64 (rows,), and the values in the order of numbers.
+    """Number the values of a column, null included, in the order in which they first appear.
 
     Examples:
         >>> number_by_appearance(["b", "a", "b"])
         (array([0, 1, 0]), ('b', 'a'))
     """
-    if not isinstance(column, pa.ChunkedArray):
-        array = column if isinstance(column, pa.Array) else pa.array(column, from_pandas=True)
-        column = pa.chunked_array([array])
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    if not len(column):
-        return np.zeros(0, np.int64), ()
-    coded = column.unify_dictionaries().combine_chunks()
-    codes, values = coded.indices, coded.dictionary
-    if codes.null_count:
-        codes = codes.fill_null(len(values))
-        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
-    codes = codes.to_numpy(zero_copy_only=False).astype(np.int64)
-    # Backwards, so that the first of several assignments to one place holds.
-    first = np.full(len(values), len(codes))
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-    number = np.full(len(values), -1)
-    number[order] = np.arange(len(order))
-    return number[codes], tuple(values.take(pa.array(order)).to_pylist())
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    elif not isinstance(column, pa.Array):
+        column = pa.array(column, from_pandas=True)
+    # The values of a coded column are in an order of its own, so its codes are coded again.
+    is_coded = pa.types.is_dictionary(column.type)
+    found = (column.indices if is_coded else column).dictionary_encode(null_encoding="encode")
+    values = column.dictionary.take(found.dictionary) if is_coded else found.dictionary
+    return found.indices.to_numpy().astype(np.int64), tuple(values.to_pylist())
 
 
 def _places(names: Sequence, labels: Sequence[str]) -> np.ndarray:

@@ -44,19 +44,16 @@ def e_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the true labels of tasks from what is believed of classes and annotators.
 
-    Products of many probabilities would vanish, so logarithms are added, and shifted so that the
-    largest of each task is 0.
-
     Args:
         matrix: sparse (rows, pairs), as in `AnswerTable`.
         log_prior: float64 (columns,), logarithm of the probability of each label.
-        log_confusion: float64 (pairs, columns), logarithm of the probability of the pair's label
-            if its annotator sees a task of that true label.
+        log_confusion: float64 (pairs, columns), the same of the pair's label by the true label.
 
     Returns:
-        Probabilities, float64 (rows, columns), and the logarithm of the probability of each
-        task's answers, float64 (rows,).
+        Probabilities (rows, columns), and the logarithm of that of each task's answers, (rows,).
     """
+    # Products of many probabilities would vanish, so logarithms are added, and shifted so that the
+    # largest of each task is 0.
     values = matrix @ log_confusion
     values += log_prior
     largest = combine_columns(np.maximum, values)
@@ -68,41 +65,19 @@ def e_step(
 
 
 def m_step(matrix: scipy.sparse.csr_matrix, probabilities: np.ndarray) -> np.ndarray:
-    """Count each annotator's answers by the true labels that are believed in.
-
-    Args:
-        matrix: sparse (rows, pairs), as in `AnswerTable`.
-        probabilities: float64 (rows, columns).
-
-    Returns:
-        float64 (pairs, columns), expected number of times that the pair's label was given to a
-        task of each true label.
-    """
+    """Count the expected answers (pairs, columns) of each pair to tasks of each true label."""
     return matrix.T @ probabilities
 
 
 def class_shares(probabilities: np.ndarray) -> np.ndarray:
-    """Compute the share of each label among the tasks.
-
-    Args:
-        probabilities: float64 (rows, columns).
-
-    Returns:
-        float64 (columns,); sums to 1.
-    """
+    """Compute the share of each label among the tasks, (columns,), of (rows, columns)."""
     return np.einsum("rc->c", probabilities) / len(probabilities)
 
 
 def normalise_counts(counts: np.ndarray, pair_start: np.ndarray) -> np.ndarray:
-    """Turn expected counts to confusion probabilities, each annotator by itself.
+    """Turn expected counts (pairs, columns) to confusions: over an annotator's pairs they sum to 1.
 
-    Args:
-        counts: float64 (pairs, columns), as `m_step` returns them.
-        pair_start: int (annotators that answered,), the first pair of each.
-
-    Returns:
-        float64 (pairs, columns), above 0; over the pairs of an annotator each column sums to 1. A
-        true label that the annotator never met is answered with any label of theirs alike.
+    A true label that the annotator never met is answered with any label of theirs alike.
     """
     counts = np.maximum(counts, SMALLEST)
     totals = np.add.reduceat(counts, pair_start, axis=0)
@@ -114,17 +89,10 @@ def loss_per_answer(
 ) -> float:
     """Compute the quantity whose rise decides when to stop, as crowd-kit does.
 
-    It is close to the evidence lower bound divided by the number of answers; but the prior of a
-    task counts once for each of its answers. We need it as it is to stop at the same iteration.
-
-    Args:
-        counts: float64 (pairs, columns), from `m_step`.
-        log_confusion: float64 (pairs, columns), from the counts.
-        log_prior: float64 (columns,).
-        probabilities: float64 (rows, columns).
-
-    Returns:
-        The loss, natural units.
+    It is close to the evidence lower bound divided by the number of answers, in natural units; but
+    the prior of a task counts once for each of its answers. We need it to stop at the same
+    iteration. Counts and confusions are (pairs, columns), the prior (columns,), probabilities
+    (rows, columns).
     """
     # No dot products: BLAS would start threads, which cost more than they bring here.
     expectation = np.sum(counts * log_confusion) + np.sum(counts.sum(axis=0) * log_prior)
@@ -152,8 +120,7 @@ def dawid_skene(
         quiet: no progress bar.
 
     Returns:
-        What was found. A task without an answer has the same probability for each label, a label
-        that nobody gave has 0 in answered tasks, a known truth has 1.
+        What was found, by the rules of `Posteriors`.
 
     Raises:
         WrongUseError: iterations or tolerance is negative.
@@ -174,7 +141,6 @@ def dawid_skene(
     probabilities = table.vote_shares()
     if not len(probabilities):
         return spread_found(table, probabilities)
-
     step, loss, log_likelihood = 0, -np.inf, -np.inf
     bar = tqdm(total=iterations, desc="iterations", disable=quiet, delay=1, leave=False)
     while True:
@@ -195,7 +161,6 @@ def dawid_skene(
         step += 1
         bar.update()
     bar.close()
-
     confusion = np.zeros((answers.shape[1], *[len(shares)] * 2))
     confusion[table.pair_annotator, :, table.pair_column] = pair_confusion
     return spread_found(table, probabilities, confusion, shares, step, log_likelihood)
@@ -209,26 +174,24 @@ def spread_found(
     iterations: int = 0,
     log_likelihood: float = 0.0,
 ) -> DawidSkene:
-    """Bring what was found for rows and columns to all tasks and labels.
+    """Bring what was found for rows and columns to all tasks and labels, with 0 for the others.
 
     Args:
         table: the answers.
         probabilities: float64 (rows, columns).
-        confusion: float64 (annotators, columns, columns); None: nothing is known.
-        prior: float64 (columns,); None: all labels are alike.
-        iterations: how many steps were taken.
+        confusion: float64 (annotators, columns, columns).
+        prior: float64 (columns,); None: it is not known, all labels are alike.
+        iterations: as in `DawidSkene`.
         log_likelihood: as in `DawidSkene`.
 
     Returns:
-        The same for all tasks and labels, with 0 for labels that are not a column.
+        The same as a `DawidSkene`.
     """
     _, annotators, labels = table.answers.shape
     every_confusion = np.zeros((annotators, labels, labels))
-    every_prior = np.full(labels, 1 / labels)
-    if confusion is not None:
-        every_confusion[:, table.column_label[:, None], table.column_label] = confusion
+    every_prior = np.full(labels, 1 / labels if prior is None else 0.0)
     if prior is not None:
-        every_prior[:] = 0
+        every_confusion[:, table.column_label[:, None], table.column_label] = confusion
         every_prior[table.column_label] = prior
     return DawidSkene(
         tuple(table.answers.labels),

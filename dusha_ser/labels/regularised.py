@@ -40,12 +40,7 @@ MOST_DEPENDENCE = 0.9
 def pool_rows(counts: np.ndarray) -> np.ndarray:
     """Estimate how the crowd as a whole answers, with rare labels drawn to the average one.
 
-    Args:
-        counts: float64 (columns true, columns answered), expected answers of all annotators; at
-            least two columns.
-
-    Returns:
-        float64 (columns true, columns answered), above 0; rows sum to 1.
+    Of counts (columns true, columns answered) it makes shares, above 0, whose rows sum to 1.
     """
     size = len(counts)
     accuracy = (np.trace(counts) + 1) / (counts.sum() + size)
@@ -58,15 +53,8 @@ def improve_strength(strength: float, counts: np.ndarray, mean: np.ndarray) -> f
     """Take one step towards the strength of a Dirichlet prior that makes counts most probable.
 
     The fixed point of T. Minka, "Estimating a Dirichlet distribution" (2000), section on the
-    Polya distribution, for the precision with the mean held fixed.
-
-    Args:
-        strength: the estimate so far, in answers.
-        counts: float64 (annotators, columns, outcomes), expected counts.
-        mean: float64 (columns, outcomes), mean of the prior, above 0; last axis sums to 1.
-
-    Returns:
-        The better estimate, within STRENGTHS.
+    Polya distribution, for the precision with the mean (columns, outcomes) held fixed; counts are
+    (annotators, columns, outcomes).
     """
     prior_counts = strength * mean
     rise = np.sum(mean * (digamma(counts + prior_counts) - digamma(prior_counts)))
@@ -80,14 +68,9 @@ def estimate_confusion(
 ) -> tuple[np.ndarray, float, float]:
     """Estimate each annotator's confusions from their own answers and from everybody's.
 
-    Args:
-        counts: float64 (annotators, columns true, columns answered), expected counts.
-        right_strength: answers that the prior of being right is worth, the estimate so far.
-        wrong_strength: wrong answers that the prior of the wrong label is worth.
-
-    Returns:
-        Posterior means, float64 of the same shape, above 0, rows sum to 1, and the two strengths,
-        one step better.
+    Expected counts (annotators, columns true, columns answered) become posterior means, above 0,
+    whose rows sum to 1; strengths, in answers that the priors of being right and of the wrong label
+    are worth, become one step better.
     """
     size = counts.shape[1]
     off_diagonal = ~np.eye(size, dtype=bool)
@@ -98,14 +81,12 @@ def estimate_confusion(
     right = np.einsum("acc->ac", counts)
     wrong = counts[:, off_diagonal].reshape(-1, size, size - 1)
     wrong_total = wrong.sum(axis=2)
-
     right_strength = improve_strength(
         right_strength,
         np.stack([right, wrong_total], axis=2),
         np.stack([pooled_right, 1 - pooled_right], axis=1),
     )
     wrong_strength = improve_strength(wrong_strength, wrong, pooled_wrong)
-
     accuracy = (right + right_strength * pooled_right) / (right + wrong_total + right_strength)
     choice = (wrong + wrong_strength * pooled_wrong) / (wrong_total + wrong_strength)[:, :, None]
     confusion = np.empty_like(counts)
@@ -114,26 +95,18 @@ def estimate_confusion(
     return confusion, right_strength, wrong_strength
 
 
-def votes_log_likelihood(
-    votes: np.ndarray, repeats: np.ndarray, dependence: float, rounds: int = 50
-) -> float:
+def votes_log_likelihood(votes: np.ndarray, repeats: np.ndarray, dependence: float) -> float:
     """Compute how probable votes are if the answers to a task depend on each other.
 
     The votes of a task of a given true label have a Dirichlet-multinomial distribution, whose
-    intraclass correlation is the dependence; annotators are not told apart.
-
-    Args:
-        votes: float64 (patterns, columns), different rows of votes; at least two columns.
-        repeats: int (patterns,), how many tasks have them.
-        dependence: correlation of two answers to a task, from 0 to below 1.
-        rounds: rounds of expectation maximisation over true labels.
-
-    Returns:
-        Natural logarithm of the probability of the votes, apart from a constant.
+    intraclass correlation is the dependence, from 0 to below 1; annotators are not told apart, and
+    true labels are found by 50 rounds of expectation maximisation. Votes are the different
+    (patterns, columns), repeats how many tasks have each. It is a natural logarithm, apart from a
+    constant.
     """
     answers = votes.sum(axis=1)
     probabilities = votes / answers[:, None]
-    for _ in range(rounds):
+    for _ in range(50):
         weighted = probabilities * repeats[:, None]
         prior = (weighted.sum(axis=0) + 1) / (repeats.sum() + votes.shape[1])
         pooled = pool_rows(weighted.T @ votes)
@@ -154,13 +127,9 @@ def votes_log_likelihood(
 
 
 def estimate_dependence(votes: np.ndarray) -> float:
-    """Estimate how far answers to one task agree beyond what its label explains.
+    """Estimate how far votes (rows, columns) for one task agree beyond what its label explains.
 
-    Args:
-        votes: float64 (rows, columns), votes for each label, at least one per row and two columns.
-
-    Returns:
-        Intraclass correlation from 0 to MOST_DEPENDENCE; 0 where the evidence is weak.
+    It is the intraclass correlation, up to MOST_DEPENDENCE; 0 where the evidence is weak.
     """
     patterns, repeats = np.unique(votes, axis=0, return_counts=True)
     found = minimize_scalar(
@@ -177,15 +146,8 @@ def temper(probabilities: np.ndarray, answers: np.ndarray, dependence: float) ->
     """Make probabilities as sure as dependent answers allow; no label overtakes another.
 
     n answers of intraclass correlation r are worth n / (1 + (n - 1) r) independent ones: the
-    design effect of L. Kish, "Survey Sampling" (1965), section 5.4.
-
-    Args:
-        probabilities: float64 (rows, columns).
-        answers: (rows,), number of answers to each task.
-        dependence: intraclass correlation.
-
-    Returns:
-        float64 (rows, columns); rows sum to 1.
+    design effect of L. Kish, "Survey Sampling" (1965), section 5.4. Probabilities are
+    (rows, columns), answers (rows,) the number of them.
 
     Examples:
         >>> temper(np.array([[0.9, 0.1]]), np.array([5]), 0.25).round(2)
@@ -207,13 +169,11 @@ def regularised_dawid_skene(
     Args:
         answers: of the crowd; known truths stay as they are.
         iterations: most expectation steps to take; 0 leaves the shares of votes.
-        tolerance: stop where the log-likelihood per answer changes by less than this; 0 takes all
-            iterations.
+        tolerance: stop where the log-likelihood per answer changes by less than this; 0: never.
         quiet: no progress bar.
 
     Returns:
-        What was found, as `dawid_skene` returns it; confusions are posterior means, so that an
-        annotator without answers has those of the crowd.
+        As of `dawid_skene`; confusions are posterior means: without answers, those of the crowd.
 
     Raises:
         WrongUseError: iterations or tolerance is negative.
@@ -233,7 +193,6 @@ def regularised_dawid_skene(
     row_count, column_count = probabilities.shape
     if column_count < 2:
         return spread_found(table, probabilities)
-
     counts = np.zeros((answers.shape[1], column_count, column_count))
     right_strength = wrong_strength = START_STRENGTH
     step, change, log_likelihood = 0, np.inf, -np.inf
@@ -254,7 +213,6 @@ def regularised_dawid_skene(
         step += 1
         bar.update()
     bar.close()
-
     if step:
         votes = table.votes()
         dependence = estimate_dependence(votes)

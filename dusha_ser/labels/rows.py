@@ -1,12 +1,10 @@
 """Rows of jsonl and tsv files as Arrow tables, and what makes a row valid.
 
-- jsonl: one object per line; NaN is allowed as in Python's json, other fields are ignored.
-- tsv: the first line names the columns; nothing is quoted, so that a quotation mark is a letter
-  like any other and no text holds a tab.
-- Missing are null, NaN, an absent field and the texts "", "nan" and "NaN".
-- Line ends of Windows, a byte order mark, empty lines and a last line without an end are allowed.
-- Integers may stand for text: some corpora number their annotators. Text may stand for a number,
-  as in tsv it always does.
+A line of jsonl is one object; NaN is allowed as in Python's json, other fields are ignored. In tsv
+the first line names the columns and nothing is quoted, so that no text holds a tab. Missing are
+null, NaN, an absent field and MISSING_TEXTS. Integers may stand for text (some corpora number their
+annotators), text for a number. Line ends of Windows, a byte order mark, empty lines and a last line
+without an end are allowed.
 
 A file is read in blocks of lines, each parsed to rows and then checked column by column. Where all
 values of a column have one type, only the different ones are checked.
@@ -17,9 +15,8 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 import pyarrow as pa
 from tqdm import tqdm
@@ -35,43 +32,29 @@ BLOCK_SIZE = 2**18
 JOINED_ROWS = 100_000
 # A file without line ends is not a file of rows; it must not fill the memory.
 LONGEST_LINE = 2**26
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Where one object ends and another begins in one line.
 TWO_OBJECTS = re.compile(r"\}[ \t\r]*,[ \t\r]*\{")
-SHOWN_VALUE = 80  # characters of a bad value that are shown
+HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 TEXT = pa.dictionary(pa.int32(), pa.string())
 NUMBER = pa.float64()
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table and the field that it comes from.
+    """A column of a table and the field that it comes from."""
 
-    Args:
-        field: name in the file.
-        name: name in the table.
-        required: whether a row without it is bad.
-        number: whether it is a finite number of at least 0; else it is text.
-        allowed: the texts that may stand there; None: any.
-    """
-
-    field: str
-    name: str
-    required: bool = False
-    number: bool = False
-    allowed: tuple[str, ...] | None = None
+    field: str  # its name in the file
+    name: str  # its name in the table
+    required: bool = False  # whether a row without it is bad
+    number: bool = False  # whether it is a finite number of at least 0; else it is text
+    allowed: tuple[str, ...] | None = None  # the texts that may stand there; None: any
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used.
+    """A row that cannot be used: its line from 1 (in tsv, of the header), the field at fault.
 
-    Args:
-        file: name of the file in the corpus.
-        line: its line, from 1; the header of a tsv file is line 1.
-        field: the field at fault, "" where it is the whole line.
-        value: what stands there, at most 80 characters of it.
-        problem: what is wrong with it.
+    Where the whole line is at fault, the field is "". The value is at most 80 characters long.
     """
 
     file: str
@@ -95,8 +78,8 @@ class BadValueError(ValueError):
     def in_row(self, file: str, line: int) -> BadRow:
         """Return the bad row that holds the value."""
         shown = self.value if isinstance(self.value, str) else repr(self.value)
-        # Half characters cannot be written anywhere.
-        shown = shown[:SHOWN_VALUE].encode("utf-8", "backslashreplace").decode()
+        # At most 80 characters; half characters cannot be written anywhere.
+        shown = shown[:80].encode("utf-8", "backslashreplace").decode()
         return BadRow(file, line, self.field, shown, self.problem)
 
 
@@ -123,6 +106,8 @@ def read_rows(
     header, line, waiting = None, 1, 0
     tables, bad = [parse_block(member.name, b"", line, columns, header)[0]], []
     for block in read_blocks(member, bar):
+        if line == 1:
+            block = block.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
         if header is None and ".tsv" in member.name:
             first, _, block = block.partition(b"\n")
             header, line = parse_header(member.name, first.removesuffix(b"\r"), columns), 2
@@ -146,10 +131,10 @@ def read_rows(
 
 
 def read_blocks(member: Member, bar: tqdm | None) -> Iterator[bytes]:
-    """Yield the lines of a file in blocks, without a byte order mark, and move the bar on."""
+    """Yield the lines of a file in blocks, and move the bar on by the bytes read."""
     is_compressed = member.name.endswith(".gz")
     with member.open() as raw, gzip.GzipFile(fileobj=raw) if is_compressed else raw as file:
-        mark, position = BYTE_ORDER_MARK, 0
+        position = 0
         while True:
             try:
                 block = file.read(BLOCK_SIZE)
@@ -163,10 +148,9 @@ def read_blocks(member: Member, bar: tqdm | None) -> Iterator[bytes]:
                     f"{member.name} has a line of more than {LONGEST_LINE} bytes; a file of "
                     "answers has one row per line: fetch it again"
                 )
-            block, mark = (block + rest).removeprefix(mark), b""
             if not block:
                 return
-            yield block
+            yield block + rest
             if bar is not None:
                 bar.update(raw.tell() - position)
             position = raw.tell()
@@ -188,14 +172,9 @@ def parse_header(file: str, line: bytes, columns: tuple[Column, ...]) -> list[st
 
 
 def join_tables(tables: list[pa.Table]) -> pa.Table:
-    """Join tables so that each column is one array, each of its texts kept once.
+    """Join tables of one schema so that each column is one array, each of its texts kept once.
 
-    Args:
-        tables: of one schema; the list is emptied, so that memory can be given back while they
-            are joined.
-
-    Returns:
-        All their rows; dictionaries in the order in which the tables' own have their texts.
+    The list is emptied, so that memory can be given back while they are joined.
     """
     table = pa.concat_tables(tables)
     tables.clear()
@@ -212,36 +191,20 @@ def join_tables(tables: list[pa.Table]) -> pa.Table:
 def parse_block(
     file: str, block: bytes, first_line: int, columns: tuple[Column, ...], header: list[str] | None
 ) -> tuple[pa.Table, list[BadRow]]:
-    """Turn lines into a table.
-
-    Args:
-        file: name of the file, for bad rows.
-        block: whole lines.
-        first_line: number of the first one.
-        columns: what to read.
-        header: names of the fields of a tsv; None: the lines are jsonl.
-
-    Returns:
-        The table, as `read_rows` describes it, and the bad rows in the order of lines.
-    """
+    """Turn whole lines into a table and its bad rows; without a header they are jsonl."""
     faults: dict[int, BadValueError] = {}  # by line
-    rows = parse_objects(block) if header is None else None
-    lines: Sequence[int] = range(first_line, first_line + len(rows or ()))
-    if rows is None:
-        rows, lines = [], []
+    objects = parse_objects(block) if header is None else None
+    rows = dict(enumerate(objects or (), first_line))
+    if objects is None:
         for number, line in enumerate(block.split(b"\n"), first_line):
-            line = line.removesuffix(b"\r")
             try:
-                row = json_row(line) if header is None else tsv_row(line, header)
+                if (row := parse_line(line, header)) is not None:
+                    rows[number] = row
             except BadValueError as error:
                 faults[number] = error
-            else:
-                if row is not None:
-                    rows.append(row)
-                    lines.append(number)
-    arrays = []
+    lines, arrays = list(rows), []
     for column in columns:
-        array, wrong = check_column(column, [row.get(column.field) for row in rows])
+        array, wrong = check_column(column, [row.get(column.field) for row in rows.values()])
         arrays.append(array)
         faults = {lines[place]: error for place, error in wrong.items()} | faults
     table = pa.table(arrays, [column.name for column in columns])
@@ -251,14 +214,7 @@ def parse_block(
 
 
 def parse_objects(block: bytes) -> list[dict] | None:
-    """Parse jsonl lines at once, which takes half the time of one by one.
-
-    Args:
-        block: whole lines.
-
-    Returns:
-        One object for each line; None where the block is not plainly one object per line.
-    """
+    """Parse jsonl lines at once, in half the time; None where they are not plainly objects."""
     try:
         text = block.decode().rstrip(" \t\r\n")
         if not text:
@@ -271,11 +227,21 @@ def parse_objects(block: bytes) -> list[dict] | None:
     return rows if is_plain and len(rows) == text.count("\n") + 1 else None
 
 
-def json_row(line: bytes) -> dict | None:
-    """Parse a line of jsonl; None where it is empty, BadValueError where it is not an object."""
-    if not line.strip(b" \t\r"):
+def parse_line(line: bytes, header: list[str] | None) -> dict | None:
+    """Parse a line of tsv, without a header of jsonl; None if empty, BadValueError if not a row."""
+    line = line.removesuffix(b"\r")
+    if not (line.strip(b" \t\r") if header is None else line):
         return None
-    text = _decode(line)
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        shown = line.decode(errors="backslashreplace")
+        raise BadValueError("", shown, f"byte {error.start + 1} is not UTF-8") from error
+    if header is not None:
+        values = text.split("\t")
+        if len(values) == len(header):
+            return dict(zip(header, values, strict=True))
+        raise BadValueError("", text, f"{len(values)} columns, the header has {len(header)}")
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
@@ -288,37 +254,8 @@ def json_row(line: bytes) -> dict | None:
     return fields
 
 
-def tsv_row(line: bytes, header: list[str]) -> dict | None:
-    """Parse a line of tsv; None where it is empty, BadValueError where it does not fit."""
-    if not line:
-        return None
-    text = _decode(line)
-    values = text.split("\t")
-    if len(values) != len(header):
-        problem = f"{len(values)} columns, the header has {len(header)}"
-        raise BadValueError("", text, problem)
-    return dict(zip(header, values, strict=True))
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        shown = line.decode(errors="backslashreplace")
-        raise BadValueError("", shown, f"byte {error.start + 1} is not UTF-8") from error
-
-
 def check_column(column: Column, values: list) -> tuple[pa.Array, dict[int, BadValueError]]:
-    """Check the values of a column.
-
-    Args:
-        column: what they must be.
-        values: as parsed, one per row, None where the field is absent.
-
-    Returns:
-        The values, TEXT or NUMBER (rows,), null where they are missing or bad; and what is wrong
-        with which rows.
-    """
+    """Return the values, TEXT or NUMBER, null where missing or bad, and the faults by place."""
     faults: dict[int, BadValueError] = {}
     kind = NUMBER if column.number else pa.string()
     try:
@@ -343,44 +280,28 @@ def check_column(column: Column, values: list) -> tuple[pa.Array, dict[int, BadV
 
 
 def check_value(column: Column, value: object) -> str | float | None:
-    """Check a parsed value.
-
-    Args:
-        column: what it must be.
-        value: what json or a split line gave, None where the field is absent.
-
-    Returns:
-        Text or a finite number of at least 0; None where it is missing.
-
-    Raises:
-        BadValueError: it is something else.
-    """
-
-    def refuse(problem: str, shown: object = value) -> NoReturn:
-        raise BadValueError(column.field, shown, problem)
-
+    """Return text, a number of at least 0, or None if missing; raise BadValueError if it is bad."""
     if value is None or value != value or value in MISSING_TEXTS:
-        if column.required:
-            refuse("each row needs it", "missing" if value is None else value)
-        return None
-    if column.number:
+        if not column.required:
+            return None
+        value, problem = "missing" if value is None else value, "each row needs it"
+    elif column.number:
         number = _to_number(value)
-        if math.isnan(number):
-            refuse("must be a number")
-        if math.isinf(number) or number < 0:
-            refuse("must be finite and at least 0")
-        return number
-    # Other people's corpora number their annotators.
-    text = str(value) if type(value) is int else value
-    if not isinstance(text, str):
-        refuse("must be text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        refuse("holds half a character")
-    if column.allowed is not None and text not in column.allowed:
-        refuse(f"must be one of {', '.join(column.allowed)}", text)
-    return text
+        if 0 <= number < math.inf:
+            return number
+        is_number = not math.isnan(number)
+        problem = "must be finite and at least 0" if is_number else "must be a number"
+    elif not isinstance(value, str) and type(value) is not int:
+        problem = "must be text"
+    else:
+        value = str(value)  # Other people's corpora number their annotators.
+        if HALF_CHARACTER.search(value):
+            problem = "holds half a character"
+        elif column.allowed is None or value in column.allowed:
+            return value
+        else:
+            problem = f"must be one of {', '.join(column.allowed)}"
+    raise BadValueError(column.field, value, problem)
 
 
 def _to_number(value: object) -> float:

@@ -21,11 +21,10 @@ from dusha_ser.labels.rows import (
     Column,
     check_column,
     check_value,
-    json_row,
     parse_block,
+    parse_line,
     parse_objects,
     read_rows,
-    tsv_row,
 )
 
 COLUMNS = (
@@ -67,10 +66,11 @@ def member(tmp_path):
 def only_at_once(monkeypatch):
     """Make the slower way of jsonl fail, so that a test shows that it was not needed."""
 
-    def refuse(*args):
-        raise AssertionError("the lines were parsed one by one")
+    def refuse(line, header):
+        assert header is not None, "the lines were parsed one by one"
+        return parse_line(line, header)
 
-    monkeypatch.setattr(rows_module, "json_row", refuse)
+    monkeypatch.setattr(rows_module, "parse_line", refuse)
 
 
 @pytest.mark.parametrize("change", ["", "windows", "mark", "open", "all"])
@@ -247,9 +247,9 @@ def test_check_value_when_bad_refuses(column, value, problem):
     assert caught.value.field == column.field
 
 
-def test_json_row_when_empty_or_an_object_gives_it():
-    assert json_row(b" \t\r") is None
-    assert json_row('{"a": "я", "b": NaN}'.encode())["a"] == "я"
+def test_parse_line_when_empty_or_an_object_gives_it():
+    assert parse_line(b" \t\r", None) is None
+    assert parse_line('{"a": "я", "b": NaN}'.encode(), None)["a"] == "я"
 
 
 @pytest.mark.parametrize(
@@ -263,16 +263,16 @@ def test_json_row_when_empty_or_an_object_gives_it():
         (b"\xff\xfe{", "byte 1 is not UTF-8"),
     ],
 )
-def test_json_row_when_bad_says_why(line, problem):
+def test_parse_line_when_bad_says_why(line, problem):
     with pytest.raises(BadValueError, match=problem):
-        json_row(line)
+        parse_line(line, None)
 
 
-def test_tsv_row_when_columns_differ_says_how_many():
-    assert tsv_row(b"", ["a"]) is None
-    assert tsv_row(b'1\t"', ["a", "b"]) == {"a": "1", "b": '"'}
+def test_parse_line_when_columns_differ_says_how_many():
+    assert parse_line(b"", ["a"]) is None
+    assert parse_line(b'1\t"', ["a", "b"]) == {"a": "1", "b": '"'}
     with pytest.raises(BadValueError, match="3 columns, the header has 2"):
-        tsv_row(b"1\t2\t3", ["a", "b"])
+        parse_line(b"1\t2\t3", ["a", "b"])
 
 
 def test_parse_block_when_some_are_bad_gives_the_others():
@@ -411,9 +411,8 @@ def parse_exactly(content, header):
     """Rows and bad rows by the definition: line by line, value by value."""
     found, bad = [], []
     for number, line in enumerate(content.split(b"\n"), 1):
-        line = line.removesuffix(b"\r")
         try:
-            fields = json_row(line) if header is None else tsv_row(line, header)
+            fields = parse_line(line, header)
             if fields is not None:
                 found.append({c.name: check_value(c, fields.get(c.field)) for c in ANSWERS})
         except BadValueError as error:
