@@ -20,8 +20,7 @@ from typing import Any
 
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.evaluation.published import PUBLISHED
-from dusha_ser.evaluation.results import write_table
+from dusha_ser.evaluation.results import PUBLISHED, write_table
 from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.storage import read_json, write_text
 from dusha_ser.tables import markdown_table
@@ -115,8 +114,8 @@ def find_value(name: str, keys: str, folder: Path) -> Any:
 
 def write_published() -> None:
     """Write the table of results that others published, which pages show beside ours."""
-    ordered = sorted(PUBLISHED, key=lambda one: (one.test_set, -one.f1_macro))
-    rows = [[one.test_set, one.model, *one.cells().values(), one.source] for one in ordered]
+    ordered = sorted(PUBLISHED, key=lambda one: (one.test_set, -one.scores["f1_macro"]))
+    rows = [[one.test_set, one.model, *one.cells.values(), one.source] for one in ordered]
     head = ["test set", "model", *SCORES, "source"]
     write_table(REPOSITORY / PUBLISHED_FILE, COMMAND, [head, *rows])
 

@@ -32,8 +32,8 @@ def predict_rows(
         feature_extractor: the one that was saved with it.
         test_set: the rows; their input_features are used where they have them and the model
             reads them, else their audio.
-        batch_size: clips of similar length that are classified at once; None: 16 for Dusha's
-            models, 1 for others, whose predictions padding may change.
+        batch_size: clips of similar length to classify at once; None: 16 for Dusha's models, 1 for
+            others, whose predictions padding may change.
         quiet: whether to show no bar.
 
     Returns:
@@ -87,18 +87,16 @@ def row_reader(
 ) -> tuple[Callable[[dict], np.ndarray], Callable[[list[np.ndarray]], np.ndarray]]:
     """Choose how to read a row and how to classify what was read.
 
-    Args:
-        model: as in `predict_rows`.
-        feature_extractor: as in `predict_rows`.
-        test_set: the rows.
-
     Returns:
         A function from a row to its features (frames, mels) or samples, and one from a list of
         these to probabilities (clips, labels).
     """
     columns = test_set.rows.column_names
     if model.config.model_type == DUSHA and "input_features" in columns:
-        return read_features, torch_classifier(model, feature_extractor, from_features=True)
+        return (
+            lambda row: np.asarray(row["input_features"], dtype=np.float32),
+            torch_classifier(model, feature_extractor, from_features=True),
+        )
     if "audio" not in columns or all(
         audio is None or (audio["bytes"] is None and audio["path"] is None)
         for audio in test_set.rows.select(range(min(3, len(test_set.rows))))["audio"]
@@ -120,11 +118,6 @@ def row_reader(
     return read_waveform, torch_classifier(model, feature_extractor)
 
 
-def read_features(row: dict) -> np.ndarray:
-    """Return the features of a row, (frames, mels) float32."""
-    return np.asarray(row["input_features"], dtype=np.float32)
-
-
 def by_length(rows: datasets.Dataset) -> np.ndarray:
     """Return the numbers of rows by length, so that batches need little padding."""
     if "duration" not in rows.column_names:
@@ -136,13 +129,11 @@ def by_length(rows: datasets.Dataset) -> np.ndarray:
 def model_names(models: Sequence[str]) -> dict[str, str]:
     """Return a short name for each model that no other of them has.
 
-    Examples:
+    Example:
         >>> model_names(["runs/small", "runs/large"])
         {'runs/small': 'small', 'runs/large': 'large'}
         >>> model_names(["a/model", "b/model"])
         {'a/model': 'a/model', 'b/model': 'b/model'}
     """
     short = {model: Path(model).name for model in models}
-    if len(set(short.values())) == len(short):
-        return short
-    return {model: model for model in models}
+    return short if len(set(short.values())) == len(short) else {model: model for model in models}

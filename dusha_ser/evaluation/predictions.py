@@ -1,7 +1,7 @@
 """A model's predictions on a test set: as a file that anybody can score again, and as metrics."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ class Predictions:
         references: true label numbers, (clips,) int64.
         probabilities: (clips, labels) float64, rows summing to 1.
         speakers: of the clips, (clips,); None where they are not known.
-        folds: the fold of a cross-validation that tested each clip, (clips,); None where there is
-            none.
+        folds: of a cross-validation, which tested the clips, (clips,); None where there is none.
     """
 
     labels: tuple[str, ...]
@@ -99,57 +98,60 @@ def read_predictions(path: str | Path) -> Predictions:
     path = checked_suffix(path)
     if not path.is_file():
         raise MissingInputError(f"no file {path} with predictions")
-    rows = list(numbered_rows(path))
-    if not rows:
-        raise WrongUseError(f"{path} holds no predictions")
-    labels = tuple(rows[0][1]["probabilities"])
-    numbers = {label: number for number, label in enumerate(labels)}
-    seen: set[str] = set()
-    references, probabilities = [], []
-    for place, row in rows:
-        if row["id"] in seen:
+    rows: dict[str, dict] = {}
+    labels: list[str] = []
+    for place, row in numbered_rows(path):
+        values = row["probabilities"]
+        labels = labels or list(values)
+        if row["id"] in rows:
             raise WrongUseError(
                 f"{place}: the id {row['id']!r} came before; each clip needs its own"
             )
-        seen.add(row["id"])
-        if row["label"] not in numbers or tuple(row["probabilities"]) != labels:
+        if row["label"] not in labels or list(values) != labels:
             raise WrongUseError(
                 f"{place}: the label {row['label']!r} with probabilities of "
-                f"{', '.join(row['probabilities'])}; the file began with {', '.join(labels)}"
+                f"{', '.join(values)}; the file began with {', '.join(labels)}"
             )
-        references.append(numbers[row["label"]])
-        probabilities.append(list(row["probabilities"].values()))
-    array = np.array(probabilities, dtype=np.float64)
-    good = np.isfinite(array).all(axis=1) & (array >= 0).all(axis=1)
-    good &= np.abs(array.sum(axis=1) - 1) < 1e-3
-    if not good.all():
-        place, row = rows[int(np.argmin(good))]
-        raise WrongUseError(
-            f"{place}: probabilities {row['probabilities']} must be at least 0 and sum to 1"
-        )
+        if min(values.values()) < 0 or not abs(sum(values.values()) - 1) < 1e-3:
+            raise WrongUseError(f"{place}: probabilities {values} must be at least 0 and sum to 1")
+        rows[row["id"]] = row
+    if not rows:
+        raise WrongUseError(f"{path} holds no predictions")
+
+    def column(name: str) -> list[str] | None:
+        found = [row.get(name) for row in rows.values()]
+        return None if any(value in (None, "") for value in found) else list(map(str, found))
+
     return Predictions(
-        labels=labels,
-        ids=[row["id"] for _, row in rows],
-        references=np.array(references, dtype=np.int64),
-        probabilities=array,
-        speakers=column(rows, "speaker"),
-        folds=column(rows, "fold"),
+        labels=tuple(labels),
+        ids=list(rows),
+        references=np.array([labels.index(row["label"]) for row in rows.values()]),
+        probabilities=np.array([list(row["probabilities"].values()) for row in rows.values()]),
+        speakers=column("speaker"),
+        folds=column("fold"),
     )
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[str, dict]]:
     """Give the rows of a file of predictions with their places, in the form that .jsonl has."""
     if path.suffix == ".csv":
-        rows: list[Any] = read_table(path, ("id", "label"))
+        first, rows = 2, list[Any](read_table(path, ("id", "label")))
     else:
         with path.open(encoding="utf-8-sig") as file:
-            rows = list(file)
-    for number, row in enumerate(rows, start=2 if path.suffix == ".csv" else 1):
+            first, rows = 1, list(file)
+    for number, row in enumerate(rows, first):
         place = f"{path}, line {number}"
         try:
-            row = json.loads(row) if path.suffix == ".jsonl" else with_probabilities(row)
-            values = row["probabilities"]
-            row["probabilities"] = {name: float(value) for name, value in values.items()}
+            if path.suffix == ".csv":
+                row["probabilities"] = {
+                    name.removeprefix(PROBABILITY_PREFIX): value
+                    for name, value in row.items()
+                    if name and name.startswith(PROBABILITY_PREFIX)
+                }
+            else:
+                row = json.loads(row)
+            values = row["probabilities"].items()
+            row["probabilities"] = {name: float(value) for name, value in values}
             row["id"], row["label"] = str(row["id"]), str(row["label"])
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise WrongUseError(
@@ -161,22 +163,6 @@ def numbered_rows(path: Path) -> Iterator[tuple[str, dict]]:
         yield place, row
 
 
-def with_probabilities(row: dict[str, str]) -> dict:
-    """Return a row of a table with its columns of probabilities in one dictionary."""
-    probabilities = {
-        name.removeprefix(PROBABILITY_PREFIX): value
-        for name, value in row.items()
-        if name is not None and name.startswith(PROBABILITY_PREFIX)
-    }
-    return row | {"probabilities": probabilities}
-
-
-def column(rows: Sequence[tuple[str, dict]], name: str) -> list[str] | None:
-    """Return a column as text; None where it is missing in any row."""
-    values = [row.get(name) for _, row in rows]
-    return None if any(value in (None, "") for value in values) else list(map(str, values))
-
-
 def checked_suffix(path: str | Path) -> Path:
     """Return a path whose suffix is known."""
     path = Path(path)
@@ -185,30 +171,27 @@ def checked_suffix(path: str | Path) -> Path:
     return path
 
 
-def score_predictions(predictions: Predictions, group_by: str = "speaker") -> dict:
+def score_predictions(predictions: Predictions) -> dict:
     """Compute all metrics of predictions and the bins of their calibration.
 
     Args:
-        predictions: of one model on one test set.
-        group_by: "speaker" or "fold": what the intervals resample, where it is known.
+        predictions: of one model on one test set; intervals are over their speakers, or else
+            over their folds.
 
     Returns:
         `metrics`, as `ser_metrics` returns them; `reliability`, the bins; and `majority`, the
         metrics of a model that always predicts the test set's most frequent label, with that
         label's name as `label`.
     """
-    groups = {"speaker": predictions.speakers, "fold": predictions.folds}[group_by]
+    groups = predictions.speakers or predictions.folds
     truth, labels = predictions.references, predictions.labels
     predicted, probabilities = predictions.predicted, predictions.probabilities
     most = int(np.bincount(truth).argmax())
-    always = np.full(len(truth), most)
+    always = ser_metrics(np.full(len(truth), most), truth, groups=groups, labels=labels)
     return {
         "metrics": ser_metrics(predicted, truth, probabilities, groups, labels),
         "reliability": reliability(predicted, truth, probabilities),
-        "majority": {
-            "label": labels[most],
-            **ser_metrics(always, truth, groups=groups, labels=labels),
-        },
+        "majority": {"label": labels[most], **always},
     }
 
 
@@ -226,8 +209,7 @@ def compare_predictions(first: Predictions, second: Predictions, test_set: str) 
     Raises:
         WrongUseError: if clips or labels differ, or the speakers are not known.
     """
-    place = {name: i for i, name in enumerate(second.ids)}
-    if set(place) != set(first.ids) or first.labels != second.labels:
+    if set(second.ids) != set(first.ids) or first.labels != second.labels:
         raise WrongUseError(
             f"predictions on {test_set} are of different clips or labels; evaluate both models "
             "again with `overwrite=True`"
@@ -237,7 +219,6 @@ def compare_predictions(first: Predictions, second: Predictions, test_set: str) 
             f"the speakers of {test_set} are not known, so models cannot be compared by speaker; "
             "give a table with a speaker column"
         )
-    predicted = second.predicted[[place[name] for name in first.ids]]
-    return compare_models(
-        first.predicted, predicted, first.references, first.speakers, first.labels
-    )
+    found = dict(zip(second.ids, second.predicted, strict=True))
+    others = [found[name] for name in first.ids]
+    return compare_models(first.predicted, others, first.references, first.speakers, first.labels)

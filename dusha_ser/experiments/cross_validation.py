@@ -111,7 +111,7 @@ def write_result(
     predictions_path = options.output_dir / PREDICTIONS_DIR / f"{pair}.csv"
     write_predictions(predictions_path, pool_folds(folds, [str(one) for one in rows.rows["id"]]))
     predictions = read_predictions(predictions_path)
-    scores = score_predictions(predictions, "fold" if predictions.speakers is None else "speaker")
+    scores = score_predictions(predictions)
     shared = shared_speakers(rows, fold_of)
     values = {score: [result["metrics"][score] for result in results] for score in SCORES}
     source = f"pooled over {len(folds)} folds"

@@ -1,6 +1,7 @@
 """Files of predictions: written, read, scored again, refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,7 @@ def test_score_predictions_gives_the_metrics_and_the_majority(predictions, tmp_p
     json.dumps(scores, allow_nan=False)
 
 
-def test_score_predictions_can_resample_folds(predictions):
+def test_score_predictions_resamples_folds_where_speakers_are_not_known(predictions):
     assert score_predictions(predictions)["metrics"]["group_count"] == 7
-    assert score_predictions(predictions, group_by="fold")["metrics"]["group_count"] == 3
+    without = replace(predictions, speakers=None)
+    assert score_predictions(without)["metrics"]["group_count"] == 3
