@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from dusha_ser.archives.find import cache_folder
 from dusha_ser.archives.members import Members
+from dusha_ser.corpus.configurations import METADATA_COLUMNS
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import aggregate
@@ -34,16 +35,7 @@ PATIENCE = 2
 # These lie in a compressed archive; the time of their unpacked copy in the cache says nothing.
 UNPACKED = "paper_setups/"
 # Columns of a clip that come from its first row.
-FIRST_ROW_COLUMNS = (
-    "id",
-    "part",
-    "audio_path",
-    "duration",
-    "text",
-    "speaker_emotion",
-    "golden_emotion",
-    "source_id",
-)
+FIRST_ROW_COLUMNS = ("id", "part", "audio_path", "duration", *METADATA_COLUMNS)
 
 
 def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) -> pa.Table:
@@ -169,11 +161,8 @@ def cached_clips(
     Returns:
         One row per clip, as `make_clips` returns them, and the skipped rows. Raises as `read_raw`.
     """
-    made_of = {
-        name: value
-        for name, value in options.as_dict().items()
-        if name in ("method", "iterations", "tolerance", "golden", "labels", "parts", "bad_rows")
-    }
+    matter = ("method", "iterations", "tolerance", "golden", "labels", "parts", "bad_rows")
+    made_of = {name: value for name, value in options.as_dict().items() if name in matter}
     prefixes = raw_prefixes(options.parts)
     key = digest(FORM, made_of, content_key(members, lambda name: name.startswith(prefixes)))
     folder = cache_folder(cache_dir) / "clips"

@@ -59,15 +59,9 @@ DESCRIPTIONS = {
     name: f"clips and labels of the published experiment {name}, tested on {test}"
     for name, test in MANIFESTS.items()
 }
-# Columns of a row before its audio and features are read; these come from its clip.
-CLIP_COLUMNS = (
-    "label_probabilities",
-    "votes",
-    "text",
-    "speaker_emotion",
-    "golden_emotion",
-    "source_id",
-)
+# Columns of a clip that come from its first answer, and all that a row takes from its clip.
+METADATA_COLUMNS = ("text", "speaker_emotion", "golden_emotion", "source_id")
+CLIP_COLUMNS = ("label_probabilities", "votes", *METADATA_COLUMNS)
 RAW_COLUMNS = (
     "id",
     "audio_path",

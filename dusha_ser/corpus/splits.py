@@ -31,26 +31,22 @@ from dusha_ser.vocabulary import EMOTIONS, OTHER
 
 logger = logging.getLogger(__name__)
 
+# Those of a clip that its row keeps, and where its audio is.
+JOINED_COLUMNS = ("id", "duration", *CLIP_COLUMNS, "part", "audio_path")
+
 
 @dataclass
 class Plan:
-    """All that a configuration holds, before any audio is read.
+    """All that a configuration holds, before any audio is read."""
 
-    Args:
-        splits: for each split its rows: metadata, then wav_file, wav_offset, wav_size and, where
-            features are asked for, npy_file, npy_offset, npy_size; null where there is no file.
-        missing: clips that are kept out because their files are missing or empty: id, split,
-            domain and reason.
-        bad_rows: rows of the archives that were skipped: file, line, field, value, reason.
-        counts: how many clips were left out, by reason.
-        shared_sources: speakers or podcasts of test that are in another split too.
-    """
-
+    # For each split its rows: metadata, then wav and npy (features) as of `locate_files`.
     splits: dict[str, pa.Table]
+    # Clips that are kept out because their files are missing or empty, by MISSING_COLUMNS.
     missing: list[dict] = field(default_factory=list)
+    # Rows of the archives that were skipped: file, line, field, value, reason.
     bad_rows: list[dict] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    shared_sources: int = 0
+    counts: dict[str, int] = field(default_factory=dict)  # of clips left out, by reason
+    shared_sources: int = 0  # speakers or podcasts of test that are in another split too
 
 
 def needed_archives(name: str, options: CorpusOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,19 +107,26 @@ def make_plan(
         MissingInputError: files that the configuration needs are not there.
     """
     if name == RAW:
-        return plan_raw(members, options, quiet)
-    if name in MANIFESTS:
-        plan = plan_manifest(name, members, options, cache_dir, quiet)
+        plan = plan_raw(members, options, quiet)
     else:
-        plan = plan_aggregated(name, members, options, cache_dir, quiet)
-    if options.validation:
-        plan.splits = carve_validation(plan.splits, options.validation)
+        make = plan_manifest if name in MANIFESTS else plan_aggregated
+        plan = make(name, members, options, cache_dir, quiet)
+        if options.validation:
+            plan.splits = carve_validation(plan.splits, options.validation)
+        for split, rows in plan.splits.items():
+            located = locate_files(rows, split, members, options.input_features, quiet)
+            plan.splits[split] = located[0]
+            plan.missing += located[1]
     for split, rows in plan.splits.items():
-        rows, missing = locate_files(rows, split, members, options.input_features, quiet)
-        plan.missing += missing
-        plan.splits[split] = rows
-    refuse_empty(name, plan)
-    count_shared_sources(plan)
+        if not len(rows):
+            left_out = ", ".join(f"{count} {reason}" for reason, count in plan.counts.items())
+            raise WrongUseError(
+                f"split {split} of configuration {name} would be empty "
+                f"({left_out or 'no rows'}, {len(plan.missing)} without their files): check the "
+                "archives, lower `threshold`, or keep more (`keep_control=True`, `keep_other=True`)"
+            )
+    if name != RAW:
+        count_shared_sources(plan)
     return plan
 
 
@@ -138,9 +141,7 @@ def plan_raw(members: Members, options: CorpusOptions, quiet: bool) -> Plan:
         for split in SPLITS
         if any(name.endswith(split) for name in options.parts)
     }
-    plan = Plan(splits, bad_rows=bad_rows)
-    refuse_empty(RAW, plan)
-    return plan
+    return Plan(splits, bad_rows=bad_rows)
 
 
 def plan_aggregated(
@@ -165,19 +166,11 @@ def plan_aggregated(
     kept = ~np.logical_or.reduce(list(reasons.values()))
     counts = {"clips": len(clips)} | {reason: int(which.sum()) for reason, which in reasons.items()}
     classes = number_classes(estimated.labels, options)
-    columns = {
-        "id": clips["id"],
-        "duration": clips["duration"],
-        "label": pa.array(np.where(kept, classes[found], -1)),
-    }
+    columns = {column: clips[column] for column in JOINED_COLUMNS}
+    columns["label"] = pa.array(np.where(kept, classes[found], -1))
+    columns["domain"] = first_word(clips["part"])
     if options.multi_threshold is not None:
         columns["labels"] = multi_label_column(estimated, options)
-    columns |= {column: clips[column] for column in CLIP_COLUMNS}
-    columns |= {
-        "domain": first_word(clips["part"]),
-        "part": clips["part"],
-        "audio_path": clips["audio_path"],
-    }
     table = pa.table(columns).filter(pa.array(kept))
     splits = {
         split: table.filter(pc.ends_with(table["part"], f"_{split}"))
@@ -218,23 +211,18 @@ def plan_manifest(
             f"configuration {name} has the labels of its manifest, which are single: leave "
             f"`multi_threshold` out, or take one of {', '.join(AGGREGATED)}"
         )
-    parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
-    clips: pa.Table | None = None
-    bad_rows: list[dict] = []
-    if parts:
-        at_hand = copy.copy(options)
-        at_hand.parts = parts
+    clips, bad_rows = None, []
+    at_hand = copy.copy(options)
+    at_hand.parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
+    if at_hand.parts:
         clips, bad_rows = cached_clips(members, at_hand, cache_dir, quiet)
-    splits = {}
-    for split, manifest_name in {"train": name, "test": f"test/{MANIFESTS[name]}"}.items():
-        manifest = read_manifest(members, manifest_name)
-        splits[split] = join_clips(manifest, clips, len(options.labels), guess_domain(name))
+    # dusha_large has rows of both domains.
+    domain = next((domain for domain in DOMAINS if name.startswith(domain)), None)
+    splits = {
+        split: join_clips(read_manifest(members, manifest), clips, len(options.labels), domain)
+        for split, manifest in {"train": name, "test": f"test/{MANIFESTS[name]}"}.items()
+    }
     return Plan(splits, bad_rows=bad_rows)
-
-
-def guess_domain(name: str) -> str | None:
-    """Return the domain that all rows of a manifest configuration have, None if they have two."""
-    return next((domain for domain in DOMAINS if name.startswith(domain)), None)
 
 
 def join_clips(
@@ -249,47 +237,28 @@ def join_clips(
         domain: of rows without a clip.
     """
     label = pc.index_in(plain_text(manifest["emotion"]), value_set=pa.array(EMOTIONS))
-    columns = {
-        "id": manifest["id"],
-        "duration": manifest["duration"],
-        "label": label.cast(pa.int64()),
-    }
     if clips is None:
-        row = pa.nulls(len(manifest), pa.int64())
-        empty = {
-            "label_probabilities": pa.list_(pa.float64(), label_count),
-            "votes": pa.list_(pa.int32(), label_count),
+        types = dict.fromkeys(JOINED_COLUMNS, pa.string())
+        types["label_probabilities"] = pa.list_(pa.float64(), label_count)
+        types["votes"] = pa.list_(pa.int32(), label_count)
+        clips = pa.schema(types).empty_table()
+    row = pc.index_in(manifest["id"], value_set=clips["id"].combine_chunks())
+    joined = clips.select(JOINED_COLUMNS[2:]).take(row)
+    domains = first_word(joined["part"])
+    return pa.table(
+        {name: joined[name] for name in joined.column_names}
+        | {
+            "id": manifest["id"],
+            "duration": manifest["duration"],
+            "label": label.cast(pa.int64()),
+            "domain": domains if domain is None else pc.fill_null(domains, domain),
         }
-        found = {
-            column: pa.nulls(len(manifest), empty.get(column, pa.string()))
-            for column in (*CLIP_COLUMNS, "part", "audio_path")
-        }
-    else:
-        row = pc.index_in(manifest["id"], value_set=clips["id"].combine_chunks())
-        joined = clips.take(row)
-        found = {column: joined[column] for column in (*CLIP_COLUMNS, "part", "audio_path")}
-    domains = first_word(found["part"])
-    if domain is not None:
-        domains = pc.fill_null(domains, domain)
-    part, audio_path = found.pop("part"), found.pop("audio_path")
-    return pa.table(columns | found | {"domain": domains, "part": part, "audio_path": audio_path})
+    )
 
 
 def first_word(part: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the domain that the name of a part begins with, null for null."""
     return pc.replace_substring_regex(part, "_.*", "")
-
-
-def refuse_empty(name: str, plan: Plan) -> None:
-    """Raise a WrongUseError if a split of a plan holds nothing."""
-    for split, rows in plan.splits.items():
-        if not len(rows):
-            left_out = ", ".join(f"{count} {reason}" for reason, count in plan.counts.items())
-            raise WrongUseError(
-                f"split {split} of configuration {name} would be empty "
-                f"({left_out or 'no rows'}, {len(plan.missing)} without their files): check the "
-                "archives, lower `threshold`, or keep more (`keep_control=True`, `keep_other=True`)"
-            )
 
 
 def count_shared_sources(plan: Plan) -> None:
