@@ -17,14 +17,9 @@ def number_cell(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def is_count(cell: str) -> bool:
-    """Whether a cell is an integer, or empty."""
-    return not cell.strip("0123456789,")
-
-
 def count_columns(table: Sequence[Sequence[str]]) -> list[bool]:
     """Say of each column, below its head, whether it holds counts only, which are aligned right."""
-    return [all(map(is_count, column[1:])) for column in zip(*table, strict=True)]
+    return [not "".join(column[1:]).strip("0123456789,") for column in zip(*table, strict=True)]
 
 
 def markdown_table(table: Sequence[Sequence[str]]) -> str:

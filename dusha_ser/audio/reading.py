@@ -1,7 +1,8 @@
 """Audio of any format, sampling rate and source, as mono samples at one rate, and back to a wav."""
 
 import io
-import struct
+import itertools
+import wave
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -17,8 +18,6 @@ SAMPLING_RATE = 16000
 # Rates of anything that is recorded, in Hz; a damaged header may state one at which a file of a
 # minute would last for weeks.
 RATES = (1_000, 1_000_000)
-# The code of plain samples in the header of a wav.
-PCM = 1
 
 # A path; a file's content; a file object; (samples,) or (samples, channels) with their rate in Hz;
 # the audio column of a row, which has bytes or, where they are None, a path.
@@ -30,19 +29,12 @@ class UnreadableAudioError(WrongUseError):
 
 
 class AudioInfo(NamedTuple):
-    """What the header of an audio file states.
+    """What the header of an audio file states."""
 
-    Attributes:
-        sampling_rate: in Hz.
-        channels: their number.
-        frames: the number of samples of each channel.
-        subtype: how samples are coded, such as "PCM_16".
-    """
-
-    sampling_rate: int
+    sampling_rate: int  # in Hz
     channels: int
-    frames: int
-    subtype: str
+    frames: int  # samples of each channel
+    subtype: str  # how samples are coded, such as "PCM_16"
 
     @property
     def duration(self) -> float:
@@ -84,20 +76,16 @@ def count_frames(content: bytes) -> int | None:
         >>> count_frames(b"<html>") is None
         True
     """
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+    if content[:4] != b"RIFF":
         return None
-    place, frame_size = 12, 0
-    while place + 8 <= len(content):
-        kind, size = struct.unpack_from("<4sI", content, place)
-        place += 8
-        if kind == b"fmt " and place + 16 <= len(content):
-            coding, channels, _, _, frame_size, bits = struct.unpack_from("<HHIIHH", content, place)
-            if coding != PCM or not channels or frame_size != channels * ((bits + 7) // 8):
-                return None
-        if kind == b"data" and frame_size:
-            return min(size, len(content) - place) // frame_size
-        place += size + size % 2
-    return None
+    # The whole's size in the header is not believed: recorders that are stopped leave it wrong.
+    file = io.BytesIO(b"RIFF\xff\xff\xff\xff" + content[8:])
+    try:
+        with wave.open(file) as audio:
+            frame_size = audio.getnchannels() * audio.getsampwidth()
+            return len(audio.readframes(audio.getnframes())) // frame_size
+    except (wave.Error, EOFError):
+        return None
 
 
 def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
@@ -202,17 +190,12 @@ def _libsndfile_blocks(
     if not isinstance(file, Path):
         file.seek(0)
     with soundfile.SoundFile(file) as audio:
-        yield from resample_blocks(_file_blocks(audio, seconds), audio.samplerate, sampling_rate)
-
-
-def _file_blocks(audio: soundfile.SoundFile, seconds: float) -> Iterator[np.ndarray]:
-    """Read blocks (samples,) float32 at the file's own rate."""
-    # libsndfile takes twice as long to turn integers of 16 bits into the same floats.
-    dtype = "int16" if audio.subtype == "PCM_16" else "float32"
-    size = max(1, int(seconds * audio.samplerate))
-    # The frame count of a header may be wrong, so this reads until nothing is left.
-    while len(block := audio.read(size, dtype=dtype, always_2d=True)):
-        yield _mix(block[:, 0] if audio.channels == 1 else block)
+        # libsndfile takes twice as long to turn integers of 16 bits into the same floats.
+        dtype = "int16" if audio.subtype == "PCM_16" else "float32"
+        size = max(1, int(seconds * audio.samplerate))
+        # The frame count of a header may be wrong, so this reads until nothing is left.
+        blocks = itertools.takewhile(len, (audio.read(size, dtype) for _ in itertools.count()))
+        yield from resample_blocks(map(_mix, blocks), audio.samplerate, sampling_rate)
 
 
 def _mix(samples: np.ndarray) -> np.ndarray:

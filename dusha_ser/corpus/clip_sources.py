@@ -1,5 +1,6 @@
 """The wav and feature files of clips: where they are, what is wrong with them, what they hold."""
 
+import dataclasses
 import functools
 import io
 from tokenize import TokenError
@@ -19,6 +20,10 @@ from dusha_ser.audio.reading import (
 from dusha_ser.errors import WorkFailedError
 
 MISSING_COLUMNS = ("id", "split", "domain", "reason")
+# The columns of files.
+MEMBER = pa.struct(
+    {"name": pa.string(), "path": pa.string(), "offset": pa.int64(), "size": pa.int64()}
+)
 # The published features: (1, bands, frames).
 MEL_BANDS = 64
 # From when on a progress bar is worth drawing, in seconds.
@@ -41,8 +46,8 @@ def locate_files(
         quiet: no progress bar.
 
     Returns:
-        The rows that stay, with the columns wav_file (on disk, null if missing), wav_offset and
-        wav_size (bytes) and the same of npy; and the dropped rows as `missing_clip` gives them.
+        The rows that stay, with their files as columns wav and npy, structs of a Member's fields
+        or null; and the dropped rows as `missing_clip` gives them.
     """
     ids, domains = rows["id"].to_pylist(), rows["domain"].to_pylist()
     places = zip(ids, rows["part"].to_pylist(), rows["audio_path"].to_pylist(), strict=True)
@@ -59,14 +64,19 @@ def locate_files(
     for index, (name, domain, wav, npy) in enumerate(
         zip(ids, domains, wavs, features, strict=True)
     ):
-        reason = why_left_out(wav, npy, domain in with_audio, input_features)
+        reason = None
+        if not (wav and wav.size):
+            if domain in with_audio:
+                reason = "empty wav" if wav else "no wav"
+            elif input_features and npy is None:
+                reason = "neither features nor wav"
         if reason:
             stays[index] = False
             missing.append(missing_clip(name, split, domain, reason))
     rows = rows.drop_columns(["part", "audio_path"])
-    for prefix, files in {"wav": wavs, "npy": features}.items():
-        for column, values in file_columns(files).items():
-            rows = rows.append_column(f"{prefix}_{column}", values)
+    for name, files in {"wav": wavs, "npy": features}.items():
+        values = pa.array([file and dataclasses.asdict(file) for file in files], MEMBER)
+        rows = rows.append_column(name, values)
     return rows.filter(pa.array(stays)), missing
 
 
@@ -81,40 +91,6 @@ def find_wav(
     """Return the member that holds a clip's audio, None where there is none."""
     found = members.get(f"{part}/{audio_path}") if part and audio_path else None
     return found or members.wav(name)
-
-
-def why_left_out(
-    wav: Member | None, npy: Member | None, needs_wav: bool, needs_features: bool
-) -> str | None:
-    """Return why a row without these files cannot stay, None if it can."""
-    empty = wav is None or not wav.size
-    if needs_wav and empty:
-        return "no wav" if wav is None else "empty wav"
-    if needs_features and npy is None and empty:
-        return "neither features nor wav"
-    return None
-
-
-def file_columns(files: list[Member | None]) -> dict[str, pa.Array]:
-    """Return file, offset and size of members as columns, null for those that are None."""
-    return {
-        "file": pa.array([file and file.path for file in files], pa.string()),
-        "offset": pa.array([file and file.offset for file in files], pa.int64()),
-        "size": pa.array([file and file.size for file in files], pa.int64()),
-    }
-
-
-def row_member(row: dict, prefix: str) -> Member | None:
-    """Return the member that a row's file columns describe, None where they are null.
-
-    Args:
-        row: a row of a plan.
-        prefix: "wav" or "npy".
-    """
-    path = row.get(f"{prefix}_file")
-    if path is None:
-        return None
-    return Member(f"{row['id']}.{prefix}", path, row[f"{prefix}_offset"], row[f"{prefix}_size"])
 
 
 def read_wav(member: Member) -> bytes:

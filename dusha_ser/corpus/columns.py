@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.features.features import list_of_np_array_to_pyarrow_listarray
 
+from dusha_ser.archives.members import Member
 from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.corpus.clip_sources import (
     MEL_BANDS,
@@ -14,7 +16,6 @@ from dusha_ser.corpus.clip_sources import (
     load_features,
     missing_clip,
     read_wav,
-    row_member,
 )
 from dusha_ser.corpus.configurations import MANIFESTS, RAW, RAW_COLUMNS
 from dusha_ser.corpus.options import CorpusOptions
@@ -44,6 +45,7 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
         types = dict.fromkeys((*RAW_COLUMNS, "domain"), text)
         return datasets.Features(types | {"duration": datasets.Value("float64")})
     classes = list(EMOTIONS) if name in MANIFESTS else options.class_names()
+    count = len(options.labels)
     columns = {
         "id": text,
         "audio": datasets.Audio(sampling_rate=SAMPLING_RATE, decode=False),
@@ -51,10 +53,8 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
         "duration": datasets.Value("float64"),
         "label": datasets.ClassLabel(names=classes),
         "labels": datasets.Sequence(datasets.ClassLabel(names=classes)),
-        "label_probabilities": datasets.Sequence(
-            datasets.Value("float64"), length=len(options.labels)
-        ),
-        "votes": datasets.Sequence(datasets.Value("int32"), length=len(options.labels)),
+        "label_probabilities": datasets.Sequence(datasets.Value("float64"), length=count),
+        "votes": datasets.Sequence(datasets.Value("int32"), length=count),
         "text": text,
         "speaker_emotion": text,
         "golden_emotion": text,
@@ -71,8 +71,8 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
 def row_bytes(rows: pa.Table, input_features: bool) -> np.ndarray:
     """Estimate how many bytes each row of a plan takes at most, float64 (rows,)."""
     size = np.full(len(rows), float(ROW_BYTES))
-    if "wav_size" in rows.column_names:
-        size += rows["wav_size"].fill_null(0).to_numpy()
+    if "wav" in rows.column_names:
+        size += pc.fill_null(pc.struct_field(rows["wav"], "size"), 0).to_numpy()
     if input_features:
         frames = np.nan_to_num(rows["duration"].to_numpy()) * FRAMES_PER_SECOND + 1
         size += frames * MEL_BANDS * 4 * LIST_OVERHEAD
@@ -127,8 +127,7 @@ def _read_table(
     missing, columns = [], {}
     if "audio" in features:
         stays, audio, arrays = np.ones(len(rows), bool), [], []
-        files = [name for name in rows.column_names if name.startswith(("wav_", "npy_"))]
-        for index, row in enumerate(rows.select([*files, "id", "domain"]).to_pylist()):
+        for index, row in enumerate(rows.select(["id", "domain", "wav", "npy"]).to_pylist()):
             try:
                 content, array, reason = read_row(row, "input_features" in features)
                 audio.append(content and {"bytes": content, "path": f"{row['id']}.wav"})
@@ -156,7 +155,7 @@ def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray 
     Raises:
         ValueError: the clip cannot stay; the message is the reason.
     """
-    wav, npy = row_member(row, "wav"), row_member(row, "npy")
+    wav, npy = (row[name] and Member(**row[name]) for name in ("wav", "npy"))
     content, reason = None, None
     try:
         content = read_wav(wav) if wav else None

@@ -18,18 +18,13 @@ REQUIRED_COLUMNS = ("id", "label")
 
 @dataclass(frozen=True)
 class NamedRows:
-    """Rows with a name.
+    """Rows with a name."""
 
-    Attributes:
-        name: as it was spelled, without the folders before the last.
-        rows: with id, label (a ClassLabel), audio or input_features, and, where they are known,
-            duration, source_id (the speaker) and domain.
-        folds: the fold of each row in the usual cross-validation of this corpus, (rows,); None
-            where it has none.
-    """
-
-    name: str
+    name: str  # as it was spelled, without the folders before the last
+    # With id, label (a ClassLabel), audio or input_features, and, where they are known, duration,
+    # source_id (the speaker) and domain.
     rows: datasets.Dataset
+    # Of each row in the usual cross-validation of this corpus; None where it has none.
     folds: list[str] | None = None
 
     @property

@@ -7,11 +7,12 @@ lost line in a reader has halved a corpus before, and the published results with
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser.audio.finding import files_below
+from dusha_ser.corpus.configurations import OTHER_CORPORA, check_spelling
 from dusha_ser.corpus.own_recordings import Recording
 from dusha_ser.errors import MissingInputError, WrongUseError
 
@@ -20,21 +21,12 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 
 @dataclass(frozen=True)
 class OtherCorpus:
-    """What is known of a corpus.
+    """What is known of a corpus, whose title is in `configurations.OTHER_CORPORA`."""
 
-    Attributes:
-        title: its name as its authors write it.
-        layout: an example of a path in it.
-        counts: recordings of each of the four emotions in the whole corpus.
-        list_recordings: gives the recordings of a folder, in any order.
-        source: who published it, and under which licence.
-    """
-
-    title: str
-    layout: str
-    counts: dict[str, int]
-    list_recordings: Callable[[Path], Iterator[Recording]]
-    source: str
+    layout: str  # an example of a path in it
+    counts: dict[str, int]  # recordings of each of the four emotions in the whole corpus
+    list_recordings: Callable[[Path], Iterator[Recording]]  # of a folder, in any order
+    source: str  # who published it, and under which licence
 
 
 def read_corpus(
@@ -56,11 +48,8 @@ def read_corpus(
     """
     if name not in CORPORA:
         raise WrongUseError(f"no corpus named {name!r}; known are {', '.join(CORPORA)}")
-    corpus, data_dir = CORPORA[name], Path(data_dir)
-    if not data_dir.is_dir():
-        raise MissingInputError(
-            f"no folder {data_dir}; give the one that {corpus.title} was unpacked to"
-        )
+    corpus, title, data_dir = CORPORA[name], OTHER_CORPORA[name], Path(data_dir)
+    check_spelling(f"{name}={data_dir}")
     recordings: dict[str, Recording] = {}
     for recording in corpus.list_recordings(data_dir):
         first = recordings.setdefault(recording.id, recording)
@@ -72,25 +61,17 @@ def read_corpus(
             )
     if not recordings:
         raise MissingInputError(
-            f"no recordings of {corpus.title} in {data_dir}; they look like {corpus.layout}"
+            f"no recordings of {title} in {data_dir}; they look like {corpus.layout}"
         )
-    check_counts(corpus, data_dir, recordings.values(), allow_other_counts)
+    found = Counter(recording.label for recording in recordings.values())
+    if found != corpus.counts and not allow_other_counts:
+        counts = ", ".join(f"{label} {found[label]} (of {n})" for label, n in corpus.counts.items())
+        raise WrongUseError(
+            f"{title} has {sum(corpus.counts.values()):,} recordings with the four emotions; "
+            f"{data_dir} has {found.total():,}: {counts}. Unpack the corpus again; "
+            "`allow_other_counts=True` takes what is there"
+        )
     return sorted(recordings.values(), key=lambda recording: recording.id)
-
-
-def check_counts(
-    corpus: OtherCorpus, data_dir: Path, recordings: Iterable[Recording], allow_other_counts: bool
-) -> None:
-    """Raise a WrongUseError if a corpus is incomplete and may not be."""
-    found = Counter(recording.label for recording in recordings)
-    if found == corpus.counts or allow_other_counts:
-        return
-    counts = ", ".join(f"{label} {found[label]} (of {n})" for label, n in corpus.counts.items())
-    raise WrongUseError(
-        f"{corpus.title} has {sum(corpus.counts.values()):,} recordings with the four emotions; "
-        f"{data_dir} has {found.total():,}: {counts}. Unpack the corpus again; "
-        "`allow_other_counts=True` takes what is there"
-    )
 
 
 def from_names(
@@ -167,7 +148,6 @@ def list_iemocap(data_dir: Path) -> Iterator[Recording]:
 
 CORPORA = {
     "iemocap": OtherCorpus(
-        title="IEMOCAP",
         layout="Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and "
         "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
         # Happy (595) and excited (1,041) are one, as in the paper (section 2.1).
@@ -176,7 +156,6 @@ CORPORA = {
         source="Busso et al. 2008; on request from the University of Southern California",
     ),
     "ravdess": OtherCorpus(
-        title="RAVDESS",
         layout="Actor_01/03-01-05-01-01-01-01.wav",
         # Neutral (96) and calm (192) are one: calm is what Dusha's annotators would call neutral.
         counts={"angry": 192, "sad": 192, "neutral": 288, "positive": 192},
@@ -190,7 +169,6 @@ CORPORA = {
         source="Livingstone and Russo 2018; CC BY-NC-SA 4.0",
     ),
     "emodb": OtherCorpus(
-        title="EmoDB",
         layout="wav/03a01Wa.wav",
         counts={"angry": 127, "sad": 62, "neutral": 79, "positive": 71},
         # Speaker, text, emotion in German (Wut, Trauer, Freude), version.
@@ -201,7 +179,6 @@ CORPORA = {
         source="Burkhardt et al. 2005; free to use",
     ),
     "crema_d": OtherCorpus(
-        title="CREMA-D",
         layout="AudioWAV/1001_IEO_ANG_HI.wav",
         counts={"angry": 1271, "sad": 1271, "neutral": 1087, "positive": 1271},
         # 91 speakers: no usual folds.
@@ -213,7 +190,6 @@ CORPORA = {
         source="Cao et al. 2014; Open Database License",
     ),
     "savee": OtherCorpus(
-        title="SAVEE",
         layout="AudioData/DC/a01.wav or DC_a01.wav",
         counts={"angry": 60, "sad": 60, "neutral": 120, "positive": 60},
         list_recordings=from_names(
@@ -223,7 +199,6 @@ CORPORA = {
         source="Jackson and Haq 2014; on request, for research",
     ),
     "tess": OtherCorpus(
-        title="TESS",
         layout="OAF_angry/OAF_back_angry.wav",
         counts={"angry": 400, "sad": 400, "neutral": 400, "positive": 400},
         # One file of the older actress is published as OA_bite_neutral.wav.

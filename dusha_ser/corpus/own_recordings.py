@@ -20,24 +20,15 @@ COLUMNS = {"path": "path", "label": "label", "speaker": "speaker"}
 
 @dataclass(frozen=True)
 class Recording:
-    """One labelled recording on disk.
-
-    Attributes:
-        id: unique among the recordings it comes with.
-        path: of the audio file.
-        label: what is heard in it.
-        speaker: unique among the recordings it comes with; None where unknown.
-        fold: the part of the usual cross-validation that it belongs to; None where each study
-            makes its own.
-        line: where a table names it, for messages.
-    """
+    """One labelled recording on disk; id and speaker are unique among those it comes with."""
 
     id: str
     path: Path
     label: str
-    speaker: str | None
+    speaker: str | None  # None where unknown
+    # Its part of the usual cross-validation; None where each study makes its own.
     fold: str | None = None
-    line: str = ""
+    line: str = ""  # where a table names it, for messages
 
     @property
     def place(self) -> str:

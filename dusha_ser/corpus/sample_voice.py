@@ -42,54 +42,31 @@ CONSONANTS = {
 
 @dataclass(frozen=True)
 class Voice:
-    """What a speaker keeps from clip to clip.
+    """What a speaker keeps from clip to clip."""
 
-    Args:
-        pitch: resting pitch in Hz.
-        formant_scale: formants relative to an adult male voice.
-        tempo: syllables per second relative to the average.
-        tilt: added to the pole of the tilt filter.
-        noise: level of the room's noise in dB relative to neutral speech.
-        noise_pole: colour of that noise, 0 white to 1 brown.
-        loudness: gain of the recording in dB.
-    """
-
-    pitch: float
-    formant_scale: float
-    tempo: float
-    tilt: float
-    noise: float
-    noise_pole: float
-    loudness: float
+    pitch: float  # resting pitch in Hz
+    formant_scale: float  # formants relative to an adult male voice
+    tempo: float  # syllables per second relative to the average
+    tilt: float  # added to the pole of the tilt filter
+    noise: float  # level of the room's noise in dB relative to neutral speech
+    noise_pole: float  # colour of that noise, 0 white to 1 brown
+    loudness: float  # gain of the recording in dB
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How something is said.
+    """How something is said."""
 
-    Args:
-        pitch: semitones above the speaker's resting pitch.
-        melody: standard deviation of the accents in semitones.
-        slope: semitones from the clip's begin to its end.
-        tempo: syllables per second.
-        tilt: pole of the tilt filter, 0 bright to 1 dull.
-        energy: dB relative to neutral speech.
-        breath: fraction of noise in the source.
-        jitter: relative standard deviation of a cycle's length.
-        pause: probability of a pause before a syllable.
-        smile: formants relative to a relaxed mouth; drawn-back lips shorten the tract.
-    """
-
-    pitch: float
-    melody: float
-    slope: float
-    tempo: float
-    tilt: float
-    energy: float
-    breath: float
-    jitter: float
-    pause: float
-    smile: float
+    pitch: float  # semitones above the speaker's resting pitch
+    melody: float  # standard deviation of the accents in semitones
+    slope: float  # semitones from the clip's begin to its end
+    tempo: float  # syllables per second
+    tilt: float  # pole of the tilt filter, 0 bright to 1 dull
+    energy: float  # dB relative to neutral speech
+    breath: float  # fraction of noise in the source
+    jitter: float  # relative standard deviation of a cycle's length
+    pause: float  # probability of a pause before a syllable
+    smile: float  # formants relative to a relaxed mouth; drawn-back lips shorten the tract
 
 
 MANNERS = {
@@ -130,9 +107,7 @@ def draw_manner(rng: np.random.Generator, emotion: str) -> Manner:
         "jitter": (0.003, 0.06),
         "pause": (0, 0.4),
     }
-    for name, (low, high) in limits.items():
-        drawn[name] = min(max(drawn[name], low), high)
-    return Manner(**drawn)
+    return Manner(**drawn | {name: np.clip(drawn[name], *limit) for name, limit in limits.items()})
 
 
 def speak(rng: np.random.Generator, voice: Voice, emotion: str) -> tuple[np.ndarray, str]:
@@ -152,7 +127,7 @@ def speak(rng: np.random.Generator, voice: Voice, emotion: str) -> tuple[np.ndar
     length = frames * FRAME
 
     source = _glottal_source(rng, track.pitch, manner)
-    pole = min(max(manner.tilt + voice.tilt, 0.2), 0.96)
+    pole = np.clip(manner.tilt + voice.tilt, 0.2, 0.96)
     source = lfilter([1 - pole], [1, -pole], source)
     # The breath is not tilted: a sad voice is dull but airy.
     source /= np.sqrt(np.mean(source**2))

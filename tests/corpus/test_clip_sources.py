@@ -16,7 +16,6 @@ from dusha_ser.corpus.clip_sources import (
     load_features,
     locate_files,
     read_wav,
-    row_member,
 )
 
 
@@ -59,11 +58,15 @@ def rows(*names, domain="crowd"):
     )
 
 
+def sizes(column):
+    return [file and file["size"] for file in column.to_pylist()]
+
+
 def test_locate_files_when_some_are_missing(members):
     found, missing = locate_files(rows("a", "b", "c"), "train", members, False)
     assert found["id"].to_pylist() == ["a"]
-    assert found["wav_size"].to_pylist() == [1]
-    assert found["npy_file"].to_pylist() == [None]
+    assert sizes(found["wav"]) == [1]
+    assert found["npy"].to_pylist() == [None]
     assert [(clip["id"], clip["reason"]) for clip in missing] == [
         ("b", "empty wav"),
         ("c", "no wav"),
@@ -73,22 +76,22 @@ def test_locate_files_when_some_are_missing(members):
 
 def test_locate_files_when_podcasts_have_some_audio(members):
     found, missing = locate_files(rows("p", "q", domain="podcast"), "train", members, False)
-    assert found["wav_size"].to_pylist() == [1, None]
+    assert sizes(found["wav"]) == [1, None]
     assert not missing
 
 
 def test_locate_files_when_features_are_wanted(members):
     podcasts, missing = locate_files(rows("p", "q", "r", domain="podcast"), "t", members, True)
-    assert podcasts["npy_size"].to_pylist() == [None, 1]
+    assert sizes(podcasts["npy"]) == [None, 1]
     assert [(clip["id"], clip["reason"]) for clip in missing] == [("r", "neither features nor wav")]
     crowd, missing = locate_files(rows("a", "b"), "train", members, True)
-    assert crowd["npy_size"].to_pylist() == [1]
+    assert sizes(crowd["npy"]) == [1]
     assert missing[0]["reason"] == "empty wav"
 
 
 def test_locate_files_when_no_wav_of_the_domain_is_there(members):
     found, missing = locate_files(rows("x", "y"), "train", members, False)
-    assert found["wav_file"].null_count == 2
+    assert found["wav"].null_count == 2
     assert not missing
 
 
@@ -98,10 +101,9 @@ def test_find_wav_when_named_by_path_or_by_hash(members):
     assert find_wav(members, "none", "crowd_train", "wavs/none.wav") is None
 
 
-def test_row_member_when_there_is_a_file(member):
-    row = {"id": "x", "wav_file": "path", "wav_offset": 3, "wav_size": 4, "npy_file": None}
-    assert row_member(row, "wav") == Member("x.wav", "path", 3, 4)
-    assert row_member(row, "npy") is None
+def test_locate_files_when_found_gives_members(members):
+    found, _ = locate_files(rows("a"), "train", members, False)
+    assert Member(**found["wav"][0].as_py()) == members["crowd_train/wavs/a.wav"]
 
 
 def test_read_wav_when_there_is_sound(member):

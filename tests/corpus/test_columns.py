@@ -78,11 +78,9 @@ def test_read_tables_when_wavs_have_become_unreadable(plan, tmp_path):
     rows = plan.splits["test"]
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"noise")
-    files = [str(broken)] * 2 + rows["wav_file"].to_pylist()[2:]
-    rows = rows.set_column(rows.column_names.index("wav_file"), "wav_file", pa.array(files))
-    for column, value in {"wav_offset": 0, "wav_size": 5}.items():
-        values = [value] * 2 + rows[column].to_pylist()[2:]
-        rows = rows.set_column(rows.column_names.index(column), column, pa.array(values))
+    lost = {"name": "broken.wav", "path": str(broken), "offset": 0, "size": 5}
+    files = pa.array([lost] * 2 + rows["wav"].to_pylist()[2:], rows["wav"].type)
+    rows = rows.set_column(rows.column_names.index("wav"), "wav", files)
     ((table, missing),) = read_tables(rows, "test", features)
     assert len(table) == len(rows) - 2
     assert [clip["id"] for clip in missing] == [clips[24]["id"], clips[25]["id"]]

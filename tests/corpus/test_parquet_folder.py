@@ -129,9 +129,10 @@ def test_write_configuration_when_leftovers_are_of_other_options(write, tmp_path
 
 def test_write_configuration_when_clips_are_broken(tmp_path, write, plan):
     rows = plan.splits["train"]
-    sizes = [44, *rows["wav_size"].to_pylist()[1:]]  # no more than the header
-    place = rows.column_names.index("wav_size")
-    plan.splits["train"] = rows.set_column(place, "wav_size", pa.array(sizes))
+    files = rows["wav"].to_pylist()
+    files[0]["size"] = 44  # no more than the header
+    place = rows.column_names.index("wav")
+    plan.splits["train"] = rows.set_column(place, "wav", pa.array(files, rows["wav"].type))
     write()
     folder = tmp_path / "dusha" / "crowd"
     assert read(folder, "train")["id"].equals(rows["id"].slice(1))
