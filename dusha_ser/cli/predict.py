@@ -21,15 +21,15 @@ def main(options: PredictOptions) -> None:
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:
         from dusha_ser.audio.finding import list_audio_files
 
-        sounds = list_audio_files(options.inputs, options.path_column, sys.stdin.buffer, folder)
+        files = list_audio_files(options.inputs, options.path_column, sys.stdin.buffer, folder)
         from dusha_ser.inference.predict_files import predict_files
 
-        failed = predict_files(options, sounds)
+        failed = predict_files(options, files)
     if options.rank:
         return
     if failed:
         file = options.output_file
         where = f"see the error column of {file}" if file else "their rows say why"
-        raise WorkFailedError(f"{len(failed)} of {len(sounds)} files failed; {where}")
+        raise WorkFailedError(f"{len(failed)} of {len(files)} files failed; {where}")
     if options.output_file:
-        tell(options.quiet, f"wrote {options.output_file}: {len(sounds)} files")
+        tell(options.quiet, f"wrote {options.output_file}: {len(files)} files")

@@ -1,20 +1,21 @@
-"""The drawing of a recording over time: its waveform, coloured by the emotion heard around it."""
+"""A recording drawn over time: its waveform, coloured by the predicted emotion."""
 
 import html
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from dusha_ser.inference.timeline import Segment
 
-# Peaks are kept this far apart, in seconds, and drawn as at most so many lines.
+# Peaks are kept this far apart, in seconds, and drawn as at most COLUMNS lines.
 STEP = 0.02
 COLUMNS = 600
-# A recording whose loudest sample is below this is drawn as quiet as it is.
+# A recording whose loudest sample is below this is not scaled up to the full height.
 QUIETEST = 0.02
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 MOST_TICKS = 9
-# Labels in English and Russian: Dusha's, and what other corpora call theirs.
+# Labels of Dusha and of other corpora, in English and Russian.
 NAMES = {
     "angry": "злость",
     "sad": "грусть",
@@ -30,11 +31,7 @@ NAMES = {
 
 
 class Envelope:
-    """The peaks of a recording that comes piece by piece: what a drawing needs to know of it.
-
-    Args:
-        sampling_rate: of the samples, in Hz.
-        step: the time that one peak stands for, in seconds.
+    """The peaks of a recording that comes piece by piece, each of `step` seconds.
 
     Examples:
         >>> envelope = Envelope(sampling_rate=4, step=0.5)
@@ -71,7 +68,7 @@ class Envelope:
 
 
 def bilingual(label: str) -> str:
-    """A label in English and Russian, as HTML that tells a screen reader which is which.
+    """A label in English and Russian, as HTML that names the language to screen readers.
 
     Examples:
         >>> bilingual("sad")
@@ -82,7 +79,7 @@ def bilingual(label: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it.
+    """A time in seconds as people write it.
 
     Examples:
         >>> clock(75.4), clock(3675)
@@ -96,7 +93,7 @@ def clock(seconds: float) -> str:
 def emotions_over_time(
     segments: Sequence[Segment], labels: Sequence[str], times: np.ndarray
 ) -> np.ndarray:
-    """The label at each moment: that of the window whose middle is nearest.
+    """The label of the window whose middle is nearest to each moment.
 
     Args:
         segments: the windows, which may overlap and leave gaps.
@@ -104,7 +101,7 @@ def emotions_over_time(
         times: (moments,) in seconds.
 
     Returns:
-        (moments,) indices of labels; -1 where no window is.
+        (moments,) indices of labels; -1 where there is no window.
 
     Examples:
         >>> windows = [Segment(0, 4, "sad", None), Segment(2, 6, "angry", None)]
@@ -125,26 +122,22 @@ def emotions_over_time(
 def draw_timeline(
     envelope: Envelope, segments: Sequence[Segment], labels: Sequence[str], table: bool = True
 ) -> str:
-    """Draw a recording over time.
+    """Draw a recording over time, as the HTML of a figure.
 
     Args:
         envelope: of its samples.
         segments: its windows, in order.
-        labels: names of the labels, in the order of their probabilities.
+        labels: names of the labels, in the order of their probabilities; the style sheet gives
+            them their colours as classes emotion-0, emotion-1, ...
         table: whether to write the windows as a table, too.
-
-    Returns:
-        HTML of a figure; colours come from the style sheet, as classes emotion-0, emotion-1, ...
     """
     duration = envelope.duration
     columns = _columns(envelope.peaks())
     times = (np.arange(len(columns)) + 0.5) * duration / max(1, len(columns))
     emotions = emotions_over_time(segments, labels, times)
-    shares = [(np.mean(emotions == number), label) for number, label in enumerate(labels)]
-    said = ", ".join(
-        f"{label} {share:.0%}" for share, label in sorted(shares, reverse=True) if share
-    )
-    described = f"Waveform of {clock(duration)}. Share of the time: {said or 'no speech'}."
+    shares = sorted(((np.mean(emotions == i), one) for i, one in enumerate(labels)), reverse=True)
+    listed = ", ".join(f"{label} {share:.0%}" for share, label in shares if share)
+    described = f"Waveform of {clock(duration)}. Share of the time: {listed or 'no speech'}."
     return (
         '<figure class="timeline"><svg role="img" '
         f'viewBox="0 0 {max(1, len(columns))} 100" preserveAspectRatio="none" '
@@ -157,7 +150,7 @@ def draw_timeline(
 
 
 def _columns(peaks: np.ndarray) -> np.ndarray:
-    """The loudest peak of each line that is drawn, (lines,) relative to the loudest of all."""
+    """The loudest peak for each line of the drawing, (lines,) relative to the loudest of all."""
     group = max(1, -(-len(peaks) // COLUMNS))
     padded = np.pad(peaks, (0, -len(peaks) % group))
     columns = padded.reshape(-1, group).max(axis=1)
@@ -165,15 +158,11 @@ def _columns(peaks: np.ndarray) -> np.ndarray:
 
 
 def _lines(columns: np.ndarray, emotions: np.ndarray) -> str:
-    paths = []
-    for number in sorted(set(emotions.tolist())):
-        moves = "".join(
-            f"M{place + 0.5} {50 - 48 * height:.1f}v{max(1, 96 * height):.1f}"
-            for place, height in enumerate(columns)
-            if emotions[place] == number
-        )
-        paths.append(f'<path class="{_class(number)}" d="{moves}"/>')
-    return "".join(paths)
+    moves: dict[int, str] = {}
+    for place, (number, height) in enumerate(zip(emotions.tolist(), columns, strict=True)):
+        line = f"M{place + 0.5} {50 - 48 * height:.1f}v{max(1, 96 * height):.1f}"
+        moves[number] = moves.get(number, "") + line
+    return "".join(f'<path class="{_class(one)}" d="{line}"/>' for one, line in moves.items())
 
 
 def _class(number: int) -> str:
@@ -181,15 +170,13 @@ def _class(number: int) -> str:
 
 
 def _band(emotions: np.ndarray, labels: Sequence[str]) -> str:
-    edges = [0, *(np.flatnonzero(np.diff(emotions)) + 1).tolist(), len(emotions)]
-    spans = []
-    for first, last in zip(edges, edges[1:], strict=False):
-        if first == last:
-            continue
-        number = int(emotions[first])
+    spans, first, total = [], 0, len(emotions)
+    for number, same in itertools.groupby(emotions.tolist()):
+        count = len(list(same))
         name = bilingual(labels[number]) if number >= 0 else ""
-        place = f"left:{first / len(emotions):.2%};width:{(last - first) / len(emotions):.2%}"
+        place = f"left:{first / total:.2%};width:{count / total:.2%}"
         spans.append(f'<span class="{_class(number)}" style="{place}"><b>{name}</b></span>')
+        first += count
     return "".join(spans)
 
 
@@ -207,7 +194,7 @@ def _axis(duration: float) -> str:
 def _legend(emotions: np.ndarray, labels: Sequence[str]) -> str:
     names = [(number, bilingual(label)) for number, label in enumerate(labels)]
     if (emotions < 0).any():
-        names.append((-1, 'no answer · <span lang="ru">нет ответа</span>'))
+        names.append((-1, 'no prediction · <span lang="ru">нет ответа</span>'))
     return "".join(
         f'<span class="key"><i class="chip {_class(number)}"></i>{name}</span>'
         for number, name in names

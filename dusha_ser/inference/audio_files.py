@@ -8,9 +8,8 @@ one writes.
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,23 @@ from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
+from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import Settings
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 
 BATCH_SIZE = 16
+
+
+@dataclass
+class _Progress:
+    """What is known so far of one file; `waiting` has first sample and size of clips."""
+
+    name: str
+    duration: float = 0.0
+    speech: float = 0.0
+    error: str | None = None
+    segments: list[Segment] = field(default_factory=list)
+    waiting: list[tuple[int, int]] = field(default_factory=list)
 
 
 class FileClassifier:
@@ -51,64 +63,65 @@ class FileClassifier:
         self.batch_size = settings.batch_size or BATCH_SIZE
         self.longest = settings.window if settings.timeline else settings.whole
 
-    def __call__(self, sounds: Sequence[AudioFile]) -> list[list[dict]]:
+    def __call__(self, files: Sequence[AudioFile]) -> list[list[dict]]:
         """Classify a group of files.
 
         Args:
-            sounds: the files; batches are made of these alone.
+            files: batches are made of these alone.
 
         Returns:
             The rows of each file, at least one: id; start and end, or duration (and speech, where
             silence is cut), in seconds; prediction; probabilities by label; error, None where all
-            went well. Without an answer, the values are None.
+            went well. Without a prediction, the values are None.
         """
         waiting = WaitingClips(self.classify, self.sampling_rate, self.batch_size, self.longest)
-        files = [self._file(number, sound, waiting) for number, sound in enumerate(sounds)]
+        begun = [self._begin(number, file, waiting) for number, file in enumerate(files)]
         waiting.flush()
-        return [self._rows(number, file, waiting) for number, file in enumerate(files)]
+        return [self._finish(number, one, waiting) for number, one in enumerate(begun)]
 
-    def _file(self, number: int, sound: AudioFile, waiting: "WaitingClips") -> "_File":
-        file = _File(sound.name)
+    def _begin(self, number: int, file: AudioFile, waiting: WaitingClips) -> _Progress:
+        """Read a file, and classify what is long; what is short waits."""
+        progress = _Progress(file.name)
         try:
-            for offset, pieces in itertools.groupby(
-                self._pieces(sound, file), key=lambda piece: piece[0]
+            for first, pieces in itertools.groupby(
+                self._pieces(file, progress), lambda one: one[0]
             ):
-                self._part(file, (number, offset), (samples for _, samples in pieces), waiting)
+                blocks = (samples for _, samples in pieces)
+                held, size = [], 0
+                for block in blocks:
+                    held.append(block)
+                    size += len(block)
+                    if size > self.longest * self.sampling_rate:
+                        long = itertools.chain(held, blocks)
+                        progress.segments += self._classify_windows(first, long)
+                        break
+                else:
+                    progress.waiting.append((first, size))
+                    waiting.add((number, first), np.concatenate(held))
         except (UnreadableAudioError, ModelFailedError) as error:
-            file.error = str(error)
-        return file
+            progress.error = str(error)
+        return progress
 
-    def _pieces(self, sound: AudioFile, file: "_File") -> Iterator[tuple[int, np.ndarray]]:
+    def _pieces(self, file: AudioFile, progress: _Progress) -> Iterator[tuple[int, np.ndarray]]:
         """Read what is to be classified; pieces of one number (a first sample) belong together."""
         if self.detector is None:
             size = 0
-            for block in read_blocks(sound.path, self.sampling_rate):
+            for block in read_blocks(file.path, self.sampling_rate):
                 size += len(block)
-                file.duration = size / self.sampling_rate
+                progress.duration = size / self.sampling_rate
                 yield 0, block
             return
         from dusha_ser.audio.voice_activity import cut_spans
 
-        spans, file.duration = self.detector(read_blocks(sound.path, SAMPLING_RATE))
-        file.speech = sum(end - start for start, end in spans)
-        if not spans:
-            return
-        blocks = read_blocks(sound.path, self.sampling_rate)
-        for start, samples in cut_spans(blocks, spans, self.sampling_rate):
-            yield start if self.settings.timeline else 0, samples
+        spans, progress.duration = self.detector(read_blocks(file.path, SAMPLING_RATE))
+        progress.speech = sum(end - start for start, end in spans)
+        if spans:
+            blocks = read_blocks(file.path, self.sampling_rate)
+            for start, samples in cut_spans(blocks, spans, self.sampling_rate):
+                yield start if self.settings.timeline else 0, samples
 
-    def _part(self, file, key, blocks: Iterable[np.ndarray], waiting: "WaitingClips") -> None:
-        """Classify what belongs together: later in a batch if it is short, else in windows."""
-        blocks, held, size = iter(blocks), [], 0
-        for block in blocks:
-            held.append(block)
-            size += len(block)
-            if size > self.longest * self.sampling_rate:
-                break
-        else:
-            file.waiting.append((key, size))
-            waiting.add(key, np.concatenate(held))
-            return
+    def _classify_windows(self, first: int, blocks: Iterable[np.ndarray]) -> list[Segment]:
+        """Classify a long recording, or part of one from its sample `first` on, in windows."""
         timeline = TimelineClassifier(
             lambda windows: checked_probabilities(self.classify, windows),
             self.labels,
@@ -117,65 +130,41 @@ class FileClassifier:
             self.settings.hop,
             self.batch_size,
         )
-        segments = []
-        for block in itertools.chain(held, blocks):
-            segments += timeline.push(block)
+        segments = [segment for block in blocks for segment in timeline.push(block)]
         segments += timeline.finish()
         if not self.settings.timeline:
-            end = segments[-1].end
-            segments = [Segment(0.0, end, timeline.label, timeline.probabilities)]
-        offset = key[1] / self.sampling_rate
-        file.segments += [
-            Segment(offset + one.start, offset + one.end, one.label, one.probabilities)
-            for one in segments
-        ]
+            return [Segment(0.0, segments[-1].end, timeline.label, timeline.probabilities)]
+        offset = first / self.sampling_rate
+        return [replace(one, start=offset + one.start, end=offset + one.end) for one in segments]
 
-    def _rows(self, number: int, file: "_File", waiting: "WaitingClips") -> list[dict]:
-        if file.error is None:
-            try:
-                for key, size in file.waiting:
-                    row = waiting.probabilities(key)
-                    start, end = key[1] / self.sampling_rate, (key[1] + size) / self.sampling_rate
-                    label = self.labels[int(np.argmax(row))]
-                    file.segments.append(Segment(start, end, label, row))
-            except ModelFailedError as error:
-                file.error = str(error)
-        if file.error is not None or not file.segments:
-            return [self._row(file, None)]
-        return [self._row(file, one) for one in sorted(file.segments, key=lambda one: one.start)]
+    def _finish(self, number: int, progress: _Progress, waiting: WaitingClips) -> list[dict]:
+        """Make the rows of a file when the clips that waited are classified."""
+        segments = progress.segments
+        try:
+            for first, size in progress.waiting if progress.error is None else ():
+                row = waiting.probabilities((number, first))
+                start, end = first / self.sampling_rate, (first + size) / self.sampling_rate
+                segments.append(Segment(start, end, self.labels[int(np.argmax(row))], row))
+        except ModelFailedError as error:
+            progress.error = str(error)
+        if progress.error is not None or not segments:
+            return [self._row(progress, None)]
+        return [self._row(progress, one) for one in sorted(segments, key=lambda one: one.start)]
 
-    def _row(self, file: "_File", segment: Segment | None) -> dict:
-        row: dict[str, Any] = {"id": file.name}
-        if self.settings.timeline:
-            row["start"] = None if segment is None else round(segment.start, 3)
-            row["end"] = None if segment is None else round(segment.end, 3)
-        else:
-            row["duration"] = None if file.error is not None else round(file.duration, 3)
-            if self.settings.vad:
-                row["speech"] = None if file.error is not None else round(file.speech, 3)
-        row["prediction"] = None if segment is None else segment.label
-        row["probabilities"] = (
-            None
-            if segment is None
-            else {
-                # Around the sixth digit, a probability depends on what else was in its batch.
-                label: round(float(value), 6)
-                for label, value in zip(self.labels, segment.probabilities, strict=True)
-            }
-        )
-        return row | {"error": file.error}
-
-
-class _File:
-    """What is known so far of one file."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self.duration = 0.0
-        self.speech = 0.0
-        self.error: str | None = None
-        self.segments: list[Segment] = []
-        self.waiting: list[tuple[tuple[int, int], int]] = []
+    def _row(self, progress: _Progress, segment: Segment | None) -> dict:
+        whole = progress if progress.error is None else None
+        timed = segment if self.settings.timeline else whole
+        columns = time_columns(self.settings.timeline, self.settings.vad)
+        times = {name: timed and round(getattr(timed, name), 3) for name in columns}
+        # Around the sixth digit, a probability depends on what else was in its batch.
+        probabilities = segment and [round(float(value), 6) for value in segment.probabilities]
+        return {
+            "id": progress.name,
+            **times,
+            "prediction": segment and segment.label,
+            "probabilities": probabilities and dict(zip(self.labels, probabilities, strict=True)),
+            "error": progress.error,
+        }
 
 
 def load_classifier(

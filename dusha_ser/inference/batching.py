@@ -49,13 +49,13 @@ class WaitingClips:
         # A batch of the longest clips takes no more memory than one of windows.
         self.batch_samples = round(max(longest, batch_size * WINDOW) * sampling_rate)
         self.most_samples = WAITING_SECONDS * sampling_rate
-        self._clips: list[tuple[object, np.ndarray]] = []
+        self._clips: dict[object, np.ndarray] = {}
         self._samples = 0
         self._results: dict[object, np.ndarray | ModelFailedError] = {}
 
     def add(self, key: object, clip: np.ndarray) -> None:
         """Take one clip (samples,) under a key of its own."""
-        self._clips.append((key, clip))
+        self._clips[key] = clip
         self._samples += len(clip)
         enough = WAITING_BATCHES * self.batch_size
         if len(self._clips) >= enough or self._samples >= self.most_samples:
@@ -63,33 +63,29 @@ class WaitingClips:
 
     def flush(self) -> None:
         """Classify all waiting clips."""
-        clips = sorted(self._clips, key=lambda one: len(one[1]))
-        self._clips, self._samples = [], 0
-        first = 0
-        while first < len(clips):
-            last = first + 1
-            while (
-                last < len(clips)
-                and last - first < self.batch_size
-                and len(clips[last][1]) * (last - first + 1) <= self.batch_samples
-            ):
-                last += 1
-            self._classify(clips[first:last])
-            first = last
+        batch: list[object] = []
+        for key in sorted(self._clips, key=lambda key: len(self._clips[key])):
+            # This clip is the longest of its batch so far.
+            padded = len(self._clips[key]) * (len(batch) + 1)
+            if batch and (len(batch) == self.batch_size or padded > self.batch_samples):
+                self._classify(batch)
+                batch = []
+            batch.append(key)
+        if batch:
+            self._classify(batch)
+        self._clips, self._samples = {}, 0
 
-    def _classify(self, batch: list[tuple[object, np.ndarray]]) -> None:
+    def _classify(self, batch: list[object]) -> None:
         try:
-            rows = checked_probabilities(self.classify, [clip for _, clip in batch])
+            rows = checked_probabilities(self.classify, [self._clips[key] for key in batch])
+            self._results |= zip(batch, rows, strict=True)
         except ModelFailedError as error:
             if len(batch) == 1:
-                self._results[batch[0][0]] = error
+                self._results[batch[0]] = error
                 return
             # One clip must not spoil the others' predictions.
-            for one in batch:
-                self._classify([one])
-            return
-        for (key, _), row in zip(batch, rows, strict=True):
-            self._results[key] = row
+            for key in batch:
+                self._classify([key])
 
     def probabilities(self, key: object) -> np.ndarray:
         """The probabilities (labels,) of a clip after a flush; raises its ModelFailedError."""
@@ -99,24 +95,21 @@ class WaitingClips:
         return result
 
 
-def make_groups(sounds: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
+def make_groups(files: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
     """Cut a list of files into groups that are classified and written together.
-
-    Args:
-        sounds: the files.
 
     Yields:
         Up to 64 files, or 32 MB of them; the same list gives the same groups.
     """
     group: list[AudioFile] = []
     size = 0
-    for sound in sounds:
-        path = Path(sound.path)
+    for file in files:
+        path = Path(file.path)
         own = path.stat().st_size if path.is_file() else 0
         if group and (len(group) == GROUP_FILES or size + own > GROUP_BYTES):
             yield group
             group, size = [], 0
-        group.append(sound)
+        group.append(file)
         size += own
     if group:
         yield group

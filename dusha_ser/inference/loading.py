@@ -60,7 +60,7 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
 
 
 def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
-    """Hash the weights and settings of a model briefly: those that predict the same share it.
+    """Hash what decides a model's predictions briefly: models that predict the same share it.
 
     Args:
         name: its folder or its name on the Hub.
@@ -78,11 +78,10 @@ def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
             config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         return str(config._commit_hash)
     content = hashlib.sha256()
-    for pattern in MODEL_FILES:
-        for path in sorted(folder.glob(pattern)):
-            content.update(path.name.encode())
-            with path.open("rb") as file:
-                content.update(hashlib.file_digest(file, "sha256").digest())
+    for path in (path for pattern in MODEL_FILES for path in sorted(folder.glob(pattern))):
+        content.update(path.name.encode())
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()[:16]
 
 
@@ -102,7 +101,7 @@ def explained_errors(name: str) -> Iterator[None]:
             f"{name} is not an audio classification model: {reason or first_line(error)}"
         ) from error
     except pickle.UnpicklingError as error:
-        # The library's own message tells how to run that code all the same.
+        # The library's own message says how to run that code all the same.
         raise WrongUseError(
             f"the weights of {name} are damaged, or hold more than weights, such as code, which is "
             "never run here; take a model that is saved as safetensors"

@@ -10,7 +10,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,6 @@ class PooledAttention(nn.Module):
 
     The mean of the rows of weights times values is the mean row times the inputs, turned into a
     value once: no product of all positions with all, but for the weights themselves.
-
-    Args:
-        attention: the model's.
     """
 
     def __init__(self, attention: nn.Module):
@@ -64,47 +61,33 @@ class PooledAttention(nn.Module):
         return hidden_states + added.transpose(1, 2).unsqueeze(3), None
 
 
-class FeaturesToProbabilities(nn.Module):
-    """The network from features to logits and probabilities."""
+BATCH_OF_FEATURES = {0: "batch", 1: "frames"}
 
-    input_names: tuple[str, ...] = ("input_features", "attention_mask")
-    dynamic_shapes: dict[str, dict[int, str]] = {  # noqa: RUF012 - read only
-        "input_features": {0: "batch", 1: "frames"},
-        "attention_mask": {0: "batch", 1: "frames"},
-    }
+
+class FeaturesToProbabilities(nn.Module):
+    """The network from features to logits and probabilities.
+
+    Without a mask it is for batches of one length, and about a quarter of the time is saved: masks
+    stand between a convolution and what could be computed along with it.
+    """
 
     def __init__(self, model: "DushaForAudioClassification"):
         super().__init__()
         self.model = model
 
-    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor):
+    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None):
         """Classify (batch, frames, mels) in dB, masked by (batch, frames)."""
         logits = self.model(input_features, attention_mask).logits
         return logits, logits.softmax(-1)
 
-    def example_inputs(self) -> tuple[torch.Tensor, ...]:
-        """Return inputs of a shape that tracing can generalise from."""
+    def example_inputs(self) -> dict[str, tuple[torch.Tensor, dict[int, str]]]:
+        """Return inputs of a shape that tracing can generalise from, and their dynamic sizes."""
         frames = torch.full((2, 300, self.model.config.num_mel_bins), -40.0)
-        return frames, torch.ones(2, 300, dtype=torch.int64)
-
-
-class OneLengthToProbabilities(FeaturesToProbabilities):
-    """The same without a mask, for batches of one length: about a quarter of the time is saved.
-
-    Masks stand between a convolution and what could be computed along with it.
-    """
-
-    input_names = ("input_features",)
-    dynamic_shapes = {"input_features": {0: "batch", 1: "frames"}}  # noqa: RUF012 - read only
-
-    def forward(self, input_features: torch.Tensor):  # type: ignore[override]  # without a mask
-        """Classify (batch, frames, mels) in dB."""
-        logits = self.model(input_features).logits
-        return logits, logits.softmax(-1)
-
-    def example_inputs(self) -> tuple[torch.Tensor, ...]:
-        """Return inputs of a shape that tracing can generalise from."""
-        return super().example_inputs()[:1]
+        mask = torch.ones(2, 300, dtype=torch.int64)
+        return {
+            "input_features": (frames, BATCH_OF_FEATURES),
+            "attention_mask": (mask, BATCH_OF_FEATURES),
+        }
 
 
 class WaveformToProbabilities(nn.Module):
@@ -112,17 +95,12 @@ class WaveformToProbabilities(nn.Module):
 
     The recipe is DushaFeatureExtractor's, written with what ONNX has for all lengths at once: the
     Fourier transform is a product with its matrix, mirrored ends are computed indices. It is in
-    double precision for the reason given there.
+    double precision for the reason given there. Without lengths it is for batches of one length.
     """
 
-    input_names: tuple[str, ...] = ("waveform", "lengths")
     real: torch.Tensor
     imaginary: torch.Tensor
     filters: torch.Tensor
-    dynamic_shapes: dict[str, dict[int, str]] = {  # noqa: RUF012 - read only
-        "waveform": {0: "batch", 1: "samples"},
-        "lengths": {0: "batch"},
-    }
 
     def __init__(self, model: "DushaForAudioClassification", extractor: DushaFeatureExtractor):
         super().__init__()
@@ -144,10 +122,12 @@ class WaveformToProbabilities(nn.Module):
         self.register_buffer("imaginary", transform.imag.contiguous())
         self.register_buffer("filters", filters)
 
-    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor):
+    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None):
         """Classify (batch, samples), of which the first `lengths` (batch,) are each clip's own."""
-        features, mask = self.features(waveform, lengths)
-        logits = self.model(features, mask.to(torch.int64)).logits
+        batch, samples = waveform.shape
+        all_own = torch.ones(batch, dtype=torch.int64) * samples
+        features, mask = self.features(waveform, all_own if lengths is None else lengths)
+        logits = self.model(features, None if lengths is None else mask.to(torch.int64)).logits
         return logits, logits.softmax(-1)
 
     def features(self, waveform: torch.Tensor, lengths: torch.Tensor):
@@ -171,28 +151,12 @@ class WaveformToProbabilities(nn.Module):
         loudest = decibel.masked_fill(~mask.unsqueeze(2), floor).amax((1, 2), keepdim=True)
         return (decibel - loudest).clamp(min=-self.dynamic_range).to(torch.float32), mask
 
-    def example_inputs(self) -> tuple[torch.Tensor, ...]:
-        """Return inputs of a shape that tracing can generalise from."""
-        return torch.full((2, 48000), 0.1), torch.tensor([48000, 31000])
-
-
-class OneLengthWaveformToProbabilities(WaveformToProbabilities):
-    """The same without lengths and masks, for batches of one length."""
-
-    input_names = ("waveform",)
-    dynamic_shapes = {"waveform": {0: "batch", 1: "samples"}}  # noqa: RUF012 - read only
-
-    def forward(self, waveform: torch.Tensor):  # type: ignore[override]  # without lengths
-        """Classify (batch, samples)."""
-        batch, samples = waveform.shape
-        lengths = torch.ones(batch, dtype=torch.int64) * samples
-        features, _ = self.features(waveform, lengths)
-        logits = self.model(features).logits
-        return logits, logits.softmax(-1)
-
-    def example_inputs(self) -> tuple[torch.Tensor, ...]:
-        """Return inputs of a shape that tracing can generalise from."""
-        return super().example_inputs()[:1]
+    def example_inputs(self) -> dict[str, tuple[torch.Tensor, dict[int, str]]]:
+        """Return inputs of a shape that tracing can generalise from, and their dynamic sizes."""
+        return {
+            "waveform": (torch.full((2, 48000), 0.1), {0: "batch", 1: "samples"}),
+            "lengths": (torch.tensor([48000, 31000]), {0: "batch"}),
+        }
 
 
 def export(
@@ -224,23 +188,21 @@ def export(
     model = copy.deepcopy(model)
     network: Any = model.dusha
     network.attention = PooledAttention(network.attention)
-    graph: FeaturesToProbabilities | WaveformToProbabilities
+    graph: FeaturesToProbabilities | WaveformToProbabilities = FeaturesToProbabilities(model)
     if waveform:
-        kind = OneLengthWaveformToProbabilities if one_length else WaveformToProbabilities
-        graph = kind(model, extractor).eval()
-    else:
-        graph = (OneLengthToProbabilities if one_length else FeaturesToProbabilities)(model).eval()
+        graph = WaveformToProbabilities(model, extractor)
+    inputs = list(graph.example_inputs().items())[: 1 if one_length else 2]
     # The exporter says at length that two inputs share a dimension, which is what we want, and
-    # that a library for pictures is not installed.
+    # that torchvision is not installed.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program: Any = torch.onnx.export(
-            graph,
-            graph.example_inputs(),
-            input_names=list(graph.input_names),
+            graph.eval(),
+            tuple(example for _, (example, _) in inputs),
+            input_names=[name for name, _ in inputs],
             output_names=OUTPUTS,
-            dynamic_shapes=graph.dynamic_shapes,
+            dynamic_shapes={name: sizes for name, (_, sizes) in inputs},
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -249,7 +211,7 @@ def export(
     metadata = {
         "labels": labels,
         "sampling_rate": extractor.sampling_rate,
-        "input": graph.input_names[0],
+        "input": inputs[0][0],
         "one_length": one_length,
         "feature_extractor": extractor.to_dict(),
     }
@@ -278,16 +240,12 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
 
     # It adds a folder whose modules, metrics among them, hide those of an editable installation.
     sys.path[:] = own_path
-
     classifier = OnnxClassifier(path)
+    inputs = (classifier.inputs([clip]) for clip in clips)
 
     class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.batches: Iterator = iter(clips)
-
         def get_next(self):
-            clip = next(self.batches, None)
-            return None if clip is None else classifier.inputs([clip])
+            return next(inputs, None)
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -311,16 +269,10 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
             # Of the ranges that clips have, a moving average: one odd clip would coarsen all.
             extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.01},
         )
-    copy_metadata(path, quantised_path)
-
-
-def copy_metadata(source: str | Path, target: str | Path) -> None:
-    """Give one ONNX file the metadata of another."""
-    import onnx
-
-    model = onnx.load(target)
+    # It leaves the metadata behind.
+    model = onnx.load(quantised_path)
     known = {entry.key for entry in model.metadata_props}
-    for entry in onnx.load(source, load_external_data=False).metadata_props:
+    for entry in onnx.load(path, load_external_data=False).metadata_props:
         if entry.key not in known:
             model.metadata_props.add(key=entry.key, value=entry.value)
-    onnx.save(model, target)
+    onnx.save(model, quantised_path)

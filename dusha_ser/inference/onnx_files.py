@@ -31,7 +31,7 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
         clips: audio files; for an 8-bit model every second one calibrates.
 
     Returns:
-        As of `compare`, and the number of clips that it was calibrated on.
+        As of `compare`, and as "calibrated" the number of clips that it was calibrated on.
 
     Raises:
         MissingInputError: if there is no such model.

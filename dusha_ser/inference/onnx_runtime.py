@@ -13,11 +13,11 @@ OUTPUTS = ["logits", "probabilities"]
 
 
 class OnnxClassifier:
-    """An exported model in ONNX Runtime, called as timeline's Classify is.
+    """An exported model in ONNX Runtime, a timeline.Classify.
 
     Args:
         path: file that `export` or `quantise` wrote.
-        threads: processors to use; all where it is None.
+        threads: processors to use; None: all.
 
     Attributes:
         labels: names of the classes, in the order of the probabilities.
@@ -32,7 +32,7 @@ class OnnxClassifier:
         import onnxruntime
 
         if not Path(path).is_file():
-            raise MissingInputError(f"no such file: {path}; dusha export writes one")
+            raise MissingInputError(f"no such file: {path}; `dusha export` writes one")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:
@@ -40,17 +40,14 @@ class OnnxClassifier:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's own errors have no common base class
-            raise WrongUseError(f"{path} is no ONNX model: {error}") from error
+            raise WrongUseError(f"{path} is not an ONNX model: {error}") from error
         metadata = self.session.get_modelmeta().custom_metadata_map
         if "labels" not in metadata:
-            raise WrongUseError(
-                f"{path} does not say its labels; give a file that dusha export wrote"
-            )
+            raise WrongUseError(f"{path} names no labels; give a file that `dusha export` wrote")
         self.labels = json.loads(metadata["labels"])
         self.sampling_rate = json.loads(metadata["sampling_rate"])
         self.reads_waveforms = json.loads(metadata["input"]) == "waveform"
-        # Files that were exported before there were graphs of one length do not say.
-        self.one_length = json.loads(metadata.get("one_length", "false"))
+        self.one_length = json.loads(metadata["one_length"])
         self.extractor: Any = DushaFeatureExtractor.from_dict(
             json.loads(metadata["feature_extractor"])
         )

@@ -2,10 +2,12 @@
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,12 @@ WAIT_FOR_OTHERS = timedelta(days=30)
 ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
 
 
-def predict_files(options: PredictOptions, sounds: Sequence[AudioFile]) -> set[str]:
+def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> set[str]:
     """Classify audio files and write their rows to the screen or to the output file.
 
     Args:
         options: what to do.
-        sounds: the files; a launcher's process takes its share of them.
+        files: the files; a launcher's process takes its share of them.
 
     Returns:
         The names of the files that failed.
@@ -48,18 +50,18 @@ def predict_files(options: PredictOptions, sounds: Sequence[AudioFile]) -> set[s
         WrongUseError: if it is not such a model, or the output file is not of this run.
         WorkFailedError: if a worker process was killed.
     """
-    own = sounds[options.rank :: options.world_size]
+    own = files[options.rank :: options.world_size]
     classifier = load_classifier(options, **_loading(options, options.num_proc == 1))
-    classify: ClassifyGroups = lambda groups: map(classifier, groups)  # noqa: E731
+    classify: ClassifyGroups = partial(map, classifier)
     if options.num_proc > 1:
-        classify = lambda groups: _classify_in_processes(groups, options)  # noqa: E731
-    names = (sound.name for sound in sounds)
+        classify = partial(_classify_in_processes, options)
+    names = [one.name for one in files]
     form = make_form(str(options.format), options.timeline, options.vad, classifier.labels, names)
     if not options.output_file:
         return write_to_screen(own, form, classify, options)
     # Processes of a launcher write parts of their own.
     with nullcontext() if options.world_size > 1 else alone(options.output_file):
-        return write_to_file(sounds, own, form, classify, options)
+        return write_to_file(names, own, form, classify, options)
 
 
 def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
@@ -75,25 +77,25 @@ def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
 
 
 def write_to_screen(
-    sounds: Sequence[AudioFile], form: RowForm, classify: ClassifyGroups, options: PredictOptions
+    files: Sequence[AudioFile], form: RowForm, classify: ClassifyGroups, options: PredictOptions
 ) -> set[str]:
     """Print the rows of all files as they come; return the names of those that failed."""
     failed = set()
     # Names of files need not be UTF-8.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # tests replace it by another stream with this method
     sys.stdout.write(form.header())
-    with _progress_bar(len(sounds), 0, options) as bar:
-        for files in classify(make_groups(sounds)):
+    with _progress_bar(len(files), 0, options) as bar:
+        for group in classify(make_groups(files)):
             with tqdm.external_write_mode(file=sys.stdout):
-                sys.stdout.write("".join(form.line(row) for rows in files for row in rows))
+                sys.stdout.write("".join(form.line(row) for rows in group for row in rows))
                 sys.stdout.flush()
-            failed |= {rows[0]["id"] for rows in files if rows[0]["error"] is not None}
-            bar.update(len(files))
+            failed |= {rows[0]["id"] for rows in group if rows[0]["error"] is not None}
+            bar.update(len(group))
     return failed
 
 
 def write_to_file(
-    sounds: Sequence[AudioFile],
+    names: Sequence[str],
     own: Sequence[AudioFile],
     form: RowForm,
     classify: ClassifyGroups,
@@ -101,11 +103,10 @@ def write_to_file(
 ) -> set[str]:
     """Add the rows that are missing to the output file; return the names that failed.
 
-    Each process of a launcher writes a part, and the first one makes one file of them. Where
-    the launcher gives no address to meet at, the same command without it does.
+    Each process of a launcher writes a part of its own files, and the first one makes one file of
+    the parts. Where the launcher gives no address to meet at, the same command without it does.
     """
     path, launched = Path(str(options.output_file)), options.world_size > 1
-    names = [sound.name for sound in sounds]
     if options.overwrite and not options.rank:
         remove_old(path)
     if launched:
@@ -113,16 +114,14 @@ def write_to_file(
     mark = fingerprint(options, options.trust_remote_code)
     check_settings(path, options.decisive() | {"is": mark})
     done: set[str] = set()
-    part = path
-    if launched:
-        if path.exists():
-            done = _read_done(path, form, options.timeline).done
-        part = part_path(path, options.rank, options.world_size)
-    elif find_parts(path):
+    part = part_path(path, options.rank, options.world_size) if launched else path
+    if launched and path.exists():
+        done = _read(path, form, options.timeline).done
+    if not launched and find_parts(path):
         merge_parts(path, names, form, options.timeline)
     with closing(PredictionFile(part, form, options.timeline)) as file:
         file.done |= done
-        left = sum(sound.name not in file.done for sound in own)
+        left = sum(one.name not in file.done for one in own)
         with _progress_bar(len(own), len(own) - left, options) as bar:
             add_missing(file, own, classify, bar)
     if not launched:
@@ -130,24 +129,24 @@ def write_to_file(
     failed = file.failed
     if _meet(options) and not options.rank:
         merge_parts(path, names, form)
-        failed = _read_done(path, form, False).failed & set(names)
+        failed = _read(path, form, False).failed & set(names)
     # No process leaves before the file is whole: launchers end the others when one fails.
     _meet(options)
     return failed
 
 
 def add_missing(
-    file: PredictionFile, sounds: Iterable[AudioFile], classify: ClassifyGroups, bar: tqdm
+    file: PredictionFile, files: Iterable[AudioFile], classify: ClassifyGroups, bar: tqdm
 ) -> None:
-    """Add the rows of the groups of files that are not all in a file of predictions.
+    """Add the rows of those groups of files that a file of predictions does not hold whole.
 
     Args:
         file: that gets them.
-        sounds: all files.
+        files: all audio files.
         classify: from groups of files to their rows.
         bar: moves by one for each file.
     """
-    groups = make_groups(sounds)
+    groups = make_groups(files)
     for rows in classify(one for one in groups if not {s.name for s in one} <= file.done):
         before = len(file.done)
         file.write(rows)
@@ -160,8 +159,8 @@ def remove_old(path: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _read_done(path: Path, form: RowForm, rows_of_a_file: bool) -> PredictionFile:
-    """What is in a file of rows, without adding to it."""
+def _read(path: Path, form: RowForm, rows_of_a_file: bool) -> PredictionFile:
+    """Read what a file of rows holds."""
     with closing(PredictionFile(path, form, rows_of_a_file)) as file:
         return file
 
@@ -185,18 +184,17 @@ def _progress_bar(total: int, done: int, options: PredictOptions) -> tqdm:
 
 
 def _classify_in_processes(
-    groups: Iterable[list[AudioFile]], options: PredictOptions
+    options: PredictOptions, groups: Iterable[list[AudioFile]]
 ) -> Iterator[Rows]:
     """Classify groups in several processes; their rows come in the order of the groups."""
     with WorkerPool(options.num_proc, _load_here, options, _loading(options, False)) as pool:
-        running: list[Future] = []
+        running: deque[Future] = deque()
         for group in groups:
             running.append(pool.submit(_classify_here, group))
             # A few groups ahead keep all processes busy, and no more rows wait than that.
             if len(running) > 2 * options.num_proc:
-                yield running.pop(0).result()
-        while running:
-            yield running.pop(0).result()
+                yield running.popleft().result()
+        yield from (future.result() for future in running)
 
 
 _here: FileClassifier

@@ -18,27 +18,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.prediction_rows import CsvForm, RowForm
 from dusha_ser.storage import replacing, write_json
 
-
-def complete_records(path: Path, form: RowForm) -> Iterator[tuple[int, int, bytes]]:
-    """Read the records of a file that were written to their ends.
-
-    Args:
-        path: of the file.
-        form: of its rows; in CSV, a record continues where a line ends within quotes.
-
-    Yields:
-        Where the record begins and ends, in bytes, and the record.
-    """
-    begin, end, record = 0, 0, b""
-    with path.open("rb") as file:
-        for line in file:
-            record += line
-            end += len(line)
-            if isinstance(form, CsvForm) and record.count(b'"') % 2:
-                continue
-            if record.endswith(b"\n"):
-                yield begin, end, record
-            begin, record = end, b""
+OR_REPLACE = "name another `output_file`, or replace it with `overwrite=True`"
 
 
 class PredictionFile:
@@ -51,6 +31,7 @@ class PredictionFile:
             all be there, are dropped.
 
     Attributes:
+        places: where the rows of each id that is there begin and end, in bytes.
         done: the ids whose rows are there.
         failed: the ids among them that have an error.
 
@@ -60,25 +41,23 @@ class PredictionFile:
 
     def __init__(self, path: Path, form: RowForm, rows_of_a_file: bool = False):
         self.path, self.form = path, form
-        self.done: set[str] = set()
         self.failed: set[str] = set()
         self.places: dict[str, tuple[int, int]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         end = self._resume() if path.exists() else 0
         if rows_of_a_file and self.places:
-            name = next(reversed(self.places))
-            end = self.places.pop(name)[0]
+            end = self.places.popitem()[1][0]
         self.done = set(self.places)
         self.failed &= self.done
         self._file = path.open("ab")
         self._file.truncate(end)
         if not end:
-            self._file.write(self._encode(form.header()))
-            self._file.flush()
+            self._append(form.header())
 
     def _resume(self) -> int:
-        header, end = self._encode(self.form.header()), 0
-        for begin, after, record in complete_records(self.path, self.form):
+        """Read what is there; returns where its last whole row ends."""
+        header, last = self.form.header().encode(), 0
+        for begin, end, record in self._records():
             if header and not begin:
                 if record != header:
                     raise self._refusal("it has another header")
@@ -88,36 +67,46 @@ class PredictionFile:
                 except (ValueError, TypeError, AttributeError, csv.Error) as error:
                     raise self._refusal(f"byte {begin} does not begin a row: {error}") from error
                 # Rows of one file stand together.
-                self.places[name] = (self.places.get(name, (begin, 0))[0], after)
+                self.places[name] = (self.places.get(name, (begin, 0))[0], end)
                 if failed:
                     self.failed.add(name)
-            end = after
-        return end
+            last = end
+        return last
+
+    def _records(self) -> Iterator[tuple[int, int, bytes]]:
+        """Read whole records; in CSV, one continues where a line ends within quotes."""
+        begin, end, record = 0, 0, b""
+        with self.path.open("rb") as file:
+            for line in file:
+                record += line
+                end += len(line)
+                if isinstance(self.form, CsvForm) and record.count(b'"') % 2:
+                    continue
+                if record.endswith(b"\n"):
+                    yield begin, end, record
+                begin, record = end, b""
 
     def _refusal(self, reason: str) -> WrongUseError:
         return WrongUseError(
-            f"{self.path} is there and not by a run of this kind ({reason}); name another "
-            "`output_file`, or replace it with `overwrite=True`"
+            f"{self.path} is there and not by a run of this kind ({reason}); {OR_REPLACE}"
         )
 
-    @staticmethod
-    def _encode(text: str) -> bytes:
+    def _append(self, text: str) -> None:
         # Names of files need not be UTF-8.
-        return text.encode("utf-8", "surrogateescape")
+        self._file.write(text.encode("utf-8", "surrogateescape"))
+        self._file.flush()
 
     def write(self, files: Iterable[list[dict]]) -> None:
         """Add the rows of files, leaving out those that are there."""
         lines = []
         for rows in files:
             name = rows[0]["id"]
-            if name in self.done:
-                continue
-            lines += [self.form.line(row) for row in rows]
-            self.done.add(name)
-            if rows[0]["error"] is not None:
-                self.failed.add(name)
-        self._file.write(self._encode("".join(lines)))
-        self._file.flush()
+            if name not in self.done:
+                lines += [self.form.line(row) for row in rows]
+                self.done.add(name)
+                if rows[0]["error"] is not None:
+                    self.failed.add(name)
+        self._append("".join(lines))
 
     def close(self) -> None:
         """Close the file."""
@@ -128,8 +117,7 @@ class PredictionFile:
 def alone(path: Path) -> Iterator[None]:
     """Wait until no other program adds to a file of rows, and keep others waiting.
 
-    Args:
-        path: of the file; its folder is made, and the lock lies beside it, hidden.
+    The file's folder is made, and the lock lies beside it, hidden.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
@@ -165,29 +153,24 @@ def merge_parts(
         rows_of_a_file: whether a file may have several rows.
     """
     parts = find_parts(path)
-    sources = [
-        PredictionFile(one, form, rows_of_a_file and one != path)
-        for one in ([path] if path.exists() else []) + parts
-    ]
-    where: dict[str, tuple[int, tuple[int, int]]] = {}
-    for number, source in enumerate(sources):
-        source.close()
-        for name, place in source.places.items():
-            where.setdefault(name, (number, place))
+    where: dict[str, tuple[Path, tuple[int, int]]] = {}
+    for one in ([path] if path.exists() else []) + parts:
+        with contextlib.closing(
+            PredictionFile(one, form, rows_of_a_file and one != path)
+        ) as source:
+            for name, place in source.places.items():
+                where.setdefault(name, (one, place))
     names = list(names)
     wanted = set(names)
     order = [name for name in where if name not in wanted] + [n for n in names if n in where]
-    opened = [source.path.open("rb") for source in sources]
-    try:
-        with replacing(path) as unfinished, unfinished.open("wb") as merged:
-            merged.write(form.header().encode())
-            for name in order:
-                number, (begin, end) = where[name]
-                opened[number].seek(begin)
-                merged.write(opened[number].read(end - begin))
-    finally:
-        for file in opened:
-            file.close()
+    with contextlib.ExitStack() as stack:
+        opened = {one: stack.enter_context(one.open("rb")) for one, _ in where.values()}
+        merged = stack.enter_context(stack.enter_context(replacing(path)).open("wb"))
+        merged.write(form.header().encode())
+        for name in order:
+            one, (begin, end) = where[name]
+            opened[one].seek(begin)
+            merged.write(opened[one].read(end - begin))
     for part in parts:
         part.unlink()
 
@@ -203,19 +186,15 @@ def check_settings(path: Path, settings: dict) -> None:
         WrongUseError: if the note says something else; the message names what.
     """
     note = settings_path(path)
-    if note.exists():
-        try:
-            before = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        other = sorted(name for name in settings if before.get(name) != settings[name])
-        if other:
-            raise WrongUseError(
-                f"{path} was begun with another {', '.join(other)}; name another `output_file`, "
-                "or replace it with `overwrite=True`"
-            )
+    if not note.exists():
+        write_json(note, settings)
         return
-    write_json(note, settings)
+    try:
+        before = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        before = {}
+    if other := sorted(name for name in settings if before.get(name) != settings[name]):
+        raise WrongUseError(f"{path} was begun with another {', '.join(other)}; {OR_REPLACE}")
 
 
 def settings_path(path: Path) -> Path:

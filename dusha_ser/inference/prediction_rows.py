@@ -36,7 +36,7 @@ class RowForm:
 
 
 class CsvForm(RowForm):
-    """One column per probability, probability_LABEL."""
+    """One column per probability, probability_LABEL; None is empty."""
 
     def header(self) -> str:
         """The names of the columns."""
@@ -44,7 +44,7 @@ class CsvForm(RowForm):
         return self._write([*self.columns, *probabilities, "error"])
 
     def line(self, row: dict) -> str:
-        """Values in the order of the header; None is empty."""
+        """Values in the order of the header."""
         probabilities = row["probabilities"] or dict.fromkeys(self.labels)
         values = [row[name] for name in self.columns]
         return self._write([*values, *probabilities.values(), row["error"]])
@@ -73,7 +73,7 @@ class JsonForm(RowForm):
     def read(self, record: bytes) -> tuple[str, bool]:
         """As the base says."""
         row = json.loads(record.decode("utf-8", "surrogateescape"))
-        if not isinstance(row, dict) or not {*self.columns, "error"} <= row.keys():
+        if not isinstance(row, dict) or not {*self.columns, "probabilities", "error"} <= row.keys():
             raise ValueError("columns are missing")
         if row["probabilities"] is not None and list(row["probabilities"]) != self.labels:
             raise ValueError(f"it has probabilities of {', '.join(row['probabilities'])}")
@@ -81,46 +81,41 @@ class JsonForm(RowForm):
 
 
 class TableForm(RowForm):
-    """For the eye: columns of equal width; long names lose their beginnings.
+    """For the eye: columns of equal width; long names lose their beginnings."""
 
-    Args:
-        columns: as of all forms.
-        labels: as of all forms.
-        names: of the files, for the first column's width.
-    """
-
-    def __init__(self, columns: Sequence[str], labels: Sequence[str], names: Iterable[str] = ()):
+    def __init__(self, columns: Sequence[str], labels: Sequence[str], names: Iterable[str]):
         super().__init__(columns, labels)
         self.width = max(4, min(LONGEST_NAME, max(map(len, names), default=0)))
-        self.widths = [max(len(label), 6) for label in self.labels]
-        self.label_width = max(len("prediction"), *map(len, self.labels))
+        times = [">9"] * (len(self.columns) - 2)
+        prediction = f"<{max(len('prediction'), *map(len, self.labels))}"
+        shares = [f">{max(len(label), 6)}" for label in self.labels]
+        aligned = [f"<{self.width}", *times, prediction, *shares, ""]
+        self._form = "  ".join(f"{{:{one}}}" for one in aligned)
 
     def header(self) -> str:
         """The names of the columns."""
-        return self._join([*self.columns, *self.labels])
+        return self._write([*self.columns, *self.labels, ""])
 
     def line(self, row: dict) -> str:
         """Times in seconds, probabilities with three digits, then an error if there is one."""
         name = row["id"]
         name = name if len(name) <= self.width else "…" + name[-self.width + 1 :]
-        times = [
-            "" if row[column] is None else f"{row[column]:.2f}" for column in self.columns[1:-1]
-        ]
+        times = ["" if row[one] is None else f"{row[one]:.2f}" for one in self.columns[1:-1]]
         probabilities = row["probabilities"] or {}
         shares = [f"{probabilities[label]:.3f}" if probabilities else "" for label in self.labels]
-        error = row["error"] or ""
-        return self._join([name, *times, row["prediction"] or "", *shares], error)
+        return self._write([name, *times, row["prediction"] or "", *shares, row["error"] or ""])
 
-    def _join(self, cells: list[str], error: str = "") -> str:
-        times = [f"{cell:>9}" for cell in cells[1 : len(self.columns) - 1]]
-        prediction = f"{cells[len(self.columns) - 1]:<{self.label_width}}"
-        shares = [
-            f"{cell:>{width}}"
-            for cell, width in zip(cells[len(self.columns) :], self.widths, strict=True)
-        ]
-        line = "  ".join([f"{cells[0]:<{self.width}}", *times, prediction, *shares, error])
+    def _write(self, cells: list[str]) -> str:
         # A file's name must not control the terminal.
-        return "".join(c if c.isprintable() else "?" for c in line.rstrip()) + "\n"
+        line = self._form.format(*cells).rstrip()
+        return "".join(c if c.isprintable() else "?" for c in line) + "\n"
+
+
+def time_columns(timeline: bool, vad: bool) -> tuple[str, ...]:
+    """The columns of seconds that rows have: of one window, or of the whole file."""
+    if timeline:
+        return ("start", "end")
+    return ("duration", "speech") if vad else ("duration",)
 
 
 def make_form(
@@ -135,10 +130,7 @@ def make_form(
         labels: of the probabilities, in order.
         names: of the files, for the width of a table's first column.
     """
-    times = ["start", "end"] if timeline else ["duration", "speech"] if vad else ["duration"]
-    columns = ["id", *times, "prediction"]
+    columns = ["id", *time_columns(timeline, vad), "prediction"]
     if name == "table":
         return TableForm(columns, labels, names)
-    if name == "csv":
-        return CsvForm(columns, labels)
-    return JsonForm([*columns, "probabilities"], labels)
+    return CsvForm(columns, labels) if name == "csv" else JsonForm(columns, labels)

@@ -44,7 +44,7 @@ def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     converted = {}
     for name, tensor in released.items():
         if match := re.fullmatch(r"pooling\.0\.(query|key|value)\.weight", name):
-            # 1x1 convolutions over a flattened picture are linear maps. The released query is
+            # 1x1 convolutions over flattened positions are linear maps. The released query is
             # what is asked, the released key is who asks: the other way round than today.
             ours = {"query": "key", "key": "query", "value": "value"}[match[1]]
             converted[f"dusha.attention.{ours}.weight"] = tensor.squeeze(-1)
@@ -87,15 +87,15 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         # The library's own message tells how to run that code all the same.
         raise WrongUseError(
-            f"{path} is no PyTorch state dict, or holds more than tensors, such as code, which is "
-            "never run here; give the released weights alone"
+            f"{path} is not a PyTorch state dict, or holds more than tensors, such as code, which "
+            "is never run here; give the released weights alone"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
-        raise WrongUseError(f"{path} is no PyTorch state dict, or damaged: {error}") from error
+        raise WrongUseError(f"{path} is not a PyTorch state dict, or damaged: {error}") from error
     if not isinstance(released, dict) or not all(
         isinstance(tensor, torch.Tensor) for tensor in released.values()
     ):
-        raise WrongUseError(f"{path} holds no tensors by name; give a state dict")
+        raise WrongUseError(f"{path} holds other things than tensors by name; give a state dict")
     return released
 
 

@@ -23,14 +23,7 @@ RELEASED_SUFFIXES = (".pt", ".pth", ".ckpt")
 
 
 def check_model(name: str) -> None:
-    """Refuse what cannot be a model, without loading it or asking the Hub.
-
-    Args:
-        name: a model folder, a name on the Hub, or an .onnx file.
-
-    Raises:
-        MissingInputError: if there is no such folder or file, and the name is not USER/NAME.
-        WrongUseError: if it is a file of another kind.
+    """Raise a WrongUseError for what cannot be a model, without loading it or asking the Hub.
 
     Examples:
         >>> check_model("somebody/dusha")
@@ -39,16 +32,19 @@ def check_model(name: str) -> None:
         dusha_ser.errors.MissingInputError: no model 'nowhere': ...
     """
     path = Path(name)
-    if path.suffix == ".onnx" and not path.is_file():
+    if path.is_file():
+        if path.suffix in RELEASED_SUFFIXES:
+            raise WrongUseError(
+                f"{name} holds weights alone; `dusha convert {name} MODEL` makes a model folder of "
+                "released ones"
+            )
+        if path.suffix != ".onnx":
+            raise WrongUseError(
+                f"{name} is a file; give a model folder, a Hub name or an .onnx file"
+            )
+    elif path.suffix == ".onnx":
         raise MissingInputError(f"no such file: {name}; `dusha export` writes one")
-    if path.is_file() and path.suffix in RELEASED_SUFFIXES:
-        raise WrongUseError(
-            f"{name} holds weights alone; `dusha convert {name} MODEL` makes a model folder of "
-            "released ones"
-        )
-    if path.is_file() and path.suffix != ".onnx":
-        raise WrongUseError(f"{name} is a file; give a model folder, a Hub name or an .onnx file")
-    if not path.exists() and not HUB_NAME.fullmatch(name):
+    elif not path.exists() and not HUB_NAME.fullmatch(name):
         raise MissingInputError(
             f"no model {name!r}: there is no such folder, and names on the Hub are USER/NAME; give "
             "a model folder (what `dusha train` or `dusha convert` writes), a Hub name or an "
@@ -58,19 +54,7 @@ def check_model(name: str) -> None:
 
 @dataclass
 class Settings:
-    """What decides predictions, apart from the files.
-
-    Args:
-        model: a model folder, a name on the Hub, or an .onnx file.
-        timeline: whether to give one row per window instead of one row per file.
-        window: length of a window, in seconds.
-        hop: from the start of a window to the start of the next, in seconds.
-        whole: the longest file that is classified in one piece where there is one row per file, in
-            seconds; a longer one gets the mean of its windows.
-        vad: whether to leave out what is not speech.
-        batch_size: clips that are classified at once; None: 16 for Dusha's models and 1 for
-            others, whose predictions padding may change.
-    """
+    """What decides predictions, apart from the files."""
 
     model: str = option("model folder, name on the Hub, or .onnx file")
     timeline: bool = option("one row per window instead of one row per file", False)
@@ -105,9 +89,8 @@ class Settings:
 class PredictOptions(Settings):
     """What `dusha predict` is to do.
 
-    Attributes:
-        rank: of this process among those of a launcher such as torchrun.
-        world_size: how many these are.
+    `rank` and `world_size` are this process's number among those of a launcher such as torchrun,
+    and how many these are.
     """
 
     model: str = option("model folder, name on the Hub, or .onnx file", positional=True)
@@ -136,11 +119,7 @@ class PredictOptions(Settings):
     world_size: int = field(default=1, init=False)
 
     def check(self) -> None:
-        """Refuse what cannot be done before anything is loaded, and settle the format.
-
-        Raises:
-            WrongUseError: naming the option, what came and what is allowed.
-        """
+        """Settle the format; raise a WrongUseError for what cannot be done."""
         file = self.output_file
         by_suffix = {".csv": "csv", ".jsonl": "jsonl", "": None if file else "table"}
         self.format = self.format or by_suffix.get(file.suffix.lower() if file else "")
@@ -156,10 +135,7 @@ class PredictOptions(Settings):
         if self.inputs.count(STANDARD_INPUT) > 1:
             raise WrongUseError("standard input (-) can be read only once")
         super().check()
-        self._check_launcher()
         check_model(self.model)
-
-    def _check_launcher(self) -> None:
         self.rank = int(os.environ.get("RANK", 0))
         self.world_size = int(os.environ.get("WORLD_SIZE", 1))
         if self.world_size == 1:

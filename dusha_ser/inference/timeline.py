@@ -1,7 +1,7 @@
 """Recordings of any length as a timeline of overlapping windows, from files or from a stream.
 
 The windows are five seconds long by default, as the clips of Dusha's podcasts are (paper, section
-3.2). Whole recordings and streams go through the same class, so that both give the same answer,
+3.2). Whole recordings and streams go through the same class, so that both give the same prediction,
 and neither ever holds more than a few windows of audio.
 """
 
@@ -21,7 +21,7 @@ Classify = Callable[[list[np.ndarray]], np.ndarray]
 
 @dataclass(frozen=True)
 class Segment:
-    """One window's answer.
+    """The prediction for one window.
 
     Attributes:
         start: where the window begins, in seconds from the start of the recording.
@@ -39,9 +39,9 @@ class Segment:
 class TimelineClassifier:
     """Cuts pushed samples into windows and classifies each as soon as it is complete.
 
-    Windows begin every `hop` seconds. The last one ends with the recording and is there only if
-    the window before it leaves something uncovered, so it is shorter than the others but, unless
-    the whole recording is, never shorter than `window - hop`.
+    Windows begin every `hop` seconds. The last one ends with the recording, and exists only if the
+    one before it leaves something uncovered. It is never shorter than `window - hop`, unless the
+    whole recording is.
 
     Args:
         classify: gives the probabilities (windows, labels) of a list of windows, each (samples,).
@@ -121,7 +121,7 @@ class TimelineClassifier:
         return segments
 
     def finish(self) -> list[Segment]:
-        """Take the recording as ended.
+        """End the recording.
 
         Returns:
             The last window, if the ones before it leave something uncovered.
@@ -133,11 +133,11 @@ class TimelineClassifier:
         if end == 0:
             raise ValueError("the recording is empty: push at least one sample before finish()")
         covered = self._next_start - self.hop_size + self.window_size if self._next_start else 0
-        return self._answer([(self._next_start, end)]) if covered < end else []
+        return self._classify_spans([(self._next_start, end)]) if covered < end else []
 
     @property
     def probabilities(self) -> np.ndarray:
-        """The answer for the recording so far.
+        """The prediction for the recording so far.
 
         Returns:
             (labels,): the mean of the windows' probabilities, weighted by their lengths.
@@ -157,13 +157,13 @@ class TimelineClassifier:
     def _classify_complete_windows(self) -> list[Segment]:
         end = self._held_from + len(self._held)
         starts = range(self._next_start, end - self.window_size + 1, self.hop_size)
-        segments = self._answer([(start, start + self.window_size) for start in starts])
+        segments = self._classify_spans([(start, start + self.window_size) for start in starts])
         self._next_start += len(starts) * self.hop_size
         self._held = self._held[self._next_start - self._held_from :]
         self._held_from = self._next_start
         return segments
 
-    def _answer(self, spans: list[tuple[int, int]]) -> list[Segment]:
+    def _classify_spans(self, spans: list[tuple[int, int]]) -> list[Segment]:
         segments = []
         for first in range(0, len(spans), self.batch_size):
             batch = spans[first : first + self.batch_size]
@@ -173,18 +173,17 @@ class TimelineClassifier:
             for (start, end), row in zip(batch, self.classify(windows), strict=True):
                 self._weighted_sum += (end - start) * row
                 self._weight += end - start
-                label = self.labels[int(np.argmax(row))]
                 times = start / self.sampling_rate, end / self.sampling_rate
-                segments.append(Segment(*times, label, row))
+                segments.append(Segment(*times, self.labels[int(np.argmax(row))], row))
         return segments
 
 
 def classify_file(timeline: TimelineClassifier, path: str | Path) -> list[Segment]:
-    """Classify a sound file of any length with bounded memory.
+    """Classify an audio file of any length with bounded memory.
 
     Args:
         timeline: a fresh classifier; afterwards its `label` and `probabilities` are the file's.
-        path: any format and rate that is read.
+        path: of any format and rate that `read_blocks` reads.
 
     Returns:
         All windows of the file, in order.
@@ -192,7 +191,5 @@ def classify_file(timeline: TimelineClassifier, path: str | Path) -> list[Segmen
     Raises:
         UnreadableAudioError: if the file cannot be read, or holds no samples.
     """
-    segments = []
-    for block in read_blocks(path, timeline.sampling_rate):
-        segments += timeline.push(block)
-    return segments + timeline.finish()
+    blocks = read_blocks(path, timeline.sampling_rate)
+    return [one for block in blocks for one in timeline.push(block)] + timeline.finish()

@@ -233,7 +233,7 @@ def test_checkpoint_when_it_would_run_code_or_is_broken_is_refused(form, program
         save_file({"classifier.weight": torch.zeros(4, 128)}, path)
     ended = program(convert.main, path, tmp_path / "model", "--quiet")
     assert ended.status == 2
-    assert "no PyTorch state dict" in ended.complaint
+    assert "not a PyTorch state dict" in ended.complaint
     assert "weights_only" not in ended.complaint
     assert {one.name for one in tmp_path.iterdir()} == {"released.pt"}
 

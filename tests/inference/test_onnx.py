@@ -127,7 +127,7 @@ def test_opening_refuses_when_the_file_is_missing_or_not_ours(tmp_path):
     with pytest.raises(MissingInputError, match="no such file"):
         OnnxClassifier(tmp_path / "missing.onnx")
     (tmp_path / "text.onnx").write_text("no model")
-    with pytest.raises(WrongUseError, match="no ONNX model"):
+    with pytest.raises(WrongUseError, match="not an ONNX model"):
         OnnxClassifier(tmp_path / "text.onnx")
 
 

@@ -80,7 +80,7 @@ def test_folder_when_released_weights_are_converted_classifies_as_published(shar
 
 def test_program_when_run_writes_the_folder(checkpoint, released, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "dusha_ser", "convert", "released.pt", "new/model", "--quiet"],
+        [sys.executable, "-m", "dusha_ser", "convert", "released.pt", "new/model"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
