@@ -1,6 +1,7 @@
 """Worker processes that never outlive the work, or the program that started them."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,6 @@ SPAWN = multiprocessing.get_context("spawn")
 # How often a worker looks whether its parent is still there, in seconds.
 LOOK_EVERY = 0.2
 _watching = False
-_registered = False
 _forking = 0
 
 
@@ -56,15 +56,7 @@ class WorkerPool(ProcessPoolExecutor):
         super().__init__(count, SPAWN, _start_worker, (os.getpid(), prepare, arguments))
 
     def submit(self, *args, **kwargs) -> Future:
-        """As the executor's; a process that it starts does not hear Ctrl-C from its first moment.
-
-        Args:
-            *args: the function and its arguments.
-            **kwargs: the function's arguments.
-
-        Returns:
-            The future result.
-        """
+        """As the executor's; a process that it starts hears no Ctrl-C from the first moment."""
         if not hasattr(signal, "pthread_sigmask"):  # Windows
             return super().submit(*args, **kwargs)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -103,15 +95,19 @@ def workers_end_with_us() -> Iterator[None]:
     A killed program cannot tell its workers. They would wait for ever, and hold on to the file
     locks that they inherited, so that starting the program again would wait for ever too.
     """
-    global _watching, _registered
-    if not _registered and hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_remember, after_in_child=_watch_in_child)
-        _registered = True
+    global _watching
+    _register()
     before, _watching = _watching, True
     try:
         yield
     finally:
         _watching = before
+
+
+@functools.cache  # hooks cannot be taken back
+def _register() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_remember, after_in_child=_watch_in_child)
 
 
 def _remember() -> None:
@@ -130,10 +126,10 @@ def end_with(parent: int) -> None:
     Args:
         parent: the parent's process number, taken while it surely was there.
     """
-    threading.Thread(target=_wait_for_end, args=(parent,), daemon=True).start()
 
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_EVERY)
+        os._exit(1)
 
-def _wait_for_end(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(LOOK_EVERY)
-    os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()

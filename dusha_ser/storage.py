@@ -20,9 +20,6 @@ except ImportError:  # Windows: what killed programs leave there stays
 
 # What is being written has a hidden name such as ".table.4711.unfinished.csv".
 UNFINISHED = re.compile(r"\..+\.\d+\.unfinished(\.[^.]*)?", re.DOTALL)
-# Digits of a hash; the published corpus has as many.
-HASH_DIGITS = 32
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 @contextlib.contextmanager
@@ -81,7 +78,8 @@ def replacing_folder(
     """
     shown, place = place, Path(place).resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    restore_folder(place)
+    with _locked(place.parent):
+        _restore(place)
     if place.exists() and not place.is_dir():
         raise WrongUseError(f"{shown} is a file; name a folder")
     there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
@@ -119,18 +117,12 @@ def replace_folder(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def restore_folder(place: Path) -> None:
+def _restore(place: Path) -> Path:
     """Put a folder back that a program killed in `replace_folder` had moved out of the way.
 
-    Args:
-        place: of the folder.
+    Returns:
+        Where it is moved while another takes its place, with nothing there.
     """
-    with _locked(place.parent):
-        _restore(place)
-
-
-def _restore(place: Path) -> Path:
-    """Restore a folder; where it is moved while another takes its place, with nothing there."""
     old = place.with_name(f".{place.name}.replaced")
     if old.exists():
         if place.exists():
@@ -201,8 +193,7 @@ def check_space(folder: Path, size: int, what: str) -> None:
     Raises:
         WorkFailedError: fewer bytes are free.
     """
-    free = shutil.disk_usage(folder).free
-    if size > free:
+    if size > (free := shutil.disk_usage(folder).free):
         raise WorkFailedError(
             f"{what} needs {size / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are "
             "free; make room, or name another `cache_dir`"
@@ -292,13 +283,13 @@ def hash_name(content: bytes) -> str:
         content: the bytes.
 
     Returns:
-        HASH_DIGITS hexadecimal digits.
+        32 hexadecimal digits, as many as the published names have.
 
     Examples:
         >>> hash_name(b"clip")
         '67905ad3cc2dd52b1f5f6a6d2814de03'
     """
-    return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def safe_name(name: str) -> str:
@@ -331,4 +322,4 @@ def is_safe_name(name: str) -> bool:
         >>> is_safe_name("0a1b"), is_safe_name("../0a1b"), is_safe_name(".hidden")
         (True, False, False)
     """
-    return NAME.fullmatch(name) is not None
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", name) is not None

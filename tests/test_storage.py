@@ -19,7 +19,6 @@ from dusha_ser.storage import (
     replace_folder,
     replacing,
     replacing_folder,
-    restore_folder,
     safe_name,
     write_csv,
     write_json,
@@ -222,11 +221,13 @@ def test_replace_folder_when_stopped_in_between(tmp_path):
         for name in there:
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / name / "content").write_text(name)
-        restore_folder(tmp_path / "place")
+        with pytest.raises(KeyError), replacing_folder(tmp_path / "place"):
+            raise KeyError
         assert (tmp_path / "place" / "content").read_text() == expected
         assert names(tmp_path) == ["place"]
     (tmp_path / "place").rename(tmp_path / ".place.replaced")
-    restore_folder(tmp_path / "place")
+    with pytest.raises(KeyError), replacing_folder(tmp_path / "place"):
+        raise KeyError
     assert (tmp_path / "place" / "content").read_text() == "place"
 
 

@@ -12,12 +12,7 @@ from dusha_ser.errors import WorkFailedError, WrongUseError
 
 
 class Checksum(NamedTuple):
-    """What a file's content is known to be.
-
-    Args:
-        kind: "md5" or "sha256".
-        digits: hexadecimal, in lower case.
-    """
+    """What a file's content is known to be: "md5" or "sha256", and digits in lower case."""
 
     kind: str
     digits: str
@@ -40,11 +35,9 @@ def parse_checksum(name: str, text: str) -> Checksum:
         >>> parse_checksum("crowd.tar", "MD5:D41D8CD98F00B204E9800998ECF8427E")
         Checksum(kind='md5', digits='d41d8cd98f00b204e9800998ecf8427e')
     """
-    match = re.fullmatch(r"(?:(md5|sha256):)?([0-9a-f]{32}|[0-9a-f]{64})", text.strip().lower())
-    if match:
-        kind = "md5" if len(match[2]) == 32 else "sha256"
-        if match[1] in (None, kind):
-            return Checksum(kind, match[2])
+    pattern = r"(?:md5:)?([0-9a-f]{32})|(?:sha256:)?([0-9a-f]{64})"
+    if match := re.fullmatch(pattern, text.strip().lower()):
+        return Checksum("md5" if match[1] else "sha256", match[1] or match[2])
     raise WrongUseError(
         f"{text!r} is not a checksum of {name}; give md5: and 32 or sha256: and 64 hexadecimal "
         "digits"
@@ -84,8 +77,13 @@ def feed(
     digests: Mapping[str, "hashlib._Hash"], file: BinaryIO, size: int, title: str, quiet: bool
 ) -> None:
     """Add what is left of a file to digests; size (bytes) and title are the bar's."""
-    with tqdm(desc=title, total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
+    with byte_bar(title, size, quiet) as bar:
         while data := file.read(2**20):
             for digest in digests.values():
                 digest.update(data)
             bar.update(len(data))
+
+
+def byte_bar(title: str, size: int | None, quiet: bool) -> tqdm:
+    """Make a bar of bytes; what takes less than a second shows none."""
+    return tqdm(desc=title, total=size, unit="B", unit_scale=True, delay=1, disable=quiet)

@@ -17,7 +17,6 @@ from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 logger = logging.getLogger(__name__)
 
 BASE_URL = "https://cdn.chatwm.opensmodel.sberdevices.ru/dusha/"
-ARCHIVES = ("crowd.tar", "podcast.tar", "features.tar", "paper_setups.tgz")
 # Any of these beginnings of member names shows that an archive's content is there.
 CONTENTS = {
     "crowd.tar": ("crowd_train/raw_", "crowd_test/raw_"),
@@ -25,6 +24,7 @@ CONTENTS = {
     "features.tar": ("features/",),
     "paper_setups.tgz": ("paper_setups/",),
 }
+ARCHIVES = tuple(CONTENTS)
 
 
 def open_members(
@@ -39,8 +39,7 @@ def open_members(
     until the archive's path, size or time of change is another.
 
     Args:
-        paths: archives and folders, in order of precedence; within a folder, loose files come
-            before archives.
+        paths: archives and folders, in order of precedence; a folder's loose files come first.
         cache_dir: folder of indexes; None: `dusha` in the Hugging Face cache.
         quiet: no bars.
 
@@ -70,24 +69,17 @@ def open_members(
 
 
 def cache_folder(cache_dir: str | os.PathLike | None) -> Path:
-    """The folder for what is worth keeping between runs.
-
-    Args:
-        cache_dir: the user's choice, or None.
-
-    Returns:
-        `cache_dir`, or `dusha` in the Hugging Face cache (environment variable HF_HOME).
-    """
+    """The folder for what is worth keeping between runs: without a choice, in HF_HOME."""
     return Path(HF_HOME) / "dusha" if cache_dir is None else Path(cache_dir)
 
 
 def _search(folder: Path) -> tuple[Index, list[Path]]:
     """The loose files of a folder and the archives in it, both in the order of their names."""
-    names, paths, sizes, archives = [], [], [], []
-    own_name = folder.resolve().name
+    files: list[Path] = []
+    archives: list[Path] = []
     seen = set()
     try:
-        for root, below, files in os.walk(folder, onerror=_raise, followlinks=True):
+        for root, below, here in os.walk(folder, onerror=_raise, followlinks=True):
             # Users link folders from other disks; a link to an outer folder would never end.
             seen.add(os.path.realpath(root))
             below[:] = sorted(
@@ -95,20 +87,18 @@ def _search(folder: Path) -> tuple[Index, list[Path]]:
                 for name in below
                 if not name.startswith(".") and os.path.realpath(Path(root, name)) not in seen
             )
-            for name in sorted(files):
+            for name in sorted(here):
                 path = Path(root, name)
                 if name.startswith(".") or not path.is_file():
                     continue
-                if name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES)):
-                    archives.append(path)
-                    continue
-                names.append(corpus_name(path.relative_to(folder).as_posix(), own_name))
-                paths.append(str(path))
-                sizes.append(path.stat().st_size)
+                kept = archives if name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES)) else files
+                kept.append(path)
+        sizes = np.array([path.stat().st_size for path in files], np.int64)
     except OSError as error:
         raise WorkFailedError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    loose = Index(names, paths, np.zeros(len(names), np.int64), np.array(sizes, np.int64))
-    return loose, archives
+    own_name = folder.resolve().name
+    names = [corpus_name(path.relative_to(folder).as_posix(), own_name) for path in files]
+    return Index(names, list(map(str, files)), np.zeros_like(sizes), sizes), archives
 
 
 def _raise(error: OSError):
@@ -143,8 +133,7 @@ def find_archives(
     Raises:
         MissingInputError: data_dir or a required archive is not there.
         WrongUseError: an address or checksum is not one, or a checksum is of no archive.
-        WorkFailedError: an archive cannot be fetched, is damaged, or holds what no honest one
-            does.
+        WorkFailedError: an archive cannot be fetched, is damaged, or holds what none should.
     """
     required = tuple(names if required is None else required)
     cache_dir = cache_folder(cache_dir)
@@ -152,26 +141,31 @@ def find_archives(
     members = open_members(paths, cache_dir, quiet)
     _compare_checksums(members, checksums or {}, quiet)
     missing = [name for name in names if not holds_archive(members, name)]
-    if data_dir is None and not base_url:
-        base_url = BASE_URL
-    addresses = [base_url] if isinstance(base_url, str) else base_url or ()
+    base_url = base_url or (BASE_URL if data_dir is None else ())
+    addresses = [base_url] if isinstance(base_url, str) else base_url
     if missing and addresses:
         optional = [name for name in missing if name not in required]
         fetched = fetch_archives(missing, addresses, cache_dir, checksums, optional, quiet)
         members = open_members([*paths, *fetched.values()], cache_dir, quiet)
         missing = [name for name in missing if not holds_archive(members, name)]
-    missing = [name for name in missing if name in required]
-    if missing:
+    if missing := [name for name in missing if name in required]:
         places = [data_dir] if data_dir else [Mirror(one, cache_dir).shown("") for one in addresses]
-        raise MissingInputError(_describe_missing(missing, members, places))
+        archives = ", ".join(map(str, members.archives))
+        wanted = "; ".join(
+            f"{name} has files such as {' or '.join(f'{start}...' for start in CONTENTS[name])}"
+            for name in missing
+        )
+        raise MissingInputError(
+            f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has "
+            f"{archives or f'no archive, and {len(members)} loose files'}); {wanted}. Put these "
+            "archives, or what is unpacked from them, into one folder and give it as `data_dir`, "
+            "or give an address that has them as `base_url`"
+        )
     return members
 
 
 def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bool) -> None:
-    """Compare those archives of a user's folder whose checksums are given; refuse other names.
-
-    A misspelt name would else look as if its archive had been compared.
-    """
+    """Compare archives of a user's folder with checksums; refuse other names: they are misspelt."""
     at_hand = {archive.name: archive for archive in members.archives}
     for name, text in checksums.items():
         checksum = parse_checksum(name, text)
@@ -186,28 +180,6 @@ def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bo
             logger.warning("%s is unpacked here: its checksum cannot be compared", name)
 
 
-def _describe_missing(missing: Sequence[str], members: Members, places: Sequence) -> str:
-    """Say which archives are missing where, what came instead and what to do."""
-    came = ", ".join(map(str, members.archives)) or f"no archive, and {len(members)} loose files"
-    wanted = "; ".join(
-        f"{name} has files such as {' or '.join(f'{start}...' for start in CONTENTS[name])}"
-        for name in missing
-    )
-    return (
-        f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has {came}); "
-        f"{wanted}. Put these archives, or what is unpacked from them, into one folder and give it "
-        "as `data_dir`, or give an address that has them as `base_url`"
-    )
-
-
 def holds_archive(members: Members, name: str) -> bool:
-    """Tell whether the content of a published archive is among members.
-
-    Args:
-        members: what was found.
-        name: one of ARCHIVES.
-
-    Returns:
-        Whether a member of it is there.
-    """
+    """Tell whether the content of a published archive, one of ARCHIVES, is among members."""
     return any(member.startswith(CONTENTS[name]) for member in members)

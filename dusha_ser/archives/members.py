@@ -9,17 +9,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from dusha_ser.errors import WorkFailedError
+from dusha_ser.vocabulary import PARTS
 
 # The top folders of the published archives. Users' copies have outer folders (crowd/, dusha/)
 # before these, or do not have them; member names are brought to this form.
-FOLDERS = (
-    "crowd_train",
-    "crowd_test",
-    "podcast_train",
-    "podcast_test",
-    "features",
-    "paper_setups",
-)
+FOLDERS = (*PARTS, "features", "paper_setups")
 
 
 def corpus_name(name: str, outside: str = "") -> str:

@@ -66,8 +66,7 @@ def fetch_archives(
     known = {name: parse_checksum(name, text) for name, text in (checksums or {}).items()}
     found = {}
     for name in names:
-        mirror = next((mirror for mirror in mirrors if mirror.place(name).is_file()), None)
-        if mirror is not None:
+        if mirror := next((one for one in mirrors if one.place(name).is_file()), None):
             found[name] = mirror.place(name)
             if name in known:
                 check_file(found[name], known[name], quiet)
@@ -79,10 +78,9 @@ def fetch_archives(
     with new_session() as session:
         remote = next((mirror for mirror in mirrors if not mirror.local), None)
         if remote and len(missing) > 1:  # a transfer checks the space for its own file
-            needed = 0
-            for name in missing:
-                size = announced_size(session, remote.url(name), min(10, patience.timeout))
-                needed += max(0, size - _size_so_far(remote, name))
+            limit = min(10, patience.timeout)
+            sizes = {name: announced_size(session, remote.url(name), limit) for name in missing}
+            needed = sum(max(0, sizes[name] - _size_so_far(remote, name)) for name in missing)
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
             check_space(Path(cache_dir), needed, " and ".join(missing))
         for name in missing:
@@ -105,11 +103,8 @@ class Mirror:
     """A folder of archives at an address, and the folder where its archives are on this machine.
 
     Args:
-        base_url: http, https or file address.
+        base_url: http, https or file address; anything else is a WrongUseError.
         cache_dir: folder for downloads.
-
-    Raises:
-        WrongUseError: base_url is not such an address.
     """
 
     def __init__(self, base_url: str, cache_dir: Path):

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from tqdm.auto import tqdm
 
+from dusha_ser.archives.checksums import byte_bar
 from dusha_ser.archives.members import Index, corpus_name
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.storage import replacing
@@ -87,11 +87,11 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
     with archive.open("rb") as file:
         compressed = archive.name.endswith(GZIP_SUFFIXES) and file.read(2) == b"\x1f\x8b"
     plain = kept.with_suffix(TAR_SUFFIX) if compressed else archive
-    if (index := _load_index(kept, plain)) is not None:
-        return index._replace(archive=archive)
+    if index := _load_index(kept, plain, archive):
+        return index
     with _lock(folder / f"{place}.lock") as writable:
-        if (index := _load_index(kept, plain)) is not None:
-            return index._replace(archive=archive)  # made while this program waited
+        if index := _load_index(kept, plain, archive):
+            return index  # made while this program waited
         for stale in folder.glob(f"{place}-*") if writable else ():
             # Another program may be reading the uncompressed copy: it is replaced, never absent.
             if stale != plain:
@@ -150,7 +150,7 @@ def _keep_index(kept: Path, index: Index, end: int) -> None:
         logger.warning("the index %s cannot be kept: %s", kept, error)
 
 
-def _load_index(kept: Path, plain: Path) -> Index | None:
+def _load_index(kept: Path, plain: Path, archive: Path) -> Index | None:
     """Read a stored index; None if there is no intact one that fits the archive."""
     try:
         stored = kept.read_bytes()
@@ -170,22 +170,12 @@ def _load_index(kept: Path, plain: Path) -> Index | None:
         return None
     if size != end or not len(names) == len(offsets) == len(sizes):
         return None
-    return Index(names, [str(plain)], offsets, sizes)
+    return Index(names, [str(plain)], offsets, sizes, archive)
 
 
 def gunzip(path: Path, target: Path, largest: int, quiet: bool = False) -> None:
-    """Uncompress a gzip file, at most a stated number of bytes.
-
-    Args:
-        path: the compressed file.
-        target: the file to write.
-        largest: bytes that the content may have.
-        quiet: no bar.
-
-    Raises:
-        WorkFailedError: it is not a gzip file, is damaged or cut short, or holds more than largest.
-    """
-    bar = tqdm(desc=f"Uncompressing {path.name}", unit="B", unit_scale=True, delay=1, disable=quiet)
+    """Uncompress a gzip file of at most `largest` bytes of content."""
+    bar = byte_bar(f"Uncompressing {path.name}", None, quiet)
     try:
         with gzip.open(path) as file, target.open("wb") as output, bar:
             while content := file.read(CHUNK):
@@ -213,30 +203,20 @@ def scan_tar(
     Returns:
         Names as they stand in the archive, offsets of the bodies' first bytes, sizes in bytes;
         in the archive's order. Folders are left out, a name stored twice comes twice.
-
-    Raises:
-        WorkFailedError: it is not a tar archive, is damaged or cut short, or holds a member that
-            is a link or a device or leads outside.
     """
     called = called or path
-    title = f"Indexing {called.name}"
-    names, offsets, sizes = [], [], []
+    found = []
     try:
         with path.open("rb", buffering=0) as file:
             end = os.fstat(file.fileno()).st_size
-            with tqdm(
-                desc=title, total=end, unit="B", unit_scale=True, delay=1, disable=quiet
-            ) as bar:
-                for name, offset, size in _walk(file, end, called):
-                    names.append(name)
-                    offsets.append(offset)
-                    sizes.append(size)
-                    if len(names) % 1024 == 0:
-                        bar.update(offset - bar.n)
-                bar.update(end - bar.n)
+            with byte_bar(f"Indexing {called.name}", end, quiet) as bar:
+                for member in _walk(file, end, called):
+                    found.append(member)
+                    bar.update(member[1] - bar.n)
     except OSError as error:
         raise WorkFailedError(f"{called}: cannot be read: {error.strerror or error}") from error
-    return names, offsets, sizes
+    names, offsets, sizes = zip(*found, strict=True) if found else ((), (), ())
+    return list(names), list(offsets), list(sizes)
 
 
 def _walk(file: BinaryIO, end: int, called: Path) -> Iterator[tuple[str, int, int]]:

@@ -56,13 +56,9 @@ class Patience:
 
 
 class TransferError(Exception):
-    """A connection that did not bring the file.
+    """A connection that did not bring the file; again says whether it may work later.
 
-    Args:
-        message: why.
-        again: whether it may work later.
-        wait: seconds that the server asks for until then.
-        absent: whether the server said that it has no such file.
+    The server asks for wait seconds until then, or said that the file is absent.
     """
 
     def __init__(self, message: str, again: bool = False, wait: float = 0.0, absent: bool = False):
@@ -72,12 +68,9 @@ class TransferError(Exception):
 
 @dataclass
 class Origin:
-    """What identifies a file on a server, from one response to the next.
+    """What identifies a file on a server: its size in bytes, its entity tag, its time of change.
 
-    Args:
-        size: bytes of the whole file, if the server tells.
-        etag: its entity tag, if there is one.
-        last_modified: its time of change as the server writes it, if it can be relied on.
+    None stands for what the server does not tell, or what cannot be relied on.
     """
 
     size: int | None = None
@@ -118,14 +111,6 @@ class Transfer:
     the file that they begin. They outlive a killed program, which `storage.replacing` does not
     allow. A fresh start empties the first before it writes the second, so that a program killed
     between the two leaves nothing that does not fit together.
-
-    Args:
-        session: of `new_session`.
-        url: address of the file.
-        target: where the file goes once it is complete.
-        checksum: what the user knows of the file.
-        quiet: no bars.
-        patience: how long to try.
     """
 
     session: requests.Session

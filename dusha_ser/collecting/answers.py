@@ -32,14 +32,9 @@ ANNOTATORS_FILE = "annotators.csv"
 
 @dataclass
 class Annotator:
-    """An annotator.
+    """An annotator by the platform's name, with labels by task, the first answer to each.
 
-    Attributes:
-        name: as the platform has it.
-        answers: labels by task, the first answer to each.
-        id: what stands in the corpus instead of the name.
-        exam_right: right answers in the exam.
-        passed: whether they count.
+    The id stands in the corpus instead of the name; exam_right counts right answers in the exam.
     """
 
     name: str
@@ -153,12 +148,7 @@ def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, str]]:
 
 
 def task_name(text: str) -> str:
-    """The task that a platform means by its name or by the address of its recording.
-
-    Examples:
-        >>> task_name("0a1b"), task_name("https://a.example/wavs/0a1b.wav?x=1")
-        ('0a1b', '0a1b')
-    """
+    """The task that a platform means by its name or by the address of its recording."""
     sound = re.search(r"([\w-]+)\.wav", text)
     return sound[1] if sound else text.strip()
 
@@ -196,12 +186,8 @@ def raw_rows(people: Iterable[Annotator], key: dict[str, dict]) -> Iterator[tupl
 def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
     """Choose whole speakers or podcasts for the test set, so that none is also trained on.
 
-    Args:
-        clips: rows of the key; control tasks, which no split keeps, go to train.
-        share: of the clips.
-
-    Returns:
-        Ids of the clips of the test set.
+    Returns the ids of about this share of the clips. Control tasks, which no split keeps, are not
+    among them.
     """
     if not share:
         return set()

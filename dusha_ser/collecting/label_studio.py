@@ -93,12 +93,7 @@ def read_label_studio(path: Path) -> Iterator[dict[str, str]]:
 
 
 def answer_label(answer: str) -> str | None:
-    """The label that an answer means, by its name or as the interface shows it; None if it is none.
-
-    Examples:
-        >>> answer_label("Sad"), answer_label("Злость / Angry"), answer_label("bored")
-        ('sad', 'angry', None)
-    """
+    """The label that an answer means by its name or the interface's; None if there is none."""
     text = answer.strip().lower()
     for label, (title, _) in MEANINGS.items():
         name = title.lower()

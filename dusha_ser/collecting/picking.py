@@ -77,13 +77,6 @@ def pick_clips(
 
     Returns:
         Places of the chosen clips, int64 (number,), in the order of the clips.
-
-    Examples:
-        >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]])
-        >>> pick_clips(probabilities, 2, "uncertain").tolist()
-        [1, 2]
-        >>> 3 in pick_clips(probabilities, 2, "balanced")
-        True
     """
     check_choice(number, seed)
     if pick not in PICKS:

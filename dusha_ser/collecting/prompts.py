@@ -33,12 +33,7 @@ INSTRUCTIONS = {
 
 
 def choose_pair(probabilities: Sequence[float]) -> tuple[str, str]:
-    """Choose the emotion that a text suggests and another one; one probability for each EMOTIONS.
-
-    Examples:
-        >>> choose_pair([0.1, 0.1, 0.2, 0.6]), choose_pair([0.1, 0.3, 0.6, 0.0])
-        (('positive', 'neutral'), ('neutral', 'sad'))
-    """
+    """Choose the emotion that a text suggests and another; one probability per emotion."""
     chance = dict(zip(EMOTIONS, probabilities, strict=True))
     first = max(EMOTIONS, key=chance.__getitem__)
     others = [pair[1] if pair[0] == first else pair[0] for pair in PAIRS if first in pair]

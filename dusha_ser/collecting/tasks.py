@@ -35,18 +35,10 @@ CLIP, CONTROL, EXAM = "clip", "control", "exam"
 
 @dataclass
 class Item:
-    """A sound that becomes a task; "" stands for what is unknown.
+    """A recording that becomes a task; "" stands for what is unknown.
 
-    Attributes:
-        id: the hash of its wav.
-        path: of the file that it comes from.
-        duration: in seconds.
-        label: the known answer; "" for a clip to annotate.
-        source_id: speaker or podcast.
-        text: what was said.
-        speaker_emotion: what the speaker was asked to act.
-        kind: CLIP, CONTROL or EXAM.
-        task: the name that the annotators see.
+    The id is the hash of its wav, the duration in seconds, the label the known answer, kind one of
+    CLIP, CONTROL and EXAM, and task the name that the annotators see.
     """
 
     id: str

@@ -106,6 +106,7 @@ def test_read_label_studio_when_it_is_no_export(content, said, tmp_path):
         ("sad", "sad"),
         (" ANGRY ", "angry"),
         ("Грусть", "sad"),
+        ("Злость / Angry", "angry"),
         ("Нейтрально / Neutral", "neutral"),
         ("Другое / Other: too quiet", "other"),
         ("positively", None),

@@ -196,6 +196,7 @@ def test_find_recordings_never_guesses_between_files(tmp_path):
 )
 def test_parse_time_of_all_forms(text, seconds):
     assert parse_time(text) == seconds
+    assert parse_time("1500", 0.001) == 1.5
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1e3", "nan", "1:2:3:4", "1:", "one"])
@@ -207,6 +208,8 @@ def test_parse_time_when_it_is_none(text):
 def test_file_name_of_links_that_lead_elsewhere():
     assert file_name("https://a.example/x/..%2F..%2Fetc%2Fpasswd") == "passwd"
     assert file_name("https://a.example/") == ""
+    assert file_name("https://feed.example/a/%D0%B0%201.mp3?key=2") == "а 1.mp3"
+    assert file_name("A title") == "A title"
 
 
 @settings(max_examples=60, deadline=None)
