@@ -14,6 +14,7 @@ from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.labels.aggregation import single_labels
 from dusha_ser.labels.annotator_quality import AnnotatorQuality, krippendorff_alpha, rate_annotators
 from dusha_ser.labels.answers import code_answers
+from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.reports.figures import draw_annotators
@@ -52,22 +53,16 @@ class Rated:
     """A crowd and what is known of its annotators.
 
     Attributes:
-        labels: names of the answers.
-        annotator_ids: str (annotators,).
-        votes: int64 (clips, labels).
-        quality: of each annotator.
+        crowd: its answers; clips with a known truth are control tasks.
         confusion: float64 (annotators, labels, labels).
-        control_tasks: number of clips with a known answer.
+        quality: of each annotator.
         bad_rows: number of rows that were skipped.
         method: name of the method that found the confusions.
     """
 
-    labels: tuple[str, ...]
-    annotator_ids: list[str]
-    votes: np.ndarray
-    quality: AnnotatorQuality
+    crowd: CrowdAnswers
     confusion: np.ndarray
-    control_tasks: int
+    quality: AnnotatorQuality
     bad_rows: int
     method: str
 
@@ -79,9 +74,6 @@ def open_source(source: Sequence[str], cache_dir: str | None, quiet: bool) -> Me
         source: paths, or addresses that are tried in order.
         cache_dir: folder of downloads; None: in the Hugging Face cache.
         quiet: no bars.
-
-    Returns:
-        All files that were found.
 
     Raises:
         MissingInputError: a path is not there.
@@ -121,31 +113,20 @@ def rate_crowd(
     found = METHODS[method](crowd.with_truth(None), quiet=quiet)
     # Whatever is most probable, however unsure: a probability is never below one in the labels.
     consensus = single_labels(found.probabilities, threshold=1 / (len(labels) + 1))
-    return Rated(
-        labels=labels,
-        annotator_ids=list(crowd.annotators),
-        votes=crowd.votes(),
-        quality=rate_annotators(crowd, found, consensus),
-        confusion=found.confusion,
-        control_tasks=int(np.sum(crowd.truth >= 0)),
-        bad_rows=bad_rows,
-        method=method,
-    )
+    quality = rate_annotators(crowd, found, consensus)
+    return Rated(crowd, found.confusion, quality, bad_rows, method)
 
 
 def annotators_frame(rated: Rated) -> pd.DataFrame:
-    """Return all that is known of each annotator.
+    """Return all that is known of each annotator, one row per annotator, the best first.
 
-    Args:
-        rated: the crowd.
-
-    Returns:
-        One row per annotator, the best first: rank, annotator_id, the fields of AnnotatorQuality,
-        and each cell of the confusion matrix, its column named TRUE_as_GIVEN.
+    The columns are rank, annotator_id, the fields of AnnotatorQuality, and each cell of the
+    confusion matrix, named TRUE_as_GIVEN.
     """
-    frame = pd.DataFrame({"annotator_id": rated.annotator_ids, **asdict(rated.quality)})
-    for i, true in enumerate(rated.labels):
-        for j, given in enumerate(rated.labels):
+    labels = rated.crowd.labels
+    frame = pd.DataFrame({"annotator_id": list(rated.crowd.annotators), **asdict(rated.quality)})
+    for i, true in enumerate(labels):
+        for j, given in enumerate(labels):
             frame[f"{true}_as_{given}"] = rated.confusion[:, i, j]
     frame = frame.iloc[rated.quality.ranking()]
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))
@@ -155,20 +136,10 @@ def annotators_frame(rated: Rated) -> pd.DataFrame:
 
 
 def write_report(rated: Rated, output_dir: Path) -> list[str]:
-    """Write the page on annotators and the table of all of them.
-
-    Args:
-        rated: the crowd.
-        output_dir: folder for the files; made where it is not there.
-
-    Returns:
-        The files' names.
-    """
+    """Write the page on annotators and the table of all of them; return the files' names."""
     frame = annotators_frame(rated)
-    write_text(
-        output_dir / f"{NAME}.csv",
-        frame.to_csv(index=False, float_format="%.4f", lineterminator="\n"),
-    )
+    text = frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    write_text(output_dir / f"{NAME}.csv", text)
     write_page("Annotators", make_blocks(rated, frame), output_dir, NAME)
     return [f"{NAME}.{suffix}" for suffix in ("html", "md", "csv")]
 
@@ -202,10 +173,9 @@ def make_blocks(rated: Rated, frame: pd.DataFrame) -> list[Block]:
 
 def crowd_table(rated: Rated) -> list[list[str]]:
     """Return the numbers of the crowd as rows of cells."""
-    answered = rated.votes.sum(axis=1)
-    quality = rated.quality
+    quality, votes = rated.quality, rated.crowd.votes()
+    answered = votes.sum(axis=1)
     control = int(quality.control_answers.sum())
-    alpha = krippendorff_alpha(rated.votes)
     rows = [
         ["what", "number"],
         ["answers", f"{answered.sum():,}"],
@@ -213,14 +183,14 @@ def crowd_table(rated: Rated) -> list[list[str]]:
         ["annotators", f"{len(quality.answers):,}"],
         ["answers per clip, median", f"{np.median(answered):.0f}"],
         ["answers per annotator, median", f"{np.median(quality.answers):.0f}"],
-        ["control tasks", f"{rated.control_tasks:,}"],
+        ["control tasks", f"{np.sum(rated.crowd.truth >= 0):,}"],
         ["answers to control tasks", f"{control:,}"],
     ]
     if control:
         rows.append(["right of these", f"{quality.control_right.sum() / control:.3f}"])
     if rated.bad_rows:
         rows.append(["rows that could not be read", f"{rated.bad_rows:,}"])
-    rows.append(["Krippendorff's alpha, nominal", number_cell(alpha)])
+    rows.append(["Krippendorff's alpha, nominal", number_cell(krippendorff_alpha(votes))])
     return rows
 
 
@@ -230,10 +200,10 @@ def confusion_table(rated: Rated) -> list[list[str]]:
     matrix = np.einsum("a,acl->cl", weights, rated.confusion)
     rows = [
         [label, *map(number_cell, row)]
-        for label, row in zip(rated.labels, matrix, strict=True)
+        for label, row in zip(rated.crowd.labels, matrix, strict=True)
         if row.any()
     ]
-    return [["true", *rated.labels], *rows]
+    return [["true", *rated.crowd.labels], *rows]
 
 
 def annotators_table(annotators: pd.DataFrame) -> list[list[str]]:
@@ -241,21 +211,13 @@ def annotators_table(annotators: pd.DataFrame) -> list[list[str]]:
     head = ["rank", "annotator", "answers", "information, bits", "expected accuracy"]
     head += ["agreement with others", "with the consensus"]
     rows = [[*head, "control accuracy", "right of control answers"]]
+    shares = ["information", "expected_accuracy", "agreement_with_others"]
     for one in annotators.to_dict("records"):
         control = number_cell(one["control_accuracy"])
         if one["control_answers"]:
             control += f" [{one['control_low']:.3f}, {one['control_high']:.3f}]"
-        rows.append(
-            [
-                str(one["rank"]),
-                one["annotator_id"],
-                f"{one['answers']:,}",
-                number_cell(one["information"]),
-                number_cell(one["expected_accuracy"]),
-                number_cell(one["agreement_with_others"]),
-                number_cell(one["agreement_with_consensus"]),
-                control,
-                f"{one['control_right']}/{one['control_answers']}",
-            ]
-        )
+        cells = [number_cell(one[name]) for name in (*shares, "agreement_with_consensus")]
+        answers = [f"{one['rank']}", one["annotator_id"], f"{one['answers']:,}"]
+        right = f"{one['control_right']}/{one['control_answers']}"
+        rows.append([*answers, *cells, control, right])
     return rows

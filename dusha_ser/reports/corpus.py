@@ -1,13 +1,13 @@
 """What the paper shows of the corpus, from any prepared one: Tables 1 and 2, Figures 1 and 2."""
 
-import csv
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from dusha_ser.corpus.configurations import RAW
@@ -15,7 +15,7 @@ from dusha_ser.corpus.dataset_card import Prepared, find_prepared, format_length
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.reports.figures import tidy
 from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
-from dusha_ser.storage import replacing
+from dusha_ser.storage import write_text
 
 PAPER = "Kondratenko et al., Hybrid Dataset for Speech Emotion Recognition in Russian Language"
 # Its Table 1: clips of each emotion, control tasks and `other` included.
@@ -87,34 +87,33 @@ def read_clips(folder: Path, configuration: str | None = None) -> Clips:
             f"{folder} holds no prepared corpus: name a folder that `dusha corpus` wrote"
         )
     chosen = choose(prepared, configuration)
-    tables = []
-    for one in chosen:
-        names = one.features["label"].names
-        for split in one.shards:
-            table = pd.DataFrame(
-                {name: one.column(split, name) for name in ("domain", "label", "duration")}
-            )
-            tables.append(table.assign(split="test" if split == "test" else "train"))
-    table = pd.concat(tables, ignore_index=True)
+    names = chosen[0].features["label"].names
+    columns = ["domain", "label", "duration"]
+    table = pd.concat(
+        [
+            pq.read_table(paths, columns=columns)
+            .to_pandas()
+            .assign(split="test" if split == "test" else "train")
+            for one in chosen
+            for split, paths in one.shards.items()
+        ],
+        ignore_index=True,
+    )
     table = table.assign(label=[names[number] for number in table.label])
     table = table.fillna({"domain": "unknown", "duration": 0.0})
+    # The paper's order as far as it has them.
+    classes = list(dict.fromkeys([*PAPER_CLASSES["crowd"], *names]))
     present = set(table.label)
-    known = [name for name in PAPER_CLASSES["crowd"] if name in present]
-    classes = [*known, *(name for name in names if name in present and name not in known)]
-    names = [one.name for one in chosen]
-    return Clips(table, classes, names, chosen[0].footer["options"])
+    return Clips(
+        table,
+        [name for name in classes if name in present],
+        [one.name for one in chosen],
+        chosen[0].footer["options"],
+    )
 
 
 def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Prepared]:
-    """Choose what to report on.
-
-    Args:
-        prepared: configurations of the folder by name.
-        configuration: name of one; None: all of the corpus if it is there.
-
-    Returns:
-        One configuration, or crowd and podcast.
-    """
+    """Choose what to report on: one configuration, or crowd and podcast."""
     if configuration is not None and configuration not in prepared:
         raise MissingInputError(
             f"there is no configuration {configuration!r}: the folder has {', '.join(prepared)}"
@@ -140,11 +139,8 @@ def write_report(clips: Clips, folder: Path) -> None:
         folder: for the files; made where it is not there.
     """
     for number, table in enumerate((class_table(clips), part_table(clips, round)), start=1):
-        with (
-            replacing(folder / f"table_{number}.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows(table)
+        text = pd.DataFrame(table[1:], columns=table[0]).to_csv(index=False, lineterminator="\n")
+        write_text(folder / f"table_{number}.csv", text)
     write_page("The corpus", make_blocks(clips), folder, "corpus")
 
 
@@ -172,10 +168,10 @@ def make_blocks(clips: Clips) -> list[Block]:
         Text("Clips of a validation split count as training: they were carved from it."),
         Heading("Figure 1: how long clips are"),
         Plot(
-            caption="Lengths of clips by domain",
-            description="lengths of clips by domain",
-            figure=draw_lengths(clips),
-            file="figure_1.png",
+            "Lengths of clips by domain",
+            "lengths of clips by domain",
+            draw_lengths(clips),
+            "figure_1.png",
         ),
         Heading("Figure 2: how much there is of each emotion"),
         Plot(
@@ -199,27 +195,16 @@ def is_full(clips: Clips, domain: str) -> bool:
 
 
 def class_table(clips: Clips) -> list[list]:
-    """Count the clips of each class, as the paper's Table 1.
-
-    Args:
-        clips: of the corpus.
-
-    Returns:
-        Rows of cells, the head first: ours, the paper's and, for a full domain, the difference.
-    """
+    """Count the clips of each class, as the paper's Table 1; rows of cells, the head first."""
     classes = list(clips.classes)
     if any(is_full(clips, domain) for domain in clips.domains()):
         classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
-    table: list[list] = [["domain", "whose", *classes, "total"]]
-    counts = pd.crosstab(clips.table.domain, clips.table.label).reindex(columns=classes)
-    counts = counts.fillna(0)
-    for domain in clips.domains():
-        ours = list(counts.loc[domain])
-        rows: dict[str, list] = {"ours": [*ours, sum(ours)]}
-        if paper := PAPER_CLASSES.get(domain):
-            rows["paper"] = [*(paper.get(name) for name in classes), sum(paper.values())]
-        table += domain_rows(domain, rows, is_full(clips, domain), [int] * len(rows["ours"]))
-    return table
+    ours = pd.crosstab(clips.table.domain, clips.table.label)
+    paper = pd.DataFrame(PAPER_CLASSES).T
+    ours, paper = (
+        one.reindex(columns=classes).assign(total=one.sum(axis=1)) for one in (ours, paper)
+    )
+    return beside(clips, ours.fillna(0), paper, [int] * len(ours.columns))
 
 
 def part_table(clips: Clips, write: Callable[[float], object] = format_length) -> list[list]:
@@ -234,68 +219,52 @@ def part_table(clips: Clips, write: Callable[[float], object] = format_length) -
     """
     unit = "length" if write is format_length else "seconds"
     head = ["training clips", f"training {unit}", "test clips", f"test {unit}"]
-    table: list[list] = [["domain", "whose", *head]]
-    writers: list[Callable[..., object]] = [int, write] * 2
-    durations = clips.table.groupby(["domain", "split"]).duration
-    found = durations.size(), durations.sum()
-    totals: dict[str, list] = {"ours": [], "paper": []}
-    for domain in clips.domains():
-        rows: dict[str, list] = {
-            "ours": [one.get((domain, split), 0) for split in ("train", "test") for one in found]
-        }
-        if paper := PAPER_PARTS.get(domain):
-            rows["paper"] = [
-                value
-                for count, hours, minutes in (paper["train"], paper["test"])
-                for value in (count, 3600 * hours + 60 * minutes)
-            ]
-        for whose, values in rows.items():
-            totals[whose].append(values)
-        table += domain_rows(domain, rows, is_full(clips, domain), writers)
-    total = {whose: np.sum(rows, axis=0) for whose, rows in totals.items() if len(rows) > 1}
-    return table + domain_rows("total", total, False, writers)
+    wanted = [(amount, split) for split in ("train", "test") for amount in ("count", "sum")]
+    ours = clips.table.pivot_table("duration", "domain", "split", ["count", "sum"], fill_value=0)
+    ours = ours.reindex(columns=wanted, fill_value=0).set_axis(head, axis=1)
+    published = {
+        domain: [
+            value
+            for count, hours, minutes in (parts["train"], parts["test"])
+            for value in (count, 3600 * hours + 60 * minutes)
+        ]
+        for domain, parts in PAPER_PARTS.items()
+        if domain in ours.index
+    }
+    paper = pd.DataFrame.from_dict(published, "index", columns=head)
+    for table in (ours, paper):
+        if len(table) > 1:
+            table.loc["total"] = table.sum()
+    return beside(clips, ours, paper, [int, write] * 2)
 
 
-def domain_rows(
-    domain: str, rows: Mapping[str, Sequence], full: bool, writers: Sequence[Callable]
+def beside(
+    clips: Clips, ours: pd.DataFrame, paper: pd.DataFrame, writers: Sequence[Callable]
 ) -> list[list]:
-    """Return the rows of one domain in a table.
+    """Return the rows of each domain in a table, the head first.
 
-    Args:
-        domain: its name.
-        rows: numbers by whose they are, ours or the paper's; None where the paper has none.
-        full: whether to add the difference of the two.
-        writers: turn the numbers of each column to a cell.
-
-    Returns:
-        Rows of cells.
+    They hold our numbers, the paper's where it has the domain, and their difference if the domain
+    is full; writers turn the numbers of each column to cells.
     """
-    cells = [
-        [
-            domain,
-            whose,
-            *("" if one is None else write(one) for one, write in zip(row, writers, strict=True)),
-        ]
-        for whose, row in rows.items()
-    ]
-    if full:
-        differences = [
-            "" if paper is None else f"{'-' if ours < paper else '+'}{write(abs(ours - paper))}"
-            for ours, paper, write in zip(rows["ours"], rows["paper"], writers, strict=True)
-        ]
-        cells.append([domain, "difference", *differences])
-    return cells
+    table: list[list] = [["domain", "whose", *ours.columns]]
+    for domain in ours.index:
+        rows = {"ours": ours.loc[domain]}
+        if domain in paper.index:
+            rows["paper"] = paper.loc[domain]
+        if is_full(clips, domain):
+            rows["difference"] = rows["ours"] - rows["paper"]
+        for whose, row in rows.items():
+            cells: list[object] = []
+            for number, write in zip(row, writers, strict=True):
+                cell = "" if pd.isna(number) else write(abs(number))
+                signed = whose == "difference" and cell != ""
+                cells.append(f"{'-' if number < 0 else '+'}{cell}" if signed else cell)
+            table.append([domain, whose, *cells])
+    return table
 
 
 def draw_lengths(clips: Clips) -> Figure:
-    """Draw how long the clips of each domain are, as the paper's Figure 1.
-
-    Args:
-        clips: of the corpus.
-
-    Returns:
-        A figure with a histogram for each domain.
-    """
+    """Draw a histogram of how long the clips of each domain are, as the paper's Figure 1."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     # A few very long clips would press all others together: the last bar holds them.
@@ -316,14 +285,7 @@ def draw_lengths(clips: Clips) -> Figure:
 
 
 def draw_classes(clips: Clips) -> Figure:
-    """Draw how many seconds of each class a domain has, as the paper's Figure 2.
-
-    Args:
-        clips: of the corpus.
-
-    Returns:
-        A figure with a group of bars for each domain; each bar has its hours written above.
-    """
+    """Draw how many seconds of each class a domain has, as the paper's Figure 2."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     order = [name for name in CLASS_COLOURS if name in clips.classes]
