@@ -45,17 +45,11 @@ LEAST_RUNS = 16
 
 @dataclass(eq=False)
 class DushaBuilderConfig(datasets.BuilderConfig, CorpusOptions):
-    """A configuration of the corpus: CorpusOptions, and where the archives come from.
+    """A configuration of the corpus: CorpusOptions, and where the archives come from."""
 
-    Args:
-        base_url: addresses to fetch the archives from, tried in order; http(s) or file.
-        checksums: "sha256:HEX" or "md5:HEX" of archives by name.
-        archive_dir: folder for fetched archives, indexes and aggregated labels; None: `dusha` in
-            the Hugging Face cache.
-    """
-
-    base_url: tuple[str, ...] = ()
-    checksums: dict[str, str] = field(default_factory=dict)
+    base_url: tuple[str, ...] = ()  # http(s) or file, tried in order
+    checksums: dict[str, str] = field(default_factory=dict)  # "sha256:HEX" or "md5:HEX" by archive
+    # For fetched archives, indexes and aggregated labels; None: `dusha` in the Hugging Face cache.
     archive_dir: str | None = None
 
     def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
@@ -122,10 +116,7 @@ class Dusha(datasets.ArrowBasedBuilder):
         return {name: value for name, value in self.__dict__.items() if name != "_members"}
 
     def find_members(self) -> Members:
-        """Find the archives, fetching them where no data_dir was given.
-
-        Returns:
-            All files of the corpus.
+        """Find all files of the corpus, fetching the archives where no data_dir was given.
 
         Raises:
             MissingInputError: the folder or an archive is not there.
@@ -157,9 +148,6 @@ class Dusha(datasets.ArrowBasedBuilder):
     def make_plan(self) -> Plan:
         """Decide what the configuration holds, before any audio is read.
 
-        Returns:
-            The plan.
-
         Raises:
             WrongUseError: a split would be empty, or files are missing.
             WorkFailedError: an archive cannot be read.
@@ -173,11 +161,7 @@ class Dusha(datasets.ArrowBasedBuilder):
         )
 
     def download_and_prepare(self, *args, **kwargs) -> None:
-        """Prepare the configuration in the cache, unless the same one is there already.
-
-        Args:
-            *args: as for `datasets.DatasetBuilder.download_and_prepare`.
-            **kwargs: the same.
+        """Prepare the configuration in the cache, with the library's arguments, unless it is there.
 
         Raises:
             WrongUseError: a split would be empty, or files are missing.
@@ -316,18 +300,10 @@ def write_folder(
     with no_bars(quiet):
         for name in names:
             builder = Dusha(config_name=name, **source_and_options)
-            if write_configuration(
-                output_dir,
-                Content(
-                    name,
-                    builder.content_id(),
-                    builder.make_plan,
-                    builder.info.features,
-                    {"options": builder.config.as_dict(), "version": VERSION},
-                ),
-                num_proc,
-                quiet,
-            ):
+            facts = {"options": builder.config.as_dict(), "version": VERSION}
+            features, content_id = builder.info.features, builder.content_id()
+            content = Content(name, content_id, builder.make_plan, features, facts)
+            if write_configuration(output_dir, content, num_proc, quiet):
                 written.append(name)
             # Each time, so that what is written can be read whatever happens to the next one.
             write_card(output_dir)

@@ -23,13 +23,7 @@ def count_columns(table: Sequence[Sequence[str]]) -> list[bool]:
 
 
 def markdown_table(table: Sequence[Sequence[str]]) -> str:
-    """Format a table as Markdown.
-
-    Args:
-        table: rows of cells, the head first.
-
-    Returns:
-        Lines, each with a line end.
+    """Format a table, rows of cells with the head first, as lines of Markdown.
 
     Examples:
         >>> print(markdown_table([["a", "clips"], ["x|y", "1,200"]]), end="")
@@ -41,7 +35,7 @@ def markdown_table(table: Sequence[Sequence[str]]) -> str:
 
 
 def screen_table(table: Sequence[Sequence[str]]) -> str:
-    """Format a table for a terminal; arguments and lines as of `markdown_table`."""
+    """Format a table, rows of cells with the head first, as lines for a terminal."""
     return aligned_table(table, "simple")
 
 

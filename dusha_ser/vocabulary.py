@@ -33,13 +33,7 @@ TOLERANCE = 1e-5
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of labels as a tuple.
-
-    Args:
-        labels: the answers that annotators could give.
-
-    Returns:
-        The same.
+    """Return the names of labels, the answers that annotators could give, as a tuple.
 
     Raises:
         WrongUseError: there are fewer than two, one is given twice, or one means a missing value.

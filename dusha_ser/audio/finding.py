@@ -34,14 +34,9 @@ def audio_suffixes() -> list[str]:
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    """Find files by their suffix.
+    """Find the files of a folder (or a file itself) whose names end in one of the suffixes.
 
-    Args:
-        folder: searched through, or a file.
-        suffixes: how the files' names end, in lower case.
-
-    Yields:
-        The files, in a stable order, without the "._NAME" companions that macOS leaves.
+    They come in a stable order, without the "._NAME" companions that macOS leaves.
     """
     for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
         if path.suffix.lower() in suffixes and not path.name.startswith("._") and path.is_file():
@@ -49,14 +44,11 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
 
 
 def find_audio_files(paths: Iterable[Path], suffixes: Sequence[str] | None = None) -> list[Path]:
-    """List audio files by their names.
+    """List audio files by their names, in a stable order.
 
     Args:
         paths: files and folders, which are searched through.
         suffixes: how the files' names end, in lower case; None: as libsndfile reads them.
-
-    Returns:
-        The files, in a stable order.
 
     Raises:
         MissingInputError: if a path does not exist or there are no audio files at all.
@@ -107,7 +99,11 @@ def list_audio_files(
                 raise WrongUseError("there is no standard input to read; name files")
             found += _from_standard_input(standard_input, Path(folder) / "standard_input")
         elif path.suffix.lower() in TABLES and path.is_file():
-            found += _from_table(path, path_column)
+            advice = "name the one that holds paths with `path_column`"
+            names = [
+                row[path_column] for row in read_table(path, [path_column], advice, [path_column])
+            ]
+            found += [AudioFile(name, str(path.parent / name)) for name in names]
         elif path.exists() and not path.is_dir():
             found.append(AudioFile(given, given))
         elif path.is_dir() or glob.has_magic(given):
@@ -123,14 +119,6 @@ def list_audio_files(
                 "paths, or - for standard input"
             )
     return list({file.name: file for file in found}.values())
-
-
-def _from_table(path: Path, column: str) -> list[AudioFile]:
-    """List the files that a table names, by the names in it."""
-    rows = read_table(
-        path, (column,), "name the one that holds paths with `path_column`", (column,)
-    )
-    return [AudioFile(row[column], str(path.parent / row[column])) for row in rows]
 
 
 def _from_standard_input(stream: BinaryIO, path: Path) -> list[AudioFile]:

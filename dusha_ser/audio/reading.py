@@ -48,9 +48,6 @@ def read_info(source: AudioSource) -> AudioInfo:
     Args:
         source: a path, a file's content, a file object or a row's audio.
 
-    Returns:
-        The header's content.
-
     Raises:
         UnreadableAudioError: if libsndfile cannot read it.
     """
@@ -62,15 +59,9 @@ def read_info(source: AudioSource) -> AudioInfo:
 
 
 def count_frames(content: bytes) -> int | None:
-    """Count the sample frames of a plain PCM wav from its header.
+    """Count the sample frames of a plain PCM wav that are really there; None of anything else.
 
     All published recordings are such files, and libsndfile takes as long to count as to read.
-
-    Args:
-        content: an audio file, or anything else.
-
-    Returns:
-        The number of frames that are really there; None if it is not a plain PCM wav.
 
     Examples:
         >>> count_frames(b"<html>") is None
@@ -244,15 +235,7 @@ def _av_blocks(file: Path | BinaryIO, sampling_rate: int, reason: str) -> Iterat
 def resample_blocks(
     blocks: Iterable[np.ndarray], old_rate: int, new_rate: int
 ) -> Iterator[np.ndarray]:
-    """Change the sampling rate of a recording that comes piece by piece.
-
-    Args:
-        blocks: each (samples,), of any length.
-        old_rate: their rate, in Hz.
-        new_rate: the wanted rate, in Hz.
-
-    Yields:
-        (samples,) float32.
+    """Change the rate, in Hz, of a recording that comes in pieces (samples,); it may be the same.
 
     Raises:
         ValueError: if nothing is recorded at old_rate.
@@ -271,14 +254,11 @@ def resample_blocks(
 
 
 def encode_wav(samples: np.ndarray) -> bytes:
-    """Encode samples as the corpus has them: a wav of 16 kHz and 16 bits.
+    """Encode samples as the corpus has them: the bytes of a wav of 16 kHz and 16 bits.
 
     Args:
         samples: (samples,) at 16 kHz, int16, or floating point of about [-1, 1]; what lies outside
             is cut off.
-
-    Returns:
-        The bytes of the file.
     """
     file = io.BytesIO()
     soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")

@@ -98,6 +98,5 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
             place = export_configuration(folder, name, options.export, options.export_audio, quiet)
             print(f"{place} written")
     if options.push_to_hub:
-        with dusha.no_bars(quiet):
-            address = push_folder(folder, names, options.push_to_hub, options.private)
+        address = push_folder(folder, names, options.push_to_hub, options.private)
         print(f"{address}: {', '.join(names)} pushed")

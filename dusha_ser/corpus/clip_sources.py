@@ -46,8 +46,8 @@ def locate_files(
         quiet: no progress bar.
 
     Returns:
-        The rows that stay, with their files as columns wav and npy, structs of a Member's fields
-        or null; and the dropped rows as `missing_clip` gives them.
+        The rows that stay, with columns wav and npy, structs of a Member's fields or null; and the
+        dropped rows as `missing_clip` gives them.
     """
     ids, domains = rows["id"].to_pylist(), rows["domain"].to_pylist()
     places = zip(ids, rows["part"].to_pylist(), rows["audio_path"].to_pylist(), strict=True)

@@ -88,16 +88,10 @@ def vector_column(values: np.ndarray, element_type: pa.DataType) -> pa.FixedSize
 
 
 def content_key(members: Members, matters: Callable[[str], bool], quiet: bool = True) -> str:
-    """Return a name for the state of some of the corpus' files, wherever they lie.
+    """Return a name for the state of the files whose names matter, wherever they lie.
 
-    Args:
-        members: all files.
-        matters: whether a file of this name counts.
-        quiet: no progress bar.
-
-    Returns:
-        16 hexadecimal digits, which change where a file is added, removed, resized or rewritten,
-        and stay where an archive is moved to another folder.
+    It changes where a file is added, removed, resized or rewritten, and stays where an archive is
+    moved to another folder.
     """
     states: dict[str, list] = {}
     listed: list[list] = []
@@ -123,11 +117,6 @@ def read_raw(
     members: Members, options: CorpusOptions, quiet: bool = False
 ) -> tuple[pa.Table, list[dict]]:
     """Read the answers of the parts that the options name.
-
-    Args:
-        members: all files.
-        options: parts, labels and what to do with bad rows.
-        quiet: no progress bar.
 
     Returns:
         One row per answer, and the skipped rows with file, line, field and value.

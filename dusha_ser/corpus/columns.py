@@ -31,15 +31,7 @@ FRAMES_PER_SECOND = 100
 
 
 def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
-    """Describe the columns of a configuration.
-
-    Args:
-        name: one of `dusha_ser.corpus.configurations.CONFIGURATIONS`.
-        options: labels, and whether there are multi-labels and features.
-
-    Returns:
-        The features, in the order of the columns.
-    """
+    """Describe the columns of a configuration, in their order."""
     text = datasets.Value("string")
     if name == RAW:
         types = dict.fromkeys((*RAW_COLUMNS, "domain"), text)
@@ -80,11 +72,7 @@ def row_bytes(rows: pa.Table, input_features: bool) -> np.ndarray:
 
 
 def cut_rows(sizes: np.ndarray, limit: float) -> list[tuple[int, int]]:
-    """Cut rows into runs below a size.
-
-    Args:
-        sizes: of each row, in bytes.
-        limit: most bytes of a run; a larger row is a run of its own.
+    """Cut rows into runs of at most `limit` bytes; a larger row is a run of its own.
 
     Returns:
         First row and the row after the last of each run; at least one run.
@@ -105,44 +93,35 @@ def cut_rows(sizes: np.ndarray, limit: float) -> list[tuple[int, int]]:
 def read_tables(
     rows: pa.Table, split: str, features: datasets.Features
 ) -> Iterator[tuple[pa.Table, list[dict]]]:
-    """Read the audio and features of rows, some megabytes at a time.
-
-    Args:
-        rows: of a split's plan.
-        split: its name.
-        features: the columns to make.
+    """Read the audio and features of a split's rows, some megabytes at a time.
 
     Yields:
         A table with these columns, and the clips that are missing in it because their files are
-        broken: id, split, domain and reason.
+        broken, as `missing_clip` gives them.
     """
-    for start, stop in cut_rows(row_bytes(rows, "input_features" in features), BATCH_BYTES):
-        yield _read_table(rows.slice(start, stop - start), split, features)
-
-
-def _read_table(
-    rows: pa.Table, split: str, features: datasets.Features
-) -> tuple[pa.Table, list[dict]]:
-    types = {field.name: field.type for field in features.arrow_schema}
-    missing, columns = [], {}
-    if "audio" in features:
-        stays, audio, arrays = np.ones(len(rows), bool), [], []
-        for index, row in enumerate(rows.select(["id", "domain", "wav", "npy"]).to_pylist()):
-            try:
-                content, array, reason = read_row(row, "input_features" in features)
-                audio.append(content and {"bytes": content, "path": f"{row['id']}.wav"})
-                arrays.append(array)
-            except ValueError as error:
-                stays[index], reason = False, str(error)
-            if reason:
-                missing.append(missing_clip(row["id"], split, row["domain"], reason))
-        rows = rows.filter(pa.array(stays))
-        columns["audio"] = pa.array(audio, types["audio"])
-        if "input_features" in features:
-            columns["input_features"] = array_column(arrays, types["input_features"])
-    for name in types.keys() - columns.keys():
-        columns[name] = rows[name].cast(types[name])
-    return pa.table([columns[name] for name in types], schema=features.arrow_schema), missing
+    schema, input_features = features.arrow_schema, "input_features" in features
+    for start, stop in cut_rows(row_bytes(rows, input_features), BATCH_BYTES):
+        part, missing, columns = rows.slice(start, stop - start), [], {}
+        if "audio" in features:
+            stays, audio, arrays = np.ones(len(part), bool), [], []
+            for index, row in enumerate(part.select(["id", "domain", "wav", "npy"]).to_pylist()):
+                try:
+                    content, array, reason = read_row(row, input_features)
+                    audio.append(content and {"bytes": content, "path": f"{row['id']}.wav"})
+                    arrays.append(array)
+                except ValueError as error:
+                    stays[index], reason = False, str(error)
+                if reason:
+                    missing.append(missing_clip(row["id"], split, row["domain"], reason))
+            part = part.filter(pa.array(stays))
+            columns["audio"] = pa.array(audio, schema.field("audio").type)
+            if input_features:
+                column_type = schema.field("input_features").type
+                columns["input_features"] = array_column(arrays, column_type)
+        for field in schema:
+            if field.name not in columns:
+                columns[field.name] = part[field.name].cast(field.type)
+        yield pa.table(columns, schema), missing
 
 
 def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray | None, str | None]:

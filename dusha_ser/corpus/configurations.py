@@ -106,9 +106,6 @@ def check_name(name: str) -> None:
 def check_spelling(spelling: str) -> None:
     """Refuse what names no data, without reading them or asking the Hub; see `corpus.named`.
 
-    Args:
-        spelling: one of SPELLINGS.
-
     Raises:
         MissingInputError: if it can only be a file or folder, and there is none.
     """

@@ -171,22 +171,20 @@ def card_text(prepared: list[Prepared], path: str = "dusha") -> str:
 def count_section(configuration: Prepared) -> str:
     """Count rows, hours and classes of each split."""
     classes = configuration.features["label"].names if "label" in configuration.features else []
-    lines = [
-        table_row("split", "clips" if classes else "answers", "length", *classes),
-        "|" + " --- |" * (3 + len(classes)),
-    ]
+    rows = [("split", "clips" if classes else "answers", "length", *classes)]
     for split in configuration.shards:
         durations = configuration.column(split, "duration")
         counts = Counter(configuration.column(split, "label")) if classes else {}
         length = format_length(sum(filter(None, durations))) if classes else ""
         per_class = (counts[number] for number in range(len(classes)))
-        lines.append(table_row(split, len(durations), length, *per_class))
-    return f"### {configuration.name}\n\n" + "\n".join(lines)
+        rows.append((split, len(durations), length, *per_class))
+    return f"### {configuration.name}\n\n{table(rows)}"
 
 
-def table_row(*cells) -> str:
-    """Return a line of a Markdown table."""
-    return "| " + " | ".join(map(str, cells)) + " |"
+def table(rows: list[tuple]) -> str:
+    """Return a Markdown table; the stock loader needs no tabulate, so neither does this."""
+    head, *lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in rows]
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *lines])
 
 
 def format_length(seconds: float) -> str:
@@ -202,13 +200,13 @@ def format_length(seconds: float) -> str:
 
 def column_section(prepared: list[Prepared]) -> str:
     """Explain the columns of all configurations."""
-    rows = [table_row("column", "what it holds"), "| --- | --- |"]
+    rows = [("column", "what it holds")]
     for column, meaning in COLUMNS.items():
         holders = [one for one in prepared if column in one.features]
         if holders:
             labels = ", ".join(holders[0].footer["options"]["labels"])
-            rows.append(table_row(f"`{column}`", meaning.format(labels=labels)))
-    return "## Columns\n\n" + "\n".join(rows)
+            rows.append((f"`{column}`", meaning.format(labels=labels)))
+    return f"## Columns\n\n{table(rows)}"
 
 
 def label_section(configuration: Prepared) -> str:

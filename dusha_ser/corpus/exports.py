@@ -128,14 +128,6 @@ def check_exports(
 ) -> list[Prepared]:
     """Find configurations of a dataset folder, and check that they can be exported.
 
-    Args:
-        output_dir: the dataset folder.
-        names: of its configurations.
-        formats: of FORMATS.
-
-    Returns:
-        What the folder holds of them.
-
     Raises:
         WrongUseError: no such format, or a configuration has no audio and a format needs it.
     """
@@ -232,16 +224,7 @@ def _export_split(
 
 
 def read_clips(configuration: Prepared, split: str, needs_content: bool) -> Iterator[Clip]:
-    """Read the rows of a split one by one, some megabytes at a time.
-
-    Args:
-        configuration: what the dataset folder holds of it.
-        split: which split.
-        needs_content: whether to read the recordings too.
-
-    Yields:
-        The rows.
-    """
+    """Read the rows of a split one by one, some megabytes at a time, with recordings if needed."""
     label = configuration.features.get("label")
     columns = text_columns(configuration)
     if "audio" in configuration.features:

@@ -16,12 +16,9 @@ NOTE_PREFIX = ".missing-"
 
 
 def note_missing(folder: str | None, name: str, missing: list[dict]) -> None:
-    """Keep clips whose files are broken for `collect_lists`; without a folder, warn of each.
+    """Keep clips whose files are broken for `collect_lists`, by a note with a name of its own.
 
-    Args:
-        folder: of the unfinished result; None while streaming.
-        name: of this note, given once.
-        missing: clips with MISSING_COLUMNS.
+    While streaming, there is no folder: this warns of each.
     """
     if folder is None:
         for clip in missing:

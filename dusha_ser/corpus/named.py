@@ -141,10 +141,6 @@ def load_folder_or_hub(
 ) -> datasets.DatasetDict:
     """Read a folder of Parquet files with its card, or a data set on the Hub.
 
-    The cache of `datasets` knows a local folder by its last name and its card alone, so a folder
-    that was prepared again, or another one of the same name, may come out as the old one. A cache
-    of its own for each state of the files avoids that.
-
     Args:
         name: folder, or name on the Hub.
         configuration: of it; None: its default.
@@ -159,12 +155,12 @@ def load_folder_or_hub(
     """
     cache_dir = None
     if Path(name).is_dir():
+        # The cache of `datasets` knows a local folder by its last name and its card alone, so one
+        # that was prepared again would come out as the old one. Each state has its own cache.
         files = [(str(path), path.stat()) for path in sorted(Path(name).glob("**/*.parquet"))]
         state = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
-        cache_dir = str(
-            Path(datasets.config.HF_DATASETS_CACHE)
-            / f"folder-{digest(str(Path(name).resolve()), state)}"
-        )
+        key = digest(str(Path(name).resolve()), state)
+        cache_dir = str(Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{key}")
     try:
         loaded = datasets.load_dataset(name, configuration, cache_dir=cache_dir)
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:

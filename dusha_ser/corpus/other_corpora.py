@@ -32,19 +32,11 @@ class OtherCorpus:
 def read_corpus(
     name: str, data_dir: str | Path, allow_other_counts: bool = False
 ) -> list[Recording]:
-    """List the recordings of a corpus that carry one of the four emotions.
-
-    Args:
-        name: one of `CORPORA`.
-        data_dir: the folder that the corpus was unpacked to.
-        allow_other_counts: whether the numbers of recordings may differ from those of the corpus.
-
-    Returns:
-        The recordings, with one of the four emotions, speaker and fold, in the order of their ids.
+    """List the recordings of a corpus with one of the four emotions, in the order of their ids.
 
     Raises:
-        WrongUseError: if there is no such corpus, or it is not complete.
-        MissingInputError: if the folder, or a file that the corpus names, is not there.
+        WrongUseError: no such corpus, or it is not complete and `allow_other_counts` is not set.
+        MissingInputError: the folder, or a file that the corpus names, is not there.
     """
     if name not in CORPORA:
         raise WrongUseError(f"no corpus named {name!r}; known are {', '.join(CORPORA)}")

@@ -89,15 +89,7 @@ def read_recordings(
 def make_recordings(
     recordings: Collection[Recording], labels: Sequence[str], domain: str = DOMAIN
 ) -> datasets.Dataset:
-    """Make a data set of recordings on disk.
-
-    Args:
-        recordings: in the order of the rows.
-        labels: in the order of their numbers.
-        domain: the value of the column of that name.
-
-    Returns:
-        One row per recording, with the columns that `read_recordings` names.
+    """Make a data set of recordings on disk: one row each, with the columns of `read_recordings`.
 
     Raises:
         MissingInputError: if a recording is not there.

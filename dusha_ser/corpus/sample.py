@@ -27,7 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.reading import SAMPLING_RATE, encode_wav
-from dusha_ser.corpus.sample_voice import Voice, draw_voice, speak, wordless
+from dusha_ser.corpus.sample_voice import draw_voice, speak, wordless
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import replacing_folder, write_csv
 from dusha_ser.vocabulary import ANSWERS, EMOTIONS, OTHER
@@ -136,12 +136,9 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
                 manifest[clip.part].append(_manifest_row(clip, answers))
             if clip.part.startswith("crowd"):
                 _add(crowd_tar, f"{clip.part}/wavs/{clip.id}.wav", encode_wav(clip.samples))
-            features = extractor(
-                clip.samples.astype(np.float32) / 32768,
-                sampling_rate=SAMPLING_RATE,
-                return_tensors="np",
-            )["input_features"]
-            _add(features_tar, f"features/{clip.id}.npy", _npy(features.transpose(0, 2, 1)))
+            samples = clip.samples.astype(np.float32) / 32768
+            features = extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="np")
+            _add(features_tar, f"features/{clip.id}.npy", _npy(features["input_features"]))
         for part, part_rows in rows.items():
             # Answers come in over time, not clip by clip.
             shuffled = [part_rows[i] for i in rng.permutation(len(part_rows))]
@@ -170,30 +167,25 @@ def make_clips(seed: int, clips: int) -> Iterator[Clip]:
         other -= set(range(sure))
         for i in range(count):
             speaker = int(rng.integers(len(voices)))
-            heard = OTHER if i in other else None if i >= sure else EMOTIONS[i]
-            source = f"{part} {speaker}"
-            yield _make_clip(seed, number, part, source, voices[speaker], i, heard)
+            own_rng = np.random.default_rng([seed, 3, number])
+            intended = heard = EMOTIONS[i % len(EMOTIONS)]
+            if i in other:
+                heard = OTHER
+            elif i >= sure and own_rng.random() < MISSED_SHARE:
+                heard = "neutral"
+            samples, text = (
+                wordless(own_rng) if heard == OTHER else speak(own_rng, voices[speaker], heard)
+            )
+            yield Clip(
+                id=_hash(f"clip {seed} {number}"),
+                part=part,
+                source_id=_hash(f"source {seed} {part} {speaker}"),
+                intended=intended,
+                heard=heard,
+                text=text,
+                samples=np.round(samples * 32767).astype(np.int16),
+            )
             number += 1
-
-
-def _make_clip(
-    seed: int, number: int, part: str, source: str, voice: Voice, i: int, heard: str | None
-) -> Clip:
-    """Make the clip of a number; i is its place in its part, heard is drawn if it is None."""
-    rng = np.random.default_rng([seed, 3, number])
-    intended = EMOTIONS[i % len(EMOTIONS)]
-    if heard is None:
-        heard = "neutral" if rng.random() < MISSED_SHARE else intended
-    samples, text = wordless(rng) if heard == OTHER else speak(rng, voice, heard)
-    return Clip(
-        id=_hash(f"clip {seed} {number}"),
-        part=part,
-        source_id=_hash(f"source {seed} {source}"),
-        intended=intended,
-        heard=heard,
-        text=text,
-        samples=np.round(samples * 32767).astype(np.int16),
-    )
 
 
 @dataclass(frozen=True)
@@ -303,9 +295,10 @@ def _jsonl(rows: list[dict]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _npy(array: np.ndarray) -> bytes:
+def _npy(features: np.ndarray) -> bytes:
+    """Encode features (1, frames, bands) as published, (1, bands, frames)."""
     file = io.BytesIO()
-    np.save(file, np.ascontiguousarray(array, dtype=np.float32))
+    np.save(file, np.ascontiguousarray(features.transpose(0, 2, 1), dtype=np.float32))
     return file.getvalue()
 
 

@@ -111,12 +111,7 @@ def draw_manner(rng: np.random.Generator, emotion: str) -> Manner:
 
 
 def speak(rng: np.random.Generator, voice: Voice, emotion: str) -> tuple[np.ndarray, str]:
-    """Say something with an emotion.
-
-    Args:
-        rng: source of the random numbers.
-        voice: who speaks.
-        emotion: a key of MANNERS.
+    """Say something with an emotion, a key of MANNERS.
 
     Returns:
         (samples,) float64 at 16 kHz in [-1, 1], 0.8 to 2.5 s long, and the syllables as text.

@@ -50,15 +50,10 @@ class Plan:
 
 
 def needed_archives(name: str, options: CorpusOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Name the archives that a configuration is made of.
-
-    Args:
-        name: the configuration.
-        options: its parts and whether it gets features.
+    """Name the archives that a configuration is made of, as in `archives.find.ARCHIVES`.
 
     Returns:
-        Those without which it cannot be made, and those to fetch in addition; names as in
-        `archives.find.ARCHIVES`.
+        Those without which it cannot be made, and those to fetch in addition.
     """
     domains = [
         domain for domain in DOMAINS if any(part.startswith(domain) for part in options.parts)
@@ -95,12 +90,11 @@ def make_plan(
         name: one of CONFIGURATIONS.
         members: all files of the corpus.
         options: how labels are made and what is kept.
-        cache_dir: folder where aggregated labels are kept for the next configuration; None:
-            `dusha` in the Hugging Face cache.
+        cache_dir: folder for aggregated labels; None: `dusha` in the Hugging Face cache.
         quiet: no progress bars.
 
     Returns:
-        The plan; what is left out of it is told by warnings.
+        The plan; warnings say what is left out of it.
 
     Raises:
         WrongUseError: a split would be empty, or the parts don't fit the configuration.
@@ -211,7 +205,8 @@ def plan_manifest(
             f"configuration {name} has the labels of its manifest, which are single: leave "
             f"`multi_threshold` out, or take one of {', '.join(AGGREGATED)}"
         )
-    clips, bad_rows = None, []
+    clips: pa.Table | None = None
+    bad_rows: list[dict] = []
     at_hand = copy.copy(options)
     at_hand.parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
     if at_hand.parts:
@@ -230,11 +225,8 @@ def join_clips(
 ) -> pa.Table:
     """Give the rows of a manifest the metadata of their clips, null where there is none.
 
-    Args:
-        manifest: id, duration, label and emotion.
-        clips: as `make_clips` returns them; None where no answers are there.
-        label_count: length of the vectors.
-        domain: of rows without a clip.
+    Without any answers, `clips` is None and vectors have the length `label_count`; `domain` is for
+    rows without a clip.
     """
     label = pc.index_in(plain_text(manifest["emotion"]), value_set=pa.array(EMOTIONS))
     if clips is None:

@@ -12,7 +12,7 @@ from dusha_ser.errors import WrongUseError
 def carve_validation(
     splits: dict[str, pa.Table], share: float, at_least_one: bool = False
 ) -> dict[str, pa.Table]:
-    """Move whole speakers from train to a validation split.
+    """Move whole speakers from train to a validation split between train and test.
 
     Speakers come in an order that only their names decide; each is taken if it brings the counts
     of clips by domain and class nearer to the share asked for. Rows without a source_id stay.
@@ -20,11 +20,7 @@ def carve_validation(
     Args:
         splits: rows by split; columns domain, label and source_id matter.
         share: of train's clips, above 0 and below 1.
-        at_least_one: where every speaker has too many clips for the share, whether the one who
-            comes nearest is moved nonetheless.
-
-    Returns:
-        The splits, with a new one between train and test.
+        at_least_one: whether the speaker who comes nearest is moved where all have too many clips.
 
     Raises:
         WrongUseError: no speaker can be moved, or all would be.
@@ -46,7 +42,9 @@ def carve_validation(
     wanted = share * np.bincount(group, minlength=counts.shape[1])
     taken = np.zeros(len(names), bool)
     so_far = np.zeros(counts.shape[1])
-    for index in sorted(range(len(names)), key=lambda index: _shuffle_key(names[index])):
+    # Not by the names themselves, which often show when or where a speaker was recorded.
+    keys = [hashlib.sha256(name.encode()).digest() for name in names]
+    for index in sorted(range(len(names)), key=keys.__getitem__):
         with_it = so_far + counts[index]
         if np.abs(wanted - with_it).sum() < np.abs(wanted - so_far).sum():
             taken[index], so_far = True, with_it
@@ -67,8 +65,3 @@ def carve_validation(
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
     encoded = column.combine_chunks().dictionary_encode()
     return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary.to_pylist()
-
-
-def _shuffle_key(name: str) -> bytes:
-    # Not the name itself: names often show when or where a speaker was recorded.
-    return hashlib.sha256(name.encode()).digest()
