@@ -43,12 +43,8 @@ def corpus_name(name: str, outside: str = "") -> str:
 class Index(NamedTuple):
     """Where the members of one archive, or the loose files of one folder, lie.
 
-    Args:
-        names: normalised names.
-        paths: the archive alone, or a path for each name.
-        offsets: first bytes, int64.
-        sizes: lengths in bytes, int64.
-        archive: the archive as the user knows it; None for loose files.
+    Paths are one for each name, or the archive alone, offsets and sizes int64 in bytes; archive is
+    as the user knows it, None for loose files.
     """
 
     names: list[str]
@@ -138,10 +134,6 @@ class _Window(io.RawIOBase):
         self._position += count
         return count
 
-    def readall(self) -> bytes:
-        # The inherited one reads 8 KiB at a time; one system call gives at most 2 GiB.
-        return b"".join(iter(lambda: self.read(max(0, self._size - self._position)), b""))
-
     def close(self) -> None:
         self._file.close()
         super().close()
@@ -162,8 +154,7 @@ class Members(Mapping[str, Member]):
         self._places: dict[str, tuple[int, int]] = {}
         for number, index in enumerate(self._indexes):
             own = {name: (number, row) for row, name in enumerate(index.names)}
-            for name, place in own.items():
-                self._places.setdefault(name, place)
+            self._places |= {name: own[name] for name in own if name not in self._places}
         self._wavs: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> Member:
@@ -200,5 +191,4 @@ class Members(Mapping[str, Member]):
             wavs = [name for name in self if name.endswith((".wav", ".WAV"))]
             wavs.sort(key=lambda name: name.split("/", 1)[0] not in FOLDERS)
             self._wavs = {name.rsplit("/", 1)[-1][:-4]: name for name in reversed(wavs)}
-        name = self._wavs.get(hash_id)
-        return None if name is None else self[name]
+        return self.get(self._wavs.get(hash_id, ""))

@@ -259,7 +259,10 @@ def _walk(file: BinaryIO, end: int, called: Path) -> Iterator[tuple[str, int, in
             if any(key.startswith(b"GNU.sparse") for key in records):
                 kind = tarfile.GNUTYPE_SPARSE
             if kind != VOLUME_LABEL:
-                _refuse_outside(name, called)
+                if name.startswith(("/", "\\")) or name[1:2] == ":" or "\0" in name or not name:
+                    raise _refused(called, name, "has an absolute or unusable name")
+                if ".." in name and ".." in re.split(r"[/\\]", name):
+                    raise _refused(called, name, "leads outside the archive")
                 if kind not in (*REGULAR, *FOLDER_KINDS):
                     what = REFUSED_KINDS.get(kind, f"of the unknown kind {kind!r}")
                     raise _refused(called, name, f"is {what}")
@@ -310,14 +313,6 @@ def _not_a_header(block: bytes, position: int, called: Path) -> WorkFailedError:
         if start.startswith(mark):
             return WorkFailedError(f"{called}: {what}")
     return _damaged(called, f"is not a tar archive (it begins with {block[:16]!r})")
-
-
-def _refuse_outside(name: str, archive: Path) -> None:
-    """Refuse a member's name that leads outside the folder that it would be unpacked in."""
-    if name.startswith(("/", "\\")) or name[1:2] == ":" or "\0" in name or not name:
-        raise _refused(archive, name, "has an absolute or unusable name")
-    if ".." in name and ".." in re.split(r"[/\\]", name):
-        raise _refused(archive, name, "leads outside the archive")
 
 
 def _refused(archive: Path, name: str, why: str) -> WorkFailedError:

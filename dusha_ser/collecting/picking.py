@@ -66,14 +66,10 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
 def pick_clips(
     probabilities: np.ndarray, number: int, pick: str = "balanced", seed: int = 0
 ) -> np.ndarray:
-    """Choose clips by a model's probabilities; all where there are fewer than number.
+    """Choose clips by (clips, labels) probabilities; all where there are fewer than number.
 
-    Args:
-        probabilities: (clips, labels), rows summing to 1.
-        number: how many to choose.
-        pick: "balanced": as many of each most probable label as there are, at random among them;
-            "uncertain": those whose most probable label is the least probable.
-        seed: of the random choice.
+    "balanced" takes as many of each most probable label as there are, at random among them;
+    "uncertain" takes those whose most probable label is the least probable.
 
     Returns:
         Places of the chosen clips, int64 (number,), in the order of the clips.

@@ -5,7 +5,7 @@ similar valence, or neutral, and says the text with one of the two.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,7 @@ def read_texts(options: PromptOptions) -> tuple[list[str], np.ndarray]:
         return table_probabilities(options.texts, column)
     rows = read_table(options.texts, (column,), "name yours with `text_column`")
     texts = [row[column] for row in rows]
-    label_map = dict(text.rsplit("=", 1) for text in options.label_map)
-    return texts, classify_texts(
-        texts, options.model, label_map or None, options.device, options.quiet
-    )
+    return texts, classify_texts(texts, options)
 
 
 def table_probabilities(table: Path, text_column: str = "text") -> tuple[list[str], np.ndarray]:
@@ -125,13 +122,7 @@ def table_probabilities(table: Path, text_column: str = "text") -> tuple[list[st
     return [row[text_column] for row in rows], values / values.sum(axis=1, keepdims=True)
 
 
-def classify_texts(
-    texts: Sequence[str],
-    model: str,
-    label_map: Mapping[str, str] | None = None,
-    device: str | None = None,
-    quiet: bool = False,
-) -> np.ndarray:
+def classify_texts(texts: Sequence[str], options: PromptOptions) -> np.ndarray:
     """Ask a text classifier; (texts, emotions), rows summing to 1, in the order of EMOTIONS.
 
     Without a label_map the model's labels have the emotions' names. Labels of one emotion are
@@ -140,15 +131,18 @@ def classify_texts(
     from transformers import pipeline
 
     try:
-        classify: Any = pipeline("text-classification", model=model, device=device, top_k=None)
+        classify: Any = pipeline(
+            "text-classification", model=options.model, device=options.device, top_k=None
+        )
     except (OSError, ValueError) as error:
         told = " ".join(str(error).split())
-        raise MissingInputError(f"no text classifier {model}: {told[:300]}") from error
+        raise MissingInputError(f"no text classifier {options.model}: {told[:300]}") from error
     labels = list(classify.model.config.id2label.values())
-    meanings = dict(label_map or {label: label.lower() for label in labels})
+    meanings = dict(text.rsplit("=", 1) for text in options.label_map)
+    meanings = meanings or {label: label.lower() for label in labels}
     if missing := sorted(set(EMOTIONS) - {meanings.get(label) for label in labels}):
         raise WrongUseError(
-            f"{model} has the labels {', '.join(labels)}, none of which means "
+            f"{options.model} has the labels {', '.join(labels)}, none of which means "
             f"{', '.join(missing)}; say what they mean, as in `label_map=joy=positive anger=angry`"
         )
     # Not every tokenizer was saved with the length that its model takes.
@@ -158,7 +152,7 @@ def classify_texts(
     )
     values = np.zeros((len(texts), len(EMOTIONS)))
     found = classify((text for text in texts), truncation=True, max_length=longest)
-    bar = tqdm(found, total=len(texts), unit="text", desc="classify", disable=quiet or None)
+    bar = tqdm(found, total=len(texts), unit="text", desc="classify", disable=options.quiet or None)
     for number, scores in enumerate(bar):
         for score in scores:
             if (emotion := meanings.get(score["label"])) in EMOTIONS:

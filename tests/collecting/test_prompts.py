@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_models import save_text_classifier
 
+from dusha_ser.collecting.options import PromptOptions
 from dusha_ser.collecting.prompts import (
     PAIRS,
     choose_pair,
@@ -27,6 +28,11 @@ def make_model(tmp_path_factory):
         return save_text_classifier(tmp_path_factory.mktemp("classifier"), labels, WORDS)
 
     return make
+
+
+def classify(texts, model, *label_map):
+    options = PromptOptions(None, model, list(label_map), device="cpu", quiet=True)
+    return classify_texts(texts, options)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +115,7 @@ def test_classify_texts_gives_what_the_model_gives(make_model):
     folder = make_model(labels)
     # The last has more words than the model takes.
     texts = ["как хорошо", "уйди", "дела плохо", "как дела " * 20]
-    got = classify_texts(texts, folder, device="cpu", quiet=True)
+    got = classify(texts, folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for text, row in zip(texts, got, strict=True):
@@ -122,11 +128,8 @@ def test_classify_texts_gives_what_the_model_gives(make_model):
 
 def test_classify_texts_with_a_map_adds_labels_of_one_emotion_and_leaves_others_out(make_model):
     folder = make_model(["joy", "love", "anger", "sadness", "no_emotion", "fear"])
-    label_map = {
-        **{"joy": "positive", "love": "positive", "anger": "angry"},
-        **{"sadness": "sad", "no_emotion": "neutral"},
-    }
-    got = classify_texts(["как хорошо"], folder, label_map, "cpu", quiet=True)
+    label_map = ("joy=positive", "love=positive", "anger=angry", "sadness=sad")
+    got = classify(["как хорошо"], folder, *label_map, "no_emotion=neutral")
     assert got.sum() == pytest.approx(1)
     # A random model gives each of six labels about as much: two of them, one of them.
     assert got[0, 3] == pytest.approx(2 * got[0, :3].mean(), rel=0.2)
@@ -134,6 +137,6 @@ def test_classify_texts_with_a_map_adds_labels_of_one_emotion_and_leaves_others_
 
 def test_classify_texts_when_the_model_is_not_fit(make_model, tmp_path):
     with pytest.raises(WrongUseError, match="none of which means angry, neutral, sad; say what"):
-        classify_texts(["da"], make_model(["positive", "LABEL_1"]), quiet=True)
+        classify(["da"], make_model(["positive", "LABEL_1"]))
     with pytest.raises(MissingInputError, match="no text classifier"):
-        classify_texts(["da"], str(tmp_path / "nowhere"), quiet=True)
+        classify(["da"], str(tmp_path / "nowhere"))
