@@ -1,29 +1,24 @@
 """Cross-validation of a training setup: folds of named rows, and the results of all together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dusha_ser.corpus.named import NamedRows, named_rows
 from dusha_ser.errors import WrongUseError
-from dusha_ser.evaluation.predictions import read_predictions, score_predictions, write_predictions
 from dusha_ser.evaluation.results import (
-    PREDICTIONS_DIR,
-    RESULTS_DIR,
     all_rows,
     folds_table,
-    pair_name,
     results_table,
     write_table,
 )
 from dusha_ser.evaluation.ser.ser import SCORES
+from dusha_ser.experiments.evaluation import write_figures, write_result
 from dusha_ser.experiments.folds import Fold, assign_folds, pool_folds, run_folds, shared_speakers
 from dusha_ser.experiments.options import CrossValidateOptions
 from dusha_ser.experiments.runs import Run, with_inputs
-from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
-from dusha_ser.storage import safe_name, write_json, write_text
+from dusha_ser.storage import safe_name, write_text
 from dusha_ser.tables import markdown_table, read_table, screen_table
 
 
@@ -45,7 +40,7 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
     rows = named_rows(options.data, options.split, options.allow_other_counts)
     folds, fold_of = make_folds(options, rows)
     results = run_folds(folds, options.jobs, tell)
-    return write_result(options, rows, folds, fold_of, results)
+    return write_results(options, rows, folds, fold_of, results)
 
 
 def read_column(spelling: str, rows: NamedRows, name: str) -> list[str]:
@@ -82,8 +77,7 @@ def make_folds(options: CrossValidateOptions, rows: NamedRows) -> tuple[list[Fol
         raise WrongUseError(f"{rows.name} has one fold, {names[0]!r}; two are needed at least")
     if len({safe_name(name) for name in names}) < len(names):
         raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
-    data, recipe, run_options = options.training
-    run = Run(replace(data, dataset=rows.name), recipe, run_options)
+    run = Run(*options.training)
     inputs = with_inputs(rows.rows, run)
     fold_of = np.array(folds)
     made = []
@@ -93,11 +87,11 @@ def make_folds(options: CrossValidateOptions, rows: NamedRows) -> tuple[list[Fol
             "train": inputs.select(np.flatnonzero(fold_of != name)),
             "test": inputs.select(np.flatnonzero(fold_of == name)),
         }
-        made.append(Fold(name, run.moved(folder), splits, options.overwrite))
+        made.append(Fold(name, run.moved(folder, rows.name), splits, options.overwrite))
     return made, folds
 
 
-def write_result(
+def write_results(
     options: CrossValidateOptions,
     rows: NamedRows,
     folds: Sequence[Fold],
@@ -107,11 +101,6 @@ def write_result(
     """Write pooled predictions, metrics, tables and figures; return the tables for a screen."""
     name = options.name or options.output_dir.name
     test_set = f"{rows.name}, {len(folds)} folds"
-    pair = pair_name(name, test_set)
-    predictions_path = options.output_dir / PREDICTIONS_DIR / f"{pair}.csv"
-    write_predictions(predictions_path, pool_folds(folds, [str(one) for one in rows.rows["id"]]))
-    predictions = read_predictions(predictions_path)
-    scores = score_predictions(predictions)
     shared = shared_speakers(rows, fold_of)
     values = {score: [result["metrics"][score] for result in results] for score in SCORES}
     source = f"pooled over {len(folds)} folds"
@@ -123,24 +112,18 @@ def write_result(
         "model_path": None,
         "test_set": test_set,
         "published_as": "iemocap" if five_sessions else None,
-        "predictions": f"{PREDICTIONS_DIR}/{predictions_path.name}",
         "command": options.command,
         "seconds": sum(result["seconds"] for result in results),
         "source": source,
         "shared_speakers": shared,
         "folds": {
-            result["fold"]: {
-                "best_epoch": result["best_epoch"],
-                "seconds": result["seconds"],
-                "metrics": result["metrics"],
-            }
-            for result in results
+            one["fold"]: {key: one[key] for key in ("best_epoch", "seconds", "metrics")}
+            for one in results
         },
         "mean": {score: float(np.mean(values[score])) for score in SCORES},
         "standard_deviation": {score: float(np.std(values[score], ddof=1)) for score in SCORES},
-        **scores,
     }
-    write_json(options.output_dir / RESULTS_DIR / f"{pair}.json", result)
+    result = write_result(options.output_dir, result, pool_folds(folds, rows), "csv")
     tables = folds_table(result), results_table(all_rows([result]))
     for path, table in ((options.folds_table, tables[0]), (options.table, tables[1])):
         if path:
@@ -150,10 +133,7 @@ def write_result(
         options.output_dir / "results.md",
         f"# {name} on {test_set}\n\nEach clip is tested once, by a model that was trained on the "
         f"other folds. `mean ± sd` is over folds (n - 1); below, all clips are pooled, and "
-        f"intervals are over {'folds' if predictions.speakers is None else 'speakers'}.\n\n{page}",
+        f"intervals are over {'folds' if rows.speakers is None else 'speakers'}.\n\n{page}",
     )
-    confusion = draw_confusion({test_set: result["metrics"]}, name)
-    save_figure(confusion, options.output_dir / f"confusion_{safe_name(name)}.png")
-    calibration = draw_calibration({name: result["reliability"]}, test_set)
-    save_figure(calibration, options.output_dir / f"calibration_{safe_name(test_set)}.png")
+    write_figures(options.output_dir, [result])
     return "\n".join(screen_table(table) for table in tables)

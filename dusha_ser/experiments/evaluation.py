@@ -1,8 +1,7 @@
 """Models evaluated on test sets: predictions, metrics, one table, figures, comparisons."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,10 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
             if not evaluate_pair(model, name, test_set, options, loaded):
                 again = "`overwrite=True` does it again"
                 tell(f"{name} on {test_set.name}: done before ({again})")
-    table = write_pages(options.output_dir)
+    results = read_results(options.output_dir)
+    table = results_table(all_rows(results))
+    write_text(options.output_dir / "results.md", PAGE.format(table=markdown_table(table)))
+    write_figures(options.output_dir, results)
     if options.table:
         write_table(options.table, options.command, table)
     shown = screen_table(table)
@@ -75,23 +77,11 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
 
 
 def evaluate_pair(
-    model: str,
-    name: str,
-    test_set: NamedRows,
-    options: EvaluateOptions,
-    loaded: dict[str, tuple[Any, Any]],
+    model: str, name: str, test_set: NamedRows, options: EvaluateOptions, loaded: dict[str, tuple]
 ) -> bool:
-    """Write predictions and metrics of a model on a test set, unless they are there.
+    """Write predictions and metrics of a model on a test set; return False if they are there.
 
-    Args:
-        model: a folder, or a name on the Hub.
-        name: the model's name in tables.
-        test_set: the rows.
-        options: what to do.
-        loaded: keeps the model for its next test set.
-
-    Returns:
-        Whether they were not there.
+    The dictionary keeps the model for its next test set.
     """
     pair = pair_name(name, test_set.name)
     metrics_path = options.output_dir / RESULTS_DIR / f"{pair}.json"
@@ -100,46 +90,52 @@ def evaluate_pair(
         "model": model_fingerprint(model, options.trust_remote_code),
         "rows": test_set.fingerprint,
     }
-    if not options.overwrite and is_done(metrics_path, predictions_path, fingerprint):
+    there = metrics_path.is_file() and predictions_path.is_file() and not options.overwrite
+    if there and read_json(metrics_path).get("fingerprint") == fingerprint:
         return False
     if model not in loaded:
         loaded.clear()
         loaded[model] = load_model(model, options.device, options.trust_remote_code)
     started = time.perf_counter()
-    predictions = predict_rows(*loaded[model], test_set, options.batch_size, options.quiet)
-    seconds = time.perf_counter() - started
-    write_predictions(predictions_path, predictions)
-    # What was written is what is scored: anyone who reads it gets the same numbers.
-    scores = score_predictions(read_predictions(predictions_path))
-    write_json(
-        metrics_path,
-        {
-            "model": name,
-            "model_path": model,
-            "test_set": test_set.name,
-            "published_as": test_set.published_as,
-            "fingerprint": fingerprint,
-            "predictions": f"{PREDICTIONS_DIR}/{predictions_path.name}",
-            "seconds": round(seconds, 2),
-            "command": options.command,
-            **scores,
-        },
-    )
+    network, extractor = loaded[model]
+    predictions = predict_rows(network, extractor, test_set, options.batch_size, options.quiet)
+    result = {
+        "model": name,
+        "model_path": model,
+        "test_set": test_set.name,
+        "published_as": test_set.published_as,
+        "fingerprint": fingerprint,
+        "seconds": round(time.perf_counter() - started, 2),
+        "command": options.command,
+    }
+    write_result(options.output_dir, result, predictions, options.form)
     return True
 
 
-def is_done(metrics_path: Path, predictions_path: Path, fingerprint: dict) -> bool:
-    """Whether this very model was evaluated on these very rows."""
-    if not metrics_path.is_file() or not predictions_path.is_file():
-        return False
-    return read_json(metrics_path).get("fingerprint") == fingerprint
+def write_result(output_dir: Path, result: dict, predictions: Predictions, form: str) -> dict:
+    """Write predictions and what they score.
+
+    Args:
+        output_dir: of all results.
+        result: with model and test_set, which name the files.
+        predictions: of this model on this test set.
+        form: csv or jsonl.
+
+    Returns:
+        The result with its metrics.
+    """
+    pair = pair_name(result["model"], result["test_set"])
+    path = output_dir / PREDICTIONS_DIR / f"{pair}.{form}"
+    write_predictions(path, predictions)
+    # What was written is what is scored: anyone who reads the file gets the same numbers.
+    scores = score_predictions(read_predictions(path))
+    result = {**result, "predictions": f"{PREDICTIONS_DIR}/{path.name}", **scores}
+    write_json(output_dir / RESULTS_DIR / f"{pair}.json", result)
+    return result
 
 
-def write_pages(output_dir: Path) -> list[list[str]]:
-    """Write the table and the figures of all results in a folder; return the table."""
-    results = read_results(output_dir)
-    table = results_table(all_rows(results))
-    write_text(output_dir / "results.md", PAGE.format(table=markdown_table(table)))
+def write_figures(output_dir: Path, results: Sequence[dict]) -> None:
+    """Draw the confusion matrices of each model and the calibration on each test set."""
     by_model: dict[str, dict[str, Any]] = {}
     by_test_set: dict[str, dict[str, Any]] = {}
     for result in results:
@@ -151,47 +147,34 @@ def write_pages(output_dir: Path) -> list[list[str]]:
     for test_set, bins in by_test_set.items():
         path = output_dir / f"calibration_{safe_name(test_set)}.png"
         save_figure(draw_calibration(bins, test_set), path)
-    return table
 
 
-def compare_pair(first: str, second: str, output_dir: Path) -> list[str]:
-    """Compare two evaluated models on each test set that both were evaluated on.
-
-    Args:
-        first: name of a model in the table.
-        second: name of another.
-        output_dir: where their results lie.
-
-    Returns:
-        One text with a table per test set.
+def compare_pair(first: str, second: str, output_dir: Path) -> Iterator[str]:
+    """Compare two evaluated models on each test set in common; give a text with a table of each.
 
     Raises:
         WrongUseError: if they share no test set, or speakers are not known.
     """
+    results = read_results(output_dir)
     found: dict[str, dict[str, Predictions]] = {}
-    for result in read_results(output_dir):
-        names = {result["model"], result["model_path"]}
-        for wanted in {first, second} & names:
+    for result in results:
+        for wanted in {first, second} & {result["model"], result["model_path"]}:
             path = output_dir / result["predictions"]
             found.setdefault(result["test_set"], {})[wanted] = read_predictions(path)
     shared = {name: pair for name, pair in found.items() if len(pair) == 2}
     if not shared:
-        models = sorted({result["model"] for result in read_results(output_dir)})
+        models = sorted({result["model"] for result in results})
         raise WrongUseError(
             f"{first} and {second} were evaluated on no test set in common; {output_dir} has "
             f"results of {', '.join(models)}"
         )
-    told = []
     for test_set, pair in shared.items():
         comparison = compare_predictions(pair[first], pair[second], test_set)
-        path = output_dir / "comparisons" / f"{pair_name(first, second)}--{safe_name(test_set)}"
+        name = f"{pair_name(first, second)}--{safe_name(test_set)}.json"
         content = {"first": first, "second": second, "test_set": test_set, "scores": comparison}
-        write_json(path.with_name(path.name + ".json"), content)
+        write_json(output_dir / "comparisons" / name, content)
         table = screen_table(comparison_table(comparison)).rstrip("\n")
-        told.append(
-            f"\n{first} (first) and {second} (second) on {test_set}, paired by speaker:\n{table}"
-        )
-    return told
+        yield f"\n{first} (first) and {second} (second) on {test_set}, paired by speaker:\n{table}"
 
 
 def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str:
@@ -215,8 +198,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
                 f"{min(shared)}: a model must not be tested on what it was trained on"
             )
     folder = options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}"
-    data, recipe, run_options = options.training
-    run = Run(replace(data, dataset=rows.name), recipe, run_options).moved(folder)
+    run = Run(*options.training).moved(folder, rows.name)
     splits = {"train": with_inputs(rows.rows, run)}
     if options.overwrite or not is_finished(run, splits):
         train_run(run, splits, options.overwrite)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import datasets
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -85,13 +86,7 @@ def assign_folds(
 
 
 def run_fold(fold: Fold) -> dict:
-    """Train and test one fold, unless it is done.
-
-    Args:
-        fold: to run.
-
-    Returns:
-        The content of its file: name, settings, best epoch, seconds and metrics.
+    """Train and test one fold, unless it is done; return the content of its file.
 
     Raises:
         WrongUseError: if its folder was made with other options.
@@ -99,20 +94,19 @@ def run_fold(fold: Fold) -> dict:
     """
     folder = fold.run.output_dir
     path = folder / FOLD_FILE
+    settings = settings_of(fold.run, fold.splits)
     if path.is_file() and not fold.overwrite:
         done = read_json(path)
-        if done["settings"] == settings_of(fold.run, fold.splits):
+        if done["settings"] == settings:
             return done
     started = time.perf_counter()
     result = train_run(fold.run, fold.splits, fold.overwrite)
-    predictions = replace(
-        result.predictions, folds=[fold.name] * len(result.predictions.references)
-    )
+    predictions = replace(result.predictions, folds=[fold.name] * len(result.predictions.ids))
     write_predictions(folder / PREDICTIONS_FILE, predictions)
     predictions = read_predictions(folder / PREDICTIONS_FILE)
     done = {
         "fold": fold.name,
-        "settings": settings_of(fold.run, fold.splits),
+        "settings": settings,
         "best_epoch": result.best_epoch,
         "seconds": round(time.perf_counter() - started, 1),
         "metrics": ser_metrics(
@@ -157,27 +151,27 @@ def fold_line(done: dict) -> str:
     return f"fold {done['fold']}: {scores} ({done['seconds']:.0f} s)"
 
 
-def pool_folds(folds: Sequence[Fold], order: Sequence[str]) -> Predictions:
-    """Put the predictions of all folds together, in the order of the clips' names."""
+def pool_folds(folds: Sequence[Fold], rows: NamedRows) -> Predictions:
+    """Put the predictions of all folds together, in the order of the rows."""
     parts = [read_predictions(fold.run.output_dir / PREDICTIONS_FILE) for fold in folds]
-    ids = [name for part in parts for name in part.ids]
-    place = {name: i for i, name in enumerate(ids)}
-    turn = [place[name] for name in order]
-    speakers = [speaker for part in parts for speaker in part.speakers or []]
-    numbers = [fold for part in parts for fold in part.folds or []]
+    found = {
+        clip: (probabilities, fold.name)
+        for fold, part in zip(folds, parts, strict=True)
+        for clip, probabilities in zip(part.ids, part.probabilities, strict=True)
+    }
+    ids = list(map(str, rows.rows["id"]))
     return Predictions(
-        labels=parts[0].labels,
-        ids=list(order),
-        references=np.concatenate([part.references for part in parts])[turn],
-        probabilities=np.concatenate([part.probabilities for part in parts])[turn],
-        speakers=[speakers[i] for i in turn] if len(speakers) == len(turn) else None,
-        folds=[numbers[i] for i in turn],
+        labels=rows.labels,
+        ids=ids,
+        references=np.array(rows.rows["label"]),
+        probabilities=np.array([found[clip][0] for clip in ids]),
+        speakers=rows.speakers,
+        folds=[found[clip][1] for clip in ids],
     )
 
 
 def shared_speakers(rows: NamedRows, folds: Sequence[str]) -> int:
     """Count the speakers that are in more than one fold."""
-    found: dict[str, set[str]] = {}
-    for speaker, fold in zip(rows.speakers or [], folds, strict=False):
-        found.setdefault(speaker, set()).add(fold)
-    return sum(len(of_one) > 1 for of_one in found.values())
+    if rows.speakers is None:
+        return 0
+    return int((pd.Series(list(folds)).groupby(rows.speakers).nunique() > 1).sum())

@@ -1,6 +1,5 @@
 """Training runs on given rows, with the options of `dusha train`, that can be resumed."""
 
-import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import datasets
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import read_json, write_json
+from dusha_ser.storage import digest, read_json, write_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.checkpoints import find_checkpoint, remove_checkpoints
 from dusha_ser.training.features import compute_inputs
@@ -52,20 +51,20 @@ class Run:
         """The folder for the model."""
         return Path(self.options.output_dir)
 
-    def moved(self, output_dir: Path) -> "Run":
-        """Return the same run with another folder for the model."""
-        return replace(self, options=replace(self.options, output_dir=str(output_dir)))
+    def moved(self, output_dir: Path, dataset: str) -> "Run":
+        """Return the same run with another folder for the model, and another name of its data."""
+        return replace(
+            self,
+            data=replace(self.data, dataset=dataset),
+            options=replace(self.options, output_dir=str(output_dir)),
+        )
 
 
 def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
     """Return what decides a run's result: the options, and the clips with their labels."""
-    clips = hashlib.sha256()
-    for split, rows in splits.items():
-        clips.update(f"{split}\0".encode())
-        for name, label in zip(rows["id"], rows["label"], strict=True):
-            clips.update(f"{name}\0{label}\0".encode())
+    clips = {split: [list(rows["id"]), list(rows["label"])] for split, rows in splits.items()}
     options = changed_options((run.data, run.recipe, run.options), PLACES)
-    return {"options": options, "clips": clips.hexdigest()[:16]}
+    return {"options": options, "clips": digest(clips)}
 
 
 def train_run(
@@ -113,14 +112,9 @@ def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:
 
 
 def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
-    """Compute the features of Dusha's network, once for all runs.
+    """Compute the features of Dusha's network in place of audio, once for all runs.
 
-    Args:
-        rows: with audio, or with features already.
-        run: any of the runs.
-
-    Returns:
-        The rows, with input_features and without audio where the network is Dusha's; else as given.
+    Rows for another network, or with features already, stay as they are.
 
     Raises:
         WrongUseError: if options are wrong, before anything is computed.

@@ -16,7 +16,7 @@ from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, SCORES, ser_metrics
 from dusha_ser.experiments import folds as folds_module
-from dusha_ser.experiments.cross_validation import make_folds, write_result
+from dusha_ser.experiments.cross_validation import make_folds, write_results
 from dusha_ser.experiments.folds import Fold, assign_folds, shared_speakers
 from dusha_ser.experiments.runs import Run
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
@@ -245,7 +245,7 @@ def test_read_options_when_a_folder_is_given_of_no_corpus(tmp_path):
         options_for("a/clips", "--data_dir", str(tmp_path))
 
 
-def test_write_result_when_speakers_are_in_several_folds_says_so(rows, tmp_path):
+def test_write_results_when_speakers_are_in_several_folds_says_so(rows, tmp_path):
     fold_of = ["ab"[i // 2 % 2] for i in range(len(rows.rows))]
     output = tmp_path / "cross"
     folds, results = [], []
@@ -267,7 +267,7 @@ def test_write_result_when_speakers_are_in_several_folds_says_so(rows, tmp_path)
         results.append({"fold": name, "best_epoch": 3, "seconds": 1, "metrics": metrics})
     options = options_for("a/clips")
     options.output_dir = output
-    assert "12 speakers are in several folds" in write_result(
+    assert "12 speakers are in several folds" in write_results(
         options, rows, folds, fold_of, results
     )
     result = read_result(output)

@@ -42,7 +42,10 @@ def splits(tmp_path):
 
 def test_settings_of_a_run_change_with_what_decides_its_result(run, splits, tmp_path):
     before = settings_of(run, splits)
-    assert settings_of(with_options(run.moved(tmp_path / "moved"), quiet=False), splits) == before
+    assert (
+        settings_of(with_options(run.moved(tmp_path / "moved", "other name"), quiet=False), splits)
+        == before
+    )
     assert settings_of(with_options(run, max_steps=2), splits) != before
     assert settings_of(replace(run, recipe=RecipeOptions(crop=3)), splits) != before
     assert settings_of(run, splits | {"train": splits["test"]}) != before
