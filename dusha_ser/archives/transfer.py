@@ -108,9 +108,8 @@ class Transfer:
     """A file on its way from a server.
 
     Beside NAME, NAME.part holds the bytes that came and NAME.part.json what the server said of
-    the file that they begin. They outlive a killed program, which `storage.replacing` does not
-    allow. A fresh start empties the first before it writes the second, so that a program killed
-    between the two leaves nothing that does not fit together.
+    them. They outlive a killed program, which `storage.replacing` does not allow. A fresh start
+    empties the first before it writes the second, so that a kill in between does no harm.
     """
 
     session: requests.Session

@@ -1,8 +1,7 @@
 """From the crowd's answers to the raw layout of the corpus, without those who failed the exam.
 
-The result is what `dusha corpus crowd --data_dir FOLDER` reads: crowd_train and crowd_test with
-raw_PART.jsonl, one row per answer, and wavs/HASH.wav. Control tasks are in it with their known
-answer; answers to the exam are not.
+`dusha corpus crowd --data_dir FOLDER` reads the result: raw_PART.jsonl, one row per answer, and
+wavs/HASH.wav. Control tasks are in it with their known answer; answers to the exam are not.
 """
 
 import hashlib

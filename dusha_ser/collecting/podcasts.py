@@ -77,23 +77,22 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
     advice = "name yours with " + ", ".join(f"`{role}_column`" for role in roles)
     with find_metadata(options.metadata) as table:
         rows = read_table(table, list(names.values()), advice)
-    pieces, missing = [], []
+    by_recording: dict[str, list[Piece]] = defaultdict(list)
+    missing = []
     for number, row in enumerate(rows, start=2):
         values = {role: row[column].strip() for role, column in names.items()}
         try:
-            pieces.append(parse_piece(values, UNITS[options.unit]))
+            piece = parse_piece(values, UNITS[options.unit])
         except BadTimingError as error:
             missing.append(missing_row(values["id"], values["recording"], f"row {number}: {error}"))
-    by_recording: dict[str, list[Piece]] = defaultdict(list)
-    for piece in pieces:
-        by_recording[piece.recording].append(piece)
+        else:
+            by_recording[piece.recording].append(piece)
     found = find_recordings(by_recording, options.audio_dir, options.files)
     counts = {"cut": 0, "there": 0}
-    bar = tqdm(total=len(pieces), unit="clip", desc="podcasts", disable=options.quiet or None)
+    count = len(rows) - len(missing)
+    bar = tqdm(total=count, unit="clip", desc="podcasts", disable=options.quiet or None)
     for recording, own in by_recording.items():
-        todo = own
-        if not options.overwrite:
-            todo = [piece for piece in own if not is_cut(options.output_dir, piece)]
+        todo = [one for one in own if options.overwrite or not is_cut(options.output_dir, one)]
         counts["there"] += len(own) - len(todo)
         not_cut = cut_recording(found[recording], todo, options.output_dir)
         counts["cut"] += len(todo) - len(not_cut)

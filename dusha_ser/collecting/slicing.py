@@ -1,8 +1,7 @@
 """Recordings cut into clips by voice activity, as the podcasts of the corpus were (section 3.2).
 
-What a recording gave is noted when all its clips are written, under a name that says what the
-recording is and how it was cut. A stopped run resumes with the recordings that have no such
-note; the tables are made of the notes in the end.
+When all clips of a recording are written, a note says what it gave, under a name for recording and
+limits. A stopped run resumes where notes are missing; the tables are made of the notes.
 """
 
 import hashlib

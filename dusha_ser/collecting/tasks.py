@@ -1,9 +1,7 @@
-"""Annotation tasks for a crowd: clips to label, control tasks among them, an exam to pass first.
+"""Annotation tasks for a crowd: clips, control tasks among them, an exam first (section 3.3).
 
-The paper (section 3.3) asks of each annotator an exam passed with 80 %, and gives control tasks
-("honeypots") whose answer is known. Nobody may tell these from the others: all audio is
-rewritten under names drawn for the tasks, in the order of the tasks, and a key file that is never
-uploaded holds what is known of each task.
+Nobody may tell the tasks whose answer is known from the others: all audio is rewritten under
+random names, in the order of the tasks, and what is known stands in a key file that stays at home.
 """
 
 import hashlib
