@@ -86,11 +86,9 @@ class DushaConfig(PreTrainedConfig):
                 "the lists of stages must be of one length, at least 1; got "
                 + ", ".join(f"{name} of {len(values)}" for name, values in stages.items())
             )
-        sizes = {
-            name: getattr(self, name)
-            for name in ("num_mel_bins", "stem_channels", "hidden_size", "attention_size")
-        }
-        for name, values in {**sizes, **stages}.items():
+        sizes = ("num_mel_bins", "stem_channels", "hidden_size", "attention_size")
+        for name in (*sizes, *self.stages):
+            values = getattr(self, name)
             if min(values if isinstance(values, (list, tuple)) else [values]) < 1:
                 raise ValueError(f"{name} must be positive, got {values}")
         if not (self.batch_norm_eps > 0 and 0 <= self.batch_norm_momentum <= 1):

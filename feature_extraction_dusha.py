@@ -127,25 +127,33 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             ValueError: if a waveform is empty, not mono, not finite or not of a known type, or
                 the sampling rate differs.
         """
-        waveforms = [
-            self._as_waveform(waveform, number)
-            for number, waveform in enumerate(_split_clips(raw_speech))
-        ]
+        is_list = isinstance(raw_speech, (list, tuple))
+        if is_list and not len(raw_speech):
+            raise ValueError("got an empty list, need a waveform or a list of waveforms")
+        clips = raw_speech if is_list and np.ndim(raw_speech[0]) > 0 else [raw_speech]
+        waveforms = [self._as_waveform(clip, number) for number, clip in enumerate(clips)]
         rate = self._check_sampling_rate(sampling_rate, resample)
         if rate != self.sampling_rate:
             waveforms = [
                 resample_waveform(waveform.to(torch.float64), rate, self.sampling_rate)
                 for waveform in waveforms
             ]
-        features = [clip.numpy() for clip in self._log_mel(waveforms)]
+        # Clip by clip, because that much fits a processor's cache.
+        features = [self._log_mel(waveform).numpy() for waveform in waveforms]
+        name, mask_name = self.model_input_names
+        batch = {name: features}
         if padding is None:
             padding = return_tensors is not None
         is_plain = isinstance(padding, bool) and not truncation
         if len(features) == 1 and is_plain and max_length is None and pad_to_multiple_of is None:
             # Nothing is to be padded, and `pad` takes a while to find that out.
-            return self._alone(features, return_attention_mask, return_tensors)
+            if return_attention_mask is None:
+                return_attention_mask = self.return_attention_mask
+            mask = [np.ones(len(features[0]), dtype=np.int32)]
+            batch |= {mask_name: mask} if return_attention_mask else {}
+            return BatchFeature(batch, tensor_type=return_tensors)
         padded = self.pad(
-            BatchFeature({self.model_input_names[0]: features}),
+            BatchFeature(batch),
             padding=padding,
             max_length=max_length,
             truncation=truncation,
@@ -157,19 +165,6 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             return BatchFeature({name: list(values) for name, values in padded.items()})
         return padded
 
-    def _alone(
-        self,
-        features: list[np.ndarray],
-        return_attention_mask: bool | None,
-        return_tensors: str | TensorType | None,
-    ) -> BatchFeature:
-        """Return what `pad` would make of one clip."""
-        name, mask_name = self.model_input_names
-        batch = {name: features}
-        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
-            batch[mask_name] = [np.ones(len(features[0]), dtype=np.int32)]
-        return BatchFeature(batch, tensor_type=return_tensors)
-
     def _check_sampling_rate(self, sampling_rate: int | None, resample: bool) -> int:
         if sampling_rate is None:
             logger.warning_once(
@@ -179,16 +174,16 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             return self.sampling_rate
         if sampling_rate == self.sampling_rate:
             return sampling_rate
-        if resample:
-            if RATES[0] <= sampling_rate <= RATES[1]:
-                return sampling_rate
+        if not resample:
             raise ValueError(
-                f"the waveform has {sampling_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is "
-                "converted"
+                f"the waveform has {sampling_rate} Hz, the model was trained on "
+                f"{self.sampling_rate} Hz; convert it, or pass resample=True"
             )
+        if RATES[0] <= sampling_rate <= RATES[1]:
+            return sampling_rate
         raise ValueError(
-            f"the waveform has {sampling_rate} Hz, the model was trained on {self.sampling_rate} "
-            "Hz; convert it, or pass resample=True"
+            f"the waveform has {sampling_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is "
+            "converted"
         )
 
     def _as_waveform(self, waveform, number: int) -> torch.Tensor:
@@ -233,15 +228,10 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             )
         return waveform
 
-    def _log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Turn clips of (samples,) into (frames, feature_size) in dB, float32."""
-        return [self._clip_log_mel(waveform) for waveform in waveforms]
-
-    def _clip_log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Turn one clip; clip by clip, because that much fits a processor's cache."""
+    def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Turn (samples,) into (frames, feature_size) in dB, float32."""
         frames = _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
-        pieces = [self._mel_power(piece) for piece in frames.split(FRAMES_AT_ONCE)]
-        power = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        power = torch.cat([self._mel_power(piece) for piece in frames.split(FRAMES_AT_ONCE)])
         decibel = power.clamp_min_(self.power_floor).log10_().mul_(10)
         decibel = decibel.sub_(decibel.max()).clamp_min_(-self.dynamic_range)
         return decibel if self.trim_silence is None else trim_frames(decibel, self.trim_silence)
@@ -263,9 +253,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
 
 
 def trim_frames(features: torch.Tensor, trim_silence: float) -> torch.Tensor:
-    """Cut off what is quiet at both ends of a clip.
-
-    Doing it again changes nothing.
+    """Cut off what is quiet at both ends of a clip; doing it again changes nothing.
 
     Args:
         features: (frames, bands), in dB relative to the clip's loudest point.
@@ -289,15 +277,8 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
 
     Each new sample is a weighted sum of the old ones around it; the weights depend only on its
     place between two old samples, and few such places exist (J. O. Smith, "Digital Audio
-    Resampling Home Page").
-
-    Args:
-        waveform: (samples,), floating point.
-        old_rate: its rate, in Hz.
-        new_rate: the wanted rate, in Hz.
-
-    Returns:
-        (ceil(samples * new_rate / old_rate),), of the same type.
+    Resampling Home Page"). Of (samples,) in floating point it makes, in the same type,
+    (ceil(samples * new_rate / old_rate),).
 
     Examples:
         >>> resample_waveform(torch.ones(441, dtype=torch.float64), 44100, 16000).shape
@@ -332,31 +313,15 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
     return torch.cat(resampled)[:count]
 
 
-def _split_clips(raw_speech) -> list:
-    """Return a list of waveforms of one waveform or several."""
-    if isinstance(raw_speech, (list, tuple)):
-        if not len(raw_speech):
-            raise ValueError("got an empty list, need a waveform or a list of waveforms")
-        if np.ndim(raw_speech[0]) > 0:
-            return list(raw_speech)
-    return [raw_speech]
-
-
 def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
-    """Mirror (samples,) at both ends, repeatedly where it is shorter than the reach.
-
-    The result is in double precision, made in one pass over memory.
-    """
+    """Mirror (samples,) at both ends, again and again where it is short, in one pass to float64."""
     count = len(waveform)
     period = max(2 * (count - 1), 1)
     around = torch.cat([torch.arange(-reach, 0), torch.arange(count, count + reach)]) % period
     mirrored = waveform[torch.where(around < count, around, period - around)]
     padded = torch.empty(count + 2 * reach, dtype=torch.float64)
-    padded[:reach], padded[reach:-reach], padded[-reach:] = (
-        mirrored[:reach],
-        waveform,
-        mirrored[reach:],
-    )
+    padded[:reach], padded[-reach:] = mirrored[:reach], mirrored[reach:]
+    padded[reach:-reach] = waveform
     return padded
 
 
@@ -365,14 +330,9 @@ def window_and_filters(
     n_fft: int, bands: int, min_frequency: float, max_frequency: float, sampling_rate: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the periodic Hann window (n_fft,) and the Mel filters (n_fft // 2 + 1, bands)."""
+    bins = n_fft // 2 + 1
     filters = mel_filter_bank(
-        n_fft // 2 + 1,
-        bands,
-        min_frequency,
-        max_frequency,
-        sampling_rate,
-        norm="slaney",
-        mel_scale="slaney",
+        bins, bands, min_frequency, max_frequency, sampling_rate, norm="slaney", mel_scale="slaney"
     )
     return torch.hann_window(n_fft, dtype=torch.float64), torch.from_numpy(filters)
 

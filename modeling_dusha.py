@@ -29,12 +29,8 @@ except ImportError:  # In a flat checkout or installation the module has no pack
 def hides_frames(attention_mask: torch.Tensor | None) -> bool:
     """Return whether a mask may hide frames, so that a batch without padding costs no masking.
 
-    Args:
-        attention_mask: (batch, frames), 1 for a real frame, or None.
-
-    Returns:
-        False if there is nothing to hide; also True where reading the values would break a traced
-        graph or make the processor wait for the accelerator.
+    Where reading it would break a traced graph or make the processor wait for the accelerator, it
+    may.
     """
     if attention_mask is None:
         return False
@@ -47,12 +43,7 @@ def move_to_front(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Move each clip's real frames, in their order, before its padding, which becomes 0.
 
-    Args:
-        input_features: (batch, frames, mels).
-        attention_mask: (batch, frames), 1 for a real frame.
-
-    Returns:
-        The features so ordered, and the clips' lengths in frames, (batch,), at least 1.
+    The features are (batch, frames, mels). The clips' lengths in frames, (batch,), are at least 1.
 
     Examples:
         >>> frames = torch.tensor([[[7.0], [1.0], [2.0], [7.0]]])
@@ -76,29 +67,13 @@ def move_to_front(
 def frame_mask(
     hidden_states: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype | None = None
 ) -> torch.Tensor:
-    """Mark the frames of each clip.
-
-    Args:
-        hidden_states: (batch, channels, mels, frames), of which only the frames count.
-        lengths: (batch,), in frames.
-        dtype: type of the result; that of hidden_states where it is None.
-
-    Returns:
-        (batch, 1, 1, frames), 1 or True within a clip.
-    """
+    """Mark the frames of each clip, (batch, 1, 1, frames), 1 or True within it."""
     frames = torch.arange(hidden_states.shape[3], device=lengths.device)
     return (frames < lengths.view(-1, 1, 1, 1)).to(dtype or hidden_states.dtype)
 
 
 def as_positions(hidden_states: torch.Tensor) -> torch.Tensor:
-    """Line up all positions of each clip, mel by mel.
-
-    Args:
-        hidden_states: (batch, channels, mels, frames).
-
-    Returns:
-        (batch, mels * frames, channels).
-    """
+    """Line up all positions of each clip, mel by mel, as (batch, mels * frames, channels)."""
     # Not reshape: torch.export cannot see that one frame flattens as many do, and would fix their
     # number.
     return torch.cat(hidden_states.permute(0, 2, 3, 1).unbind(1), dim=1)
@@ -107,15 +82,12 @@ def as_positions(hidden_states: torch.Tensor) -> torch.Tensor:
 def position_mask(
     hidden_states: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype | None = None
 ) -> torch.Tensor:
-    """Mark the positions of each clip, in the order of as_positions.
+    """Mark the positions of each clip, in the order of as_positions, (batch, 1, 1, positions).
 
     Args:
-        hidden_states: as for frame_mask.
-        lengths: as for frame_mask.
-        dtype: as for frame_mask.
-
-    Returns:
-        (batch, 1, 1, mels * frames), 1 or True within a clip.
+        hidden_states: (batch, channels, mels, frames), of which only mels and frames count.
+        lengths: (batch,), in frames.
+        dtype: type of the result; None: that of hidden_states.
     """
     return frame_mask(hidden_states, lengths, dtype).repeat(1, 1, 1, hidden_states.shape[2])
 
@@ -127,14 +99,6 @@ def masked_batch_norm(
 
     With PyTorch's own layer a padded training batch would leave running statistics that no clip
     alone has, and the model would predict worse than it was trained.
-
-    Args:
-        hidden_states: (batch, channels, mels, frames).
-        lengths: (batch,), in frames.
-        normalization: the layer, in training.
-
-    Returns:
-        The normalised hidden_states.
     """
     values = hidden_states.float() * frame_mask(hidden_states, lengths, torch.float32)
     count = lengths.sum() * hidden_states.shape[2]
@@ -157,14 +121,7 @@ def masked_batch_norm(
 class DushaConvLayer(nn.Module):
     """A convolution without bias, batch normalisation and, unless linear, the activation.
 
-    Args:
-        config: activation and normalisation.
-        in_channels: of the input.
-        out_channels: of the output.
-        kernel_size: along Mel and time, odd.
-        stride: along Mel and time.
-        groups: of channels that are convolved apart.
-        linear: whether there is no activation.
+    The kernel's size is odd, and like the stride the same along Mel and time.
     """
 
     def __init__(
@@ -202,33 +159,19 @@ class DushaConvLayer(nn.Module):
             hidden_states = hidden_states * frame_mask(hidden_states, lengths)
         hidden_states = self.convolution(hidden_states)
         if lengths is not None and self.normalization.training:
-            hidden_states = masked_batch_norm(
-                hidden_states, divide_up(lengths, self.stride), self.normalization
-            )
+            lengths = cast(torch.Tensor, self.output_lengths(lengths))
+            hidden_states = masked_batch_norm(hidden_states, lengths, self.normalization)
         else:
             hidden_states = self.normalization(hidden_states)
         return self.activation(hidden_states)
 
     def output_lengths(self, lengths: torch.Tensor | None) -> torch.Tensor | None:
-        """Turn lengths at the input into lengths at the output, in frames."""
-        return None if lengths is None else divide_up(lengths, self.stride)
-
-
-def divide_up(lengths: torch.Tensor, stride: int) -> torch.Tensor:
-    """Divide lengths by a stride and round up."""
-    return (lengths + stride - 1) // stride
+        """Turn lengths at the input into lengths at the output, in frames: divide and round up."""
+        return None if lengths is None else (lengths + self.stride - 1) // self.stride
 
 
 class DushaInvertedResidual(nn.Module):
-    """Expand by 1x1, convolve by a depthwise 3x3, project back; add the input where it fits.
-
-    Args:
-        config: of the layers.
-        in_channels: of the input.
-        out_channels: of the output.
-        expansion_ratio: how many times the input is widened.
-        stride: of the depthwise convolution.
-    """
+    """Expand by 1x1, convolve by a depthwise 3x3, project back; add the input where it fits."""
 
     def __init__(
         self,
@@ -261,12 +204,9 @@ class DushaInvertedResidual(nn.Module):
         if self.expand_1x1 is not None:
             hidden_states = self.expand_1x1(hidden_states, lengths)
         hidden_states = self.depthwise_3x3(hidden_states, lengths)
-        hidden_states = self.project_1x1(hidden_states, self.output_lengths(lengths))
+        lengths = self.depthwise_3x3.output_lengths(lengths)
+        hidden_states = self.project_1x1(hidden_states, lengths)
         return residual + hidden_states if self.use_residual else hidden_states
-
-    def output_lengths(self, lengths: torch.Tensor | None) -> torch.Tensor | None:
-        """Turn lengths at the input into lengths at the output, in frames."""
-        return self.depthwise_3x3.output_lengths(lengths)
 
 
 class DushaAttention(nn.Module):
@@ -295,9 +235,7 @@ class DushaAttention(nn.Module):
         query = self.query(positions).unsqueeze(1)
         key = self.key(positions).unsqueeze(1)
         value = self.value(positions).unsqueeze(1)
-        mask = None
-        if lengths is not None:
-            mask = position_mask(hidden_states, lengths, torch.bool)
+        mask = None if lengths is None else position_mask(hidden_states, lengths, torch.bool)
 
         weights = None
         if return_weights:
@@ -353,15 +291,10 @@ class DushaPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 bound = 1 / math.sqrt(module.weight[0].numel())
                 init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            running_mean, running_var, batches = module.buffers()
-            init.zeros_(running_mean)
-            init.ones_(running_var)
-            init.zeros_(batches)
         elif isinstance(module, DushaAttention):
             init.zeros_(module.gamma)
+        else:
+            super()._init_weights(module)
 
 
 class DushaModel(DushaPreTrainedModel):
@@ -372,23 +305,13 @@ class DushaModel(DushaPreTrainedModel):
         self.stem = DushaConvLayer(config, 1, config.stem_channels, kernel_size=3)
         self.blocks = nn.ModuleList()
         in_channels = config.stem_channels
-        for expansion_ratio, out_channels, depth, stride in zip(
-            config.expansion_ratios,
-            config.stage_channels,
-            config.stage_depths,
-            config.stage_strides,
-            strict=True,
-        ):
-            for number in range(depth):
-                self.blocks.append(
-                    DushaInvertedResidual(
-                        config,
-                        in_channels,
-                        out_channels,
-                        expansion_ratio,
-                        stride if number == 0 else 1,
-                    )
+        stages = zip(*(getattr(config, name) for name in config.stages), strict=True)
+        for expansion_ratio, out_channels, depth, first_stride in stages:
+            for stride in [first_stride] + [1] * (depth - 1):
+                block = DushaInvertedResidual(
+                    config, in_channels, out_channels, expansion_ratio, stride
                 )
+                self.blocks.append(block)
                 in_channels = out_channels
         self.last_1x1 = DushaConvLayer(config, in_channels, config.hidden_size, kernel_size=1)
         self.attention = DushaAttention(config)
@@ -440,7 +363,7 @@ class DushaModel(DushaPreTrainedModel):
         all_hidden_states = [hidden_states]
         for block in self.blocks:
             hidden_states = block(hidden_states, lengths)
-            lengths = cast(DushaInvertedResidual, block).output_lengths(lengths)
+            lengths = cast(DushaInvertedResidual, block).depthwise_3x3.output_lengths(lengths)
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)
         hidden_states = self.last_1x1(hidden_states, lengths)
@@ -554,19 +477,16 @@ def classification_loss(
             'problem_type "regression" is not a classification; allowed are '
             '"single_label_classification" and "multi_label_classification"'
         )
-    numbers = labels.ndim == 1 and not labels.is_floating_point()
-    if problem_type == "multi_label_classification" and labels.shape == logits.shape:
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    if problem_type != "multi_label_classification":
-        if numbers and labels.shape[0] == logits.shape[0]:
-            return nn.functional.cross_entropy(logits, labels.long())
+    if problem_type == "multi_label_classification":
+        if labels.shape == logits.shape:
+            return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        allowed = "0 to 1 for each class"
+    else:
         if labels.is_floating_point() and labels.shape == logits.shape:
             return nn.functional.cross_entropy(logits, labels.to(logits.dtype))
-    allowed = (
-        "0 to 1 for each class"
-        if problem_type == "multi_label_classification"
-        else f"class numbers ({logits.shape[0]},) or floating-point probabilities"
-    )
+        if not labels.is_floating_point() and labels.shape == logits.shape[:1]:
+            return nn.functional.cross_entropy(logits, labels.long())
+        allowed = f"class numbers ({logits.shape[0]},) or floating-point probabilities"
     raise ValueError(
         f"labels of shape {tuple(labels.shape)} and {labels.dtype} do not fit problem_type "
         f"{problem_type!r}, which allows {allowed} {tuple(logits.shape)}"
