@@ -114,6 +114,9 @@ def rate_annotators(
     def total(chosen: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         return np.bincount(annotator[chosen], weights, minlength=len(answers.annotators))
 
+    def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
     control_answers, control_right = total(known >= 0), total(known == label)
     low, high = wilson_interval(control_right, control_answers)
     others = votes.sum(axis=1)[task] - 1
@@ -131,11 +134,6 @@ def rate_annotators(
         expected_accuracy=np.einsum("c,acc->a", found.prior, found.confusion),
         information=information(found.confusion, found.prior),
     )
-
-
-def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Divide, with NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def krippendorff_alpha(votes: np.ndarray) -> float:

@@ -139,14 +139,8 @@ def read_manifest(members: Mapping[str, Member], name: str) -> pa.Table:
             f"{row['emotion']}, which has the number {EMOTIONS.index(row['emotion'])}; "
             "correct the row"
         )
-    return pa.table(
-        {
-            "id": plain_text(table["id"]),
-            "duration": table["duration"],
-            "label": label.cast(pa.int64()),
-            "emotion": plain_text(table["emotion"]),
-        }
-    )
+    table = table.set_column(2, "label", label.cast(pa.int64()))
+    return pa.table([plain_text(column) for column in table.columns], table.column_names)
 
 
 def plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -160,9 +154,6 @@ def code_answers(answers: pa.Table, labels: Sequence[str] = ANSWERS) -> CrowdAns
     Args:
         answers: one row per answer, as `read_answers` returns them.
         labels: the answers that annotators could give; their order gives the numbers.
-
-    Returns:
-        The answers, tasks and annotators in the order in which they first appear.
 
     Raises:
         ValueError: an answer is not one of the labels.

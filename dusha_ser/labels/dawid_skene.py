@@ -44,13 +44,8 @@ def e_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the true labels of tasks from what is believed of classes and annotators.
 
-    Args:
-        matrix: sparse (rows, pairs), as in `AnswerTable`.
-        log_prior: float64 (columns,), logarithm of the probability of each label.
-        log_confusion: float64 (pairs, columns), the same of the pair's label by the true label.
-
-    Returns:
-        Probabilities (rows, columns), and the logarithm of that of each task's answers, (rows,).
+    Of the logarithms of the prior (columns,) and of the confusions (pairs, columns) it makes
+    probabilities (rows, columns), and the logarithm of that of each task's answers, (rows,).
     """
     # Products of many probabilities would vanish, so logarithms are added, and shifted so that the
     # largest of each task is 0.
@@ -176,16 +171,7 @@ def spread_found(
 ) -> DawidSkene:
     """Bring what was found for rows and columns to all tasks and labels, with 0 for the others.
 
-    Args:
-        table: the answers.
-        probabilities: float64 (rows, columns).
-        confusion: float64 (annotators, columns, columns).
-        prior: float64 (columns,); None: it is not known, all labels are alike.
-        iterations: as in `DawidSkene`.
-        log_likelihood: as in `DawidSkene`.
-
-    Returns:
-        The same as a `DawidSkene`.
+    The confusions are (annotators, columns, columns), the prior (columns,); None: not known.
     """
     _, annotators, labels = table.answers.shape
     every_confusion = np.zeros((annotators, labels, labels))
