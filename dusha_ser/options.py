@@ -1,6 +1,8 @@
 """Options as fields of dataclasses, and those that several commands share, each written once."""
 
 import dataclasses
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dusha_ser.errors import WrongUseError
@@ -30,9 +32,29 @@ def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> An
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def quiet() -> Any:
-    """Make the option `quiet`."""
-    return option("show no progress bars and print no summary", False)
+# Options that several commands share: each call makes a field.
+quiet = partial(option, "show no progress bars and print no summary", False)
+device = partial(option, "cpu, cuda, ... (default: a GPU if there is one)", None)
+trust_remote_code = partial(
+    option, "run code that comes with a model; Dusha's models need none", False
+)
+batch_size = partial(
+    option,
+    "clips of similar length to classify at once (default: 16 for Dusha's models; 1 for others, "
+    "whose predictions padding may change)",
+    None,
+)
+num_proc = partial(option, "number of processes to work with", 1)
+cache_dir = partial(
+    option,
+    "folder for fetched archives, indexes and labels (default: in the Hugging Face cache)",
+    None,
+)
+seed = partial(option, "seed of all random choices, an integer of at least 0", 0)
+path_column = partial(option, "column of tables that holds the paths of audio files", "path")
+allow_other_counts = partial(
+    option, "accept another corpus whose number of recordings is not the published one", False
+)
 
 
 def overwrite(warning: str = "") -> Any:
@@ -43,62 +65,11 @@ def overwrite(warning: str = "") -> Any:
 
 def output_dir(default: str, holds: str) -> Any:
     """Make the option `output_dir` of a command that writes what `holds` lists."""
-    from pathlib import Path
-
     return option(f"folder to write: {holds}", Path(default))
 
 
-def device() -> Any:
-    """Make the option `device`."""
-    return option("cpu, cuda, ... (default: a GPU if there is one)", None)
-
-
-def trust_remote_code() -> Any:
-    """Make the option `trust_remote_code`."""
-    return option("run code that comes with a model; Dusha's models need none", False)
-
-
-def batch_size() -> Any:
-    """Make the option `batch_size`."""
-    return option(
-        "clips of similar length to classify at once (default: 16 for Dusha's models; 1 for "
-        "others, whose predictions padding may change)",
-        None,
-    )
-
-
-def num_proc() -> Any:
-    """Make the option `num_proc`."""
-    return option("number of processes to work with", 1)
-
-
-def cache_dir() -> Any:
-    """Make the option `cache_dir`."""
-    return option(
-        "folder for fetched archives, indexes and labels (default: in the Hugging Face cache)",
-        None,
-    )
-
-
-def seed() -> Any:
-    """Make the option `seed`."""
-    return option("seed of all random choices, an integer of at least 0", 0)
-
-
-def path_column() -> Any:
-    """Make the option `path_column`."""
-    return option("column of tables that holds the paths of audio files", "path")
-
-
-def allow_other_counts() -> Any:
-    """Make the option `allow_other_counts`."""
-    return option(
-        "accept another corpus whose number of recordings is not the published one", False
-    )
-
-
 def check_range(name: str, value: float, allowed: bool, words: str, unit: str = "") -> None:
-    """Refuse the value of an option.
+    """Raise a WrongUseError for the value of an option unless it is allowed.
 
     Args:
         name: of the option.
@@ -106,9 +77,6 @@ def check_range(name: str, value: float, allowed: bool, words: str, unit: str = 
         allowed: whether the value may be taken.
         words: what is allowed, such as "at least 1".
         unit: of the value.
-
-    Raises:
-        WrongUseError: if it may not.
 
     Examples:
         >>> check_range("hop", 0.0, False, "above 0", "s")

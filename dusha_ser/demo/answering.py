@@ -1,4 +1,4 @@
-"""What the page asks: the answer for a file, and for a microphone while somebody speaks."""
+"""Predictions for the page: of a file, and of a microphone while somebody speaks."""
 
 import contextlib
 import hashlib
@@ -23,10 +23,10 @@ from dusha_ser.demo.waveform import Envelope
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 
-# While somebody speaks, an answer comes each second: windows shorter than those of files.
+# While somebody speaks, a prediction comes each second: windows shorter than those of files.
 LIVE_WINDOW = 3.0
 LIVE_HOP = 1.0
-# Who has sent nothing for so long, in seconds, has left.
+# A visitor who has sent nothing for this time, in seconds, has left.
 SILENT = 60.0
 
 
@@ -40,7 +40,7 @@ class Answer:
         probabilities: of all labels, in their order; empty where there is no prediction.
         segments: the windows of the timeline.
         envelope: for the drawing.
-        error: why there is no answer; None where all went well.
+        error: why there is no prediction; None where all went well.
     """
 
     labels: list[str]
@@ -52,7 +52,7 @@ class Answer:
 
 
 class Answerer:
-    """Answers for files as dusha predict does, and opens sessions for microphones.
+    """Predicts files as `dusha predict` does, and opens sessions for microphones.
 
     Args:
         options: the model, the windows, and what is taken.
@@ -79,14 +79,14 @@ class Answerer:
         self._sessions_lock = threading.Lock()
 
     def answer_file(self, path: str | Path, vad: bool = False) -> Answer:
-        """Classify a sound file as a whole, and as a timeline.
+        """Classify an audio file as a whole, and as a timeline.
 
         Args:
-            path: any format and rate that dusha predict reads.
+            path: any format and rate that `dusha predict` reads.
             vad: whether to leave out what is not speech.
 
         Returns:
-            the answers of `dusha predict FILE` and `dusha predict FILE --timeline`.
+            The predictions of `dusha predict FILE` and `dusha predict FILE --timeline`.
         """
         answer = Answer(self.labels, envelope=Envelope(self.sampling_rate))
         try:
@@ -95,22 +95,19 @@ class Answerer:
                 if answer.envelope.duration > self.longest:
                     answer.error = (
                         f"is longer than {self.longest / 60:g} minutes, the limit here; cut it, "
-                        "or classify it with dusha predict"
+                        "or classify it with `dusha predict`"
                     )
                     return answer
         except UnreadableAudioError as error:
             answer.error = str(error)
             return answer
-        sound, classify = AudioFile("", str(path)), _Remembering(self.classify)
+        file, classify = AudioFile("", str(path)), _Remembering(self.classify)
+        model = classify, self.labels, self.sampling_rate
         with self._detector(vad) as detector:
             (whole,), windows = (
                 FileClassifier(
-                    replace(self.settings, timeline=timeline, vad=vad),
-                    classify,
-                    self.labels,
-                    self.sampling_rate,
-                    detector,
-                )([sound])[0]
+                    replace(self.settings, timeline=timeline, vad=vad), *model, detector
+                )([file])[0]
                 for timeline in (False, True)
             )
         answer.error = whole["error"] or windows[0]["error"]
@@ -118,24 +115,17 @@ class Answerer:
             answer.prediction = whole["prediction"]
             answer.probabilities = list(whole["probabilities"].values())
             answer.segments = [
-                Segment(
-                    row["start"],
-                    row["end"],
-                    row["prediction"],
-                    np.array(list(row["probabilities"].values())),
-                )
+                Segment(row["start"], row["end"], row["prediction"], np.array(list(shares)))
                 for row in windows
+                for shares in [row["probabilities"].values()]
             ]
         return answer
 
     def open_session(self, folder: str | Path) -> "LiveSession | None":
-        """Begin to listen to a microphone.
+        """Begin to listen to a microphone; None where all places are taken.
 
         Args:
             folder: for a file of what is heard.
-
-        Returns:
-            the session; None where as many visitors as may are at their microphones.
         """
         silent_since = time.monotonic() - SILENT
         with self._sessions_lock:
@@ -150,7 +140,7 @@ class Answerer:
 
     @contextlib.contextmanager
     def _detector(self, wanted: bool) -> Iterator:
-        """A detector of speech, which remembers what it hears and so serves one file at a time."""
+        """Lend a detector of speech, which has a state and so serves one file at a time."""
         if not wanted:
             yield None
             return
@@ -167,10 +157,10 @@ class Answerer:
 
 
 class LiveSession:
-    """One visitor at the microphone: takes what the browser sends, and answers as it comes.
+    """One visitor at the microphone: takes what the browser sends, and predicts as it comes.
 
     Args:
-        answerer: who knows the model.
+        answerer: has the model.
         folder: where the recording is kept until it is handed over.
     """
 
@@ -189,7 +179,7 @@ class LiveSession:
         self._old_rate = 0
         # The page sends one piece after the other; others may send several at once.
         self._lock = threading.Lock()
-        # 32-bit samples: who classifies the recording gets the answer that was given live.
+        # 32-bit samples: classifying the recording gives the predictions that were shown live.
         self._file = soundfile.SoundFile(self.recording, "w", rate, 1, "FLOAT")
 
     @property
@@ -205,7 +195,7 @@ class LiveSession:
             rate: their sampling rate, in Hz; the same for all pieces.
 
         Returns:
-            the answer so far: its prediction is that of the last window.
+            The state so far; its prediction is that of the last window.
 
         Raises:
             ValueError: if the rate changed.
@@ -222,13 +212,12 @@ class LiveSession:
             return self._answer()
 
     def finish(self) -> Answer:
-        """Take the recording as ended; the answer is that for all of it."""
+        """End the recording; the prediction is that of all of it."""
         with self._lock:
             if not self.finished:
                 self.finished = True
                 if self._resampler is not None:
-                    rest = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
-                    self._take(rest)
+                    self._take(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
                 if self.envelope.duration:
                     self.segments += self.timeline.finish()
                 self._file.close()
@@ -251,11 +240,8 @@ class LiveSession:
     def _answer(self) -> Answer:
         answer = Answer(self.answerer.labels, envelope=self.envelope, segments=self.segments)
         if self.segments:
-            last = self.segments[-1]
-            answer.prediction = self.timeline.label if self.finished else last.label
-            answer.probabilities = (
-                self.timeline.probabilities if self.finished else last.probabilities
-            ).tolist()
+            shown = self.timeline if self.finished else self.segments[-1]
+            answer.prediction, answer.probabilities = shown.label, shown.probabilities.tolist()
         return answer
 
 
@@ -271,19 +257,19 @@ def _one_at_a_time(classify: Classify) -> Classify:
 
 
 class _Remembering:
-    """Gives the answers of one file's clips again without asking the model again.
+    """Remembers the probabilities of one file's clips, so that the model sees each clip once.
 
-    A long file's answer is the mean of the windows that its timeline shows, and a short file is
+    A long file's prediction is the mean of the windows that its timeline shows, and a short file is
     itself its only window.
     """
 
     def __init__(self, classify: Classify):
         self.classify = classify
-        self._answers: dict[bytes, np.ndarray] = {}
+        self._known: dict[bytes, np.ndarray] = {}
 
     def __call__(self, clips: list[np.ndarray]) -> np.ndarray:
         keys = [hashlib.sha256(clip.tobytes()).digest() for clip in clips]
-        new = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in self._answers}
+        new = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in self._known}
         if new:
-            self._answers |= zip(new, self.classify(list(new.values())), strict=True)
-        return np.stack([self._answers[key] for key in keys])
+            self._known |= zip(new, self.classify(list(new.values())), strict=True)
+        return np.stack([self._known[key] for key in keys])

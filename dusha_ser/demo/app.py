@@ -4,26 +4,31 @@ import signal
 import socket
 import tempfile
 import threading
-from pathlib import Path
 
 import gradio
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dusha_ser.demo.answering import Answerer
-from dusha_ser.demo.body_limit import BodyLimit
 from dusha_ser.demo.options import DemoOptions
-from dusha_ser.demo.page import STYLE, Limits, build_page
+from dusha_ser.demo.page import STYLE, build_page
 from dusha_ser.errors import WrongUseError
 
-# The pages that are remembered; anyone who comes back later starts again.
+# The pages that are remembered; anyone who comes back later starts from scratch.
 VISITORS = 1000
+# The largest request without a file, in bytes: a minute of speech that waited for a slow server is
+# the largest that the page sends.
+MOST = 16_000_000
+# What a form adds to the file in it, in bytes.
+FORM = 100_000
 
 
 def serve(options: DemoOptions) -> None:
     """Serve the page until Ctrl-C, or the signal that service managers send.
 
     Args:
-        options: which model answers, and what the page takes.
+        options: which model predicts, and what the page takes.
 
     Raises:
         MissingInputError: if there is no such model.
@@ -36,8 +41,7 @@ def serve(options: DemoOptions) -> None:
     system_font = [gradio.themes.Font("system-ui"), gradio.themes.Font("sans-serif")]
     theme = gradio.themes.Default(primary_hue="blue", font=system_font, font_mono="monospace")
     with tempfile.TemporaryDirectory(prefix="dusha-demo-") as folder:
-        limits = Limits(options.max_upload, options.queue_size)
-        page = build_page(answerer, limits, folder, Path(str(options.model)).name)
+        page = build_page(answerer, options, folder)
         try:
             page.launch(
                 server_name=host,
@@ -82,3 +86,40 @@ def wait_until_stopped() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     stopped.wait()
+
+
+class BodyLimit:
+    """Refuses requests whose body is too large, before it is in memory.
+
+    Gradio limits each uploaded file, and nothing else.
+
+    Args:
+        app: what answers the others.
+        upload: the largest file that may be uploaded, in bytes.
+    """
+
+    def __init__(self, app: ASGIApp, upload: int):
+        self.app = app
+        self.upload = upload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        most = self.upload + FORM if scope["path"].rstrip("/").endswith("/upload") else MOST
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > most:
+            refusal = PlainTextResponse(f"a request may have {most} bytes here", 413)
+            await refusal(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            # A request that announces no length is cut off.
+            return {"type": "http.disconnect"} if received > most else message
+
+        await self.app(scope, receive_counted, send)

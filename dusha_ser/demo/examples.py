@@ -20,10 +20,10 @@ def write_examples(folder: str | Path, seed: int = 5) -> dict[str, Path]:
 
     Args:
         folder: to write into; it is made.
-        seed: of the voice and of what it says.
+        seed: of the voice and of its words.
 
     Returns:
-        from what a recording holds, an emotion or "all in turn", to its file.
+        The files, by what a recording holds: an emotion, or "all in turn".
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

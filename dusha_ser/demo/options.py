@@ -17,7 +17,7 @@ PORT = 7860
 
 @dataclass
 class DemoOptions:
-    """Which model answers, and what the page takes."""
+    """Which model predicts, and what the page takes."""
 
     model: str | None = option(
         "model folder, name on the Hub, or .onnx file (default: what the environment variable "
@@ -51,18 +51,13 @@ class DemoOptions:
         return Settings(str(self.model), window=self.window, hop=self.hop)
 
     def check(self) -> None:
-        """Settle model and host, and refuse what cannot be done before anything is loaded.
+        """Settle model and host; raise a WrongUseError for what cannot be done.
 
         Raises:
             MissingInputError: if no model is named, or there is no such model.
-            WrongUseError: naming the option, what came and what is allowed.
         """
-        for name, unit in (
-            ("max_upload", "MB"),
-            ("longest", "minutes"),
-            ("longest_live", "minutes"),
-        ):
-            value = getattr(self, name)
+        for name in ("max_upload", "longest", "longest_live"):
+            value, unit = getattr(self, name), "MB" if name == "max_upload" else "minutes"
             check_range(name, value, 0 < value < math.inf, "a number above 0", unit)
         for name in ("queue_size", "speakers"):
             check_range(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")

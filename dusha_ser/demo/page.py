@@ -3,7 +3,6 @@
 import base64
 import html
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,85 +11,69 @@ import numpy as np
 
 from dusha_ser.demo.answering import Answer, Answerer, LiveSession
 from dusha_ser.demo.examples import write_examples
+from dusha_ser.demo.options import DemoOptions
 from dusha_ser.demo.waveform import bilingual, clock, draw_timeline
 
 STYLE = Path(__file__).with_name("page.css")
 MICROPHONE = Path(__file__).with_name("microphone.js")
-# A browser's rates in Hz, and the longest piece of sound that it sends at once, in seconds.
+# Files, and pieces from microphones, that are classified at the same time.
+FILES_AT_ONCE = 2
+PIECES_AT_ONCE = 4
+# A browser's rates in Hz, and the longest piece of audio that it sends at once, in seconds.
 RATES = (8000, 192000)
 LONGEST_PIECE = 90
-# Files of visitors are looked through so often, and removed at that age, in seconds.
+# How often old files of visitors are removed, and from which age on, in seconds.
 CLEANING = 300
 KEPT = 3600
 TITLE = "Emotion in speech"
 ABOUT = """# Emotion in speech · <span lang="ru">Эмоции в речи</span>
 
 Choose a recording or speak: the model says which emotion a listener would hear."""
-LIMITS = """The answer is what listeners from one crowd would most likely say of such speech. It is
-not what somebody feels, and it is not fit to decide anything about a person. Recordings stay on
+LIMITS = """The model predicts what listeners from one crowd would most likely hear in such speech.
+That is not what somebody feels, and not fit to decide anything about a person. Recordings stay on
 the machine that runs this page and are deleted within about an hour."""
 EMPTY = "Nothing to show yet: choose a recording, an example, or speak."
 SPEAK = "Nothing to show yet: press Start and speak."
-LISTENING = "Listening. The first answer comes after three seconds of sound."
+LISTENING = "Listening. The first prediction comes after three seconds of audio."
 NO_SPEECH = "No speech was found in this recording."
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the page takes.
-
-    Attributes:
-        upload: the largest file, in megabytes.
-        queue: the most requests that wait.
-        files_at_once: files that are classified at the same time.
-        pieces_at_once: pieces from microphones that are classified at the same time.
-    """
-
-    upload: float = 100
-    queue: int = 100
-    files_at_once: int = 2
-    pieces_at_once: int = 4
-
-
-def build_page(answerer: Answerer, limits: Limits, folder: str | Path, model: str) -> gradio.Blocks:
-    """Build the page.
+def build_page(answerer: Answerer, options: DemoOptions, folder: str | Path) -> gradio.Blocks:
+    """Build the page, its queue set up, ready to be launched.
 
     Args:
-        answerer: who answers.
-        limits: what is taken.
+        answerer: makes the predictions.
+        options: what is taken, and the model to name.
         folder: for examples and recordings; it lives as long as the page.
-        model: the name to show of the model.
-
-    Returns:
-        the page, its queue set up, ready to be launched.
     """
     folder = Path(folder)
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEANING, KEPT)) as page:
         gradio.Markdown(ABOUT)
         with gradio.Tabs():
             with gradio.Tab("Recording"):
-                build_recording(answerer, limits, write_examples(folder / "examples"))
+                build_recording(answerer, options.max_upload, write_examples(folder / "examples"))
             with gradio.Tab("Live"):
-                build_live(answerer, limits, folder)
-        gradio.Markdown(f"{LIMITS} Model: {html.escape(model)}.", elem_id="limits")
+                build_live(answerer, folder)
+        model = html.escape(Path(str(options.model)).name)
+        gradio.Markdown(f"{LIMITS} Model: {model}.", elem_id="limits")
 
-    page.queue(max_size=limits.queue, default_concurrency_limit=1, api_open=False)
+    page.queue(max_size=options.queue_size, default_concurrency_limit=1, api_open=False)
     return page
 
 
-def build_recording(answerer: Answerer, limits: Limits, examples: dict[str, Path]) -> None:
-    """The part of the page that takes recordings, whole."""
+def build_recording(answerer: Answerer, max_upload: float, examples: dict[str, Path]) -> None:
+    """Build the part of the page that takes whole recordings, of up to `max_upload` MB."""
     with gradio.Row():
         with gradio.Column(scale=1, min_width=320):
-            sound = gradio.Audio(
+            audio = gradio.Audio(
                 sources=["upload", "microphone"],
                 type="filepath",
-                label=f"Recording, up to {limits.upload:g} MB and {answerer.longest / 60:g} min",
+                label=f"Recording, up to {max_upload:g} MB and {answerer.longest / 60:g} min",
                 editable=False,
                 buttons=[],
                 elem_id="recording",
             )
-            take_uploads_only(sound)
+            take_uploads_only(audio)
             vad = gradio.Checkbox(
                 label="Speech only: leave out silence and noise",
                 visible=answerer.can_find_speech,
@@ -102,7 +85,7 @@ def build_recording(answerer: Answerer, limits: Limits, examples: dict[str, Path
                     gradio.Button(name, size="sm", min_width=60).click(
                         lambda path=path: str(path),
                         None,
-                        sound,
+                        audio,
                         api_visibility="private",
                         queue=False,
                     )
@@ -117,24 +100,20 @@ def build_recording(answerer: Answerer, limits: Limits, examples: dict[str, Path
         return show_bars(answer), show_timeline(answer)
 
     gradio.on(
-        [sound.change, vad.change],
+        [audio.change, vad.change],
         classify,
-        [sound, vad],
+        [audio, vad],
         [bars, timeline],
         api_name="classify",
-        concurrency_limit=limits.files_at_once,
+        concurrency_limit=FILES_AT_ONCE,
         trigger_mode="always_last",
         show_progress_on=bars,
     )
 
 
-def take_uploads_only(sound: gradio.Audio) -> None:
-    """Let an input take uploaded files only.
-
-    Gradio would also fetch any address that a request names, whatever lies there and however
-    large it is.
-    """
-    move = sound.async_move_resource_to_block_cache
+def take_uploads_only(audio: gradio.Audio) -> None:
+    """Let an input take uploaded files only: Gradio would also fetch any address, however large."""
+    move = audio.async_move_resource_to_block_cache
 
     async def move_upload(place: str | None) -> str | None:
         if "://" in str(place):
@@ -142,11 +121,11 @@ def take_uploads_only(sound: gradio.Audio) -> None:
         return await move(place)
 
     # Gradio has no other way to refuse addresses.
-    sound.async_move_resource_to_block_cache = move_upload  # type: ignore[method-assign,assignment]
+    audio.async_move_resource_to_block_cache = move_upload  # type: ignore[method-assign,assignment]
 
 
-def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
-    """The part of the page that answers while somebody speaks."""
+def build_live(answerer: Answerer, folder: Path) -> None:
+    """Build the part of the page that predicts while somebody speaks."""
     with gradio.Row():
         with gradio.Column(scale=1, min_width=320):
             microphone = gradio.HTML(
@@ -171,16 +150,15 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
 
     def listen(live: LiveSession | None, event: gradio.EventData):
         samples, rate, is_first, is_last = read_piece(event._data)
-        # What changes each time tells the browser that the next piece may come; words after it,
-        # that none may.
+        # A new value lets the browser send the next piece; words behind it are shown, and end it.
         taken = secrets.token_hex(4)
         if is_first:
             if live is not None:
                 live.close()
             live = answerer.open_session(folder)
             if live is None:
-                said = f"As many speak now as may ({answerer.speakers}); try later."
-                return f"{taken}:{said}", None, show_bars(None, SPEAK), "", gradio.skip()
+                full = f"All {answerer.speakers} places at microphones are taken; try again later."
+                return f"{taken}:{full}", None, show_bars(None, SPEAK), "", gradio.skip()
         if live is None or live.finished:
             return f"{taken}:This recording has ended.", live, *[gradio.skip()] * 3
         try:
@@ -192,7 +170,7 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
             heard = gradio.Audio(value=None, visible=False) if is_first else gradio.skip()
             return taken, live, now, show_timeline(answer, table=False), heard
         if not is_last:
-            taken += ":The time is over."
+            taken += ":The time is up."
         answer = live.finish()
         heard = answer.envelope.duration > 0
         return (
@@ -212,7 +190,7 @@ def build_live(answerer: Answerer, limits: Limits, folder: Path) -> None:
         session,
         [microphone, session, bars, timeline, recording],
         api_visibility="private",
-        concurrency_limit=limits.pieces_at_once,
+        concurrency_limit=PIECES_AT_ONCE,
         trigger_mode="multiple",
         show_progress="hidden",
     )
@@ -225,13 +203,10 @@ def read_piece(piece: Any) -> tuple[np.ndarray, int, bool, bool]:
 
     Args:
         piece: a dictionary with samples (int16, little-endian, in base 64), their rate in Hz, and
-            whether they are the first or the last.
+            whether they are the first or the last; a gradio.Error if it is anything else.
 
     Returns:
         (samples,) int16, the rate, whether they are the first, whether they are the last.
-
-    Raises:
-        gradio.Error: if it is anything else.
     """
     try:
         rate = round(piece["rate"])
@@ -242,23 +217,23 @@ def read_piece(piece: Any) -> tuple[np.ndarray, int, bool, bool]:
         return samples, rate, piece["first"] is True, piece["last"] is True
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise gradio.Error(
-            f"a piece of sound has samples, rate, first and last: {error}", print_exception=False
+            f"a piece of audio has samples, rate, first and last: {error}", print_exception=False
         ) from error
 
 
 def show_bars(answer: Answer | None, empty: str = EMPTY, title: str = "The whole recording") -> str:
-    """The probabilities as bars, or in words why there are none; as HTML.
+    """The probabilities as bars, or why there are none, as HTML.
 
     Args:
-        answer: what to show; None: nothing is there yet.
-        empty: what to say in that case, or where there is no prediction yet.
+        answer: what to show; None: there is nothing yet.
+        empty: the text in that case, or where there is no prediction yet.
         title: what the probabilities are of.
     """
     if answer is not None and answer.error is not None:
         return f'<p role="alert">This recording {html.escape(answer.error)}</p>'
     if answer is None or answer.prediction is None:
-        said = NO_SPEECH if answer is not None and empty == EMPTY else empty
-        return f'<p role="status" class="hint">{html.escape(said)}</p>'
+        text = NO_SPEECH if answer is not None and empty == EMPTY else empty
+        return f'<p role="status" class="hint">{html.escape(text)}</p>'
     rows = "".join(
         f'<tr data-label="{html.escape(label)}" data-probability="{value:.6f}">'
         f'<th scope="row">{bilingual(label)}</th><td class="bar" aria-hidden="true">'
@@ -278,7 +253,7 @@ def show_bars(answer: Answer | None, empty: str = EMPTY, title: str = "The whole
 
 
 def show_timeline(answer: Answer, table: bool = True) -> str:
-    """The drawing of an answer, as HTML; nothing where there is an error."""
+    """The drawing of a recording, as HTML; empty where there is an error."""
     if answer.error is not None or not answer.envelope.duration:
         return ""
     return draw_timeline(answer.envelope, answer.segments, answer.labels, table)

@@ -181,9 +181,6 @@ def load_classifier(
         threads: processors to use; None: as many as there are.
         trust_remote_code: whether code that came with the model may run; Dusha's needs none.
 
-    Returns:
-        The classifier of files.
-
     Raises:
         MissingInputError: if there is no such model.
         WrongUseError: if it is not such a model, or something must be installed for it.

@@ -306,19 +306,19 @@ def test_piece_when_a_browser_sends_it():
     ids=range(11),
 )
 def test_piece_when_it_is_something_else(wrong):
-    with pytest.raises(gradio.Error, match="a piece of sound has"):
+    with pytest.raises(gradio.Error, match="a piece of audio has"):
         page.read_piece(wrong)
 
 
 def test_page_when_a_request_names_an_address(answerer, tmp_path):
-    built = page.build_page(answerer, page.Limits(), tmp_path, "model")
+    built = page.build_page(answerer, DemoOptions("model"), tmp_path)
     sound = next(one for one in built.blocks.values() if one.elem_id == "recording")
     with pytest.raises(gradio.Error, match="addresses are not fetched"):
         asyncio.run(sound.async_move_resource_to_block_cache("http://127.0.0.1:9/a.wav"))
 
 
 def test_page_when_it_is_built(answerer, tmp_path):
-    built = page.build_page(answerer, page.Limits(queue=7), tmp_path, "model")
+    built = page.build_page(answerer, DemoOptions("model", queue_size=7), tmp_path)
     assert built.analytics_enabled is False
     assert built._queue.max_size == 7
     public = [one.api_name for one in built.fns.values() if one.api_visibility == "public"]
