@@ -12,7 +12,7 @@ import numpy as np
 from dusha_ser.demo.answering import Answer, Answerer, LiveSession
 from dusha_ser.demo.examples import write_examples
 from dusha_ser.demo.options import DemoOptions
-from dusha_ser.demo.waveform import bilingual, clock, draw_timeline
+from dusha_ser.demo.waveform import HTML, draw_timeline
 
 STYLE = Path(__file__).with_name("page.css")
 MICROPHONE = Path(__file__).with_name("microphone.js")
@@ -229,27 +229,9 @@ def show_bars(answer: Answer | None, empty: str = EMPTY, title: str = "The whole
         empty: the text in that case, or where there is no prediction yet.
         title: what the probabilities are of.
     """
-    if answer is not None and answer.error is not None:
-        return f'<p role="alert">This recording {html.escape(answer.error)}</p>'
-    if answer is None or answer.prediction is None:
-        text = NO_SPEECH if answer is not None and empty == EMPTY else empty
-        return f'<p role="status" class="hint">{html.escape(text)}</p>'
-    rows = "".join(
-        f'<tr data-label="{html.escape(label)}" data-probability="{value:.6f}">'
-        f'<th scope="row">{bilingual(label)}</th><td class="bar" aria-hidden="true">'
-        f'<i class="emotion-{number}" style="width:{value:.1%}"></i></td>'
-        f"<td>{value:.1%}</td></tr>"
-        for number, (label, value) in enumerate(
-            zip(answer.labels, answer.probabilities, strict=True)
-        )
-    )
-    number = answer.labels.index(answer.prediction)
-    return (
-        f'<div role="status"><h2 data-prediction="{html.escape(answer.prediction)}">'
-        f'<i class="chip emotion-{number}"></i>{bilingual(answer.prediction)}</h2></div>'
-        f"<table><caption>{html.escape(title)} ({clock(answer.envelope.duration)})</caption>"
-        f"<tbody>{rows}</tbody></table>"
-    )
+    if answer is not None and empty == EMPTY:
+        empty = NO_SPEECH
+    return str(HTML.bars(answer or Answer([]), empty, title))
 
 
 def show_timeline(answer: Answer, table: bool = True) -> str:

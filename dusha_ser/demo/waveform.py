@@ -1,9 +1,11 @@
 """A recording drawn over time: its waveform, coloured by the predicted emotion."""
 
-import html
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import jinja2
 import numpy as np
 
 from dusha_ser.inference.timeline import Segment
@@ -67,17 +69,6 @@ class Envelope:
         return np.concatenate([np.empty(0, dtype=np.float32), *self._peaks, *rest])
 
 
-def bilingual(label: str) -> str:
-    """A label in English and Russian, as HTML that names the language to screen readers.
-
-    Examples:
-        >>> bilingual("sad")
-        'sad · <span lang="ru">грусть</span>'
-    """
-    russian = f' · <span lang="ru">{NAMES[label]}</span>' if label in NAMES else ""
-    return html.escape(label) + russian
-
-
 def clock(seconds: float) -> str:
     """A time in seconds as people write it.
 
@@ -127,26 +118,32 @@ def draw_timeline(
     Args:
         envelope: of its samples.
         segments: its windows, in order.
-        labels: names of the labels, in the order of their probabilities; the style sheet gives
-            them their colours as classes emotion-0, emotion-1, ...
+        labels: names of the labels, in the order of their probabilities.
         table: whether to write the windows as a table, too.
     """
     duration = envelope.duration
     columns = _columns(envelope.peaks())
-    times = (np.arange(len(columns)) + 0.5) * duration / max(1, len(columns))
-    emotions = emotions_over_time(segments, labels, times)
+    width = max(1, len(columns))
+    emotions = emotions_over_time(
+        segments, labels, (np.arange(len(columns)) + 0.5) * duration / width
+    )
     shares = sorted(((np.mean(emotions == i), one) for i, one in enumerate(labels)), reverse=True)
     listed = ", ".join(f"{label} {share:.0%}" for share, label in shares if share)
-    described = f"Waveform of {clock(duration)}. Share of the time: {listed or 'no speech'}."
-    return (
-        '<figure class="timeline"><svg role="img" '
-        f'viewBox="0 0 {max(1, len(columns))} 100" preserveAspectRatio="none" '
-        f'aria-label="{html.escape(described)}">{_lines(columns, emotions)}</svg>'
-        f'<div class="band" aria-hidden="true">{_band(emotions, labels)}</div>'
-        f'<div class="axis" aria-hidden="true">{_axis(duration)}</div>'
-        f"<figcaption>{_legend(emotions, labels)}</figcaption>"
-        f"{_table(segments, labels) if table and segments else ''}</figure>"
-    )
+    lines: dict[int, str] = {}
+    for place, (number, height) in enumerate(zip(emotions.tolist(), columns, strict=True)):
+        line = f"M{place + 0.5} {50 - 48 * height:.1f}v{max(1, 96 * height):.1f}"
+        lines[number] = lines.get(number, "") + line
+    spans, first = [], 0
+    for number, same in itertools.groupby(emotions.tolist()):
+        size = len(list(same))
+        spans.append((number, first / width, size / width))
+        first += size
+    step = next((one for one in TICKS if duration / one <= MOST_TICKS), TICKS[-1])
+    # The last tick leaves room for its own text.
+    ticks = [(seconds / duration, seconds) for seconds in np.arange(0, duration * 0.97, step)]
+    description = f"Waveform of {clock(duration)}. Share of the time: {listed or 'no speech'}."
+    shown = segments if table else []
+    return str(HTML.timeline(labels, shown, description, width, lines, spans, ticks))
 
 
 def _columns(peaks: np.ndarray) -> np.ndarray:
@@ -157,62 +154,13 @@ def _columns(peaks: np.ndarray) -> np.ndarray:
     return columns / max(QUIETEST, columns.max(initial=0))
 
 
-def _lines(columns: np.ndarray, emotions: np.ndarray) -> str:
-    moves: dict[int, str] = {}
-    for place, (number, height) in enumerate(zip(emotions.tolist(), columns, strict=True)):
-        line = f"M{place + 0.5} {50 - 48 * height:.1f}v{max(1, 96 * height):.1f}"
-        moves[number] = moves.get(number, "") + line
-    return "".join(f'<path class="{_class(one)}" d="{line}"/>' for one, line in moves.items())
-
-
-def _class(number: int) -> str:
-    return "emotion-none" if number < 0 else f"emotion-{number}"
-
-
-def _band(emotions: np.ndarray, labels: Sequence[str]) -> str:
-    spans, first, total = [], 0, len(emotions)
-    for number, same in itertools.groupby(emotions.tolist()):
-        count = len(list(same))
-        name = bilingual(labels[number]) if number >= 0 else ""
-        place = f"left:{first / total:.2%};width:{count / total:.2%}"
-        spans.append(f'<span class="{_class(number)}" style="{place}"><b>{name}</b></span>')
-        first += count
-    return "".join(spans)
-
-
-def _axis(duration: float) -> str:
-    if not duration:
-        return ""
-    step = next((one for one in TICKS if duration / one <= MOST_TICKS), TICKS[-1])
-    return "".join(
-        f'<span style="left:{moment / duration:.2%}">{clock(moment)}</span>'
-        # The last tick leaves room for its own text.
-        for moment in np.arange(0, duration * 0.97, step)
-    )
-
-
-def _legend(emotions: np.ndarray, labels: Sequence[str]) -> str:
-    names = [(number, bilingual(label)) for number, label in enumerate(labels)]
-    if (emotions < 0).any():
-        names.append((-1, 'no prediction · <span lang="ru">нет ответа</span>'))
-    return "".join(
-        f'<span class="key"><i class="chip {_class(number)}"></i>{name}</span>'
-        for number, name in names
-    )
-
-
-def _table(segments: Sequence[Segment], labels: Sequence[str]) -> str:
-    head = "".join(f'<th scope="col">{bilingual(label)}</th>' for label in labels)
-    rows = "".join(
-        f'<tr data-label="{html.escape(one.label)}"><th scope="row">{one.start:.1f} to '
-        f"{one.end:.1f} s</th><td>{bilingual(one.label)}</td>"
-        + "".join(f"<td>{value:.1%}</td>" for value in one.probabilities)
-        + "</tr>"
-        for one in segments
-    )
-    return (
-        f"<details><summary>The {len(segments)} windows as a table</summary>"
-        '<div class="scroll" role="region" aria-label="Windows" tabindex="0"><table>'
-        '<thead><tr><th scope="col">window</th><th scope="col">emotion</th>'
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
-    )
+_environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_environment.globals |= {"NAMES": NAMES, "clock": clock}
+# The macros of the template.
+HTML: Any = _environment.get_template("drawing.html").module
