@@ -14,7 +14,7 @@ def main(options: ExportOptions) -> None:
 
         clips = find_audio_files(options.clips)
     try:
-        from dusha_ser.inference.onnx_files import write_onnx
+        from dusha_ser.inference.onnx_export import write_onnx
     except ImportError as error:
         raise WrongUseError(f'{error}; install the extra: pip install "dusha-ser[onnx]"') from error
 

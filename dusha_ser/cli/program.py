@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sys
-import types
 import typing
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -245,13 +244,10 @@ def _truth(text: str) -> bool:
 
 def _simple_type(hint: Any) -> Callable:
     """The type of one value: of `float | None` float, of `tuple[str, ...]` str."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        hint = next(one for one in typing.get_args(hint) if one is not type(None))
-    if typing.get_origin(hint) in (list, tuple):
-        hint = typing.get_args(hint)[0]
+    inner = [one for one in typing.get_args(hint) if one is not type(None)]
     if typing.get_origin(hint) is typing.Literal:
-        hint = type(typing.get_args(hint)[0])
-    return hint
+        return type(inner[0])
+    return _simple_type(inner[0]) if inner else hint
 
 
 def with_dashes(message: str) -> str:

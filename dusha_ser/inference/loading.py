@@ -96,9 +96,9 @@ def explained_errors(name: str) -> Iterator[None]:
             "`dusha convert` writes) or a name on the Hub"
         ) from error
     except (ValueError, KeyError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else None
+        reason = str(error) if isinstance(error, StrictDataclassError) else first_line(error)
         raise WrongUseError(
-            f"{name} is not an audio classification model: {reason or first_line(error)}"
+            f"{name} is not an audio classification model: {' '.join(reason.split())}"
         ) from error
     except pickle.UnpicklingError as error:
         # The library's own message says how to run that code all the same.

@@ -12,7 +12,7 @@ from dusha_ser.storage import replacing_folder
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
-LAYER_PARTS = {"0": "convolution", "1": "normalization"}
+LAYER = {"0": "convolution", "1": "normalization"}
 NARROW_BLOCK = {
     "0.0": "depthwise_3x3.convolution",
     "0.1": "depthwise_3x3.normalization",
@@ -27,41 +27,38 @@ EXPANDED_BLOCK = {
     "2": "project_1x1.convolution",
     "3": "project_1x1.normalization",
 }
+OTHERS = {
+    # Its query is what is asked, its key is who asks: the other way round than today.
+    "pooling.0.query.weight": "dusha.attention.key.weight",
+    "pooling.0.key.weight": "dusha.attention.query.weight",
+    "pooling.0.value.weight": "dusha.attention.value.weight",
+    "pooling.0.gamma": "dusha.attention.gamma",
+    "classifier.weight": "classifier.weight",
+    "classifier.bias": "classifier.bias",
+}
 
 
 def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give the released weights our names.
-
-    Args:
-        released: the state dict of the paper's network.
-
-    Returns:
-        A state dict of DushaForAudioClassification.
+    """Give the released weights the names of DushaForAudioClassification.
 
     Raises:
         WrongUseError: if a name is none of the released network's.
     """
     converted = {}
     for name, tensor in released.items():
-        if match := re.fullmatch(r"pooling\.0\.(query|key|value)\.weight", name):
-            # 1x1 convolutions over flattened positions are linear maps. The released query is
-            # what is asked, the released key is who asks: the other way round than today.
-            ours = {"query": "key", "key": "query", "value": "value"}[match[1]]
-            converted[f"dusha.attention.{ours}.weight"] = tensor.squeeze(-1)
-        elif name == "pooling.0.gamma":
-            converted["dusha.attention.gamma"] = tensor
-        elif match := re.fullmatch(r"classifier\.(weight|bias)", name):
-            converted[name] = tensor
+        if name in OTHERS:
+            # 1x1 convolutions over flattened positions are linear maps.
+            tensor = tensor.squeeze(-1) if tensor.dim() == 3 else tensor
+            converted[OTHERS[name]] = tensor
         elif match := re.fullmatch(r"features\.(\d+)\.([01])\.(\w+)", name):
             layer = "stem" if match[1] == "0" else "last_1x1"
-            converted[f"dusha.{layer}.{LAYER_PARTS[match[2]]}.{match[3]}"] = tensor
+            converted[f"dusha.{layer}.{LAYER[match[2]]}.{match[3]}"] = tensor
         elif match := re.fullmatch(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)", name):
-            block = int(match[1]) - 1
             expanded = f"features.{match[1]}.conv.3.weight" in released
             part = (EXPANDED_BLOCK if expanded else NARROW_BLOCK).get(match[2])
             if part is None:
                 raise WrongUseError(f"{name} is not a weight of the released network's blocks")
-            converted[f"dusha.blocks.{block}.{part}.{match[3]}"] = tensor
+            converted[f"dusha.blocks.{int(match[1]) - 1}.{part}.{match[3]}"] = tensor
         else:
             raise WrongUseError(f"{name} is not a weight of the released network")
     return converted
@@ -70,11 +67,8 @@ def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict without running any code that the file may hold.
 
-    Args:
-        path: the file; tensors saved on a GPU are put on the CPU.
-
     Returns:
-        The tensors by name.
+        The tensors by name; those saved on a GPU are put on the CPU.
 
     Raises:
         MissingInputError: if there is no such file.

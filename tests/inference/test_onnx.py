@@ -13,8 +13,7 @@ from configuration_dusha import DushaConfig
 from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.classify import torch_classifier
-from dusha_ser.inference.onnx_export import export, quantise
-from dusha_ser.inference.onnx_files import compare
+from dusha_ser.inference.onnx_export import compare, export, quantise
 from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
