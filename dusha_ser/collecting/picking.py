@@ -6,7 +6,6 @@ answers on it.
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +52,8 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     mark = fingerprint(settings, options.trust_remote_code)
     check_settings(output_file, settings.decisive() | {"is": mark})
     form = make_form("csv", False, False, classifier.labels)
-    with (
-        closing(PredictionFile(output_file, form)) as file,
-        tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar,
-    ):
+    file = PredictionFile(output_file, form)
+    with tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar:
         bar.update(len(file.done))
         add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
     found = {row["id"]: row for row in read_table(output_file, ("id",))}

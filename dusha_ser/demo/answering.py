@@ -34,13 +34,8 @@ SILENT = 60.0
 class Answer:
     """What there is to show of a recording.
 
-    Attributes:
-        labels: names of the labels.
-        prediction: the most probable one; None where there is no speech, or an error.
-        probabilities: of all labels, in their order; empty where there is no prediction.
-        segments: the windows of the timeline.
-        envelope: for the drawing.
-        error: why there is no prediction; None where all went well.
+    `probabilities` are those of all labels, in their order, and empty where there is no prediction.
+    `prediction` is None where there is no speech, or an `error`, which says why.
     """
 
     labels: list[str]
@@ -79,14 +74,11 @@ class Answerer:
         self._sessions_lock = threading.Lock()
 
     def answer_file(self, path: str | Path, vad: bool = False) -> Answer:
-        """Classify an audio file as a whole, and as a timeline.
+        """Classify a file as `dusha predict FILE` and `dusha predict FILE --timeline` do.
 
         Args:
             path: any format and rate that `dusha predict` reads.
             vad: whether to leave out what is not speech.
-
-        Returns:
-            The predictions of `dusha predict FILE` and `dusha predict FILE --timeline`.
         """
         answer = Answer(self.labels, envelope=Envelope(self.sampling_rate))
         try:
@@ -122,11 +114,7 @@ class Answerer:
         return answer
 
     def open_session(self, folder: str | Path) -> "LiveSession | None":
-        """Begin to listen to a microphone; None where all places are taken.
-
-        Args:
-            folder: for a file of what is heard.
-        """
+        """Begin to record a microphone into a folder; None where all places are taken."""
         silent_since = time.monotonic() - SILENT
         with self._sessions_lock:
             speaking = [
@@ -159,9 +147,7 @@ class Answerer:
 class LiveSession:
     """One visitor at the microphone: takes what the browser sends, and predicts as it comes.
 
-    Args:
-        answerer: has the model.
-        folder: where the recording is kept until it is handed over.
+    The recording is kept in the folder until it is handed over.
     """
 
     def __init__(self, answerer: Answerer, folder: Path):
@@ -188,11 +174,7 @@ class LiveSession:
         return self.envelope.duration >= self.answerer.longest_live
 
     def push(self, samples: np.ndarray, rate: int) -> Answer:
-        """Take the next piece of the recording.
-
-        Args:
-            samples: (samples,) int16.
-            rate: their sampling rate, in Hz; the same for all pieces.
+        """Take the next piece of the recording, (samples,) int16 at the same rate in Hz as before.
 
         Returns:
             The state so far; its prediction is that of the last window.

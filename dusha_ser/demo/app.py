@@ -27,9 +27,6 @@ FORM = 100_000
 def serve(options: DemoOptions) -> None:
     """Serve the page until Ctrl-C, or the signal that service managers send.
 
-    Args:
-        options: which model predicts, and what the page takes.
-
     Raises:
         MissingInputError: if there is no such model.
         WrongUseError: if it is not such a model, or the port is taken.

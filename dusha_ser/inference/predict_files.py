@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -38,9 +38,7 @@ ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
 def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> set[str]:
     """Classify audio files and write their rows to the screen or to the output file.
 
-    Args:
-        options: what to do.
-        files: the files; a launcher's process takes its share of them.
+    A launcher's process takes its share of the files.
 
     Returns:
         The names of the files that failed.
@@ -84,7 +82,7 @@ def write_to_screen(
     # Names of files need not be UTF-8.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # tests replace it by another stream with this method
     sys.stdout.write(form.header())
-    with _progress_bar(len(files), 0, options) as bar:
+    with _progress_bar(files, options) as bar:
         for group in classify(make_groups(files)):
             with tqdm.external_write_mode(file=sys.stdout):
                 sys.stdout.write("".join(form.line(row) for rows in group for row in rows))
@@ -113,23 +111,21 @@ def write_to_file(
         _meet(options)
     mark = fingerprint(options, options.trust_remote_code)
     check_settings(path, options.decisive() | {"is": mark})
-    done: set[str] = set()
     part = part_path(path, options.rank, options.world_size) if launched else path
-    if launched and path.exists():
-        done = _read(path, form, options.timeline).done
     if not launched and find_parts(path):
         merge_parts(path, names, form, options.timeline)
-    with closing(PredictionFile(part, form, options.timeline)) as file:
-        file.done |= done
-        left = sum(one.name not in file.done for one in own)
-        with _progress_bar(len(own), len(own) - left, options) as bar:
-            add_missing(file, own, classify, bar)
+    file = PredictionFile(part, form, options.timeline)
+    if launched and path.exists():
+        file.done |= PredictionFile(path, form, options.timeline).done
+    done = sum(one.name in file.done for one in own)
+    with _progress_bar(own, options, done) as bar:
+        add_missing(file, own, classify, bar)
     if not launched:
         return file.failed & set(names)
     failed = file.failed
     if _meet(options) and not options.rank:
         merge_parts(path, names, form)
-        failed = _read(path, form, False).failed & set(names)
+        failed = PredictionFile(path, form).failed & set(names)
     # No process leaves before the file is whole: launchers end the others when one fails.
     _meet(options)
     return failed
@@ -138,13 +134,9 @@ def write_to_file(
 def add_missing(
     file: PredictionFile, files: Iterable[AudioFile], classify: ClassifyGroups, bar: tqdm
 ) -> None:
-    """Add the rows of those groups of files that a file of predictions does not hold whole.
+    """Add the rows of those groups of audio files that a file of predictions does not hold whole.
 
-    Args:
-        file: that gets them.
-        files: all audio files.
-        classify: from groups of files to their rows.
-        bar: moves by one for each file.
+    `classify` makes rows of groups of files; the bar moves by one for each file.
     """
     groups = make_groups(files)
     for rows in classify(one for one in groups if not {s.name for s in one} <= file.done):
@@ -159,12 +151,6 @@ def remove_old(path: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _read(path: Path, form: RowForm, rows_of_a_file: bool) -> PredictionFile:
-    """Read what a file of rows holds."""
-    with closing(PredictionFile(path, form, rows_of_a_file)) as file:
-        return file
-
-
 def _meet(options: PredictOptions) -> bool:
     """Wait until all processes of a launcher are here; False where it gives them no address."""
     if "MASTER_ADDR" not in os.environ:
@@ -177,10 +163,10 @@ def _meet(options: PredictOptions) -> bool:
     return True
 
 
-def _progress_bar(total: int, done: int, options: PredictOptions) -> tqdm:
+def _progress_bar(files: Sequence[AudioFile], options: PredictOptions, done: int = 0) -> tqdm:
     """A bar in files per second, on a terminal, of the first process."""
-    disable = bool(options.quiet or options.rank) or None
-    return tqdm(total=total, initial=done, unit="file", disable=disable)
+    disable = options.quiet or bool(options.rank) or None
+    return tqdm(total=len(files), initial=done, unit="file", disable=disable)
 
 
 def _classify_in_processes(

@@ -27,8 +27,8 @@ class PredictionFile:
     Args:
         path: of the file; its folder is made.
         form: of its rows.
-        rows_of_a_file: whether a file may have several rows: then the last file's, which may not
-            all be there, are dropped.
+        rows_of_a_file: whether an audio file may have several rows: then the last one's, which may
+            not all be there, are dropped.
 
     Attributes:
         places: where the rows of each id that is there begin and end, in bytes.
@@ -49,8 +49,8 @@ class PredictionFile:
             end = self.places.popitem()[1][0]
         self.done = set(self.places)
         self.failed &= self.done
-        self._file = path.open("ab")
-        self._file.truncate(end)
+        with path.open("ab") as file:
+            file.truncate(end)
         if not end:
             self._append(form.header())
 
@@ -93,8 +93,8 @@ class PredictionFile:
 
     def _append(self, text: str) -> None:
         # Names of files need not be UTF-8.
-        self._file.write(text.encode("utf-8", "surrogateescape"))
-        self._file.flush()
+        with self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
 
     def write(self, files: Iterable[list[dict]]) -> None:
         """Add the rows of files, leaving out those that are there."""
@@ -107,10 +107,6 @@ class PredictionFile:
                 if rows[0]["error"] is not None:
                     self.failed.add(name)
         self._append("".join(lines))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 @contextlib.contextmanager
@@ -150,16 +146,13 @@ def merge_parts(
         path: of the file, which need not be there.
         names: the ids, in the order of the rows; others in the file come first.
         form: of the rows.
-        rows_of_a_file: whether a file may have several rows.
+        rows_of_a_file: as of PredictionFile.
     """
     parts = find_parts(path)
     where: dict[str, tuple[Path, tuple[int, int]]] = {}
     for one in ([path] if path.exists() else []) + parts:
-        with contextlib.closing(
-            PredictionFile(one, form, rows_of_a_file and one != path)
-        ) as source:
-            for name, place in source.places.items():
-                where.setdefault(name, (one, place))
+        for name, place in PredictionFile(one, form, rows_of_a_file and one != path).places.items():
+            where.setdefault(name, (one, place))
     names = list(names)
     wanted = set(names)
     order = [name for name in where if name not in wanted] + [n for n in names if n in where]

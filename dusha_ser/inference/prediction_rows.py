@@ -121,10 +121,10 @@ def time_columns(timeline: bool, vad: bool) -> tuple[str, ...]:
 def make_form(
     name: str, timeline: bool, vad: bool, labels: Sequence[str], names: Iterable[str] = ()
 ) -> RowForm:
-    """Make the form that is named, with the columns that a run has.
+    """Make the form that is named, one of settings.FORMATS, with the columns that a run has.
 
     Args:
-        name: one of settings.FORMATS.
+        name: of the form.
         timeline: whether there is one row per window.
         vad: whether silence is left out.
         labels: of the probabilities, in order.

@@ -94,11 +94,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> None:
-    """Write the model folder whole or not at all.
-
-    Args:
-        released: the state dict of the paper's network.
-        output_dir: folder to make; it may exist if it is empty.
+    """Write a model folder, new or empty until now, whole or not at all.
 
     Raises:
         WrongUseError: if the weights are not those of the published architecture, or the folder

@@ -423,14 +423,12 @@ def test_prediction_file_when_it_was_cut_anywhere(kind, tmp_path):
     ]  # fmt: skip
     whole = PredictionFile(tmp_path / f"whole.{kind}", form, True)
     whole.write(files)
-    whole.close()
     content = whole.path.read_bytes()
     for cut in range(0, len(content), 3):
         path = tmp_path / f"cut.{kind}"
         path.write_bytes(content[:cut])
         file = PredictionFile(path, form, True)
         file.write(files)
-        file.close()
         assert path.read_bytes() == content, f"cut after {cut} bytes"
 
 
@@ -484,7 +482,6 @@ def test_merge_parts_when_rows_are_many_and_in_both(tmp_path):
     ):
         file = PredictionFile(path, form)
         file.write([row(name) for name in names])
-        file.close()
     merge_parts(output, ["a", "b", "c", "d"], form)
     names = [json.loads(line)["id"] for line in output.read_text().splitlines()]
     assert names == ["old", "a", "b", "c"]
