@@ -110,12 +110,12 @@ def frames(blocks: Iterable[np.ndarray], size: int = FRAME) -> Iterator[np.ndarr
 def cut_spans(
     blocks: Iterable[np.ndarray], spans: Iterable[tuple[float, float]], sampling_rate: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Take spans out of a recording that comes piece by piece.
+    """Take spans out of a recording that comes in pieces (samples,).
 
     Args:
-        blocks: (samples,) each.
+        blocks: the pieces.
         spans: beginnings and ends in seconds, in order, without overlap.
-        sampling_rate: of the samples, in Hz.
+        sampling_rate: in Hz.
 
     Yields:
         The first sample's number of a span, and (samples,) of it; several times for a long one.

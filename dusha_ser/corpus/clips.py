@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from dusha_ser.archives.find import cache_folder
 from dusha_ser.archives.members import Members
-from dusha_ser.corpus.configurations import METADATA_COLUMNS
+from dusha_ser.corpus.configurations import METADATA
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import aggregate
@@ -35,7 +35,7 @@ PATIENCE = 2
 # These lie in a compressed archive; the time of their unpacked copy in the cache says nothing.
 UNPACKED = "paper_setups/"
 # Columns of a clip that come from its first row.
-FIRST_ROW_COLUMNS = ("id", "part", "audio_path", "duration", *METADATA_COLUMNS)
+FIRST_ROW_COLUMNS = ("id", "part", "audio_path", "duration", *METADATA)
 
 
 def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) -> pa.Table:
@@ -54,21 +54,17 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
     """
     crowd = code_answers(answers, options.labels)
     asked = crowd if options.golden else crowd.with_truth(None)
+    iterations, tolerance = options.iterations, options.tolerance
     found = aggregate(
-        asked,
-        options.method,
-        iterations=options.iterations,
-        tolerance=options.tolerance,
-        quiet=quiet,
+        asked, options.method, iterations=iterations, tolerance=tolerance, quiet=quiet
     )
     clips = answers.select(FIRST_ROW_COLUMNS).take(pa.array(crowd.first_answers()))
     clips = pa.table([plain_text(column) for column in clips.columns], FIRST_ROW_COLUMNS)
     names = {"labels": json.dumps(found.labels)}
-    vectors = {
-        "label_probabilities": vector_column(found.probabilities, pa.float64()),
-        "votes": vector_column(crowd.votes(), pa.int32()),
-    }
-    for name, column in vectors.items():
+    vectors = {"label_probabilities": found.probabilities, "votes": crowd.votes().astype(np.int32)}
+    for name, values in vectors.items():
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         clips = clips.append_column(pa.field(name, column.type, metadata=names), column)
     return clips
 
@@ -79,12 +75,6 @@ def posteriors(clips: pa.Table) -> Posteriors:
     flat = pc.list_flatten(clips[field.name]).to_numpy()
     labels = tuple(json.loads(field.metadata[b"labels"]))
     return Posteriors(labels, flat.reshape(len(clips), len(labels)))
-
-
-def vector_column(values: np.ndarray, element_type: pa.DataType) -> pa.FixedSizeListArray:
-    """Turn a matrix (rows, length) to a column of fixed-size lists (rows,)."""
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1), element_type)
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def content_key(members: Members, matters: Callable[[str], bool], quiet: bool = True) -> str:
@@ -141,14 +131,8 @@ def cached_clips(
 ) -> tuple[pa.Table, list[dict]]:
     """Aggregate once for all configurations: later calls read what the first one found.
 
-    Args:
-        members: all files.
-        options: what the labels depend on.
-        cache_dir: folder to keep the result in; None: `dusha` in the Hugging Face cache.
-        quiet: no progress bar.
-
-    Returns:
-        One row per clip, as `make_clips` returns them, and the skipped rows. Raises as `read_raw`.
+    Returns clips as `make_clips` does, and the skipped rows; raises as `read_raw`. They are kept
+    in cache_dir, or in `dusha` in the Hugging Face cache.
     """
     matter = ("method", "iterations", "tolerance", "golden", "labels", "parts", "bad_rows")
     made_of = {name: value for name, value in options.as_dict().items() if name in matter}

@@ -60,19 +60,9 @@ DESCRIPTIONS = {
     for name, test in MANIFESTS.items()
 }
 # Columns of a clip that come from its first answer, and all that a row takes from its clip.
-METADATA_COLUMNS = ("text", "speaker_emotion", "golden_emotion", "source_id")
-CLIP_COLUMNS = ("label_probabilities", "votes", *METADATA_COLUMNS)
-RAW_COLUMNS = (
-    "id",
-    "audio_path",
-    "duration",
-    "annotator_emotion",
-    "golden_emotion",
-    "text",
-    "speaker_emotion",
-    "source_id",
-    "annotator_id",
-)
+METADATA = ("golden_emotion", "text", "speaker_emotion", "source_id")
+CLIP_COLUMNS = ("label_probabilities", "votes", *METADATA)
+RAW_COLUMNS = ("id", "audio_path", "duration", "annotator_emotion", *METADATA, "annotator_id")
 # What the columns hold, for the dataset card.
 COLUMNS = {
     "id": "hash of the clip",

@@ -92,6 +92,7 @@ def default_name(names: list[str]) -> str:
 
 def card_data(prepared: list[Prepared]) -> DatasetCardData:
     """Make the card's YAML, by which the stock `load_dataset` finds configurations and splits."""
+    rows = max(sum(map(one.count_rows, one.shards)) for one in prepared)
     data = DatasetCardData(
         language=["ru"],
         license="other",
@@ -100,9 +101,7 @@ def card_data(prepared: list[Prepared]) -> DatasetCardData:
         pretty_name="Dusha",
         task_categories=["audio-classification"],
         tags=["speech-emotion-recognition", "crowdsourcing"],
-        size_categories=[
-            size_category(max(sum(map(one.count_rows, one.shards)) for one in prepared))
-        ],
+        size_categories=[size_category(rows)],
     )
     default = default_name([configuration.name for configuration in prepared])
     infos, configurations = {}, {}

@@ -34,8 +34,7 @@ logger = logging.getLogger(__name__)
 WAVS = "wavs"
 # Holds the content_id of what was exported.
 MARK = ".content_id"
-LANGUAGE = "ru"
-# Its names of the splits.
+# EmoBox's names of the splits.
 EMOBOX = {"train": "train", "validation": "valid", "test": "test"}
 # What would make a path of the name of a file, on any system.
 NO_FILE_NAME = frozenset("/\\:\0")
@@ -47,19 +46,12 @@ BATCH_ROWS = 64
 
 @dataclass
 class Clip:
-    """A row on its way out.
+    """A row on its way out."""
 
-    Args:
-        row: all columns except the binary ones.
-        emotion: name of the label, None where there is none.
-        has_audio: whether there is a recording.
-        content: the recording; empty where there is none, or none is needed.
-    """
-
-    row: dict
-    emotion: str | None
-    has_audio: bool
-    content: bytes
+    row: dict  # all columns except the binary ones
+    emotion: str | None  # name of the label, None where there is none
+    has_audio: bool  # whether there is a recording
+    content: bytes  # the recording; empty where there is none, or none is needed
 
     @property
     def wav(self) -> str:
@@ -316,7 +308,7 @@ def lhotse_supervision(clip: Clip) -> str:
             "duration": clip.audio.duration,
             "channel": channels if len(channels) > 1 else 0,
             "text": clip.row["text"],
-            "language": LANGUAGE,
+            "language": "ru",
             "speaker": clip.row["source_id"],
             "custom": {"emotion": clip.emotion, "domain": clip.row["domain"]},
         }

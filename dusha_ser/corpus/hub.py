@@ -46,8 +46,7 @@ def push_folder(
     try:
         default = default_name([*names, *pushed_names(repo_id)])
         for name in names:
-            streamed = datasets.load_dataset(str(folder), name, streaming=True)
-            streamed.push_to_hub(
+            datasets.load_dataset(str(folder), name, streaming=True).push_to_hub(
                 repo_id,
                 config_name=name,
                 set_default=name == default,

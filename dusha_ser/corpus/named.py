@@ -95,7 +95,10 @@ def named_rows(
     """
     corpus, equals, folder = spelling.partition("=")
     if equals and corpus in CORPORA:
-        return corpus_rows(corpus, folder, allow_other_counts)
+        recordings = read_corpus(corpus, folder, allow_other_counts)
+        rows = make_recordings(recordings, list(CORPORA[corpus].counts), domain=corpus)
+        folds = [recording.fold for recording in recordings if recording.fold is not None]
+        return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None)
     path = Path(spelling)
     if path.is_file() or path.suffix in (".csv", ".tsv"):
         return NamedRows(path.name, read_recordings(path))
@@ -103,14 +106,6 @@ def named_rows(
     if path.is_dir() and not any(path.glob("[!.]*.parquet")) and not any(path.glob("*/*.parquet")):
         return NamedRows(path.name, read_recordings(path))
     return prepared_rows(spelling, split)
-
-
-def corpus_rows(corpus: str, folder: str | Path, allow_other_counts: bool = False) -> NamedRows:
-    """Read another corpus; arguments and errors as of `other_corpora.read_corpus`."""
-    recordings = read_corpus(corpus, folder, allow_other_counts)
-    rows = make_recordings(recordings, list(CORPORA[corpus].counts), domain=corpus)
-    folds = [recording.fold for recording in recordings if recording.fold is not None]
-    return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None)
 
 
 def prepared_rows(spelling: str, split: str | None) -> NamedRows:

@@ -37,9 +37,7 @@ class Recording:
 
 
 def read_recordings(
-    path: str | Path,
-    labels: Sequence[str] | None = None,
-    columns: dict[str, str] | None = None,
+    path: str | Path, labels: Sequence[str] | None = None, columns: dict[str, str] | None = None
 ) -> datasets.Dataset:
     """List one's own recordings with the columns that the corpus has.
 

@@ -81,7 +81,12 @@ def write_configuration(
     folder = Path(output_dir)
     if is_complete(folder / name, content_id):
         return False
-    refuse_foreign(folder / name)
+    is_used = (folder / name).exists() and any((folder / name).iterdir())
+    if is_used and first_footer(sorted((folder / name).glob("*.parquet"))) is None:
+        raise WrongUseError(
+            f"{folder / name} holds files that are not a prepared corpus and would be replaced: "
+            "name another folder as `output_dir`, or move them away"
+        )
     plan = content.make_plan()
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
@@ -145,29 +150,14 @@ def first_footer(paths: list[Path]) -> dict | None:
         return None
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Raise a WrongUseError if a folder that is about to be replaced is not our work."""
-    is_used = folder.exists() and any(folder.iterdir())
-    if is_used and first_footer(sorted(folder.glob("*.parquet"))) is None:
-        raise WrongUseError(
-            f"{folder} holds files that are not a prepared corpus and would be replaced: name "
-            "another folder as `output_dir`, or move them away"
-        )
-
-
 def cut_shards(plan: Plan, input_features: bool) -> list[Shard]:
     """Decide which rows each Parquet file holds: at most 500 MB, the same for the same plan."""
     shards = []
     for split, rows in plan.splits.items():
         runs = cut_rows(row_bytes(rows, input_features), SHARD_BYTES)
-        shards += [
-            Shard(
-                f"{split}-{number:05d}-of-{len(runs):05d}.parquet",
-                split,
-                rows.slice(start, stop - start),
-            )
-            for number, (start, stop) in enumerate(runs)
-        ]
+        for number, (start, stop) in enumerate(runs):
+            name = f"{split}-{number:05d}-of-{len(runs):05d}.parquet"
+            shards.append(Shard(name, split, rows.slice(start, stop - start)))
     return shards
 
 

@@ -51,25 +51,15 @@ MISSED_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip before anybody has listened to it.
+    """A clip before anybody has listened to it."""
 
-    Args:
-        id: 32 hexadecimal digits.
-        part: the part of the corpus, a key of PARTS.
-        source_id: speaker or podcast.
-        intended: what the speaker was asked to act.
-        heard: the truth that annotators answer to, one of ANSWERS.
-        text: the syllables that are spoken, "" where there is no voice.
-        samples: (samples,) int16 at 16 kHz.
-    """
-
-    id: str
-    part: str
-    source_id: str
-    intended: str
-    heard: str
-    text: str
-    samples: np.ndarray
+    id: str  # 32 hexadecimal digits
+    part: str  # the part of the corpus, a key of PARTS
+    source_id: str  # speaker or podcast
+    intended: str  # what the speaker was asked to act
+    heard: str  # the truth that annotators answer to, one of ANSWERS
+    text: str  # the syllables that are spoken, "" where there is no voice
+    samples: np.ndarray  # (samples,) int16 at 16 kHz
 
     @property
     def duration(self) -> float:
@@ -151,10 +141,7 @@ def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:
 
 
 def make_clips(seed: int, clips: int) -> Iterator[Clip]:
-    """Make the clips of a sample, one after another, part by part.
-
-    Every part has every emotion, a few crowd clips have no usable voice.
-    """
+    """Make the clips part by part: each has every emotion, a few of the crowd no usable voice."""
     counts = {part: max(len(EMOTIONS), round(clips * share)) for part, (share, _) in PARTS.items()}
     counts["crowd_train"] += clips - sum(counts.values())
     number = 0
@@ -190,16 +177,11 @@ def make_clips(seed: int, clips: int) -> Iterator[Clip]:
 
 @dataclass(frozen=True)
 class Annotator:
-    """A simulated annotator.
+    """A simulated annotator."""
 
-    Args:
-        id: 32 hexadecimal digits.
-        kind: "careful", "hasty" or "random".
-        confusion: (5, 5), in the order of ANSWERS: probability of each answer for each truth.
-    """
-
-    id: str
-    kind: str
+    id: str  # 32 hexadecimal digits
+    kind: str  # "careful", "hasty" or "random"
+    # (5, 5), in the order of ANSWERS: probability of each answer for each truth.
     confusion: np.ndarray
 
 
@@ -222,11 +204,7 @@ def draw_annotators(rng: np.random.Generator, count: int, seed: int) -> list[Ann
 
 
 def answer(clip: Clip, crowd: list[Annotator], rng: np.random.Generator) -> Iterator[dict]:
-    """Let four to seven annotators answer, or 25 where the clip is a control task.
-
-    Yields:
-        One row per answer, with the published field names; NaN where nothing is known.
-    """
+    """Let four to seven annotators answer, 25 where the clip is a control task; NaN is unknown."""
     control = clip.heard != OTHER and rng.random() < CONTROL_SHARE
     count = CONTROL_ANSWERS if control else int(rng.integers(4, 8))
     podcast = clip.part.startswith("podcast")

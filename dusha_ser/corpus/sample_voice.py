@@ -251,11 +251,7 @@ def _record(signal: np.ndarray, loudness: float) -> np.ndarray:
 
 
 def wordless(rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Record something without a usable voice: rumble, hiss or next to silence.
-
-    Returns:
-        (samples,) float64 at 16 kHz in [-1, 1], and no text.
-    """
+    """Record rumble, hiss or next to silence, without a usable voice; returns as `speak`."""
     length = round(rng.uniform(SHORTEST, LONGEST) * SAMPLING_RATE / FRAME) * FRAME
     pole, loudness = [(0.97, -8), (0.0, -12), (0.5, -66)][rng.integers(3)]
     return _record(room_noise(rng, length, pole), loudness + rng.uniform(-4, 4)), ""

@@ -127,15 +127,18 @@ def make_plan(
 def plan_raw(members: Members, options: CorpusOptions, quiet: bool) -> Plan:
     """Plan the configuration of one row per answer; arguments as in `make_plan`."""
     answers, bad_rows = read_raw(members, options, quiet)
-    part = plain_text(answers["part"])
-    table = pa.table({column: plain_text(answers[column]) for column in RAW_COLUMNS})
-    table = table.append_column("domain", first_word(part))
-    splits = {
-        split: table.filter(pc.is_in(part, pa.array([f"{domain}_{split}" for domain in DOMAINS])))
+    table = pa.table({column: plain_text(answers[column]) for column in (*RAW_COLUMNS, "part")})
+    table = table.append_column("domain", first_word(table["part"]))
+    return Plan(split_rows(table, options.parts), bad_rows=bad_rows)
+
+
+def split_rows(table: pa.Table, parts: Sequence[str]) -> dict[str, pa.Table]:
+    """Divide rows among the splits that some of the parts belong to."""
+    return {
+        split: table.filter(pc.ends_with(table["part"], f"_{split}"))
         for split in SPLITS
-        if any(name.endswith(split) for name in options.parts)
+        if any(part.endswith(split) for part in parts)
     }
-    return Plan(splits, bad_rows=bad_rows)
 
 
 def plan_aggregated(
@@ -166,12 +169,7 @@ def plan_aggregated(
     if options.multi_threshold is not None:
         columns["labels"] = multi_label_column(estimated, options)
     table = pa.table(columns).filter(pa.array(kept))
-    splits = {
-        split: table.filter(pc.ends_with(table["part"], f"_{split}"))
-        for split in SPLITS
-        if any(part.endswith(split) for part in wanted)
-    }
-    return Plan(splits, bad_rows=bad_rows, counts=counts)
+    return Plan(split_rows(table, wanted), bad_rows=bad_rows, counts=counts)
 
 
 def number_classes(labels: Sequence[str], options: CorpusOptions) -> np.ndarray:
