@@ -36,6 +36,11 @@ class TrainingResult:
     log_history: list[dict]
     output_dir: Path
 
+    @property
+    def kept(self) -> str:
+        """The epoch whose weights were kept, in words."""
+        return f"epoch {self.best_epoch:g}" if self.best_epoch else "the last epoch"
+
 
 def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     """Classify the test set, once; where there is none, the validation set or else the train set.
@@ -45,7 +50,7 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
         prepared: the splits.
 
     Returns:
-        What was found.
+        Predictions of the split, its metrics and the epoch that was kept.
     """
     tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
     rows, order = prepared.splits[tested_on], prepared.order
@@ -86,8 +91,7 @@ def describe_result(result: TrainingResult) -> str:
         A table, the confusion matrix and the next steps, in lines.
     """
     metrics, folder = result.metrics, result.output_dir
-    chosen = f"epoch {result.best_epoch:g}" if result.best_epoch else "the last epoch"
-    row = metrics_row(chosen, result.tested_on, metrics)
+    row = metrics_row(result.kept, result.tested_on, metrics)
     return "\n".join(
         [
             screen_table(results_table([row])),
