@@ -44,32 +44,18 @@ class SetupOptions:
 
 def make_parser() -> Parser:
     """Make the parser of this command."""
-    return Parser(
-        "dusha train",
+    description = (
         "Train a network on Dusha, on its sample, or on your own recordings.\n\n"
-        "Without options it trains on a small synthetic corpus that it makes itself.",
-        EXAMPLES,
-        SetupOptions,
-        DataOptions,
-        RecipeOptions,
-        TrainerOptions,
+        "Without options it trains on a small synthetic corpus that it makes itself."
     )
+    kinds = (SetupOptions, DataOptions, RecipeOptions, TrainerOptions)
+    return Parser("dusha train", description, EXAMPLES, *kinds)
 
 
 def read_options(
     arguments: Sequence[str],
 ) -> tuple[SetupOptions, DataOptions, RecipeOptions, RunOptions]:
-    """Read the setup that a command line names, then its options, which override it.
-
-    Args:
-        arguments: of the command line.
-
-    Returns:
-        The options of each kind.
-
-    Raises:
-        WrongUseError: if an option or setup is wrong.
-    """
+    """Read the setup that a command line names, then its options, which override it."""
     parser = make_parser()
     known, unknown = parser.parse_known_args(arguments)
     if unknown:

@@ -56,13 +56,7 @@ class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[mis
 
 
 def make_arguments(options: RunOptions) -> DushaTrainingArguments:
-    """Make the Trainer's arguments.
-
-    Args:
-        options: of the run, or TrainerOptions.
-
-    Returns:
-        The arguments.
+    """Make the Trainer's arguments of RunOptions or TrainerOptions.
 
     Raises:
         WrongUseError: if the Trainer refuses a value.

@@ -14,21 +14,8 @@ TRAINED_WEIGHTS = "trained_weights.pt"
 def make_average(model: torch.nn.Module, decay: float) -> AveragedModel:
     """Make an exponential moving average of a model's weights and statistics.
 
-    In the beginning it forgets faster, as the first weights are not worth keeping.
-
-    Args:
-        model: whose weights are averaged.
-        decay: share of the old average that stays at each step, in (0, 1).
-
-    Returns:
-        The average; `update_parameters(model)` adds the weights of one more step.
-
-    Examples:
-        >>> model = torch.nn.Linear(1, 1)
-        >>> average = make_average(model, 0.9)
-        >>> average.update_parameters(model)
-        >>> bool(torch.equal(average.module.weight, model.weight))
-        True
+    In the beginning it forgets faster than by `decay`, the share of the old average that stays at
+    each step, in (0, 1): the first weights are not worth keeping.
     """
 
     @torch.no_grad()
@@ -55,10 +42,6 @@ def swap_weights(model: torch.nn.Module, other: torch.nn.Module) -> None:
 class AverageCallback(TrainerCallback):
     """Averages the weights of each training step, and leaves the average as the result.
 
-    Args:
-        model: that is trained.
-        decay: as for `make_average`.
-
     Attributes:
         checkpoint: folder that training resumes from; None: it starts from the beginning.
     """
@@ -75,9 +58,8 @@ class AverageCallback(TrainerCallback):
         if self.checkpoint:
             # The model of the checkpoint is the average.
             path = Path(self.checkpoint, TRAINED_WEIGHTS)
-            self.average.load_state_dict(
-                torch.load(path, map_location=args.device, weights_only=True)
-            )
+            trained = torch.load(path, map_location=args.device, weights_only=True)
+            self.average.load_state_dict(trained)
             swap_weights(self.model, self.average.module)
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -104,9 +86,5 @@ class AverageCallback(TrainerCallback):
             swap_weights(self.model, self.average.module)
 
     def save_trained(self, folder: str) -> None:
-        """Save the weights to train on beside the average, which is the model of a checkpoint.
-
-        Args:
-            folder: of the checkpoint; call it inside `averaged_weights`.
-        """
+        """Save the weights to train on beside the average, inside `averaged_weights`."""
         torch.save(self.average.state_dict(), Path(folder, TRAINED_WEIGHTS))

@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -25,45 +24,22 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def find_checkpoint(output_dir: str | Path) -> str | None:
-    """Find the last complete checkpoint of a run.
-
-    Args:
-        output_dir: of the run.
-
-    Returns:
-        Its folder, None if there is none.
-    """
-    return next(
-        (str(one) for one in reversed(list_checkpoints(output_dir)) if is_complete(one)), None
-    )
+    """Return the folder of the last complete checkpoint of a run, None if there is none."""
+    complete = filter(is_complete, list_checkpoints(output_dir))
+    last = max(complete, key=lambda one: int(one.name.split("-")[1]), default=None)
+    return None if last is None else str(last)
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
-    """Return the folders of a run's checkpoints in the order of their steps."""
-    steps = {path: path.name.rpartition("-")[2] for path in Path(output_dir).glob("checkpoint-*")}
-    return sorted((one for one in steps if steps[one].isdecimal()), key=lambda one: int(steps[one]))
+    """Return the folders of a run's checkpoints."""
+    found = Path(output_dir).glob("checkpoint-*")
+    return [one for one in found if one.name.removeprefix("checkpoint-").isdecimal()]
 
 
-def remove_incomplete(output_dir: str | Path) -> None:
-    """Remove checkpoints that were not written to their end.
-
-    Args:
-        output_dir: of the run.
-    """
-    remove_checkpoints(output_dir, lambda checkpoint: not is_complete(checkpoint))
-
-
-def remove_checkpoints(
-    output_dir: str | Path, unwanted: Callable[[Path], bool] = lambda checkpoint: True
-) -> None:
-    """Remove checkpoints of a run.
-
-    Args:
-        output_dir: of the run.
-        unwanted: decides on each; all by default.
-    """
+def remove_checkpoints(output_dir: str | Path, incomplete_only: bool = False) -> None:
+    """Remove the checkpoints of a run, or those that were not written to their end."""
     for checkpoint in list_checkpoints(output_dir):
-        if unwanted(checkpoint):
+        if not (incomplete_only and is_complete(checkpoint)):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
@@ -78,8 +54,7 @@ def checkpoint_to_resume(options: RunOptions) -> str | None:
     """Find the checkpoint to resume from, and make sure that no other run's work is lost.
 
     Args:
-        options: with output_dir and resume_from_checkpoint: a folder, "last", or "auto" for the
-            last one if there is one.
+        options: with output_dir and resume_from_checkpoint.
 
     Returns:
         The checkpoint, None to start from the beginning.
@@ -90,12 +65,12 @@ def checkpoint_to_resume(options: RunOptions) -> str | None:
     """
     wanted, folder = options.resume_from_checkpoint, options.output_dir
     found = find_checkpoint(folder)
-    if not wanted and found:
-        raise WrongUseError(
-            f"{folder} holds {Path(found).name} of a run that did not end: resume it with "
-            f"`resume_from_checkpoint={LAST}`, name another `output_dir`, or remove it"
-        )
     if not wanted:
+        if found:
+            raise WrongUseError(
+                f"{folder} holds {Path(found).name} of a run that did not end: resume it with "
+                f"`resume_from_checkpoint={LAST}`, name another `output_dir`, or remove it"
+            )
         return None
     if wanted not in (LAST, AUTO):
         if not Path(wanted).is_dir():

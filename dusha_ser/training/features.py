@@ -1,12 +1,12 @@
 """A model's inputs, computed once from the audio of a data set and kept in the cache."""
 
-import hashlib
 import logging
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from dusha_ser.audio.reading import read_audio
@@ -27,7 +27,7 @@ def compute_inputs(
     feature_extractor,
     cache_dir: str | None = None,
     num_proc: int | None = None,
-    split: str = "",
+    split: str = "the data set",
 ) -> tuple[datasets.Dataset, str]:
     """Give rows the input of a model, computed once and kept in the cache.
 
@@ -36,20 +36,28 @@ def compute_inputs(
         feature_extractor: of the model.
         cache_dir: folder to keep the result in; None: the cache of `datasets`.
         num_proc: processes; None: one.
-        split: for the progress bar.
+        split: for bars and messages.
 
     Returns:
         The rows without audio and with the input, and the name of its column; rows without audio
         are left out, with a warning that counts them.
 
     Raises:
-        WrongUseError: if no row has audio.
+        WrongUseError: if no row has audio, or a row has audio that the extractor refuses.
     """
     column = feature_extractor.model_input_names[0]
     kept = [name for name in ROW_COLUMNS if name in rows.column_names]
     if isinstance(feature_extractor, DushaFeatureExtractor) and INPUT_COLUMN in rows.column_names:
         rows = rows.select_columns([*kept, INPUT_COLUMN])
-        return trim_inputs(rows, feature_extractor.trim_silence, split), INPUT_COLUMN
+        if feature_extractor.trim_silence is not None:
+            rows = rows.map(
+                trim_features,
+                fn_kwargs={"trim_silence": feature_extractor.trim_silence},
+                features=rows.features,
+                writer_batch_size=100,
+                desc=f"trimming {split}",
+            )
+        return rows, INPUT_COLUMN
     if "audio" not in rows.column_names:
         raise WrongUseError("the data set has neither audio nor input_features: prepare it again")
     rows = leave_out_silent(rows.select_columns([*kept, "audio"]), split)
@@ -58,12 +66,17 @@ def compute_inputs(
     folder.mkdir(parents=True, exist_ok=True)
     remove_damaged(folder, fingerprint, len(rows))
     first = compute_input(rows[0], feature_extractor, column)[column]
+    input_feature = (
+        datasets.List(datasets.Value("float32"))
+        if first.ndim == 1
+        else datasets.Array2D(shape=(None, first.shape[1]), dtype="float32")
+    )
     computed = rows.map(
         compute_input,
         fn_kwargs={"feature_extractor": feature_extractor, "column": column},
         remove_columns=["audio"],
         features=datasets.Features(
-            {name: rows.features[name] for name in kept} | {column: array_feature(first)}
+            {name: rows.features[name] for name in kept} | {column: input_feature}
         ),
         cache_file_name=str(folder / f"{fingerprint}.arrow"),
         new_fingerprint=fingerprint,
@@ -71,50 +84,22 @@ def compute_inputs(
         num_proc=num_proc if num_proc and num_proc < len(rows) else None,
         # Features of a thousand clips would be held in memory.
         writer_batch_size=100,
-        desc=f"features of {split or 'clips'}",
+        desc=f"features of {split}",
     )
     return computed, column
 
 
-def trim_inputs(
-    rows: datasets.Dataset, trim_silence: float | None, split: str = ""
-) -> datasets.Dataset:
-    """Cut silence off features that came ready-made, as the extractor does with its own.
-
-    Args:
-        rows: with input_features.
-        trim_silence: as the extractor's; None: nothing is cut off.
-        split: for the progress bar.
-
-    Returns:
-        The rows.
-    """
-    if trim_silence is None:
-        return rows
-
-    def trimmed(row: dict) -> dict:
-        features = torch.tensor(row[INPUT_COLUMN], dtype=torch.float32)
-        return {INPUT_COLUMN: trim_frames(features, trim_silence).numpy()}
-
-    return rows.map(
-        trimmed,
-        features=rows.features,
-        writer_batch_size=100,
-        desc=f"trimming {split or 'clips'}",
-    )
+def trim_features(row: dict, trim_silence: float) -> dict[str, np.ndarray]:
+    """Cut silence off features that came ready-made, as the extractor does with its own."""
+    features = torch.tensor(row[INPUT_COLUMN], dtype=torch.float32)
+    return {INPUT_COLUMN: trim_frames(features, trim_silence).numpy()}
 
 
 def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
-    """Remove damaged features from the cache, so that they are computed again.
-
-    Args:
-        folder: of the features.
-        fingerprint: of those that are wanted; several processes have one file each, which may be
-            in the making.
-        count: of rows in one file of them all.
-    """
+    """Remove cached features that are damaged or not of `count` rows: they are computed again."""
     for file in folder.glob(f"{fingerprint}*.arrow"):
         try:
+            # Several processes have one file each, which may be in the making.
             whole = len(datasets.Dataset.from_file(str(file))) == count or "_" in file.stem
         except (OSError, pa.ArrowException, ValueError, TypeError):
             whole = False
@@ -122,59 +107,36 @@ def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
             file.unlink(missing_ok=True)
 
 
-def leave_out_silent(rows: datasets.Dataset, split: str = "") -> datasets.Dataset:
-    """Leave out the rows that have no audio, as Dusha's podcasts have none.
-
-    Args:
-        rows: with audio.
-        split: for the messages.
-
-    Returns:
-        The other rows.
-
-    Raises:
-        WrongUseError: if there are no others.
-    """
+def leave_out_silent(rows: datasets.Dataset, split: str) -> datasets.Dataset:
+    """Leave out the rows that have no audio, as Dusha's podcasts have none."""
     # Whole tables, because reading 28 GB of audio to see that it is there takes minutes.
-    tables = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
-    silent = np.concatenate([table["audio"].is_null().to_numpy() for table in tables])
+    audio = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
+    silent = np.concatenate([is_silent(table["audio"]) for table in audio])
     if silent.all():
         raise WrongUseError(
-            f"no clip of {split or 'the data set'} has audio (Dusha's podcasts are published as "
-            "features only): prepare it with `input_features=True`, or take another data set"
+            f"no clip of {split} has audio (Dusha's podcasts are published as features only): "
+            "prepare it with `input_features=True`, or take another data set"
         )
     if silent.any():
         logger.warning(
             "%d of %d clips of %s have no audio and are left out; a data set that was prepared "
             "with `input_features=True` has their features",
-            *(silent.sum(), len(rows), split or "the data set"),
+            *(silent.sum(), len(rows), split),
         )
         rows = rows.select(np.flatnonzero(~silent))
     return rows
 
 
+def is_silent(audio: pa.ChunkedArray) -> np.ndarray:
+    """Return, (clips,), where a column of audio has neither bytes nor a path."""
+    missing = (pc.is_null(pc.struct_field(audio, name)) for name in ("bytes", "path"))
+    return pc.and_(*missing).to_numpy()
+
+
 def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:
-    """Compute the model's input of one row.
-
-    Args:
-        row: with id and audio.
-        feature_extractor: of the model.
-        column: name of the input.
-
-    Returns:
-        The input by its name.
-
-    Raises:
-        WrongUseError: if the row has no audio that the extractor accepts.
-    """
-    audio = row["audio"]
-    if audio is None or (audio["bytes"] is None and audio["path"] is None):
-        raise WrongUseError(
-            f"the clip {row['id']} has no audio (Dusha's podcasts are published as features "
-            "only): take another data set, or train Dusha's own network on the features"
-        )
+    """Compute the model's input of one row: (frames, mels) or (samples,) float32."""
     rate = feature_extractor.sampling_rate
-    samples = read_audio(audio, rate)
+    samples = read_audio(row["audio"], rate)
     try:
         inputs = feature_extractor(samples, sampling_rate=rate)
     except ValueError as error:
@@ -182,35 +144,20 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
     return {column: np.asarray(inputs[column][0], dtype=np.float32)}
 
 
-def array_feature(example: np.ndarray):
-    """Describe a column of arrays like the example; the first dimension may vary."""
-    if example.ndim == 1:
-        return datasets.List(datasets.Value("float32"))
-    return datasets.Array2D(shape=(None, example.shape[1]), dtype="float32")
-
-
 def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:
-    """Name what is computed from rows by an extractor, the same in every process.
-
-    Args:
-        rows: with id and audio.
-        feature_extractor: of the model.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    content = hashlib.sha256()
-    for name in rows["id"]:
-        content.update(f"{name}\0".encode())
+    """Name what an extractor computes from rows, the same in every process."""
     files = {entry["filename"] for entry in rows.cache_files}
     if not files:
         # Own recordings: nothing is cached yet, the audio files are where they were.
         files = {audio["path"] for audio in rows["audio"] if audio and audio["path"]}
-    for path in sorted(files):
-        state = Path(path).stat()
-        content.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    states = [(path, Path(path).stat()) for path in sorted(files)]
     extractor = {"class": type(feature_extractor).__name__} | feature_extractor.to_dict()
-    return digest(FEATURES_VERSION, content.hexdigest(), extractor)
+    return digest(
+        FEATURES_VERSION,
+        list(rows["id"]),
+        [(path, state.st_size, state.st_mtime_ns) for path, state in states],
+        extractor,
+    )
 
 
 def durations(rows: datasets.Dataset, column: str) -> list[float]:

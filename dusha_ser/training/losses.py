@@ -42,39 +42,29 @@ class ClassificationLoss:
         Returns:
             (batch,) in nats, at least 0.
         """
-        logits = logits.float()
+        logits, smoothing = logits.float(), self.label_smoothing
         if self.kind != "multi":
             return functional.cross_entropy(
-                logits, labels, reduction="none", label_smoothing=self.label_smoothing
+                logits, labels, reduction="none", label_smoothing=smoothing
             )
-        targets = one_hot(labels, logits.shape[1])
-        targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+        targets = one_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing / 2
         losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return losses.mean(1)
 
     def factors(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return the weight of each clip by its classes.
-
-        Args:
-            labels: as for the call.
-
-        Returns:
-            (batch,): the weight of the class; their mean for a clip of several classes.
-        """
+        """Return (batch,): the weight of a clip's class, or the mean of its classes' weights."""
         if self.class_weights is None:
             return torch.ones(len(labels), device=labels.device)
         weights = torch.as_tensor(self.class_weights, dtype=torch.float32, device=labels.device)
         targets = one_hot(labels, len(weights))
         # A clip of no class weighs as one of all classes.
-        targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, torch.ones_like(targets))
+        targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, 1.0)
         return (targets @ weights) / targets.sum(1)
 
 
 def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
     """Return class numbers (batch,) as float32 (batch, count); what has that shape stays."""
-    if labels.ndim == 1:
-        labels = functional.one_hot(labels, count)
-    return labels.float()
+    return (functional.one_hot(labels, count) if labels.ndim == 1 else labels).float()
 
 
 def mix_clips(

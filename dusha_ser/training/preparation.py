@@ -44,17 +44,10 @@ class Preparation:
         return np.array([label2id[name] for name in self.labels])
 
     def clips(self, split: str) -> ClipDataset | None:
-        """Return the clips of a split to evaluate on, with the model's class numbers.
-
-        Args:
-            split: its name.
-
-        Returns:
-            One clip per row, in their order; None where there is no such split.
-        """
-        if split not in self.splits:
+        """Return the clips of a split, in their order, to evaluate on; None: it is missing."""
+        rows = self.splits.get(split)
+        if rows is None:
             return None
-        rows = self.splits[split]
         return ClipDataset(rows, self.column, self.order[np.array(rows["label"])])
 
 
@@ -83,34 +76,18 @@ def prepare(
         splits = load_splits(data, features_only=network == DushaConfig.model_type)
     model, extractor = load_starting_model(recipe, splits["train"].features["label"].names)
     freeze_blocks(model, recipe.frozen_blocks)
-    inputs = {
-        split: compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
-        for split, rows in splits.items()
-    }
-    splits = {split: rows for split, (rows, _) in inputs.items()}
+    column, ready = "", {}
+    for split, rows in splits.items():
+        ready[split], column = compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
     if data.shuffle_labels:
-        splits["train"] = shuffle_labels(splits["train"], arguments.seed)
-    return Preparation(
-        model, extractor, choose_validation(splits, data, recipe), inputs["train"][1]
-    )
+        ready["train"] = shuffle_labels(ready["train"], arguments.seed)
+    return Preparation(model, extractor, choose_validation(ready, data, recipe), column)
 
 
 def choose_validation(
     splits: dict[str, datasets.Dataset], data: DataOptions, recipe: RecipeOptions
 ) -> dict[str, datasets.Dataset]:
-    """Decide on which clips the best epoch is chosen.
-
-    Args:
-        splits: train and, where there is one, test.
-        data: the share for validation.
-        recipe: whether the test set is to be used, as published.
-
-    Returns:
-        The splits, with validation unless the last epoch is taken.
-
-    Raises:
-        WrongUseError: if there is no test set to choose on, or train cannot be divided.
-    """
+    """Add the clips on which the best epoch is chosen, unless the last epoch is taken."""
     if not recipe.published_quirks:
         return hold_out_validation(splits, data.validation)
     if "test" not in splits:

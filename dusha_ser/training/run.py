@@ -12,11 +12,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset, make_collators, make_targets
-from dusha_ser.training.checkpoints import (
-    checkpoint_to_resume,
-    remove_checkpoints,
-    remove_incomplete,
-)
+from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
 from dusha_ser.training.losses import ClassificationLoss
 from dusha_ser.training.model_card import write_report
@@ -58,7 +54,7 @@ def train(
         options.check()
     checkpoint = checkpoint_to_resume(arguments)
     if arguments.should_save:
-        remove_incomplete(arguments.output_dir)
+        remove_checkpoints(arguments.output_dir, incomplete_only=True)
     set_up_logging(arguments)
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):

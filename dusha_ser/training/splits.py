@@ -22,6 +22,7 @@ from dusha_ser.storage import digest
 from dusha_ser.training.options import DATASETS, SAMPLE, TRAINABLE, DataOptions
 
 logger = logging.getLogger(__name__)
+SPLITS = ("train", "validation", "test")
 
 
 def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
@@ -40,41 +41,49 @@ def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets
     """
     options.check()
     if options.train_file:
-        return load_own(options)
+        return load_own(options, options.train_file)
     if options.dataset in (SAMPLE, *CONFIGURATIONS):
         return load_corpus(options, features_only)
-    return load_prepared(options.dataset, options.configuration)
+    loaded = load_folder_or_hub(options.dataset, options.configuration, DATASETS)
+    if "train" not in loaded:
+        raise WrongUseError(
+            f"{options.dataset} has the splits {', '.join(loaded)}; training needs train"
+        )
+    for split, rows in loaded.items():
+        if not isinstance(rows.features.get("label"), datasets.ClassLabel):
+            raise WrongUseError(
+                f"split {split} of {options.dataset} has no column label of class labels"
+            )
+    return {split: loaded[split] for split in SPLITS if split in loaded}
 
 
-def load_own(options: DataOptions) -> dict[str, datasets.Dataset]:
-    """Read one's own recordings; arguments and result as of `load_splits`."""
+def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Dataset]:
+    """Read one's own recordings."""
     columns = {
         "path": options.path_column,
         "label": options.label_column,
         "speaker": options.speaker_column,
     }
-    splits = {"train": read_recordings(str(options.train_file), columns=columns)}
-    names = splits["train"].features["label"].names
+    train = read_recordings(train_file, columns=columns)
+    splits, names = {"train": train}, train.features["label"].names
     for split in ("validation", "test"):
         if path := getattr(options, f"{split}_file"):
             splits[split] = read_recordings(path, names, columns)
-            shared = set(map(sound_path, splits["train"])) & set(map(sound_path, splits[split]))
+            shared = set.intersection(
+                *({audio["path"] for audio in rows["audio"]} for rows in (train, splits[split]))
+            )
             if shared:
                 raise WrongUseError(
-                    f"{len(shared)} recordings, such as {min(shared)}, are in both "
-                    f"{options.train_file} and {path}: leave them out of one"
+                    f"{len(shared)} recordings, such as {min(shared)}, are in both {train_file} "
+                    f"and {path}: leave them out of one"
                 )
     return splits
 
 
-def sound_path(row: dict) -> str:
-    """Return the path of a row's recording."""
-    return row["audio"]["path"]
-
-
 def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
-    """Read the corpus, or its sample; arguments and result as of `load_splits`."""
+    """Read the corpus, or its sample."""
     name, source = options.dataset, values_of(options, SourceOptions)
+    quiet = datasets.utils.are_progress_bars_disabled()
     if name == RAW:
         raise WrongUseError(f"{RAW} has answers and no labels to train on; take another one")
     if name == SAMPLE:
@@ -84,7 +93,11 @@ def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets
                 f"`dataset`, one of {', '.join(TRAINABLE)}"
             )
         name = options.configuration or "crowd"
-        source["data_dir"] = str(make_sample(options.cache_dir))
+        code = [Path(str(module.__file__)).read_text() for module in (sample, sample_voice)]
+        folder = Path(options.cache_dir or Path(HF_HOME, "dusha")) / f"sample-{digest(code)}"
+        if not folder.is_dir():
+            sample.write_sample(folder, quiet=quiet)
+        source["data_dir"] = str(folder)
     elif options.configuration:
         raise WrongUseError(f"{name} is a configuration: leave `configuration` out")
     labels = values_of(options, LabelOptions)
@@ -93,53 +106,12 @@ def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets
         labels = {"golden": options.golden}
     # Podcasts and the published experiments come as features, which save 28 GB of audio.
     features = features_only and (name in MANIFESTS or name in ("podcast", "all"))
-    quiet = datasets.utils.are_progress_bars_disabled()
     return dict(dusha.load_dataset(name, quiet=quiet, input_features=features, **source, **labels))
 
 
 def values_of(options: DataOptions, kind: type) -> dict[str, Any]:
     """Return those options by name that are fields of a class."""
     return {one.name: getattr(options, one.name) for one in fields(kind)}
-
-
-def make_sample(cache_dir: str | None) -> Path:
-    """Write the sample's archives into the cache, unless they are there.
-
-    Args:
-        cache_dir: folder to keep them in; None: the Hugging Face cache.
-
-    Returns:
-        Their folder.
-    """
-    sources = [Path(str(module.__file__)).read_text() for module in (sample, sample_voice)]
-    folder = Path(cache_dir or Path(HF_HOME, "dusha")) / f"sample-{digest(sources)}"
-    if not folder.is_dir():
-        sample.write_sample(folder, quiet=datasets.utils.are_progress_bars_disabled())
-    return folder
-
-
-def load_prepared(name: str, configuration: str | None) -> dict[str, datasets.Dataset]:
-    """Read a dataset folder or Hub data set that has the corpus' columns.
-
-    Args:
-        name: folder or name on the Hub.
-        configuration: of it; None: its default.
-
-    Returns:
-        train and, where they are there, validation and test.
-
-    Raises:
-        MissingInputError: if there is no such data set.
-        WrongUseError: if a column or the train split is missing.
-    """
-    loaded = load_folder_or_hub(name, configuration, DATASETS)
-    if "train" not in loaded:
-        raise WrongUseError(f"{name} has the splits {', '.join(loaded)}; training needs train")
-    for split, rows in loaded.items():
-        if not isinstance(rows.features.get("label"), datasets.ClassLabel):
-            raise WrongUseError(f"split {split} of {name} has no column label of class labels")
-    wanted = ("train", "validation", "test")
-    return {split: loaded[split] for split in wanted if split in loaded}
 
 
 # What a permutation of the labels moves from clip to clip.
@@ -150,8 +122,8 @@ def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
     """Give each clip the labels of another, drawn at random, so that nothing can be learnt.
 
     Args:
-        rows: of the training split, before validation is held out: a choice of the best epoch on
-            true labels would let something be learnt after all.
+        rows: of train, before validation is held out: from an epoch that was chosen on true labels
+            something would be learnt after all.
         seed: of the permutation.
 
     Returns:
@@ -184,9 +156,9 @@ def hold_out_validation(
     if "validation" in splits or not share:
         return splits
     rows = splits["train"]
-    sources = list(rows["source_id"]) if "source_id" in rows.column_names else [None] * len(rows)
+    sources = list(rows["source_id"]) if "source_id" in rows.column_names else []
     if all(source in (None, "") for source in sources):
-        sources = [str(number) for number in range(len(rows))]
+        sources = list(map(str, range(len(rows))))
     table = pa.table(
         {
             "number": range(len(rows)),

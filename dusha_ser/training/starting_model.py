@@ -19,13 +19,7 @@ from modeling_dusha import DushaForAudioClassification
 
 
 def network_type(recipe: RecipeOptions) -> str:
-    """Return the type of the network that training starts from, before anything else is loaded.
-
-    Args:
-        recipe: the model to start from.
-
-    Returns:
-        model_type of its configuration.
+    """Return the model_type of the network that training starts from, before it is loaded.
 
     Raises:
         MissingInputError: if there is no such model.
@@ -61,14 +55,13 @@ def load_starting_model(
         WrongUseError: if it is not an audio classification model.
     """
     name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
-    numbered = dict(enumerate(labels))
     with explained_errors(name or "the model"):
         config: Any = DushaConfig() if name is None else AutoConfig.from_pretrained(name, **options)
         if name is None or set(config.id2label.values()) != set(labels):
-            config.id2label = numbered
-            config.label2id = {label: number for number, label in numbered.items()}
-        several = recipe.loss == "multi"
-        config.problem_type = f"{'multi' if several else 'single'}_label_classification"
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: number for number, label in enumerate(labels)}
+        several = "multi" if recipe.loss == "multi" else "single"
+        config.problem_type = f"{several}_label_classification"
         if config.model_type == DushaConfig.model_type:
             config.use_attention_mask = not recipe.published_quirks
         if name is None:
@@ -82,20 +75,12 @@ def load_starting_model(
 def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:
     """Load the feature extractor of the model that training starts from.
 
-    Args:
-        recipe: the model to start from, the value of padding, and what is cut off clips.
-
-    Returns:
-        The extractor.
-
     Raises:
         MissingInputError: if there is no such model.
         WrongUseError: if it has no extractor, or one that cannot cut off silence.
     """
     name = recipe.model_name_or_path
-    options: dict[str, Any] = {}
-    if recipe.published_quirks:
-        options["padding_value"] = 0.0
+    options: dict[str, Any] = {"padding_value": 0.0} if recipe.published_quirks else {}
     if recipe.trim_silence is not None:
         options["trim_silence"] = recipe.trim_silence
     if name is None:
@@ -113,14 +98,10 @@ def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:
 
 
 def freeze_blocks(model, count: int) -> None:
-    """Keep the first layers of a network as they are in training.
-
-    Args:
-        model: of Dusha's network.
-        count: blocks behind the first convolution, which is left out with them; 0: none.
+    """Keep the first convolution and the `count` blocks behind it as they are; 0: nothing.
 
     Raises:
-        WrongUseError: if the network is another one, or has fewer blocks.
+        WrongUseError: if the network is not Dusha's, or has fewer blocks.
     """
     if not count:
         return

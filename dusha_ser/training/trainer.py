@@ -29,7 +29,7 @@ from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
 from dusha_ser.evaluation.ser.ser import SCORES, scores
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import AverageCallback
-from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
+from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
 from dusha_ser.training.losses import ClassificationLoss, mix_clips
 from dusha_ser.training.normalization import average_statistics, make_precise
 from dusha_ser.training.sampling import LengthBatchSampler
@@ -261,7 +261,7 @@ class DushaTrainer(Trainer):
         except (OSError, SafetensorError, RuntimeError) as error:
             if isinstance(error, WorkFailedError) or not is_disk_error(error):
                 raise
-            remove_incomplete(self.args.output_dir)
+            remove_checkpoints(self.args.output_dir, incomplete_only=True)
             raise WorkFailedError(
                 f"step {self.state.global_step} could not be saved in {self.args.output_dir} "
                 f"({error}); make room on the disk, then {self.advice()}"

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_incomplete
+from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
 
 
 def write_checkpoint(folder, step, state=None):
@@ -21,7 +21,7 @@ def test_find_checkpoint_when_the_last_ones_were_cut_short(tmp_path):
     write_checkpoint(tmp_path, 10, '{"global_st')
     write_checkpoint(tmp_path, 100)
     assert find_checkpoint(tmp_path) == str(good)
-    remove_incomplete(tmp_path)
+    remove_checkpoints(tmp_path, incomplete_only=True)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
 
 
