@@ -80,14 +80,9 @@ class ClipDataset(torch.utils.data.Dataset):
 
 
 def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
-    """Yield the rows of a column as tensors.
+    """Yield the rows of a column of Array2D or of lists as (length, width) or (length,) float32.
 
-    Args:
-        column: of Array2D, whose first dimension may vary, or of lists of numbers.
-
-    Yields:
-        (length, width) or (length,) float32. They are to be read only: where the column holds
-        float32, they are the mapped file itself, which spares a copy.
+    They are to be read only: where the column holds float32, they are the mapped file itself.
 
     Examples:
         >>> column = pyarrow.chunked_array([[[1.0, 2.0], [3.0]]])
@@ -142,14 +137,7 @@ class Augmentation:
     fill: float = SILENCE
 
     def change(self, features: torch.Tensor) -> torch.Tensor:
-        """Mask and crop one clip, by torch's random state.
-
-        Args:
-            features: (frames, mels), in dB.
-
-        Returns:
-            (frames, mels) with at most as many frames, at least one.
-        """
+        """Stretch, mask and crop one clip (frames, mels) in dB, by torch's random state."""
         if self.stretch:
             features = self.stretched(features)
         for size, axis in ((self.frequency_mask, 1), (self.time_mask, 0)):
@@ -198,11 +186,6 @@ class SpectrogramCollator:
     equal_lengths: bool = False
     multiple: int = 1
 
-    @property
-    def is_random(self) -> bool:
-        """Whether cuts are at random places, and padding is split so between the two sides."""
-        return self.augmentation is not None and self.augmentation.either_side
-
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
         """Make a batch.
 
@@ -213,21 +196,23 @@ class SpectrogramCollator:
             input_features (batch, frames, mels) float32 in dB, attention_mask (batch, frames)
             int64 of 1 and 0 where wanted, labels (batch,) or (batch, labels), weights (batch,).
         """
-        clips: list[torch.Tensor] = []
-        places: list[float] = []
-        with torch.random.fork_rng(devices=[]):
-            for item in items:
-                clip = item["inputs"]
-                if self.augmentation:
+        clips: list[torch.Tensor] = [item["inputs"] for item in items]
+        # Where cuts are, and how padding is split between the two sides.
+        places = [0.0] * len(clips)
+        if self.augmentation:
+            with torch.random.fork_rng(devices=[]):
+                for number, item in enumerate(items):
                     # Not torch.manual_seed, which keeps a note for each GPU at every call.
                     torch.default_generator.manual_seed(item["seed"])
-                    clip = self.augmentation.change(clip)
-                clips.append(clip)
-                places.append(float(torch.rand(())) if self.is_random else 0.0)
-        lengths = list(map(len, clips))
+                    clips[number] = self.augmentation.change(clips[number])
+                    if self.augmentation.either_side:
+                        places[number] = float(torch.rand(()))
         if self.equal_lengths:
+            lengths = list(map(len, clips))
             shortest = max(min(lengths), -(-max(lengths) // 2))
-            clips = [cut(clip, shortest, place) for clip, place in zip(clips, places, strict=True)]
+            for number, (clip, place) in enumerate(zip(clips, places, strict=True)):
+                start = int(place * (len(clip) - shortest + 1)) if len(clip) > shortest else 0
+                clips[number] = clip[start : start + shortest]
         longest = -(-max(map(len, clips)) // self.multiple) * self.multiple
         features = torch.empty((len(clips), longest, clips[0].shape[1]))
         mask = torch.zeros((len(clips), longest), dtype=torch.long)
@@ -241,35 +226,20 @@ class SpectrogramCollator:
         return batch | stack_targets(items)
 
 
-def cut(clip: torch.Tensor, frames: int, place: float) -> torch.Tensor:
-    """Cut a clip (frames, mels) to fewer frames, at a place from 0 (its start) to below 1."""
-    start = int(place * (len(clip) - frames + 1)) if len(clip) > frames else 0
-    return clip[start : start + frames]
-
-
 @dataclass(frozen=True)
 class ExtractorCollator:
-    """Makes a batch as a model's own feature extractor pads it, for networks other than ours.
-
-    Attributes:
-        feature_extractor: of the model.
-    """
+    """Makes a batch as a model's own feature extractor pads it, for networks other than ours."""
 
     feature_extractor: SequenceFeatureExtractor
 
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
         """Make a batch as SpectrogramCollator does, with the model's inputs."""
-        name = input_name(self.feature_extractor)
+        name = self.feature_extractor.model_input_names[0]  # type: ignore[attr-defined]  # of each subclass
         inputs = [item["inputs"].numpy() for item in items]
         batch = self.feature_extractor.pad(
             {name: inputs}, padding=True, return_tensors="pt", return_attention_mask=None
         )
         return dict(batch) | stack_targets(items)
-
-
-def input_name(feature_extractor: SequenceFeatureExtractor) -> str:
-    """Return the name of a model's input, such as "input_features"."""
-    return feature_extractor.model_input_names[0]  # type: ignore[attr-defined]  # of each subclass
 
 
 def stack_targets(items: Sequence[dict]) -> dict[str, torch.Tensor]:
@@ -324,32 +294,16 @@ def make_targets(
 def make_collators(
     model: PreTrainedModel, extractor: SequenceFeatureExtractor, recipe: RecipeOptions
 ) -> tuple[Callable, Callable]:
-    """Make what collates the batches of training and of evaluation.
-
-    Args:
-        model: that the batches are for; networks other than Dusha's take their own padding.
-        extractor: of the model.
-        recipe: augmentation and padding.
-
-    Returns:
-        The collator of training, which changes clips at random, and that of evaluation.
-    """
+    """Make what collates the batches of training, clips changed at random, and of evaluation."""
     if model.config.model_type != DushaConfig.model_type:
         collator = ExtractorCollator(extractor)
         return collator, collator
     fill = PUBLISHED_FILL if recipe.published_quirks else SILENCE
     evaluation = SpectrogramCollator(fill=fill, mask=not recipe.published_quirks)
-    augmentation = Augmentation(
-        recipe.frequency_mask,
-        recipe.time_mask,
-        recipe.crop,
-        recipe.longest,
-        recipe.stretch,
-        fill=fill,
-    )
+    changes = ("frequency_mask", "time_mask", "crop", "longest", "stretch")
     training = replace(
         evaluation,
-        augmentation=augmentation,
+        augmentation=Augmentation(fill=fill, **{name: getattr(recipe, name) for name in changes}),
         equal_lengths=recipe.equal_lengths,
         multiple=recipe.pad_to_multiple_of,
     )

@@ -1,7 +1,4 @@
-"""All options of training: of the data, the recipe and the run.
-
-The module is long because it is the one place for them. The `help` of each field is its
-description, with its unit, which `dusha train --help_all` shows.
+"""All options of training: of the data, the recipe and the run; the `help` of each describes it.
 
 Nothing heavy is imported here, so that a wrong option is refused at once. The names, types and
 defaults of the Trainer's other options are read from the source of Transformers.
@@ -33,6 +30,9 @@ DATASETS = (
     f"give {SAMPLE}, a configuration of the corpus ({', '.join(CONFIGURATIONS)}), a dataset "
     "folder, or a name on the Hub (USER/NAME)"
 )
+RECORDINGS = (
+    "a table with the columns path,label[,speaker], or a folder that holds a folder for each label"
+)
 LAST, AUTO = "last", "auto"
 SAMPLERS = ("every_clip", "published")
 LOSSES = ("hard", "soft", "multi")
@@ -54,8 +54,7 @@ class DataOptions(LabelOptions, SourceOptions):
     )
     configuration: str | None = option("configuration of a dataset folder or Hub name", None)
     train_file: str | None = option(
-        "own recordings: a table with the columns path,label[,speaker], or a folder that holds a "
-        "folder for each label",
+        f"own recordings: {RECORDINGS}",
         None,
     )
     validation_file: str | None = option("own recordings to choose the best epoch on", None)
@@ -88,16 +87,14 @@ class DataOptions(LabelOptions, SourceOptions):
 
     def check_names(self) -> None:
         """Raise a MissingInputError where files are named that do not exist."""
-        for name in ("train_file", "validation_file", "test_file", "data_dir"):
+        recordings = f"give {RECORDINGS}"
+        wanted = dict.fromkeys(("train_file", "validation_file", "test_file"), recordings)
+        for name, advice in (
+            wanted | {"data_dir": "name the folder of the corpus' archives"}
+        ).items():
             path = getattr(self, name)
             if path and not Path(path).exists():
-                wanted = (
-                    "name the folder of the corpus' archives"
-                    if name == "data_dir"
-                    else "give a table with the columns path,label[,speaker], or a folder that "
-                    "holds a folder for each label"
-                )
-                raise MissingInputError(f"`{name}` is {path}, which does not exist: {wanted}")
+                raise MissingInputError(f"`{name}` is {path}, which does not exist: {advice}")
         known = (SAMPLE, *CONFIGURATIONS)
         if not self.train_file and self.dataset not in known and not is_name(self.dataset):
             near = difflib.get_close_matches(self.dataset, known, n=1)
@@ -335,14 +332,14 @@ def is_name(name: str) -> bool:
 
 
 def changed_options(options: Sequence[Any], left_out: Sequence[str]) -> dict[str, Any]:
-    """Collect what differs from the defaults.
+    """Collect what differs from the defaults, as a setup file and JSON can hold it.
 
     Args:
         options: dataclasses.
         left_out: names of options that do not count.
 
     Returns:
-        Values by name, fit for JSON and a setup file.
+        Values by name.
     """
     changed = {}
     for group in options:
@@ -361,10 +358,10 @@ def changed_options(options: Sequence[Any], left_out: Sequence[str]) -> dict[str
 
 
 def trainer_fields() -> Iterator[tuple[str, Any, dataclasses.Field]]:
-    """Read the Trainer's options from the source of Transformers, without importing it.
+    """Read the Trainer's options that are not in RunOptions from the source of Transformers.
 
     Yields:
-        Name, type and field, with its default and help, of each option that is not in RunOptions.
+        Name, type and field, with its default and help, of each.
     """
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
@@ -388,26 +385,14 @@ def trainer_fields() -> Iterator[tuple[str, Any, dataclasses.Field]]:
         described = ast.walk(cast(ast.Dict, arguments["metadata"]).values[0])
         text = next(str(one.value) for one in described if isinstance(one, ast.Constant))
         kind = option_type(statement.annotation)
-        settings: dict[str, Any] = {"type": json.loads} if kind is dict else {}
-        if kind == list[str]:
-            settings["nargs"] = "+"
-        group = "options of the Trainer"
-        yield (
-            statement.target.id,
-            kind,
-            option(text.replace("%", "%%"), default, rare=True, group=group, **settings),
-        )
+        settings: dict[str, Any] = {"rare": True, "group": "options of the Trainer"}
+        settings |= {"type": json.loads} if kind is dict else {}
+        settings |= {"nargs": "+"} if kind == list[str] else {}
+        yield statement.target.id, kind, option(text.replace("%", "%%"), default, **settings)
 
 
 def option_type(annotation: ast.expr) -> Any:
-    """Return the type that the text of an option is turned into.
-
-    Args:
-        annotation: of a field of TrainingArguments.
-
-    Returns:
-        bool, int, float, dict (of JSON) or list[str]; else str, of which the Trainer makes more.
-    """
+    """Return the type that the text of an option becomes: str if the Trainer makes more of it."""
     kinds = ast.unparse(annotation).split(" | ")
     if "str" in kinds:
         return str

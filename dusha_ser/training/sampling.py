@@ -21,12 +21,7 @@ BALANCED = "balanced"
 
 
 class Draw(NamedTuple):
-    """One clip of a batch.
-
-    Attributes:
-        index: number of the clip.
-        seed: of its augmentation in this batch, in [0, 2**63).
-    """
+    """The number of a clip of a batch, and the seed of its augmentation there, below 2**63."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     seed: int
@@ -40,6 +35,8 @@ class LengthBatchSampler(Sampler):
 
     Args:
         durations: of the clips, in seconds, (clips,).
+        weights: of the clips, above 0, (clips,), in proportion to which they are drawn; None: all
+            alike.
         batch_size: clips of a batch, all processes together.
         seed: of the draws, at least 0.
         process_count: number of processes that share a batch; it divides batch_size.
@@ -52,6 +49,8 @@ class LengthBatchSampler(Sampler):
     def __init__(
         self,
         durations: Sequence[float],
+        weights: Sequence[float] | None = None,
+        *,
         batch_size: int,
         seed: int = 0,
         process_count: int = 1,
@@ -65,6 +64,7 @@ class LengthBatchSampler(Sampler):
                 "take a multiple of their number"
             )
         self.tenths = np.round(np.asarray(durations, dtype=np.float64) * TENTHS).astype(np.int64)
+        self.weights = None if weights is None else np.asarray(weights)
         self.batch_size = batch_size
         self.seed = seed
         self.process_count = process_count
@@ -76,14 +76,7 @@ class LengthBatchSampler(Sampler):
         self.epoch = epoch
 
     def epoch_batches(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Draw the clips of one epoch.
-
-        Args:
-            rng: source of all randomness.
-
-        Returns:
-            The clips of each batch, int64.
-        """
+        """Draw the clips of each batch of one epoch, int64."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -104,11 +97,6 @@ class PublishedSampler(LengthBatchSampler):
     steps of 0.1 s; then clips within 0.3 s of it, with replacement, in proportion to their
     weights. floor(clips / batch_size) batches make an epoch, at least one.
 
-    Args:
-        durations: of the clips, in seconds, (clips,).
-        weights: of the clips, above 0, (clips,); None: all alike.
-        **options: batch_size, seed, process_count, process_index of LengthBatchSampler.
-
     Raises:
         WrongUseError: if no clip is 0.3 to 16 s long, or as LengthBatchSampler.
     """
@@ -116,8 +104,7 @@ class PublishedSampler(LengthBatchSampler):
     def __init__(
         self, durations: Sequence[float], weights: Sequence[float] | None = None, **options
     ):
-        super().__init__(durations, **options)
-        self.weights = np.ones(len(self.tenths)) if weights is None else np.asarray(weights)
+        super().__init__(durations, weights, **options)
         keys, counts = np.unique(self.tenths, return_counts=True)
         known = (keys >= SHORTEST_KEY) & (keys <= LONGEST_KEY)
         if not known.any():
@@ -128,26 +115,24 @@ class PublishedSampler(LengthBatchSampler):
         self.keys, self.key_probabilities = keys[known], counts[known] / counts[known].sum()
         # Clips in the order of their lengths: those near a key are a slice.
         self.order = np.argsort(self.tenths, kind="stable")
-        self.sorted_tenths = self.tenths[self.order]
-        self.cumulated = np.concatenate([[0.0], np.cumsum(self.weights[self.order])])
+        ordered = np.ones(len(self.tenths)) if self.weights is None else self.weights[self.order]
+        self.cumulated = np.concatenate([[0.0], np.cumsum(ordered)])
 
     def __len__(self) -> int:
         return max(1, len(self.tenths) // self.batch_size)
 
-    def near(self, key: int) -> slice:
-        """The places in `order` of the clips within 0.3 s of a key length in tenths."""
-        first = np.searchsorted(self.sorted_tenths, key - REACH, side="left")
-        return slice(first, np.searchsorted(self.sorted_tenths, key + REACH, side="right"))
-
     def epoch_batches(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Draw keys, and clips near them; see the class."""
+        keys = rng.choice(self.keys, size=len(self), p=self.key_probabilities)
+        ordered = self.tenths[self.order]
+        firsts = np.searchsorted(ordered, keys - REACH, side="left")
+        stops = np.searchsorted(ordered, keys + REACH, side="right")
         batches = []
-        for key in rng.choice(self.keys, size=len(self), p=self.key_probabilities):
-            near = self.near(key)
-            low, high = self.cumulated[near.start], self.cumulated[near.stop]
+        for first, stop in zip(firsts, stops, strict=True):
+            low, high = self.cumulated[first], self.cumulated[stop]
             drawn = low + rng.random(self.batch_size) * (high - low)
             places = np.searchsorted(self.cumulated, drawn, side="right") - 1
-            batches.append(self.order[np.clip(places, near.start, near.stop - 1)])
+            batches.append(self.order[np.clip(places, first, stop - 1)])
         return batches
 
 
@@ -157,21 +142,7 @@ class EveryClipSampler(LengthBatchSampler):
     Clips are sorted by their length plus a random part of up to 0.3 s either way, so that
     neighbours differ from epoch to epoch, and cut into batches. With weights, as many clips as
     there are are first drawn with replacement in proportion to them.
-
-    Args:
-        durations: of the clips, in seconds, (clips,).
-        weights: of the clips, above 0, (clips,); None: each clip comes once.
-        **options: batch_size, seed, process_count, process_index of LengthBatchSampler.
-
-    Raises:
-        WrongUseError: as LengthBatchSampler.
     """
-
-    def __init__(
-        self, durations: Sequence[float], weights: Sequence[float] | None = None, **options
-    ):
-        super().__init__(durations, **options)
-        self.probabilities = None if weights is None else np.asarray(weights) / np.sum(weights)
 
     def __len__(self) -> int:
         return -(-len(self.tenths) // self.batch_size)
@@ -179,10 +150,10 @@ class EveryClipSampler(LengthBatchSampler):
     def epoch_batches(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Sort the clips roughly, cut them into batches and shuffle those; see the class."""
         count = len(self.tenths)
-        if self.probabilities is None:
+        if self.weights is None:
             clips = rng.permutation(count)
         else:
-            clips = rng.choice(count, size=count, p=self.probabilities)
+            clips = rng.choice(count, size=count, p=self.weights / self.weights.sum())
         rough = self.tenths[clips] + rng.uniform(-REACH, REACH, size=count)
         clips = clips[np.argsort(rough, kind="stable")]
         sizes = np.full(len(self), self.batch_size)

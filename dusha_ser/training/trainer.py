@@ -1,17 +1,12 @@
 """The HF Trainer with the published optimizer and batches, losses of crowd labels, and safety.
 
-It differs from the stock one in what the paper and crowd labels ask for: Adam with L2 weight decay,
-batches of similar length whose order survives a restart, one loss for hard, soft and several
-labels, and failures that say what happened and keep the last good checkpoint.
-
-No private method of Trainer is overridden; tests/training/test_trainer.py fails where Transformers
-renames a method or no longer calls it.
+Failures say what happened and keep the last good checkpoint. No private method of Trainer is
+overridden; tests/training/test_trainer.py fails where Transformers changes one of the others.
 """
 
 import contextlib
 import ctypes
 import math
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
-from dusha_ser.evaluation.ser.ser import SCORES, scores
+from dusha_ser.evaluation.ser.ser import count_confusions, scores
+from dusha_ser.storage import write_text
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
@@ -38,14 +34,9 @@ from dusha_ser.training.sampling import LengthBatchSampler
 class DushaTrainer(Trainer):
     """The HF Trainer with the samplers, losses and safety of this project.
 
-    Arguments and results of its methods are those of Trainer. They raise a WorkFailedError where
-    the loss is NaN or infinite, the disk is full, or the Hub refuses or cannot be reached.
-
-    Args:
-        train_sampler: draws the batches of training clips.
-        train_collator: makes them.
-        classification_loss: of each clip.
-        **options: of Trainer; its data_collator is for evaluation.
+    Arguments and results of its methods are those of Trainer, whose data_collator is for
+    evaluation. They raise a WorkFailedError where the loss is NaN or infinite, the disk is full, or
+    the Hub refuses or cannot be reached.
     """
 
     args: DushaTrainingArguments
@@ -71,7 +62,12 @@ class DushaTrainer(Trainer):
         if self.args.channels_last:
             torch.nn.Module.to(self.model, memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub has no such overload
             make_precise(self.model)
-        self.frozen = frozen_normalizations(self.model)
+        # Where the weights of batch normalisation do not learn, its statistics are to stay, too.
+        self.frozen = [
+            module
+            for module in self.model.modules()
+            if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.requires_grad
+        ]
         self.num_labels = len(self.model.config.id2label or {})
         self.averaging: AverageCallback | None = None
         if self.args.average_decay:
@@ -79,12 +75,7 @@ class DushaTrainer(Trainer):
             self.add_callback(self.averaging)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Return the batches of training clips.
-
-        Returns:
-            A loader that accelerate moves to the device but does not share out: the sampler
-            knows its process, and a batch must not be cut twice.
-        """
+        """Return the batches of training clips."""
         loader = DataLoader(
             cast(Dataset, self.train_dataset),
             batch_sampler=self.train_sampler,
@@ -93,36 +84,28 @@ class DushaTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
         )
-        return prepare_data_loader(
-            loader,
-            device=self.args.device,
-            num_processes=1,
-            process_index=0,
-            put_on_device=True,
-        )
+        # Accelerate is not to share batches out: the sampler knows its process.
+        place = {"device": self.args.device, "put_on_device": True}
+        return prepare_data_loader(loader, num_processes=1, process_index=0, **place)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Make Adam with L2 weight decay, as published, unless `optimizer` is "trainer"."""
         if self.optimizer is None and self.args.optimizer == "adam":
+            head = head_names(self.model)
+            groups: list[dict] = [{"params": []}, {"params": []}]
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    groups[name in head]["params"].append(parameter)
+            if self.args.head_learning_rate is not None:
+                groups[1]["lr"] = self.args.head_learning_rate
             self.optimizer = torch.optim.Adam(
-                self.parameter_groups(),
+                [group for group in groups if group["params"]],
                 lr=self.args.learning_rate,
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
                 eps=self.args.adam_epsilon,
                 weight_decay=self.args.weight_decay,
             )
         return super().create_optimizer(model)
-
-    def parameter_groups(self) -> list[dict]:
-        """Divide the parameters into the network's and the classifier's."""
-        head = head_names(self.model)
-        groups: list[dict] = [{"params": []}, {"params": []}]
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups[name in head]["params"].append(parameter)
-        if self.args.head_learning_rate is not None:
-            groups[1]["lr"] = self.args.head_learning_rate
-        return [group for group in groups if group["params"]]
 
     def create_scheduler(self, num_training_steps: int, optimizer=None) -> LRScheduler:
         """Make the scheduler, and let a resumed run take the learning rates asked for now."""
@@ -132,36 +115,28 @@ class DushaTrainer(Trainer):
         return scheduler
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Compute the mean loss of a batch, each clip by its weight.
+        """Compute the mean loss of a batch, each clip by its weight; in evaluation each counts 1.
 
-        Args:
-            model: the model, wrapped or not.
-            inputs: of a collator.
-            return_outputs: whether to return the model's outputs, too.
-            num_items_in_batch: weight of all clips of the step, over accumulated batches and
-                processes; in evaluation each batch counts for itself.
-
-        Returns:
-            The loss, or the loss and the outputs.
+        `num_items_in_batch` is the weight of all clips of the step, over accumulated batches and
+        processes.
         """
         if model.training:
             # The Trainer puts all of the model in training at each step.
             for normalization in self.frozen:
                 normalization.eval()
-        if model.training and self.args.mixup:
-            inputs = mix_clips(inputs, self.num_labels, self.args.mixup)
+            if self.args.mixup:
+                inputs = mix_clips(inputs, self.num_labels, self.args.mixup)
         features = dict(inputs)
         labels, weights = features.pop("labels"), features.pop("weights")
         outputs = model(**features)
         loss = self.classification_loss(outputs.logits, labels)
-        if not model.training:
-            value = loss.mean()
-        else:
+        if model.training:
             weights = weights * self.classification_loss.factors(labels)
             total = weights.sum() if num_items_in_batch is None else num_items_in_batch
             # Gradients are averaged over the processes, not summed.
-            value = (loss * weights).sum() / total * self.accelerator.num_processes
-        return (value, outputs) if return_outputs else value
+            loss = (loss * weights).sum() / total * self.accelerator.num_processes
+        # A number stays what it is.
+        return (loss.mean(), outputs) if return_outputs else loss.mean()
 
     def get_batch_samples(self, epoch_iterator, num_batches, device) -> tuple[list, torch.Tensor]:
         """Return the batches of a step and the `step_weight` of their clips."""
@@ -222,7 +197,7 @@ class DushaTrainer(Trainer):
     def create_model_card(self, *args, **kwargs) -> None:
         """Write our card, not the Trainer's, where the model is pushed."""
         if self.is_world_process_zero():
-            Path(self.args.output_dir, "README.md").write_text(self.card_text, encoding="utf-8")
+            write_text(Path(self.args.output_dir, "README.md"), self.card_text)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Make the repository on the Hub before training, so that no run fails at its end."""
@@ -269,11 +244,7 @@ class DushaTrainer(Trainer):
 
 
 class LearningRateCallback(TrainerCallback):
-    """Gives a resumed run the learning rates that are asked for now.
-
-    Args:
-        rates: of each group of parameters.
-    """
+    """Gives each group of parameters of a resumed run the learning rate that is asked for now."""
 
     def __init__(self, rates: list[float]):
         self.rates = rates
@@ -294,24 +265,8 @@ def head_names(model: torch.nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if not name.startswith(network)}
 
 
-def frozen_normalizations(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
-    """Find batch normalisation whose weights do not learn: its statistics are to stay, too."""
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.requires_grad
-    ]
-
-
 def compute_scores(prediction: EvalPrediction) -> dict[str, float]:
-    """Compute the three scores of the Trainer's evaluation.
-
-    Args:
-        prediction: logits (clips, labels) and class numbers (clips,).
-
-    Returns:
-        accuracy, balanced_accuracy and f1_macro, in [0, 1].
-    """
+    """Compute accuracy, balanced_accuracy and f1_macro of logits (clips, labels), in [0, 1]."""
     logits, references = map(first_output, (prediction.predictions, prediction.label_ids))
     confusion = confusion_matrix(references, logits.argmax(1), labels=range(logits.shape[1]))
     return dict(zip(SCORES, scores(confusion).tolist(), strict=True))
@@ -329,11 +284,9 @@ def keep_freed_memory() -> None:
     on a batch of 64 clips of 3 s that takes about as long as the arithmetic. Without glibc nothing
     happens.
     """
-    if not sys.platform.startswith("linux"):
-        return
+    # Numbers of malloc.h.
+    mmap_max, trim_threshold, top_pad = -4, -1, -2
     with contextlib.suppress(OSError, AttributeError):
-        # Numbers of malloc.h.
-        library, mmap_max, trim_threshold, top_pad = ctypes.CDLL("libc.so.6"), -4, -1, -2
-        library.mallopt(mmap_max, 0)
-        library.mallopt(trim_threshold, 2**31 - 1)
-        library.mallopt(top_pad, 2**26)
+        library = ctypes.CDLL("libc.so.6")
+        for option, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
+            library.mallopt(option, value)
