@@ -79,9 +79,6 @@ def read_run(
         output_dir: folder for the model.
         quiet: whether to show no progress.
 
-    Returns:
-        The options of data, recipe and run.
-
     Raises:
         WrongUseError: if an option or setup is wrong, or options name other data.
     """

@@ -72,7 +72,7 @@ class ClipDataset(torch.utils.data.Dataset):
             {
                 "inputs": clip,
                 "labels": self.targets[draw.index],
-                "weight": self.weights[draw.index],
+                "weights": self.weights[draw.index],
                 "seed": draw.seed,
             }
             for clip, draw in zip(tensors(column), draws, strict=True)
@@ -117,13 +117,9 @@ def as_tensor(values: pyarrow.Array) -> torch.Tensor:
 class Augmentation:
     """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop).
 
+    The options of RecipeOptions with the same names, and
+
     Attributes:
-        frequency_mask: one mask over fewer Mel bands than this; 0: none.
-        time_mask: one mask over fewer frames than this; 0: none.
-        crop: fewer frames than this are cut off, at both ends together; 0: none.
-        longest: longer clips are cut to this many frames at a random place; 0: none is.
-        stretch: time and Mel axis are stretched by up to this share, each at random, as other
-            tempos and vocal tracts would; 0: they are not.
         either_side: whether padding is split at random between the two sides.
         fill: value of masks and padding, in dB.
     """
@@ -174,10 +170,8 @@ class SpectrogramCollator:
         fill: value of padding, in dB.
         mask: whether the batch gets an attention_mask.
         equal_lengths: whether longer clips are cut to the batch's shortest, at a random place, but
-            never to less than half of the longest: nothing is padded, then, and a network that
-            hides padding has nothing to hide.
-        multiple: frames that the length of a batch is a multiple of, which spares a compiled model
-            new shapes.
+            never to less than half of the longest, so that little or nothing is padded.
+        multiple: frames that the length of a batch is a multiple of.
     """
 
     augmentation: Augmentation | None = None
@@ -244,10 +238,7 @@ class ExtractorCollator:
 
 def stack_targets(items: Sequence[dict]) -> dict[str, torch.Tensor]:
     """Stack the labels and weights of a batch's items."""
-    return {
-        "labels": torch.stack([item["labels"] for item in items]),
-        "weights": torch.stack([item["weight"] for item in items]),
-    }
+    return {name: torch.stack([item[name] for item in items]) for name in ("labels", "weights")}
 
 
 def make_targets(
@@ -266,8 +257,7 @@ def make_targets(
     Raises:
         WrongUseError: if the rows have no probabilities.
     """
-    numbers = np.array(rows["label"])
-    weights = np.ones(len(rows), np.float32)
+    numbers, weights = np.array(rows["label"]), np.ones(len(rows), np.float32)
     if recipe.loss == "hard" and not recipe.posterior_weights:
         return order[numbers], weights
     vectors = list(rows["label_probabilities"]) if "label_probabilities" in rows.features else []
@@ -283,12 +273,10 @@ def make_targets(
     if recipe.loss == "hard":
         return order[numbers], weights
     if recipe.loss == "multi":
-        targets = multi_labels(probabilities, recipe.multi_threshold).astype(np.float32)
+        targets = multi_labels(probabilities, recipe.multi_threshold)
     else:
         targets = probabilities / probabilities.sum(1, keepdims=True)
-    ordered = np.empty_like(targets, dtype=np.float32)
-    ordered[:, order] = targets
-    return ordered, weights
+    return targets[:, np.argsort(order)].astype(np.float32), weights
 
 
 def make_collators(

@@ -46,7 +46,7 @@ def write_report(
     Args:
         trainer: after training.
         result: of the run.
-        options: that the run was given: data, recipe, Trainer's arguments.
+        options: that the run was given.
         splits: that it was trained and tested on.
     """
     folder = result.output_dir

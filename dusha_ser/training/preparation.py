@@ -59,14 +59,7 @@ def prepare(
 ) -> Preparation:
     """Read clips and model, and compute the model's inputs once.
 
-    Args:
-        data: what to read.
-        recipe: the model to start from, and the choice of the best epoch.
-        arguments: the seed of shuffled labels.
-        splits: train and, if wanted, validation and test, in place of those that `data` names.
-
-    Returns:
-        The model and the splits.
+    Arguments as of `dusha_ser.training.run.train`.
 
     Raises:
         WrongUseError: if the data or the model cannot be had.

@@ -48,9 +48,6 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     Args:
         trainer: after training.
         prepared: the splits.
-
-    Returns:
-        Predictions of the split, its metrics and the epoch that was kept.
     """
     tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
     rows, order = prepared.splits[tested_on], prepared.order
@@ -82,14 +79,7 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
 
 
 def describe_result(result: TrainingResult) -> str:
-    """Describe the result of a run and what to do with it.
-
-    Args:
-        result: of the run.
-
-    Returns:
-        A table, the confusion matrix and the next steps, in lines.
-    """
+    """Describe a run in lines: a table of scores, the confusion matrix and the next steps."""
     metrics, folder = result.metrics, result.output_dir
     row = metrics_row(result.kept, result.tested_on, metrics)
     return "\n".join(

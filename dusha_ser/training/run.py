@@ -80,17 +80,7 @@ def train(
 def make_trainer(
     prepared: Preparation, recipe: RecipeOptions, arguments: DushaTrainingArguments
 ) -> DushaTrainer:
-    """Put model, clips, batches and loss together.
-
-    Args:
-        prepared: model and clips.
-        recipe: sampling, augmentation and loss.
-        arguments: of the Trainer; where there is no validation, nothing is evaluated, and the last
-            epoch is taken.
-
-    Returns:
-        A trainer that is ready.
-    """
+    """Put model, clips, batches and loss together."""
     rows, order = prepared.splits["train"], prepared.order
     numbers = np.array(rows["label"])
     class_weights = read_class_weights(recipe.class_weights, prepared.labels, numbers)
@@ -98,10 +88,10 @@ def make_trainer(
     if class_weights is not None and recipe.class_weights_in == "sampling":
         draw_weights = class_weights[numbers]
     elif class_weights is not None:
-        loss_weights = np.empty(len(order))
-        loss_weights[order] = class_weights
+        loss_weights = class_weights[np.argsort(order)]
     validation = prepared.clips("validation")
     if validation is None:
+        # Nothing can be evaluated, and the last epoch is taken.
         arguments = dataclasses.replace(arguments, eval_strategy="no", load_best_model_at_end=False)
     train_collator, eval_collator = make_collators(prepared.model, prepared.extractor, recipe)
     trainer = DushaTrainer(
@@ -131,11 +121,7 @@ def make_trainer(
 
 
 class EpochLines(TrainerCallback):
-    """Gives a line per epoch: its loss, the scores of its evaluation, and how long it took.
-
-    Args:
-        tell: called with each line.
-    """
+    """Gives a line per epoch: its loss, the scores of its evaluation, and how long it took."""
 
     def __init__(self, tell: Callable[[str], object]):
         self.tell = tell
@@ -161,11 +147,7 @@ class EpochLines(TrainerCallback):
 
 
 def set_up_logging(arguments: DushaTrainingArguments) -> None:
-    """Let one process speak, and libraries show bars only where the Trainer does.
-
-    Args:
-        arguments: `quiet` and `disable_tqdm`.
-    """
+    """Let one process speak, and libraries show bars only where the Trainer does."""
     if arguments.quiet or not arguments.should_log:
         transformers.logging.set_verbosity_error()
     if arguments.disable_tqdm or not arguments.should_log:

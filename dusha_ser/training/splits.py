@@ -147,9 +147,6 @@ def hold_out_validation(
         splits: with train.
         share: of train's clips; 0: no validation.
 
-    Returns:
-        The splits, with validation.
-
     Raises:
         WrongUseError: if train cannot be divided.
     """

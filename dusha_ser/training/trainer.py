@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,8 +71,11 @@ class DushaTrainer(Trainer):
         ]
         self.num_labels = len(self.model.config.id2label or {})
         self.averaging: AverageCallback | None = None
+        # Puts the average of the weights in their place during training, where there is one.
+        self.averaged_weights: Callable[[], AbstractContextManager] = contextlib.nullcontext
         if self.args.average_decay:
             self.averaging = AverageCallback(self.model, self.args.average_decay)
+            self.averaged_weights = self.averaging.averaged_weights
             self.add_callback(self.averaging)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -182,10 +186,6 @@ class DushaTrainer(Trainer):
         """Evaluate the average of the weights, where there is one."""
         with self.averaged_weights():
             return super().evaluate(*args, **kwargs)
-
-    def averaged_weights(self) -> contextlib.AbstractContextManager:
-        """Put the average of the weights in their place during training, where there is one."""
-        return self.averaging.averaged_weights() if self.averaging else contextlib.nullcontext()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and feature extractor; in a checkpoint also the weights to train on."""

@@ -28,7 +28,7 @@ def item(frames=120, seed=0, label=0):
     return {
         "inputs": inputs,
         "labels": torch.tensor(label),
-        "weight": torch.tensor(1.0),
+        "weights": torch.tensor(1.0),
         "seed": seed,
     }
 
@@ -53,8 +53,8 @@ def test_clips_when_rows_are_drawn():
     assert len(clips) == 2
     drawn = clips[Draw(1, 77)]
     assert torch.equal(drawn["inputs"], torch.from_numpy(pictures[1]))
-    assert (int(drawn["labels"]), float(drawn["weight"]), drawn["seed"]) == (1, 1.0, 77)
-    assert float(clips[0]["weight"]) == 0.5
+    assert (int(drawn["labels"]), float(drawn["weights"]), drawn["seed"]) == (1, 1.0, 77)
+    assert float(clips[0]["weights"]) == 0.5
     with pytest.raises(ValueError, match="2 rows have 1 targets"):
         ClipDataset(rows, "input_features", np.array([2]))
 

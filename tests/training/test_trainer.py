@@ -38,7 +38,7 @@ class Spectrograms(torch.utils.data.Dataset):
         return {
             "inputs": features,
             "labels": torch.tensor(index % 4),
-            "weight": torch.tensor(1.0 + index % 3),
+            "weights": torch.tensor(1.0 + index % 3),
             "seed": seed,
         }
 
