@@ -19,9 +19,9 @@ from dusha_ser.training.options import (
     RunOptions,
     changed_options,
 )
+from dusha_ser.training.preparation import load_extractor, network_type
 from dusha_ser.training.result import TrainingResult
 from dusha_ser.training.run import train
-from dusha_ser.training.starting_model import load_extractor, network_type
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"

@@ -84,7 +84,3 @@ class AverageCallback(TrainerCallback):
             yield
         finally:
             swap_weights(self.model, self.average.module)
-
-    def save_trained(self, folder: str) -> None:
-        """Save the weights to train on beside the average, inside `averaged_weights`."""
-        torch.save(self.average.state_dict(), Path(folder, TRAINED_WEIGHTS))

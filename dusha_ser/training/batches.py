@@ -83,11 +83,6 @@ def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
     """Yield the rows of a column of Array2D or of lists as (length, width) or (length,) float32.
 
     They are to be read only: where the column holds float32, they are the mapped file itself.
-
-    Examples:
-        >>> column = pyarrow.chunked_array([[[1.0, 2.0], [3.0]]])
-        >>> [row.tolist() for row in tensors(column)]
-        [[1.0, 2.0], [3.0]]
     """
     width: tuple[int, ...] = ()
     if isinstance(column.type, pyarrow.ExtensionType):
@@ -142,9 +137,9 @@ class Augmentation:
                 size = min(size, features.shape[axis])
                 features = torchaudio.functional.mask_along_axis(features, size, self.fill, axis)
         frames = len(features)
-        kept = frames - draw_below(min(self.crop, frames)) if self.crop else frames
+        kept = frames - int(torch.randint(min(self.crop, frames), ())) if self.crop else frames
         kept = min(kept, self.longest) if self.longest else kept
-        start = draw_below(frames - kept + 1)
+        start = int(torch.randint(frames - kept + 1, ()))
         return features[start : start + kept]
 
     def stretched(self, features: torch.Tensor) -> torch.Tensor:
@@ -154,11 +149,6 @@ class Augmentation:
         size = (max(1, round(frames * wide)), max(1, round(mels * tall)))
         features = functional.interpolate(features[None, None], size, mode="bilinear")[0, 0]
         return functional.pad(features[:, :mels], (0, max(0, mels - size[1])), value=self.fill)
-
-
-def draw_below(limit: int) -> int:
-    """Draw an integer of at least 0 and below the limit by torch's random state."""
-    return int(torch.randint(limit, ()))
 
 
 @dataclass(frozen=True)

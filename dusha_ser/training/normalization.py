@@ -18,13 +18,6 @@ class PreciseBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d with precise sums in training, for channels-last tensors of single precision.
 
     In any other case it is PyTorch's own, whose parameters, state and results it shares.
-
-    Examples:
-        >>> layer = PreciseBatchNorm2d(3)
-        >>> features = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
-        >>> expected = nn.BatchNorm2d(3)(features)
-        >>> bool((layer(features) - expected).abs().max() < 1e-5)
-        True
     """
 
     # As they are with the options of Dusha's network.

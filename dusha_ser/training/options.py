@@ -35,8 +35,6 @@ RECORDINGS = (
 )
 LAST, AUTO = "last", "auto"
 SAMPLERS = ("every_clip", "published")
-LOSSES = ("hard", "soft", "multi")
-OPTIMIZERS = ("adam", "trainer")
 # Those of `dusha_ser.evaluation.ser.ser`, whose import takes seconds.
 SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
 
@@ -139,7 +137,7 @@ class RecipeOptions:
         "hard: one label per clip; soft: the crowd's probabilities; multi: all labels that are "
         "probable enough",
         "hard",
-        choices=LOSSES,
+        choices=("hard", "soft", "multi"),
     )
     label_smoothing: float = option(
         "share of the target spread over the classes, 0 to 1", 0.0, least=0, below=1
@@ -235,7 +233,7 @@ class RunOptions:
     optimizer: str = option(
         "adam: weight decay is added to the gradient, as published; trainer: --optim",
         "adam",
-        choices=OPTIMIZERS,
+        choices=("adam", "trainer"),
         rare=True,
     )
     optim: str = option("optimizer of --optimizer trainer", "adamw_torch_fused", rare=True)
@@ -318,12 +316,7 @@ def check_ranges(options: Any) -> None:
 
 
 def is_name(name: str) -> bool:
-    """Return whether a folder is there, or a name may be one on the Hub.
-
-    Examples:
-        >>> is_name("user/name"), is_name("nowhere"), is_name("./user/name")
-        (True, False, False)
-    """
+    """Return whether a folder is there, or a name may be one on the Hub."""
     if Path(name).exists():
         return True
     on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)

@@ -1,19 +1,28 @@
 """What a run trains: the model, and the clips with its inputs, validation held out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
-from transformers import PreTrainedModel, SequenceFeatureExtractor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+)
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.loading import explained_errors
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
-from dusha_ser.training.starting_model import freeze_blocks, load_starting_model, network_type
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
 
 
 @dataclass
@@ -74,15 +83,100 @@ def prepare(
         ready[split], column = compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)
-    return Preparation(model, extractor, choose_validation(ready, data, recipe), column)
+    splits = hold_out_validation(ready, data.validation, recipe.published_quirks)
+    return Preparation(model, extractor, splits, column)
 
 
-def choose_validation(
-    splits: dict[str, datasets.Dataset], data: DataOptions, recipe: RecipeOptions
-) -> dict[str, datasets.Dataset]:
-    """Add the clips on which the best epoch is chosen, unless the last epoch is taken."""
-    if not recipe.published_quirks:
-        return hold_out_validation(splits, data.validation)
-    if "test" not in splits:
-        raise WrongUseError("`published_quirks` chooses on the test set, and there is none")
-    return splits | {"validation": splits["test"]}
+def network_type(recipe: RecipeOptions) -> str:
+    """Return the model_type of the network that training starts from, before it is loaded.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it has no configuration that Transformers knows.
+    """
+    name = recipe.model_name_or_path
+    if name is None:
+        return DushaConfig.model_type
+    with explained_errors(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=recipe.trust_remote_code)
+    return config.model_type
+
+
+def load_starting_model(
+    recipe: RecipeOptions, labels: list[str]
+) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
+    """Load the model that training starts from, and its feature extractor.
+
+    Args:
+        recipe: the model to start from, and whether padding is hidden and labels are several.
+        labels: of the data, in the order of their numbers.
+
+    Returns:
+        The model, whose labels are those of the data (a classifier that knows other ones is
+        replaced; one that knows them in another order keeps its own), and the extractor.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it is not an audio classification model.
+    """
+    name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
+    with explained_errors(name or "the model"):
+        config: Any = DushaConfig() if name is None else AutoConfig.from_pretrained(name, **options)
+        if name is None or set(config.id2label.values()) != set(labels):
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: number for number, label in enumerate(labels)}
+        several = "multi" if recipe.loss == "multi" else "single"
+        config.problem_type = f"{several}_label_classification"
+        if config.model_type == DushaConfig.model_type:
+            config.use_attention_mask = not recipe.published_quirks
+        if name is None:
+            return DushaForAudioClassification(config), load_extractor(recipe)
+        model = AutoModelForAudioClassification.from_pretrained(
+            name, config=config, ignore_mismatched_sizes=True, **options
+        )
+    return model, load_extractor(recipe)
+
+
+def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:
+    """Load the feature extractor of the model that training starts from.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it has no extractor, or one that cannot cut off silence.
+    """
+    name = recipe.model_name_or_path
+    options: dict[str, Any] = {"padding_value": 0.0} if recipe.published_quirks else {}
+    if recipe.trim_silence is not None:
+        options["trim_silence"] = recipe.trim_silence
+    if name is None:
+        return DushaFeatureExtractor(**options)
+    with explained_errors(name):
+        extractor = AutoFeatureExtractor.from_pretrained(
+            name, trust_remote_code=recipe.trust_remote_code, **options
+        )
+    if "trim_silence" in options and not isinstance(extractor, DushaFeatureExtractor):
+        raise WrongUseError(
+            f"`trim_silence` is for Dusha's features, and {name} has its own "
+            f"({type(extractor).__name__}): leave it out"
+        )
+    return extractor
+
+
+def freeze_blocks(model, count: int) -> None:
+    """Keep the first convolution and the `count` blocks behind it as they are; 0: nothing.
+
+    Raises:
+        WrongUseError: if the network is not Dusha's, or has fewer blocks.
+    """
+    if not count:
+        return
+    if not isinstance(model, DushaForAudioClassification):
+        raise WrongUseError(
+            f"`frozen_blocks` is for Dusha's network, and this one is {model.config.model_type}: "
+            "leave it out"
+        )
+    blocks = model.dusha.blocks
+    if count > len(blocks):
+        raise WrongUseError(f"`frozen_blocks` is {count}: the network has {len(blocks)} blocks")
+    for layer in (model.dusha.stem, *blocks[:count]):
+        layer.requires_grad_(False)

@@ -55,7 +55,12 @@ def train(
     checkpoint = checkpoint_to_resume(arguments)
     if arguments.should_save:
         remove_checkpoints(arguments.output_dir, incomplete_only=True)
-    set_up_logging(arguments)
+    # One process speaks, and libraries show bars only where the Trainer does.
+    if arguments.quiet or not arguments.should_log:
+        transformers.logging.set_verbosity_error()
+    if arguments.disable_tqdm or not arguments.should_log:
+        datasets.disable_progress_bars()
+        transformers.logging.disable_progress_bar()
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):
         prepared = prepare(data, recipe, arguments, splits)
@@ -144,12 +149,3 @@ class EpochLines(TrainerCallback):
         parts = [self.loss, scores and f"validation {scores}", f"{self.started - started:.0f} s"]
         epoch = f"epoch {state.epoch:.4g} of {state.num_train_epochs}"
         self.tell(f"{epoch}: {'; '.join(filter(None, parts))}")
-
-
-def set_up_logging(arguments: DushaTrainingArguments) -> None:
-    """Let one process speak, and libraries show bars only where the Trainer does."""
-    if arguments.quiet or not arguments.should_log:
-        transformers.logging.set_verbosity_error()
-    if arguments.disable_tqdm or not arguments.should_log:
-        datasets.disable_progress_bars()
-        transformers.logging.disable_progress_bar()

@@ -136,7 +136,7 @@ def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
 
 
 def hold_out_validation(
-    splits: dict[str, datasets.Dataset], share: float
+    splits: dict[str, datasets.Dataset], share: float, on_test: bool = False
 ) -> dict[str, datasets.Dataset]:
     """Move whole speakers from train to a validation split, unless there is one.
 
@@ -146,10 +146,15 @@ def hold_out_validation(
     Args:
         splits: with train.
         share: of train's clips; 0: no validation.
+        on_test: whether the test set is the validation split, as published.
 
     Raises:
-        WrongUseError: if train cannot be divided.
+        WrongUseError: if train cannot be divided, or there is no test set.
     """
+    if on_test:
+        if "test" not in splits:
+            raise WrongUseError("`published_quirks` chooses on the test set, and there is none")
+        return splits | {"validation": splits["test"]}
     if "validation" in splits or not share:
         return splits
     rows = splits["train"]

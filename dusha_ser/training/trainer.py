@@ -25,7 +25,7 @@ from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
 from dusha_ser.evaluation.ser.ser import count_confusions, scores
 from dusha_ser.storage import write_text
 from dusha_ser.training.arguments import DushaTrainingArguments
-from dusha_ser.training.averaging import AverageCallback
+from dusha_ser.training.averaging import TRAINED_WEIGHTS, AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
 from dusha_ser.training.losses import ClassificationLoss, mix_clips
 from dusha_ser.training.normalization import average_statistics, make_precise
@@ -192,7 +192,8 @@ class DushaTrainer(Trainer):
         with self.explained_disk_errors(), self.averaged_weights():
             super().save_model(output_dir, _internal_call)
             if self.averaging and self.averaging.training and self.args.should_save:
-                self.averaging.save_trained(output_dir or self.args.output_dir)
+                path = Path(output_dir or self.args.output_dir, TRAINED_WEIGHTS)
+                torch.save(self.averaging.average.state_dict(), path)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Write our card, not the Trainer's, where the model is pushed."""

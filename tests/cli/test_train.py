@@ -28,6 +28,7 @@ from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.batches import make_targets
 from dusha_ser.training.run import train
 from dusha_ser.training.setups import SETUPS
+from dusha_ser.training.splits import hold_out_validation
 from feature_extraction_dusha import DushaFeatureExtractor
 
 NETWORKS = ("wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer")
@@ -358,14 +359,13 @@ def test_options_file_repeats_the_run(finished, small_model, splits, tmp_path):
 
 
 def test_validation_has_other_speakers_than_train(splits):
-    _, data, recipe, _ = read_options(["--validation", "0.25"])
-    chosen = preparation.choose_validation(splits, data, recipe)
+    _, data, _, _ = read_options(["--validation", "0.25"])
+    chosen = hold_out_validation(splits, data.validation)
     train_speakers = set(chosen["train"]["source_id"])
     assert train_speakers.isdisjoint(chosen["validation"]["source_id"])
     assert len(chosen["train"]) + len(chosen["validation"]) == len(splits["train"])
     assert 0.1 < len(chosen["validation"]) / len(splits["train"]) < 0.4
-    recipe.published_quirks = True
-    assert preparation.choose_validation(splits, data, recipe)["validation"] is splits["test"]
+    assert hold_out_validation(splits, 0.25, on_test=True)["validation"] is splits["test"]
 
 
 @pytest.mark.parametrize(

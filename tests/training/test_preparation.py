@@ -1,8 +1,112 @@
+"""The model that training starts from: new, or loaded with the labels of the data."""
+
 import datasets
 import numpy as np
+import pytest
+import torch
 from small_network import small_classifier
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from dusha_ser.training.preparation import Preparation
+from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.preparation import (
+    Preparation,
+    freeze_blocks,
+    load_extractor,
+    load_starting_model,
+    network_type,
+)
+from feature_extraction_dusha import DushaFeatureExtractor
+
+LABELS = ["angry", "sad", "neutral", "positive"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small model of the four emotions."""
+    folder = tmp_path_factory.mktemp("model")
+    small_classifier(num_mel_bins=64).save_pretrained(folder)
+    DushaFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+def test_model_when_none_is_named_is_the_published_network():
+    model, extractor = load_starting_model(RecipeOptions(), ["no", "yes"])
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    assert model.config.use_attention_mask
+    assert extractor.padding_value == -80
+    model, extractor = load_starting_model(
+        RecipeOptions(published_quirks=True, loss="multi"), LABELS
+    )
+    assert model.num_parameters() == 514_909
+    assert not model.config.use_attention_mask
+    assert model.config.problem_type == "multi_label_classification"
+    assert extractor.padding_value == 0
+
+
+def test_model_when_its_labels_are_those_of_the_data_keeps_their_order(folder):
+    model, _ = load_starting_model(RecipeOptions(folder), LABELS[::-1])
+    assert list(model.config.id2label.values()) == LABELS
+    start = small_classifier().from_pretrained(folder)
+    torch.testing.assert_close(model.classifier.weight, start.classifier.weight)
+
+
+def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
+    model, _ = load_starting_model(RecipeOptions(folder), ["no", "yes"])
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    assert model.classifier.weight.shape[0] == 2
+    start = small_classifier().from_pretrained(folder)
+    torch.testing.assert_close(
+        model.dusha.stem.convolution.weight, start.dusha.stem.convolution.weight
+    )
+
+
+def test_extractor_cuts_off_silence_where_that_is_asked_for(folder, tmp_path):
+    assert load_starting_model(RecipeOptions(folder), LABELS)[1].trim_silence is None
+    for name in (None, folder):
+        _, extractor = load_starting_model(RecipeOptions(name, trim_silence=40), LABELS)
+        assert extractor.trim_silence == 40
+    extractor.save_pretrained(folder)
+    assert load_starting_model(RecipeOptions(folder), LABELS)[1].trim_silence == 40, (
+        "it stays with the model"
+    )
+    DushaFeatureExtractor().save_pretrained(folder)
+
+
+def test_extractor_of_another_network_is_not_asked_to_cut_off_silence(tmp_path):
+    ASTFeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(WrongUseError, match="`trim_silence` is for Dusha's features"):
+        load_extractor(RecipeOptions(str(tmp_path), trim_silence=40))
+
+
+def test_network_type_when_there_is_a_model_or_not(folder, tmp_path):
+    assert network_type(RecipeOptions()) == network_type(RecipeOptions(folder)) == "dusha"
+    with pytest.raises(MissingInputError, match="no model"):
+        network_type(RecipeOptions(str(tmp_path / "nowhere" / "model")))
+    (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
+    with pytest.raises(WrongUseError, match="not an audio classification model"):
+        network_type(RecipeOptions(str(tmp_path)))
+
+
+def test_frozen_blocks_are_the_first_ones_and_the_convolution_before_them():
+    model = small_classifier()
+    freeze_blocks(model, 0)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    freeze_blocks(model, 2)
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[2] for name in learns if ".blocks." in name} == {
+        str(number) for number in range(2, len(model.dusha.blocks))
+    }
+    assert not any("stem" in name for name in learns)
+    assert {"dusha.attention.gamma", "classifier.weight"} <= learns
+
+
+def test_frozen_blocks_when_there_are_not_so_many_or_the_network_is_another():
+    with pytest.raises(WrongUseError, match="`frozen_blocks` is 99: the network has"):
+        freeze_blocks(small_classifier(), 99)
+    config = ASTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_labels=4)
+    with pytest.raises(WrongUseError, match="audio-spectrogram-transformer"):
+        freeze_blocks(ASTForAudioClassification(config), 1)
 
 
 def test_clips_of_an_evaluation_have_the_models_numbers_in_the_order_of_the_rows():

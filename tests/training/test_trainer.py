@@ -14,8 +14,8 @@ from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import Augmentation, SpectrogramCollator
 from dusha_ser.training.checkpoints import find_checkpoint, is_complete
 from dusha_ser.training.losses import ClassificationLoss
+from dusha_ser.training.preparation import freeze_blocks
 from dusha_ser.training.sampling import EveryClipSampler
-from dusha_ser.training.starting_model import freeze_blocks
 from dusha_ser.training.trainer import DushaTrainer, compute_scores, head_names, keep_freed_memory
 
 CLIPS = 24
