@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
-from dusha_ser.evaluation.ser.ser import count_confusions, scores
+from dusha_ser.evaluation.ser.ser import SCORES, scores
 from dusha_ser.storage import write_text
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import TRAINED_WEIGHTS, AverageCallback
