@@ -1,14 +1,17 @@
 """Losses for labels of a crowd: one per clip, their probabilities, or several per clip."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch.nn import functional
 
 
+@dataclass(frozen=True)
 class ClassificationLoss:
     """The loss of each clip of a batch.
 
-    Args:
+    Attributes:
         kind: "hard" (class numbers) or "soft" (probabilities of the classes) for cross-entropy,
             "multi" (0 or 1 for each class) for binary cross-entropy.
         label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
@@ -22,15 +25,9 @@ class ClassificationLoss:
         [2.0, 1.0]
     """
 
-    def __init__(
-        self,
-        kind: str = "hard",
-        label_smoothing: float = 0.0,
-        class_weights: np.ndarray | None = None,
-    ):
-        self.kind = kind
-        self.label_smoothing = label_smoothing
-        self.class_weights = class_weights
+    kind: str = "hard"
+    label_smoothing: float = 0.0
+    class_weights: np.ndarray | None = None
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Compute the loss of each clip.

@@ -41,14 +41,7 @@ def write_report(
     options: RunGiven,
     splits: dict[str, datasets.Dataset],
 ) -> None:
-    """Write all that belongs beside a model: options, predictions, metrics, pictures and card.
-
-    Args:
-        trainer: after training.
-        result: of the run.
-        options: that the run was given.
-        splits: that it was trained and tested on.
-    """
+    """Write options, predictions, metrics, figures and card of a run beside its model."""
     folder = result.output_dir
     write_options(folder / OPTIONS_FILE, options)
     write_predictions(folder / f"{result.tested_on}_predictions.csv", result.predictions)
@@ -85,7 +78,7 @@ def model_card(
     options: RunGiven,
     splits: dict[str, datasets.Dataset],
 ) -> str:
-    """Compose README.md with the metadata that the Hub reads; arguments as of `write_report`."""
+    """Compose README.md with the metadata that the Hub reads."""
     data, recipe, arguments = options
     name = arguments.hub_model_id or result.output_dir.name
     start = recipe.model_name_or_path

@@ -107,17 +107,8 @@ def load_starting_model(
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """Load the model that training starts from, and its feature extractor.
 
-    Args:
-        recipe: the model to start from, and whether padding is hidden and labels are several.
-        labels: of the data, in the order of their numbers.
-
-    Returns:
-        The model, whose labels are those of the data (a classifier that knows other ones is
-        replaced; one that knows them in another order keeps its own), and the extractor.
-
-    Raises:
-        MissingInputError: if there is no such model.
-        WrongUseError: if it is not an audio classification model.
+    A classifier that knows other labels than those of the data is replaced; one that knows them in
+    another order keeps its own.
     """
     name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
     with explained_errors(name or "the model"):
@@ -163,11 +154,7 @@ def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:
 
 
 def freeze_blocks(model, count: int) -> None:
-    """Keep the first convolution and the `count` blocks behind it as they are; 0: nothing.
-
-    Raises:
-        WrongUseError: if the network is not Dusha's, or has fewer blocks.
-    """
+    """Keep the first convolution and the `count` blocks behind it as they are; 0: nothing."""
     if not count:
         return
     if not isinstance(model, DushaForAudioClassification):

@@ -43,12 +43,7 @@ class TrainingResult:
 
 
 def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
-    """Classify the test set, once; where there is none, the validation set or else the train set.
-
-    Args:
-        trainer: after training.
-        prepared: the splits.
-    """
+    """Classify the test set, once; without one, the validation set, or else the train set."""
     tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
     rows, order = prepared.splits[tested_on], prepared.order
     clips = cast(ClipDataset, prepared.clips(tested_on))

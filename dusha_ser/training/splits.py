@@ -121,13 +121,8 @@ LABEL_COLUMNS = ("label", "labels", "label_probabilities", "votes")
 def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
     """Give each clip the labels of another, drawn at random, so that nothing can be learnt.
 
-    Args:
-        rows: of train, before validation is held out: from an epoch that was chosen on true labels
-            something would be learnt after all.
-        seed: of the permutation.
-
-    Returns:
-        The rows, the columns of labels permuted together.
+    To be done before validation is held out: from an epoch that was chosen on true labels something
+    would be learnt after all.
     """
     names = [name for name in LABEL_COLUMNS if name in rows.column_names]
     order = np.random.default_rng([seed, 0]).permutation(len(rows))
