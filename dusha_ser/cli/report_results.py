@@ -1,7 +1,7 @@
 """Write results as a page to send to a colleague."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser.cli.program import Parser
@@ -15,13 +15,10 @@ class ResultsReportOptions:
     results: list[Path] = option(
         "folders that `dusha evaluate` or `dusha cross-validate` wrote", positional=True, nargs="+"
     )
-    training: list[Path] = field(
-        default_factory=list,
-        metadata={
-            "help": "model folders whose training curves are shown, beside those of the results' "
-            "models",
-            "nargs": "+",
-        },
+    training: list[Path] = option(
+        "model folders whose training curves are shown, beside those of the results' models",
+        [],
+        nargs="+",
     )
     output_dir: Path = option("folder for the page", Path("report"))
     title: str = option("headline", "Speech emotion recognition: results")

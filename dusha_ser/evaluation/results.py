@@ -199,12 +199,9 @@ def comparison_table(comparison: dict[str, dict]) -> list[list[str]]:
 
 
 def write_table(path: Path, command: str, table: Sequence[Sequence[str]]) -> None:
-    """Write a table as JSON, as `python -m benchmarks.page_numbers` takes it into a page.
+    """Write a table, the head first, and the command that writes it again as JSON.
 
-    Args:
-        path: of the file.
-        command: the one that writes it again.
-        table: rows of cells, the head first.
+    `python -m benchmarks.page_numbers` takes it into a page.
     """
     write_json(path, {"command": command, "columns": table[0], "rows": list(table[1:])})
 

@@ -113,16 +113,13 @@ def evaluate_pair(
 
 
 def write_result(output_dir: Path, result: dict, predictions: Predictions, form: str) -> dict:
-    """Write predictions and what they score.
+    """Write predictions and what they score; return the result with its metrics.
 
     Args:
         output_dir: of all results.
         result: with model and test_set, which name the files.
         predictions: of this model on this test set.
         form: csv or jsonl.
-
-    Returns:
-        The result with its metrics.
     """
     pair = pair_name(result["model"], result["test_set"])
     path = output_dir / PREDICTIONS_DIR / f"{pair}.{form}"

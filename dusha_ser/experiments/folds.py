@@ -27,14 +27,7 @@ PREDICTIONS_FILE = "predictions.csv"
 
 @dataclass(frozen=True)
 class Fold:
-    """One model to train and the clips to test it on.
-
-    Attributes:
-        name: of the fold.
-        run: how to train.
-        splits: train and test.
-        overwrite: whether what is there may be deleted.
-    """
+    """One model to train, on the split train, and the clips to test it on, the split test."""
 
     name: str
     run: Run
@@ -121,12 +114,7 @@ def run_fold(fold: Fold) -> dict:
 
 
 def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> list[dict]:
-    """Run all folds; what is done is kept if one fails.
-
-    Args:
-        folds: to run.
-        jobs: number of processes.
-        tell: called with a line for each fold that has ended.
+    """Run all folds, and tell of each that has ended; what is done is kept if one fails.
 
     Returns:
         The content of the folds' files, in their order.

@@ -10,6 +10,8 @@ from dusha_ser.inference.settings import check_model
 from dusha_ser.options import check_range, option
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 
+TABLE = "JSON file for the table, from which pages take their numbers"
+SETUP = "setup of `dusha train`, a name or a YAML file"
 FOLDS = 5
 # Up to this number, each speaker is a fold of its own, where nothing else is said.
 MOST_SINGLE_FOLDS = 10
@@ -17,12 +19,7 @@ MOST_SINGLE_FOLDS = 10
 
 @dataclass(kw_only=True)
 class EvaluateOptions:
-    """Which models to evaluate on which test sets.
-
-    Attributes:
-        training: how the model of `train_on` is trained; None: none is.
-        command: the command line, noted beside the results.
-    """
+    """Which models to evaluate on which test sets, and how that of `train_on` is trained."""
 
     models: list[str] = option("model folders, or names on the Hub", [], nargs="+")
     train_on: str | None = option(
@@ -31,12 +28,10 @@ class EvaluateOptions:
         None,
         metavar="DATA",
     )
-    setup: str | None = option("setup of `dusha train`, a name or a YAML file", None)
+    setup: str | None = option(SETUP, None)
     test_sets: list[str] = option(SPELLINGS, nargs="+", metavar="DATA")
     output_dir: Path = shared.output_dir("results", "predictions, metrics, tables and figures")
-    table: Path | None = option(
-        "JSON file for the table, from which pages take their numbers", None
-    )
+    table: Path | None = option(TABLE, None)
     split: str = option("split of prepared corpora where none is named", "test")
     compare: tuple[str, str] | None = option(
         "two evaluated models to compare by a bootstrap that draws the same speakers for both",
@@ -76,12 +71,7 @@ class EvaluateOptions:
 
 @dataclass
 class CrossValidateOptions:
-    """What to divide into folds, and how.
-
-    Attributes:
-        training: how the model of a fold is trained.
-        command: the command line, noted beside the results.
-    """
+    """What to divide into folds, and how the model of a fold is trained."""
 
     data: str = option(
         f"a corpus ({', '.join(OTHER_CORPORA)}) with its folder as data_dir, or {SPELLINGS}",
@@ -89,9 +79,7 @@ class CrossValidateOptions:
     )
     data_dir: str | None = option("folder that the corpus was unpacked to", None)
     output_dir: Path = shared.output_dir("cross_validation", "models, predictions and results")
-    table: Path | None = option(
-        "JSON file for the table, from which pages take their numbers", None
-    )
+    table: Path | None = option(TABLE, None)
     folds_table: Path | None = option("the same for the table with one row per fold", None)
     name: str | None = option("name of the model in tables (default: that of output_dir)", None)
     folds: int | None = option(
@@ -105,7 +93,7 @@ class CrossValidateOptions:
     fold_column: str | None = option("column that gives the folds themselves", None)
     fold_seed: int = option("seed of the assignment of groups to folds", 0)
     split: str | None = option("split of a prepared corpus, such as train", None)
-    setup: str | None = option("setup of `dusha train`, a name or a YAML file", None)
+    setup: str | None = option(SETUP, None)
     jobs: int = option("folds that run at once", 1)
     allow_other_counts: bool = shared.allow_other_counts()
     overwrite: bool = shared.overwrite()

@@ -34,13 +34,7 @@ PLACES = (
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run is to do.
-
-    Attributes:
-        data: name and cache of the rows, which are given.
-        recipe: how to train.
-        options: of the Trainer.
-    """
+    """What a training run is to do, its data apart from name and cache."""
 
     data: DataOptions
     recipe: RecipeOptions
@@ -72,13 +66,8 @@ def train_run(
 ) -> TrainingResult:
     """Train a model on given rows; a run that was stopped resumes from its last checkpoint.
 
-    Args:
-        run: what to do.
-        splits: train and, where there is one, test.
-        overwrite: whether the content of the output folder may be deleted.
-
-    Returns:
-        The result of `dusha_ser.training.run.train`.
+    The splits are train and, where there is one, test; with `overwrite` the content of the output
+    folder may be deleted.
 
     Raises:
         WrongUseError: if options are wrong, or the folder holds a run with other ones.

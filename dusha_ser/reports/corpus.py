@@ -132,12 +132,7 @@ def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Pre
 
 
 def write_report(clips: Clips, folder: Path) -> None:
-    """Write corpus.html and corpus.md, the tables as CSV and the figures as PNG.
-
-    Args:
-        clips: of the corpus.
-        folder: for the files; made where it is not there.
-    """
+    """Write corpus.html and corpus.md, the tables as CSV and the figures as PNG to a folder."""
     for number, table in enumerate((class_table(clips), part_table(clips, round)), start=1):
         text = pd.DataFrame(table[1:], columns=table[0]).to_csv(index=False, lineterminator="\n")
         write_text(folder / f"table_{number}.csv", text)
@@ -208,15 +203,7 @@ def class_table(clips: Clips) -> list[list]:
 
 
 def part_table(clips: Clips, write: Callable[[float], object] = format_length) -> list[list]:
-    """Count clips and hours of training and test, as the paper's Table 2.
-
-    Args:
-        clips: of the corpus.
-        write: turns seconds to a cell.
-
-    Returns:
-        Rows of cells, the head first: ours, the paper's and, for a full domain, the difference.
-    """
+    """Count clips and hours, which are written by `write`, as the paper's Table 2."""
     unit = "length" if write is format_length else "seconds"
     head = ["training clips", f"training {unit}", "test clips", f"test {unit}"]
     wanted = [(amount, split) for split in ("train", "test") for amount in ("count", "sum")]

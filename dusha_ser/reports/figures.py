@@ -51,8 +51,7 @@ def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
         ticks = range(len(counts))
         axis.set_xticks(ticks, metrics["labels"], rotation=30, ha="right", rotation_mode="anchor")
         axis.set_yticks(ticks, metrics["labels"])
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("true")
+        axis.set(xlabel="predicted", ylabel="true")
         axis.set_title(name, fontsize=10)
     figure.suptitle(title)
     return figure
@@ -125,15 +124,7 @@ def curves(log_history: Sequence[dict], names: Mapping[str, str]) -> dict[str, l
 
 
 def draw_annotators(quality: AnnotatorQuality) -> Figure:
-    """Draw what the confusion matrices say against answers and control tasks.
-
-    Args:
-        quality: of each annotator.
-
-    Returns:
-        A figure: information over the number of answers, and control accuracy with its interval
-        over expected accuracy.
-    """
+    """Draw information over the number of answers, and control over expected accuracy."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     rasterized = len(quality.answers) > MOST_VECTORS
@@ -165,12 +156,7 @@ def tidy(*axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a file, whole or not at all.
-
-    Args:
-        figure: to write.
-        path: of the file; its suffix names the format.
-    """
+    """Write a figure to a file, whole or not at all; the file's suffix names the format."""
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=DOTS_PER_INCH)
 

@@ -76,32 +76,6 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def plain_table(table: Table) -> str:
-    """Format the rows of a table as Markdown, all text escaped."""
-    return markdown_table([[plain(cell) for cell in row] for row in table.rows]).rstrip("\n")
-
-
-def make_environment() -> jinja2.Environment:
-    """Make the environment of the templates page.html, whose text is escaped, and page.markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    for kind in (Heading, Text, Code, Table, Plot):
-        environment.tests[kind.__name__] = lambda block, kind=kind: isinstance(block, kind)
-    environment.filters |= {
-        "plain": plain,
-        "plain_table": plain_table,
-        "count_columns": count_columns,
-        "svg_uri": svg_uri,
-    }
-    return environment
-
-
 def write_page(title: str, blocks: Sequence[Block], output_dir: Path, name: str) -> None:
     """Write a page as NAME.html, which needs no other file, and NAME.md with its figures.
 
@@ -117,7 +91,24 @@ def write_page(title: str, blocks: Sequence[Block], output_dir: Path, name: str)
             numbered = f"{name}_{len(files) + 1:02d}_{safe_name(block.caption)[:60]}.png"
             files[number] = block.file or f"{FIGURES_DIR}/{numbered}"
             save_figure(block.figure, output_dir / files[number])
-    environment = make_environment()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for kind in (Heading, Text, Code, Table, Plot):
+        environment.tests[kind.__name__] = lambda block, kind=kind: isinstance(block, kind)
+    environment.filters |= {
+        "plain": plain,
+        "plain_table": lambda rows: markdown_table([[*map(plain, row)] for row in rows]).rstrip(
+            "\n"
+        ),
+        "count_columns": count_columns,
+        "svg_uri": svg_uri,
+    }
     for suffix, template in {"html": "page.html", "md": "page.markdown"}.items():
         page = environment.get_template(template)
         text = page.render(title=title, blocks=blocks, files=files)

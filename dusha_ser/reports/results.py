@@ -62,14 +62,7 @@ def write_report(
 
 
 def read_history(folder: Path) -> list[dict]:
-    """Read the log of a training run.
-
-    Args:
-        folder: a model folder, or a checkpoint.
-
-    Returns:
-        The Trainer's entries; none where the folder holds no log.
-    """
+    """Read the Trainer's log of a model folder or a checkpoint; empty where there is none."""
     checkpoints = sorted(
         folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: path.stat().st_mtime
     )
