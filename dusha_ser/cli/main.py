@@ -80,13 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
 
 def dispatch(command: str, commands: Mapping[str, str], arguments: Sequence[str]) -> int | None:
-    """Hand arguments to the command that the first of them names; see `main`.
-
-    Args:
-        command: the words so far, such as "dusha report".
-        commands: what may follow, with its meaning.
-        arguments: the words after these.
-    """
+    """Hand arguments to the command that the first of them names; `command` is the words so far."""
     name_command(command)
     if not arguments:
         raise WrongUseError(f"a command is missing; take one of {', '.join(commands)}")

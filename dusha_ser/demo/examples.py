@@ -18,10 +18,6 @@ LONG = "all in turn"
 def write_examples(folder: str | Path, seed: int = 5) -> dict[str, Path]:
     """Write one recording for each emotion, and a longer one that goes through all of them.
 
-    Args:
-        folder: to write into; it is made.
-        seed: of the voice and of its words.
-
     Returns:
         The files, by what a recording holds: an emotion, or "all in turn".
     """

@@ -84,12 +84,9 @@ def clock(seconds: float) -> str:
 def emotions_over_time(
     segments: Sequence[Segment], labels: Sequence[str], times: np.ndarray
 ) -> np.ndarray:
-    """The label of the window whose middle is nearest to each moment.
+    """The label at each of the times in seconds: that of the window whose middle is nearest.
 
-    Args:
-        segments: the windows, which may overlap and leave gaps.
-        labels: names of the labels.
-        times: (moments,) in seconds.
+    Windows may overlap and leave gaps.
 
     Returns:
         (moments,) indices of labels; -1 where there is no window.
