@@ -14,12 +14,9 @@ from multiprocessing import resource_tracker
 
 from dusha_ser.errors import WorkFailedError
 
-# Forked processes could not use PyTorch's threads.
-SPAWN = multiprocessing.get_context("spawn")
-# How often a worker looks whether its parent is still there, in seconds.
-LOOK_EVERY = 0.2
-_watching = False
-_forking = 0
+SPAWN = multiprocessing.get_context("spawn")  # forked processes could not use PyTorch's threads
+LOOK_EVERY = 0.2  # seconds after which a worker looks again whether its parent is still there
+_watched = 0  # this process's number while what it forks is to end with it, else 0
 
 
 class WorkerPool(ProcessPoolExecutor):
@@ -95,37 +92,30 @@ def workers_end_with_us() -> Iterator[None]:
     A killed program cannot tell its workers. They would wait for ever, and hold on to the file
     locks that they inherited, so that starting the program again would wait for ever too.
     """
-    global _watching
+    global _watched
     _register()
-    before, _watching = _watching, True
+    before, _watched = _watched, os.getpid()
     try:
         yield
     finally:
-        _watching = before
+        _watched = before
 
 
 @functools.cache  # hooks cannot be taken back
 def _register() -> None:
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_remember, after_in_child=_watch_in_child)
-
-
-def _remember() -> None:
-    global _forking
-    _forking = os.getpid()
+        os.register_at_fork(after_in_child=_watch_in_child)
 
 
 def _watch_in_child() -> None:
-    if _watching:
-        end_with(_forking)
+    global _watched
+    if _watched:
+        parent, _watched = _watched, os.getpid()  # what a worker forks ends with that worker
+        end_with(parent)
 
 
 def end_with(parent: int) -> None:
-    """Make this process end soon after its parent has; call it in a worker.
-
-    Args:
-        parent: the parent's process number, taken while it surely was there.
-    """
+    """End this process soon after its parent, a process number taken while that surely lived."""
 
     def wait() -> None:
         while os.getppid() == parent:

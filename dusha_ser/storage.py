@@ -26,15 +26,13 @@ UNFINISHED = re.compile(r"\..+\.\d+\.unfinished(\.[^.]*)?", re.DOTALL)
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file whole or not at all: a temporary file takes its place when the block ends well.
 
-    Readers meet the old file or the new one, never half of one. What a killed program left in the
-    folder goes when the next program writes there.
+    What a killed program left in the folder goes when the next program writes there.
 
     Args:
         path: the file; its folder is made. If it is a link, what it points to is replaced.
 
     Yields:
-        The temporary file, empty, with path's suffix, because writers go by it. It is removed if
-        the block fails.
+        The temporary file, empty, with path's suffix, by which writers choose a format.
 
     Examples:
         >>> import tempfile
@@ -67,11 +65,10 @@ def replacing_folder(
         place: the folder; its parents are made. If it is a link, what it points to is replaced.
         own: names of all that may be in a folder that is replaced; None: anything.
         overwrite: whether a folder that is not empty may be replaced.
-        merge: whether to leave what is in the folder there, and replace files of equal names only,
-            one by one.
+        merge: whether what is in the folder stays, except files of equal names.
 
     Yields:
-        The temporary folder, empty. It is removed if the block fails.
+        The temporary folder, empty.
 
     Raises:
         WrongUseError: place is a file, or holds something that may not be replaced.
@@ -103,12 +100,7 @@ def replacing_folder(
 
 
 def replace_folder(new: Path, place: Path) -> None:
-    """Move a finished folder to its place, and remove the one that is there.
-
-    Args:
-        new: the folder, on the same disk.
-        place: where it goes.
-    """
+    """Move a finished folder, on the same disk, to its place and remove the one that is there."""
     with _locked(place.parent):
         old = _restore(place)
         if place.exists():
@@ -118,11 +110,7 @@ def replace_folder(new: Path, place: Path) -> None:
 
 
 def _restore(place: Path) -> Path:
-    """Put a folder back that a program killed in `replace_folder` had moved out of the way.
-
-    Returns:
-        Where it is moved while another takes its place, with nothing there.
-    """
+    """Put back what a kill in `replace_folder` left moved aside; return where that would lie."""
     old = place.with_name(f".{place.name}.replaced")
     if old.exists():
         if place.exists():
@@ -183,16 +171,7 @@ def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def check_space(folder: Path, size: int, what: str) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Args:
-        folder: where it goes, in a cache.
-        size: bytes still to come.
-        what: its name, for the message.
-
-    Raises:
-        WorkFailedError: fewer bytes are free.
-    """
+    """Raise WorkFailedError if a disk has fewer than size bytes left for `what`, in a cache."""
     if size > (free := shutil.disk_usage(folder).free):
         raise WorkFailedError(
             f"{what} needs {size / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are "
@@ -201,13 +180,7 @@ def check_space(folder: Path, size: int, what: str) -> None:
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a table as CSV, whole or not at all.
-
-    Args:
-        path: the file.
-        columns: names of the columns, which make the header.
-        rows: values by column; None becomes an empty field.
-    """
+    """Write rows of values by column as CSV, whole or not at all; None becomes an empty field."""
     with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
@@ -215,37 +188,18 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, ob
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON, whole or not at all.
-
-    Args:
-        path: the file.
-        content: what JSON can hold.
-
-    Raises:
-        ValueError: content holds NaN or an infinite number.
-    """
+    """Write JSON, whole or not at all; NaN or an infinite number in it is a ValueError."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all.
-
-    Args:
-        path: the file.
-        text: its content.
-    """
+    """Write a text file in UTF-8, whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
     """Read a JSON file that `write_json` wrote.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its content.
 
     Raises:
         MissingInputError: there is no such file.
@@ -260,13 +214,7 @@ def read_json(path: Path) -> dict:
 
 
 def digest(*values: object) -> str:
-    """Make a short name for anything that JSON can hold, such as the key of a cache.
-
-    Args:
-        *values: equal values give equal names, on every machine.
-
-    Returns:
-        16 hexadecimal digits.
+    """Name values that JSON can hold by 16 hexadecimal digits, the same on every machine.
 
     Examples:
         >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
@@ -277,13 +225,7 @@ def digest(*values: object) -> str:
 
 
 def hash_name(content: bytes) -> str:
-    """Name something by its content, as the published corpus names its clips.
-
-    Args:
-        content: the bytes.
-
-    Returns:
-        32 hexadecimal digits, as many as the published names have.
+    """Name bytes by 32 hexadecimal digits, as many as the published corpus has in clips' names.
 
     Examples:
         >>> hash_name(b"clip")
@@ -293,13 +235,7 @@ def hash_name(content: bytes) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Make a file's name of any text, such as a path or the name of a model.
-
-    Args:
-        name: the text.
-
-    Returns:
-        Its letters, digits, dots and hyphens; "_" in place of anything else.
+    """Make a file's name of any text: its letters, digits, dots and hyphens, "_" for the rest.
 
     Examples:
         >>> safe_name("../models/dusha large")
@@ -310,13 +246,9 @@ def safe_name(name: str) -> str:
 
 
 def is_safe_name(name: str) -> bool:
-    """Tell whether a name may become a file's: letters, digits, _ and - only.
+    """Tell whether a name from a table, say, may become a file's.
 
-    Args:
-        name: from a table, say.
-
-    Returns:
-        Whether it has at most 128 of these, the first of them a letter or digit.
+    It may if it has at most 128 letters, digits, _ and -, the first of them a letter or digit.
 
     Examples:
         >>> is_safe_name("0a1b"), is_safe_name("../0a1b"), is_safe_name(".hidden")
