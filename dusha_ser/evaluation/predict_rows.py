@@ -25,7 +25,7 @@ def predict_rows(
     batch_size: int | None = None,
     quiet: bool = False,
 ) -> Predictions:
-    """Predict the emotion of each row.
+    """Predict the emotion of each row, in their order.
 
     Args:
         model: an AutoModelForAudioClassification in evaluation mode.
@@ -35,9 +35,6 @@ def predict_rows(
         batch_size: clips of similar length to classify at once; None: 16 for Dusha's models, 1 for
             others, whose predictions padding may change.
         quiet: whether to show no bar.
-
-    Returns:
-        The predictions in the order of the rows.
 
     Raises:
         WrongUseError: if a label of the rows is missing in the model, or rows have neither audio

@@ -23,14 +23,7 @@ from dusha_ser.tables import markdown_table, read_table, screen_table
 
 
 def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -> str:
-    """Divide the rows, run the folds, and put their results together.
-
-    Args:
-        options: what to do.
-        tell: called with a line for each fold that has ended.
-
-    Returns:
-        The tables of results, for a screen.
+    """Divide the rows, run the folds, and return the tables of their results for a screen.
 
     Raises:
         MissingInputError: if the data are missing.

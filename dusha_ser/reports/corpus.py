@@ -74,9 +74,6 @@ def read_clips(folder: Path, configuration: str | None = None) -> Clips:
         folder: a dataset folder.
         configuration: name of one; None: all, or crowd and podcast, or the first.
 
-    Returns:
-        The clips.
-
     Raises:
         MissingInputError: it is not a dataset folder, or the configuration is missing.
         WrongUseError: the configuration has no labels.
