@@ -1,4 +1,4 @@
-"""Turn the weights that the paper's authors released into a model folder of Transformers."""
+"""The command `dusha convert`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class ConvertOptions:
 
 @command("dusha convert", "dusha convert released_checkpoint.pt dusha-model", ConvertOptions)
 def main(options: ConvertOptions) -> None:
-    """Convert the checkpoint that the command line names."""
+    """Turn the weights that the paper's authors released into a model folder of Transformers."""
     from dusha_ser.inference.released_weights import read_checkpoint, write_model
 
     write_model(read_checkpoint(options.checkpoint), options.output_dir)

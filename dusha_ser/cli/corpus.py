@@ -1,7 +1,4 @@
-"""Write configurations of the corpus as a dataset folder of Parquet shards.
-
-The stock `datasets.load_dataset` reads it.
-"""
+"""The command `dusha corpus`."""
 
 import argparse
 from dataclasses import dataclass
@@ -71,7 +68,10 @@ class FolderOptions:
     resumes=True,
 )
 def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -> None:
-    """Write the configurations that the command line names."""
+    """Write configurations of the corpus as a dataset folder of Parquet shards.
+
+    The stock `datasets.load_dataset` reads it.
+    """
     corpus.check_options()
     import dusha
     from dusha_ser.corpus.exports import check_exports, export_configuration

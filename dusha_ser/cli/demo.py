@@ -1,4 +1,4 @@
-"""Serve a page that predicts emotions of recordings and of the microphone, over time."""
+"""The command `dusha demo`."""
 
 import os
 
@@ -9,7 +9,7 @@ from dusha_ser.errors import WrongUseError
 
 @command("dusha demo", "dusha demo --model runs/crowd_large --longest 10", DemoOptions)
 def main(options: DemoOptions) -> None:
-    """Serve the page until it is stopped."""
+    """Serve a page that predicts emotions of recordings and of the microphone, over time."""
     # Before Gradio and the Hub's client are imported: nothing is reported to anybody.
     private = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     os.environ.update(private | {"DO_NOT_TRACK": "1"})

@@ -1,4 +1,4 @@
-"""Export a model folder to ONNX, in floating point or as an 8-bit model."""
+"""The command `dusha export`."""
 
 from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import WrongUseError
@@ -7,7 +7,7 @@ from dusha_ser.inference.settings import ExportOptions
 
 @command("dusha export", "dusha export runs/sample dusha.onnx --waveform", ExportOptions)
 def main(options: ExportOptions) -> None:
-    """Export the model that the command line names, and print what the export loses."""
+    """Export a model folder to ONNX, in floating point or as an 8-bit model."""
     clips = []
     if options.clips:
         from dusha_ser.audio.finding import find_audio_files

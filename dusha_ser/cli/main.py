@@ -1,7 +1,8 @@
 """The command `dusha`, which hands the rest of its command line to a subcommand.
 
 Nothing heavy is imported here: each subcommand is a module of this package, imported when it is
-named, with `make_parser()` and `main(arguments)`, which reads its options before it imports more.
+named; `dusha collect slice` is collect_slice of the module collect, `dusha train` is main of train.
+Each reads its options before it imports more.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from typing import Any
 
 from dusha_ser.cli.program import Command, name_command, run_program, with_dashes
 from dusha_ser.errors import WorkFailedError, WrongUseError
@@ -32,7 +33,7 @@ COMMANDS = {
     "export": "export a model to ONNX",
     "demo": "serve a page that predicts emotions",
 }
-# What follows a command that has several: "dusha report corpus" is the module report_corpus.
+# What follows a command that has several.
 GROUPS = {
     "collect": {
         "slice": "cut recordings into clips of speech",
@@ -97,13 +98,14 @@ def dispatch(command: str, commands: Mapping[str, str], arguments: Sequence[str]
         return dispatch(command, GROUPS[word], rest)
     name_command(command)
     sys.argv = [command, *rest]
-    return find_command(command).main(rest)
+    return find_command(command)(rest)
 
 
-def find_command(command: str) -> ModuleType:
-    """Import the module of a command, such as report_corpus of "dusha report corpus"."""
-    name = "_".join(command.split()[1:]).replace("-", "_")
-    return importlib.import_module(f"dusha_ser.cli.{name}")
+def find_command(command: str) -> Any:
+    """Import the function of a command, such as report.report_corpus of "dusha report corpus"."""
+    module, *step = command.replace("-", "_").split()[1:]
+    name = "_".join([module, *step]) if step else "main"
+    return getattr(importlib.import_module(f"dusha_ser.cli.{module}"), name)
 
 
 def help_text(command: str, commands: Mapping[str, str]) -> str:
@@ -143,8 +145,8 @@ def add_completions(
     if word in GROUPS:
         add_completions(following.choices[word], command, GROUPS[word], words[1:])
     else:
-        module = find_command(command)
-        made_by = module.main if isinstance(module.main, Command) else module
+        main = find_command(command)
+        made_by = main if isinstance(main, Command) else sys.modules[main.__module__]
         following.choices[word] = made_by.make_parser()
 
 

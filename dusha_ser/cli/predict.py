@@ -1,4 +1,4 @@
-"""Predict the emotion of audio files: one prediction per file, or a timeline of windows."""
+"""The command `dusha predict`."""
 
 import sys
 import tempfile
@@ -15,7 +15,7 @@ from dusha_ser.inference.settings import PredictOptions
     PredictOptions,
 )
 def main(options: PredictOptions) -> None:
-    """Classify all files that the command line names."""
+    """Predict the emotion of audio files: one prediction per file, or a timeline of windows."""
     hide_bars(options.quiet or options.rank > 0)
     on_interrupt("the same command resumes" if options.output_file else "")
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import inspect
 import os
 import re
 import signal
@@ -220,7 +221,7 @@ class Command:
 def command(
     words: str, example: str, *options: type, resumes: bool = False
 ) -> Callable[[Callable[..., None]], Command]:
-    """Make a subcommand of a function that takes its options; its module's docstring describes it.
+    """Make a subcommand of a function that takes its options and whose docstring describes it.
 
     Args:
         words: the words in front of the options, such as "dusha collect slice".
@@ -230,8 +231,8 @@ def command(
     """
 
     def decorate(work: Callable[..., None]) -> Command:
-        description = sys.modules[work.__module__].__doc__
-        return Command(work, partial(Parser, words, str(description), example, *options), resumes)
+        description = inspect.cleandoc(str(work.__doc__))
+        return Command(work, partial(Parser, words, description, example, *options), resumes)
 
     return decorate
 

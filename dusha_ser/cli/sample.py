@@ -1,4 +1,4 @@
-"""Write a small synthetic corpus as archives in the published layout."""
+"""The command `dusha sample`."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class SampleOptions:
     SampleOptions,
 )
 def main(options: SampleOptions) -> None:
-    """Write a sample corpus."""
+    """Write a small synthetic corpus as archives in the published layout."""
     from dusha_ser.corpus.sample import write_sample
 
     folder = write_sample(options.output_dir, options.seed, options.clips, options.quiet)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pages import table_rows
 
-from dusha_ser.cli.report_annotators import AnnotatorReportOptions, main
+from dusha_ser.cli.report import AnnotatorReportOptions
+from dusha_ser.cli.report import report_annotators as main
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.reports.annotators import METHODS
 from tests.conftest import REPOSITORY

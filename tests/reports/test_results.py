@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pages import HISTORY, Page, table_rows
 
-from dusha_ser.cli.report_results import main
+from dusha_ser.cli.report import report_results as main
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, compare_models

@@ -1,0 +1,139 @@
+"""The steps of `dusha collect`, which build a corpus of your own."""
+
+from collections import Counter
+
+from dusha_ser.cli.program import command, tell
+from dusha_ser.collecting.options import (
+    AnswerOptions,
+    Cut,
+    PodcastOptions,
+    PromptOptions,
+    PseudoLabelOptions,
+    SliceOptions,
+    TaskOptions,
+)
+from dusha_ser.errors import WorkFailedError
+
+
+@command(
+    "dusha collect slice",
+    "dusha collect slice recordings 'more/**/*.mp3' --output_dir clips",
+    SliceOptions,
+    Cut,
+    resumes=True,
+)
+def collect_slice(options: SliceOptions, cut: Cut) -> None:
+    """Cut recordings into clips of speech: 16 kHz, 16 bits, named by hash."""
+    from dusha_ser.audio.finding import list_audio_files
+
+    sounds = list_audio_files(options.inputs, options.path_column)
+    from dusha_ser.collecting.slicing import RECORDINGS_FILE, slice_recordings
+
+    rows = slice_recordings(sounds, options.output_dir, cut, options.source, options.quiet)
+    clips = sum(row["clips"] for row in rows)
+    tell(options.quiet, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")
+    if failed := sum(row["error"] is not None for row in rows):
+        raise WorkFailedError(
+            f"{failed} of {len(rows)} recordings failed; see the error column of "
+            f"{options.output_dir / RECORDINGS_FILE}"
+        )
+
+
+@command(
+    "dusha collect pseudo-label",
+    "dusha collect pseudo-label clips --model runs/crowd_large --number 5000 --output_file "
+    "clips/picked.csv",
+    PseudoLabelOptions,
+    resumes=True,
+)
+def collect_pseudo_label(options: PseudoLabelOptions) -> None:
+    """Add a model's probabilities to clips, and pick those to annotate."""
+    from dusha_ser.collecting.picking import label_clips, write_picked
+
+    rows = label_clips(options)
+    chosen = write_picked(rows, options)
+    counts = sorted(Counter(row["prediction"] for row in chosen).items())
+    told = ", ".join(f"{count} {label}" for label, count in counts)
+    picked = f"{len(chosen)} of {len(rows)} clips picked ({told}): {options.output_file}"
+    tell(options.quiet, picked)
+    if failed := sum(bool(row["error"]) for row in rows):
+        raise WorkFailedError(
+            f"{failed} of {len(rows)} clips failed; see the error column of "
+            f"{options.predictions_file}"
+        )
+
+
+@command(
+    "dusha collect tasks",
+    "dusha collect tasks clips/picked.csv --known known.csv --output_dir round1 --audio_url "
+    "https://a-bucket.example/round1/",
+    TaskOptions,
+)
+def collect_tasks(options: TaskOptions) -> None:
+    """Write annotation tasks with control tasks among them, and an exam to pass first."""
+    from dusha_ser.collecting.tasks import CLIP, CONTROL, EXAM, KEY_FILE, UPLOAD, write_tasks
+
+    counts = write_tasks(options)
+    tell(
+        options.quiet,
+        f"{counts[CLIP]} clips, {counts[CONTROL]} control tasks and an exam of {counts[EXAM]} in "
+        f"{options.output_dir / UPLOAD}; {counts['repeated']} clips left out that are known or "
+        f"come twice; keep {options.output_dir / KEY_FILE} to yourself",
+    )
+    if counts["unreadable"]:
+        raise WorkFailedError(
+            f"{counts['unreadable']} clips of {options.clips} cannot be read and became no tasks"
+        )
+
+
+@command(
+    "dusha collect answers",
+    "dusha collect answers round1 answers.csv export.json --output_dir collected",
+    AnswerOptions,
+)
+def collect_answers(options: AnswerOptions) -> None:
+    """Turn the crowd's answers into the raw layout of the corpus, which `dusha corpus` reads."""
+    from dusha_ser.collecting import answers
+
+    counts = answers.collect_answers(options)
+    tell(
+        options.quiet,
+        f"{counts['answers']} answers to {counts['clips']} clips ({counts['train']} train, "
+        f"{counts['test']} test) written to {options.output_dir}; {counts['failed']} of "
+        f"{counts['annotators']} annotators failed the exam, whose {counts['left_out']} answers "
+        f"are dropped, see {options.output_dir / answers.ANNOTATORS_FILE}; "
+        f"{counts['other_tasks']} answers to tasks that are not of this key",
+    )
+
+
+@command(
+    "dusha collect prompts",
+    "dusha collect prompts texts.csv --output_file prompts.csv --number 1000",
+    PromptOptions,
+)
+def collect_prompts(options: PromptOptions) -> None:
+    """Turn texts into recording tasks for acted speech, each with a pair of emotions."""
+    from dusha_ser.collecting.prompts import make_prompts, read_texts, write_prompts
+
+    prompts = make_prompts(*read_texts(options), options.number, options.seed)
+    write_prompts(options.output_file, prompts)
+    tell(options.quiet, f"{len(prompts)} recording tasks written to {options.output_file}")
+
+
+@command(
+    "dusha collect podcast",
+    "dusha collect podcast archives/podcast.tar podcasts --output_dir archives/podcast_audio",
+    PodcastOptions,
+    resumes=True,
+)
+def collect_podcast(options: PodcastOptions) -> None:
+    """Cut the clips of Dusha's podcasts out of files that you have, by the published timings."""
+    from dusha_ser.collecting.podcasts import MISSING_FILE, cut_podcasts
+
+    counts = cut_podcasts(options)
+    wavs = options.output_dir / "wavs"
+    tell(options.quiet, f"{counts['cut']} clips cut, {counts['there']} were there: {wavs}")
+    if counts["missing"]:
+        raise WorkFailedError(
+            f"{counts['missing']} clips are missing; see {options.output_dir / MISSING_FILE}"
+        )
