@@ -19,17 +19,7 @@ class Checksum(NamedTuple):
 
 
 def parse_checksum(name: str, text: str) -> Checksum:
-    """Read a checksum as users give it.
-
-    Args:
-        name: the archive, for the message.
-        text: "sha256:HEX", "md5:HEX", or the digits alone.
-
-    Returns:
-        The checksum.
-
-    Raises:
-        WrongUseError: text is none of these.
+    """Read an archive's checksum as users give it: "sha256:HEX", "md5:HEX", or the digits alone.
 
     Examples:
         >>> parse_checksum("crowd.tar", "MD5:D41D8CD98F00B204E9800998ECF8427E")
@@ -45,16 +35,7 @@ def parse_checksum(name: str, text: str) -> Checksum:
 
 
 def check_file(path: Path, checksum: Checksum, quiet: bool = False) -> None:
-    """Compare a file with a checksum.
-
-    Args:
-        path: the file.
-        checksum: what it must have.
-        quiet: no bar.
-
-    Raises:
-        WorkFailedError: the file has another one, or cannot be read.
-    """
+    """Raise WorkFailedError if a file has another checksum, or cannot be read."""
     digests = {checksum.kind: new_digests()[checksum.kind]}
     try:
         with path.open("rb") as file:

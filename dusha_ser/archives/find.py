@@ -34,22 +34,17 @@ def open_members(
 ) -> Members:
     """Open archives and folders of unpacked files, in any mix, for reading members in place.
 
-    Folders are searched through, hidden files left out, for loose files and for archives
-    (.tar, .tgz, .tar.gz). Headers of an archive are read once: the index is kept in the cache
-    until the archive's path, size or time of change is another.
+    Folders are searched for loose files and archives (.tar, .tgz, .tar.gz) that are not hidden. An
+    archive's index is kept until its path, size or time of change is another.
 
     Args:
         paths: archives and folders, in order of precedence; a folder's loose files come first.
         cache_dir: folder of indexes; None: `dusha` in the Hugging Face cache.
         quiet: no bars.
 
-    Returns:
-        All members.
-
     Raises:
         MissingInputError: a path is not there.
-        WorkFailedError: an archive is damaged, cut short, not a tar archive, or holds links,
-            devices or names that lead outside.
+        WorkFailedError: a file cannot be read, or `index_archive` refuses an archive.
     """
     cache_dir = cache_folder(cache_dir)
     indexes = []
@@ -114,9 +109,7 @@ def find_archives(
     required: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Members:
-    """Find the archives that a piece of work needs, in a user's folder or at an address.
-
-    What data_dir holds, packed or unpacked, is not fetched.
+    """Find archives in a user's folder, packed or unpacked, and fetch only what it does not hold.
 
     Args:
         names: archives that are wanted, of ARCHIVES.
@@ -135,39 +128,12 @@ def find_archives(
         WrongUseError: an address or checksum is not one, or a checksum is of no archive.
         WorkFailedError: an archive cannot be fetched, is damaged, or holds what none should.
     """
-    required = tuple(names if required is None else required)
+    required = names if required is None else required
     cache_dir = cache_folder(cache_dir)
     paths = [] if data_dir is None else [data_dir]
     members = open_members(paths, cache_dir, quiet)
-    _compare_checksums(members, checksums or {}, quiet)
-    missing = [name for name in names if not holds_archive(members, name)]
-    base_url = base_url or (BASE_URL if data_dir is None else ())
-    addresses = [base_url] if isinstance(base_url, str) else base_url
-    if missing and addresses:
-        optional = [name for name in missing if name not in required]
-        fetched = fetch_archives(missing, addresses, cache_dir, checksums, optional, quiet)
-        members = open_members([*paths, *fetched.values()], cache_dir, quiet)
-        missing = [name for name in missing if not holds_archive(members, name)]
-    if missing := [name for name in missing if name in required]:
-        places = [data_dir] if data_dir else [Mirror(one, cache_dir).shown("") for one in addresses]
-        archives = ", ".join(map(str, members.archives))
-        wanted = "; ".join(
-            f"{name} has files such as {' or '.join(f'{start}...' for start in CONTENTS[name])}"
-            for name in missing
-        )
-        raise MissingInputError(
-            f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has "
-            f"{archives or f'no archive, and {len(members)} loose files'}); {wanted}. Put these "
-            "archives, or what is unpacked from them, into one folder and give it as `data_dir`, "
-            "or give an address that has them as `base_url`"
-        )
-    return members
-
-
-def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bool) -> None:
-    """Compare archives of a user's folder with checksums; refuse other names: they are misspelt."""
     at_hand = {archive.name: archive for archive in members.archives}
-    for name, text in checksums.items():
+    for name, text in (checksums or {}).items():
         checksum = parse_checksum(name, text)
         if name in at_hand:
             check_file(at_hand[name], checksum, quiet)
@@ -178,6 +144,28 @@ def _compare_checksums(members: Members, checksums: Mapping[str, str], quiet: bo
             )
         elif holds_archive(members, name):
             logger.warning("%s is unpacked here: its checksum cannot be compared", name)
+    missing = [name for name in names if not holds_archive(members, name)]
+    base_url = base_url or (BASE_URL if data_dir is None else ())
+    addresses = [base_url] if isinstance(base_url, str) else base_url
+    if missing and addresses:
+        optional = [name for name in missing if name not in required]
+        fetched = fetch_archives(missing, addresses, cache_dir, checksums, optional, quiet)
+        members = open_members([*paths, *fetched.values()], cache_dir, quiet)
+        missing = [name for name in missing if not holds_archive(members, name)]
+    if missing := [name for name in missing if name in required]:
+        places = [data_dir] if data_dir else [Mirror(one, cache_dir).shown("") for one in addresses]
+        there = ", ".join(map(str, members.archives))
+        there = there or f"no archive, and {len(members)} loose files"
+        wanted = "; ".join(
+            f"{name} has files such as {' or '.join(f'{start}...' for start in CONTENTS[name])}"
+            for name in missing
+        )
+        raise MissingInputError(
+            f"nothing of {' and '.join(missing)} in {' or '.join(map(str, places))} (it has "
+            f"{there}); {wanted}. Put these archives, or what is unpacked from them, into one "
+            "folder and give it as `data_dir`, or give an address that has them as `base_url`"
+        )
+    return members
 
 
 def holds_archive(members: Members, name: str) -> bool:

@@ -17,15 +17,10 @@ FOLDERS = (*PARTS, "features", "paper_setups")
 
 
 def corpus_name(name: str, outside: str = "") -> str:
-    """Bring a member's name to the form that the published archives have.
+    """Bring a member's name to the published form: from its last folder that is in FOLDERS on.
 
-    Args:
-        name: the name in an archive, or relative to a folder.
-        outside: the name of that folder, or of the archive without its suffix.
-
-    Returns:
-        The name from its last folder that is one of FOLDERS on; if it has none of these and
-        outside is one, outside comes before it.
+    If it has none of these, `outside` comes first where that is one: the name of the folder that
+    name is relative to, or of the archive without its suffix.
 
     Examples:
         >>> corpus_name("./crowd/crowd_train/wavs/1f.wav")
@@ -56,29 +51,15 @@ class Index(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of the corpus: a stretch of bytes in an archive, or a file of its own.
+    """One file of the corpus: a stretch of bytes in an archive, or a file of its own."""
 
-    Args:
-        name: POSIX name in the corpus, such as "crowd_train/wavs/HASH.wav".
-        path: the file on disk that holds it.
-        offset: its first byte in that file.
-        size: its length in bytes.
-    """
-
-    name: str
-    path: str
-    offset: int
-    size: int
+    name: str  # POSIX name in the corpus, such as "crowd_train/wavs/HASH.wav"
+    path: str  # the file on disk that holds it
+    offset: int  # its first byte in that file
+    size: int  # bytes
 
     def read(self) -> bytes:
-        """Read the whole member.
-
-        Returns:
-            Its bytes, exactly `size` of them.
-
-        Raises:
-            WorkFailedError: the file on disk is gone, unreadable, or shorter than when indexed.
-        """
+        """Read all of its bytes; WorkFailedError if these are not there any more."""
         try:
             with Path(self.path).open("rb") as file:
                 file.seek(self.offset)
@@ -93,60 +74,43 @@ class Member:
         return content
 
     def open(self) -> BinaryIO:
-        """Open the member as a seekable file of bytes.
-
-        Returns:
-            The buffered file, which the caller closes.
-
-        Raises:
-            WorkFailedError: the file on disk is gone or unreadable.
-        """
+        """Open it as a seekable, buffered file; WorkFailedError if that is not there any more."""
         try:
-            file = Path(self.path).open("rb", buffering=0)  # noqa: SIM115 - closed by its window
+            return io.BufferedReader(_Window(self.path, self.offset, self.size), 2**16)
         except OSError as error:
             raise WorkFailedError(f"{self.path}: cannot open {self.name}: {error}") from error
-        return io.BufferedReader(_Window(file, self.offset, self.size), 2**16)
 
 
-class _Window(io.RawIOBase):
+class _Window(io.FileIO):
     """A stretch of a file, as a file of its own."""
 
-    def __init__(self, file: io.RawIOBase, offset: int, size: int):
-        self._file, self._offset, self._size, self._position = file, offset, size, 0
+    # By `readinto`; FileIO's own read to the end of the file.
+    readall = io.RawIOBase.readall
+    read = io.RawIOBase.read  # type: ignore[assignment]  # typeshed has no None for its size
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self, path: str, offset: int, size: int):
+        super().__init__(path)
+        self._offset, self._size = offset, size
+        self.seek(0)
 
-    def seekable(self) -> bool:
-        return True
+    def tell(self) -> int:
+        return super().tell() - self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if start + offset < 0:
-            raise ValueError(f"cannot seek to {start + offset}: a file starts at 0")
-        self._position = start + offset
-        return self._position
+        start = offset + (0, self.tell(), self._size)[whence]
+        if start < 0:
+            raise ValueError(f"cannot seek to {start}: a file starts at 0")
+        return super().seek(self._offset + start) - self._offset
 
     def readinto(self, buffer) -> int:
-        room = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
-        self._file.seek(self._offset + self._position)
-        count = self._file.readinto(room) or 0
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        return super().readinto(memoryview(buffer).cast("B")[: max(0, self._size - self.tell())])
 
 
 class Members(Mapping[str, Member]):
     """All files of the corpus by name, wherever they lie; picklable, in a stable order.
 
-    Where several archives or folders hold a name, the first one wins; where one archive holds a
-    name several times, its last does, as when tar unpacks it.
-
-    Args:
-        indexes: in order of precedence.
+    The first index that holds a name wins, in an archive its last member of that name, as when tar
+    unpacks it.
     """
 
     def __init__(self, indexes: Iterable[Index] = ()):
@@ -178,15 +142,7 @@ class Members(Mapping[str, Member]):
         return [index.archive for index in self._indexes if index.archive is not None]
 
     def wav(self, hash_id: str) -> Member | None:
-        """Find a recording by its clip's hash, in whatever folder or archive it lies.
-
-        Args:
-            hash_id: the name of the file without ".wav".
-
-        Returns:
-            The recording; of several, one of crowd_train, crowd_test, podcast_train or
-            podcast_test before others; None if there is none.
-        """
+        """Find a clip's recording, hash_id.wav, wherever it lies; in one of FOLDERS first."""
         if self._wavs is None:
             wavs = [name for name in self if name.endswith((".wav", ".WAV"))]
             wavs.sort(key=lambda name: name.split("/", 1)[0] not in FOLDERS)

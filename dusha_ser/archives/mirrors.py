@@ -44,11 +44,9 @@ def fetch_archives(
 
     Args:
         names: archives to fetch.
-        base_url: addresses (http, https, file) of folders that hold them, tried in turn. What
-            file addresses hold is used in place.
-        cache_dir: folder for downloads, with a folder of its own for each mirror, so that files
-            of different mirrors never mix.
-        checksums: "sha256:HEX" or "md5:HEX" for names whose content the user knows.
+        base_url: addresses (http, https; file: used in place) of folders, tried in turn.
+        cache_dir: folder for downloads, with a folder for each mirror, so that these never mix.
+        checksums: "sha256:HEX" or "md5:HEX" by name.
         optional: those of names that may be missing at all mirrors.
         quiet: no bars.
         patience: how long to try with a server that fails.
@@ -100,12 +98,7 @@ def fetch_archives(
 
 
 class Mirror:
-    """A folder of archives at an address, and the folder where its archives are on this machine.
-
-    Args:
-        base_url: http, https or file address; anything else is a WrongUseError.
-        cache_dir: folder for downloads.
-    """
+    """A folder of archives at a http, https or file address, and where these are in the cache."""
 
     def __init__(self, base_url: str, cache_dir: Path):
         try:
@@ -149,10 +142,7 @@ def _fetch(
     transfer: Callable[[str, Path], Transfer],
     by_hand: Sequence[str],
 ) -> Path:
-    """Fetch one archive from the first mirror that gives it; one that has begun comes first.
-
-    by_hand names what the user must fetch if no mirror gives it.
-    """
+    """Fetch an archive from the first mirror that gives it, or name all to fetch by hand."""
     failures: list[tuple[str, TransferError]] = []
     for mirror in sorted(mirrors, key=lambda mirror: -_size_so_far(mirror, name)):
         try:

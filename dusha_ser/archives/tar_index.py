@@ -25,17 +25,15 @@ logger = logging.getLogger(__name__)
 
 TAR_SUFFIX = ".tar"
 GZIP_SUFFIXES = (".tgz", ".tar.gz")
-# A compressed archive has no places to seek to, so it is uncompressed into the cache, once.
-# The published one has 16 MB, some 200 MB uncompressed.
+# What is compressed cannot be read in place; the published archive has some 200 MB uncompressed.
 LARGEST_UNCOMPRESSED = 4 * 2**30  # bytes
 # Part of an index's file name, so that no index of older code is read: to be raised whenever the
 # form of indexes or the rule of corpus_name changes.
 INDEX_FORM = 2
 DIGEST_SIZE = hashlib.sha256().digest_size
 BLOCK = tarfile.BLOCKSIZE  # bytes; headers and bodies start at multiples of it
-CHUNK = 2**20  # bytes read at once where content is read
-# Names and pax records are short; a damaged size in front of one could ask for all memory.
-LONGEST_NAME = 2**20  # bytes
+CHUNK = 2**20  # bytes read at once
+LONGEST_NAME = 2**20  # bytes; a damaged size in front of a name could ask for all memory
 REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 FOLDER_KINDS = (tarfile.DIRTYPE, b"D")  # D: GNU tar's folders of incremental archives
 EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
@@ -65,14 +63,7 @@ FOREIGN = (
 def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
     """Index an archive, or take the index that an earlier run has left in the cache.
 
-    Args:
-        archive: a tar archive, or a gzip-compressed one named .tgz or .tar.gz.
-        cache_dir: folder for indexes (`index` in it) and uncompressed archives. If it cannot be
-            written, plain archives are indexed on each run.
-        quiet: no bars.
-
-    Returns:
-        Normalised names and places of all members.
+    If cache_dir cannot be written, plain archives are indexed on each run.
 
     Raises:
         WorkFailedError: the archive is damaged, cut short, not a tar archive, larger than
@@ -118,30 +109,21 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
     return index
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[bool]:
+def _lock(path: Path) -> contextlib.AbstractContextManager:
     """Let one program at a time in; gives False, and lets all in, if nothing can be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock: contextlib.AbstractContextManager = FileLock(path).acquire()
-        writable = True
+        return FileLock(path).acquire()
     except OSError:
-        lock, writable = contextlib.nullcontext(), False
-    with lock:
-        yield writable
+        return contextlib.nullcontext(False)
 
 
 def _keep_index(kept: Path, index: Index, end: int) -> None:
     """Store an index, and behind it its SHA-256."""
-    names = "".join(f"{name}\0" for name in index.names).encode("utf-8", "surrogateescape")
+    text = "".join(f"{name}\0" for name in index.names).encode("utf-8", "surrogateescape")
+    names = np.frombuffer(text, np.uint8)
     content = io.BytesIO()
-    np.savez(
-        content,
-        names=np.frombuffer(names, np.uint8),
-        offsets=index.offsets,
-        sizes=index.sizes,
-        end=np.array(end, "i8"),
-    )
+    np.savez(content, names=names, offsets=index.offsets, sizes=index.sizes, end=np.array(end))
     content.write(hashlib.sha256(content.getbuffer()).digest())
     try:
         with replacing(kept) as unfinished:
@@ -193,16 +175,10 @@ def gunzip(path: Path, target: Path, largest: int, quiet: bool = False) -> None:
 def scan_tar(
     path: Path, called: Path | None = None, quiet: bool = False
 ) -> tuple[list[str], list[int], list[int]]:
-    """Walk the headers of an uncompressed tar archive, seeking over the bodies.
-
-    Args:
-        path: the archive.
-        called: its name in messages, if path is a copy in a cache.
-        quiet: no bar.
+    """Walk the headers of an uncompressed tar archive, named `called` in messages.
 
     Returns:
-        Names as they stand in the archive, offsets of the bodies' first bytes, sizes in bytes;
-        in the archive's order. Folders are left out, a name stored twice comes twice.
+        Names as they stand in the archive, twice if stored twice, offsets and sizes in bytes.
     """
     called = called or path
     found = []
@@ -222,12 +198,10 @@ def scan_tar(
 def _walk(file: BinaryIO, end: int, called: Path) -> Iterator[tuple[str, int, int]]:
     """Yield name, offset and size of the regular files of an archive of end bytes.
 
-    tarfile reads each header. Its own walk is not taken, because it ends without a word at a
-    header that is damaged or missing.
+    tarfile's own walk is not taken: it ends without a word at a damaged or missing header.
     """
     position = 0
-    # What extension headers say about the header behind them.
-    long_name, records = b"", dict[bytes, bytes]()
+    long_name, records = b"", dict[bytes, bytes]()  # what extensions say of the header behind them
     while (block := _read(file, position, BLOCK)) != bytes(BLOCK):
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")

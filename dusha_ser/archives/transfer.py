@@ -9,7 +9,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -36,30 +36,18 @@ OTHER_FILE = "the file on the server is not the one from before"
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try with a server that fails.
+    """How long to try with a server that fails; waits in seconds."""
 
-    Args:
-        tries: connections in a row without a new byte before a mirror is given up.
-        first_tries: the same for a mirror that has not answered at all in this run.
-        first_wait: seconds before the second connection; each further wait is twice as long.
-        longest_wait: seconds that this wait grows to.
-        longest_retry_after: seconds of waiting that a server may ask for (Retry-After).
-        timeout: seconds without a byte after which a connection counts as lost.
-    """
-
-    tries: int = 8
-    first_tries: int = 3
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    longest_retry_after: float = 600.0
-    timeout: float = 60.0
+    tries: int = 8  # connections in a row without a new byte before a mirror is given up
+    first_tries: int = 3  # the same for a mirror that has not answered at all in this run
+    first_wait: float = 1.0  # before the second connection; each further wait is twice as long
+    longest_wait: float = 60.0  # to which this grows
+    longest_retry_after: float = 600.0  # for which a server may ask
+    timeout: float = 60.0  # without a byte, after which a connection counts as lost
 
 
 class TransferError(Exception):
-    """A connection that did not bring the file; again says whether it may work later.
-
-    The server asks for wait seconds until then, or said that the file is absent.
-    """
+    """A connection failed; it may work again after wait seconds, or the file is absent there."""
 
     def __init__(self, message: str, again: bool = False, wait: float = 0.0, absent: bool = False):
         super().__init__(message)
@@ -68,12 +56,9 @@ class TransferError(Exception):
 
 @dataclass
 class Origin:
-    """What identifies a file on a server: its size in bytes, its entity tag, its time of change.
+    """What identifies a file on a server; None: not told, or not to be relied on."""
 
-    None stands for what the server does not tell, or what cannot be relied on.
-    """
-
-    size: int | None = None
+    size: int | None = None  # bytes
     etag: str | None = None
     last_modified: str | None = None
 
@@ -83,9 +68,7 @@ class Origin:
         last_modified, date = headers.get("Last-Modified"), parse_date(headers.get("Date"))
         changed = parse_date(last_modified)
         if changed is None or (date is not None and date - changed < 1):
-            # It may change once more within the second that the time is counted in: RFC 9110,
-            # section 8.8.2.2.
-            last_modified = None
+            last_modified = None  # it may change again within that second: RFC 9110, 8.8.2.2
         return cls(size, headers.get("ETag"), last_modified)
 
     @property
@@ -107,9 +90,9 @@ class Origin:
 class Transfer:
     """A file on its way from a server.
 
-    Beside NAME, NAME.part holds the bytes that came and NAME.part.json what the server said of
-    them. They outlive a killed program, which `storage.replacing` does not allow. A fresh start
-    empties the first before it writes the second, so that a kill in between does no harm.
+    NAME.part holds the bytes that came and NAME.part.json what the server said of them; unlike
+    those of `storage.replacing` they outlive a killed program. A fresh start empties the first
+    before it writes the second, so that a kill in between does no harm.
     """
 
     session: requests.Session
@@ -125,7 +108,7 @@ class Transfer:
         self.position, self.answered = 0, False
 
     def run(self) -> Path:
-        """Fetch the file, or find that another program has just done so; return target.
+        """Fetch the file, unless another program has just done so, and return target.
 
         Raises:
             TransferError: the server does not give it, or it has another checksum.
@@ -134,7 +117,7 @@ class Transfer:
         title = f"Fetching {self.target.name}"
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(self.target):
+            with _lock(self.target):
                 if self.target.is_file():
                     discard(self.target)
                     return self.target
@@ -180,10 +163,7 @@ class Transfer:
         self.bar.initial = self.bar.n = self.bar.last_print_n = self.position
 
     def _connect_until_complete(self) -> None:
-        """Connect as often as needed, as long as it helps.
-
-        urllib3's Retry cannot do this: it counts responses, and knows no bytes that came.
-        """
+        """Connect as long as it brings bytes, which urllib3's Retry does not count."""
         patience, furthest, failures = self.patience, self.position, 0
         while self.position != self.origin.size:
             failure = TransferError(CLOSED)
@@ -370,14 +350,11 @@ def discard_unused(target: Path) -> None:
             discard(target)
 
 
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keep other programs that want the same file waiting."""
+def _lock(target: Path) -> contextlib.AbstractContextManager:
+    """Keep other programs that want the same file waiting, or wait for them."""
     lock = FileLock(part_of(target, ".lock"))
     try:
-        held = lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         logger.warning("another program is fetching %s; waiting for it", target)
-        held = lock.acquire()
-    with held:
-        yield
+        return lock.acquire()
