@@ -24,10 +24,7 @@ from dusha_ser.tables import number_cell
 
 # What is worked out from; features and manifests aren't needed.
 ARCHIVES = ("crowd.tar", "podcast.tar")
-METHODS = {
-    "regularised_dawid_skene": regularised_dawid_skene,
-    "dawid_skene": dawid_skene,
-}
+METHODS = {one.__name__: one for one in (regularised_dawid_skene, dawid_skene)}
 NAME = "annotators"
 # Rows of the page's tables of the best and the last; the CSV file has all.
 SHOWN = 20
@@ -50,30 +47,17 @@ RARE = (
 
 @dataclass(frozen=True)
 class Rated:
-    """A crowd and what is known of its annotators.
+    """A crowd and what is known of its annotators."""
 
-    Attributes:
-        crowd: its answers; clips with a known truth are control tasks.
-        confusion: float64 (annotators, labels, labels).
-        quality: of each annotator.
-        bad_rows: number of rows that were skipped.
-        method: name of the method that found the confusions.
-    """
-
-    crowd: CrowdAnswers
-    confusion: np.ndarray
+    crowd: CrowdAnswers  # clips with a known truth are control tasks
+    confusion: np.ndarray  # float64 (annotators, labels, labels)
     quality: AnnotatorQuality
-    bad_rows: int
-    method: str
+    bad_rows: int  # number of rows that were skipped
+    method: str  # which found the confusions
 
 
 def open_source(source: Sequence[str], cache_dir: str | None, quiet: bool) -> Members:
-    """Open folders and archives, or fetch archives.
-
-    Args:
-        source: paths, or addresses that are tried in order.
-        cache_dir: folder of downloads; None: in the Hugging Face cache.
-        quiet: no bars.
+    """Open folders and archives, or fetch archives from addresses, which are tried in order.
 
     Raises:
         MissingInputError: a path is not there.
@@ -97,18 +81,7 @@ def open_source(source: Sequence[str], cache_dir: str | None, quiet: bool) -> Me
 def rate_crowd(
     answers: pa.Table, labels: tuple[str, ...], method: str, bad_rows: int, quiet: bool
 ) -> Rated:
-    """Aggregate answers and rate who gave them.
-
-    Args:
-        answers: one row per answer, as `read_answers` returns them.
-        labels: the answers that annotators could give.
-        method: a name in METHODS.
-        bad_rows: number of rows that were skipped.
-        quiet: no progress bar.
-
-    Returns:
-        The crowd.
-    """
+    """Aggregate answers, as `read_answers` returns them, by a method and rate who gave them."""
     crowd = code_answers(answers, labels)
     found = METHODS[method](crowd.with_truth(None), quiet=quiet)
     # Whatever is most probable, however unsure: a probability is never below one in the labels.
@@ -151,9 +124,9 @@ def make_blocks(rated: Rated, frame: pd.DataFrame) -> list[Block]:
         Table("The crowd", crowd_table(rated)),
         Text(EXPLANATION.format(method=rated.method.replace("_", " "))),
         Plot(
-            caption="Each annotator is a dot",
-            description="information and control accuracy of annotators",
-            figure=draw_annotators(rated.quality),
+            "Each annotator is a dot",
+            "information and control accuracy of annotators",
+            draw_annotators(rated.quality),
         ),
         Heading("How the crowd takes one label for another"),
         Table(

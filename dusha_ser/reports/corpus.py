@@ -49,22 +49,23 @@ SHOWN_SHARE = 0.999
 class Clips:
     """All clips of a prepared corpus.
 
-    Attributes:
-        table: one row per clip: domain, split (train or test; validation was carved from train),
-            label, and duration in seconds.
-        classes: names of the labels, in the paper's order as far as it has them.
-        configurations: names of what was read.
-        options: how it was prepared.
+    The table has one row per clip: domain, split (train or test; validation was carved from train),
+    label, and duration in seconds.
     """
 
     table: pd.DataFrame
-    classes: list[str]
+    classes: list[str]  # in the paper's order as far as it has them
     configurations: list[str]
-    options: dict
+    options: dict  # how it was prepared
 
-    def domains(self) -> list[str]:
-        """Return the names of the domains, crowd first."""
-        return sorted(self.table.domain.unique())
+    def full_domains(self) -> list[str]:
+        """Return the domains, crowd first, that are the published ones by their number of clips."""
+        counts = self.table.domain.value_counts()
+        return [
+            domain
+            for domain, classes in PAPER_CLASSES.items()
+            if counts.get(domain, 0) >= FULL_SHARE * sum(classes.values())
+        ]
 
 
 def read_clips(folder: Path, configuration: str | None = None) -> Clips:
@@ -72,7 +73,7 @@ def read_clips(folder: Path, configuration: str | None = None) -> Clips:
 
     Args:
         folder: a dataset folder.
-        configuration: name of one; None: all, or crowd and podcast, or the first.
+        configuration: None: all, or crowd and podcast, or the first.
 
     Raises:
         MissingInputError: it is not a dataset folder, or the configuration is missing.
@@ -98,15 +99,9 @@ def read_clips(folder: Path, configuration: str | None = None) -> Clips:
     )
     table = table.assign(label=[names[number] for number in table.label])
     table = table.fillna({"domain": "unknown", "duration": 0.0})
-    # The paper's order as far as it has them.
-    classes = list(dict.fromkeys([*PAPER_CLASSES["crowd"], *names]))
     present = set(table.label)
-    return Clips(
-        table,
-        [name for name in classes if name in present],
-        [one.name for one in chosen],
-        chosen[0].footer["options"],
-    )
+    classes = [one for one in dict.fromkeys([*PAPER_CLASSES["crowd"], *names]) if one in present]
+    return Clips(table, classes, [one.name for one in chosen], chosen[0].footer["options"])
 
 
 def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Prepared]:
@@ -143,9 +138,8 @@ def make_blocks(clips: Clips) -> list[Block]:
         f"{'with' if options[option] else 'without'} {meaning}"
         for option, meaning in {"keep_control": "control tasks", "keep_other": '"other"'}.items()
     ]
-    compared = " and ".join(domain for domain in clips.domains() if is_full(clips, domain))
     differences = "This is not the full corpus, so no differences are given."
-    if compared:
+    if compared := " and ".join(clips.full_domains()):
         differences = f"Differences (ours less the paper's) are of the full {compared}."
     return [
         Text(
@@ -167,10 +161,10 @@ def make_blocks(clips: Clips) -> list[Block]:
         ),
         Heading("Figure 2: how much there is of each emotion"),
         Plot(
-            caption="Seconds of each emotion by domain",
-            description="seconds of each class by domain",
-            figure=draw_classes(clips),
-            file="figure_2.png",
+            "Seconds of each emotion by domain",
+            "seconds of each class by domain",
+            draw_classes(clips),
+            "figure_2.png",
         ),
     ]
 
@@ -180,16 +174,10 @@ def text_cells(table: Sequence[Sequence[object]]) -> list[list[str]]:
     return [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in table]
 
 
-def is_full(clips: Clips, domain: str) -> bool:
-    """Return whether a domain is the published one, judging by the number of its clips."""
-    published = sum(PAPER_CLASSES.get(domain, {}).values())
-    return bool(published) and (clips.table.domain == domain).sum() >= FULL_SHARE * published
-
-
 def class_table(clips: Clips) -> list[list]:
     """Count the clips of each class, as the paper's Table 1; rows of cells, the head first."""
     classes = list(clips.classes)
-    if any(is_full(clips, domain) for domain in clips.domains()):
+    if clips.full_domains():
         classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
     ours = pd.crosstab(clips.table.domain, clips.table.label)
     paper = pd.DataFrame(PAPER_CLASSES).T
@@ -235,7 +223,7 @@ def beside(
         rows = {"ours": ours.loc[domain]}
         if domain in paper.index:
             rows["paper"] = paper.loc[domain]
-        if is_full(clips, domain):
+        if domain in clips.full_domains():
             rows["difference"] = rows["ours"] - rows["paper"]
         for whose, row in rows.items():
             cells: list[object] = []

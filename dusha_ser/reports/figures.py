@@ -28,14 +28,9 @@ MOST_VECTORS = 1000
 
 
 def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
-    """Draw confusion matrices side by side, as the paper's Figure 3.
+    """Draw confusion matrices, of metrics by title, side by side, as the paper's Figure 3.
 
-    Args:
-        matrices: metrics with `confusion_matrix` and `labels`, by title.
-        title: above all of them.
-
-    Returns:
-        A figure; each cell holds the share of its true label and the number of clips.
+    Each cell holds the share of its true label and the number of clips.
     """
     figure = Figure(figsize=(0.6 + 4.4 * len(matrices), 4.4), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
@@ -60,12 +55,8 @@ def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
 def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> Figure:
     """Draw how often predictions of each confidence are right, and how many there are.
 
-    Args:
-        models: bins, as `reliability` returns them, by the model's name.
-        title: above the curves.
-
-    Returns:
-        A figure; a calibrated model lies on the diagonal.
+    `models` has bins, as `reliability` returns them, by the model's name; a calibrated model lies
+    on the diagonal.
     """
     figure = Figure(figsize=(5, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -83,16 +74,7 @@ def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> F
 
 
 def draw_curves(log_history: Sequence[dict], title: str = "") -> Figure:
-    """Draw loss and scores over the epochs of a training run.
-
-    Args:
-        log_history: of the Trainer's state: entries with `epoch` and `loss`, `eval_loss`, or
-            `eval_` before a score's name.
-        title: above both panels.
-
-    Returns:
-        A figure with one panel for losses and, where there are scores, one for them.
-    """
+    """Draw loss and, where there are any, scores over the epochs of a Trainer's `log_history`."""
     losses = curves(log_history, {"loss": "training", "eval_loss": "evaluation"})
     names = ("accuracy", "balanced_accuracy", "f1_macro")
     scores = curves(log_history, {f"eval_{name}": name for name in names})

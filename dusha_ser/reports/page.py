@@ -46,45 +46,26 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure.
-
-    Attributes:
-        caption: what it shows, in one line.
-        description: for those who cannot see it.
-        figure: drawn by Matplotlib.
-        file: name of its PNG beside the Markdown page; empty: a number and the caption.
-    """
+    """A figure."""
 
     caption: str
-    description: str
+    description: str  # for those who cannot see it
     figure: Figure
-    file: str = ""
+    file: str = ""  # name of its PNG beside the Markdown page; empty: a number and the caption
 
 
 Block = Heading | Text | Code | Table | Plot
 
 
 def plain(text: str) -> str:
-    """Escape what Markdown would format: names of models and labels may hold anything.
-
-    Examples:
-        >>> print(plain("a_model [b]"))
-        a\\_model \\[b\\]
-    """
+    """Escape what Markdown would format: names of models and labels may hold anything."""
     for sign in ("\\", "`", "*", "_", "[", "]", "<"):
         text = text.replace(sign, "\\" + sign)
     return " ".join(text.split())
 
 
 def write_page(title: str, blocks: Sequence[Block], output_dir: Path, name: str) -> None:
-    """Write a page as NAME.html, which needs no other file, and NAME.md with its figures.
-
-    Args:
-        title: of the page.
-        blocks: from top to bottom.
-        output_dir: folder for both; made where it is not there.
-        name: of the files, without suffix.
-    """
+    """Write a page as NAME.html, which needs no other file, and NAME.md with its figures."""
     files: dict[int, str] = {}
     for number, block in enumerate(blocks):
         if isinstance(block, Plot):
@@ -101,14 +82,12 @@ def write_page(title: str, blocks: Sequence[Block], output_dir: Path, name: str)
     )
     for kind in (Heading, Text, Code, Table, Plot):
         environment.tests[kind.__name__] = lambda block, kind=kind: isinstance(block, kind)
-    environment.filters |= {
-        "plain": plain,
-        "plain_table": lambda rows: markdown_table([[*map(plain, row)] for row in rows]).rstrip(
-            "\n"
-        ),
-        "count_columns": count_columns,
-        "svg_uri": svg_uri,
-    }
+
+    def plain_table(rows: Sequence[Sequence[str]]) -> str:
+        return markdown_table([[*map(plain, row)] for row in rows]).rstrip("\n")
+
+    for function in (plain, plain_table, count_columns, svg_uri):
+        environment.filters[function.__name__] = function
     for suffix, template in {"html": "page.html", "md": "page.markdown"}.items():
         page = environment.get_template(template)
         text = page.render(title=title, blocks=blocks, files=files)

@@ -36,8 +36,6 @@ def write_report(
     Args:
         results: folders that `dusha evaluate` or `dusha cross-validate` wrote.
         training: model folders whose training curves are shown, beside those of the results.
-        output_dir: folder for the page; made where it is not there.
-        title: of the page.
 
     Raises:
         MissingInputError: if a folder holds no results, or no log of a training run.
