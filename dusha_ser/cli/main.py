@@ -53,17 +53,9 @@ COMPLETION = 'eval "$(register-python-argcomplete dusha)"'
 
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
-    """Run the command that a command line names.
+    """Run the command that a command line names; return the exit status, where None counts as 0.
 
-    Args:
-        arguments: of the command line; None: of the running program.
-
-    Returns:
-        The exit status; None counts as 0.
-
-    Raises:
-        WrongUseError: if the command line is wrong; its message names options with dashes.
-        WorkFailedError: if the work failed.
+    Messages of the errors that it raises name options with dashes.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:

@@ -89,15 +89,12 @@ class Parser(argparse.ArgumentParser):
         return [name.removeprefix("--") for name in names if name.startswith("--")]
 
     def parse_options(self, arguments: Sequence[str] | None = None, rest: bool = False) -> tuple:
-        """Read a command line, by default that of the running program.
+        """Read a command line (None: the running program's) into the dataclasses, checked.
 
-        Returns:
-            An instance of each of the dataclasses, checked; with `rest`, then the list of the
-            words that belong to no option here.
+        With `rest`, words that belong to no option are no error but come last, as a list.
 
         Raises:
             WrongUseError: if an option is unknown or has a wrong value.
-            SystemExit: after --help.
         """
         known, unknown = self.parse_known_args(arguments)
         if unknown and not rest:
@@ -272,14 +269,10 @@ def with_dashes(message: str) -> str:
 
 
 def run_program(main: Callable[[], int | None]) -> typing.NoReturn:
-    """Run a program and leave the interpreter with the status that it earned.
+    """Run a program, which returns its status, and leave the interpreter with it.
 
-    Args:
-        main: the program; its return value is the exit status, None counts as 0.
-
-    Raises:
-        SystemExit: always: 0 done, 1 the work failed, 2 used wrongly, 130 interrupted. A defect
-            of this software itself keeps its traceback.
+    Done is 0 or None; 1 the work failed, 2 used wrongly, 130 interrupted. A defect of this software
+    itself keeps its traceback.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -317,8 +310,7 @@ def _status_after(error: BaseException) -> int:
 
 def _complain(message: object, status: int) -> int:
     """Write a message as one line to standard error; returns the status."""
-    text = with_dashes(" ".join(str(message).split()))
-    print(f"{_command.words}: {text}", file=sys.stderr)
+    print(f"{_command.words}: {with_dashes(' '.join(str(message).split()))}", file=sys.stderr)
     return status
 
 

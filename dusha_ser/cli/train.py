@@ -78,9 +78,6 @@ def read_run(
         words: options as on the command line of `dusha train`.
         output_dir: folder for the model.
         quiet: whether to show no progress.
-
-    Raises:
-        WrongUseError: if an option or setup is wrong, or options name other data.
     """
     if words and not words[0].startswith("-"):
         raise WrongUseError(f"{words[0]!r} belongs to no option; see --help")

@@ -49,9 +49,6 @@ class Answer:
 class Answerer:
     """Predicts files as `dusha predict` does, and opens sessions for microphones.
 
-    Args:
-        options: the model, the windows, and what is taken.
-
     Raises:
         MissingInputError: if there is no such model.
         WrongUseError: if it is not such a model, or something must be installed for it.
@@ -74,12 +71,7 @@ class Answerer:
         self._sessions_lock = threading.Lock()
 
     def answer_file(self, path: str | Path, vad: bool = False) -> Answer:
-        """Classify a file as `dusha predict FILE` and `dusha predict FILE --timeline` do.
-
-        Args:
-            path: any format and rate that `dusha predict` reads.
-            vad: whether to leave out what is not speech.
-        """
+        """Classify a file as `dusha predict FILE` does, with and without --timeline."""
         answer = Answer(self.labels, envelope=Envelope(self.sampling_rate))
         try:
             for block in read_blocks(path, self.sampling_rate):
@@ -176,8 +168,7 @@ class LiveSession:
     def push(self, samples: np.ndarray, rate: int) -> Answer:
         """Take the next piece of the recording, (samples,) int16 at the same rate in Hz as before.
 
-        Returns:
-            The state so far; its prediction is that of the last window.
+        The prediction of the state that it returns is that of the last window.
 
         Raises:
             ValueError: if the rate changed.

@@ -32,7 +32,10 @@ def serve(options: DemoOptions) -> None:
         WrongUseError: if it is not such a model, or the port is taken.
     """
     host = str(options.host)
-    port = options.port or free_port(host)
+    port = options.port
+    if not port:
+        with socket.create_server((host, 0)) as free:
+            port = free.getsockname()[1]
     upload = round(options.max_upload * 1e6)
     answerer = Answerer(options)
     system_font = [gradio.themes.Font("system-ui"), gradio.themes.Font("sans-serif")]
@@ -66,33 +69,18 @@ def serve(options: DemoOptions) -> None:
         try:
             if not options.quiet:
                 print(f"listening on http://{host}:{port}", flush=True)
-            wait_until_stopped()
+            stopped = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stopped.set())
+            stopped.wait()
         finally:
             page.close(verbose=False)
-
-
-def free_port(host: str) -> int:
-    """Find a port of a host that nobody listens on."""
-    with socket.create_server((host, 0)) as server:
-        return server.getsockname()[1]
-
-
-def wait_until_stopped() -> None:
-    """Wait for Ctrl-C, or for the signal that service managers send."""
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
 
 
 class BodyLimit:
     """Refuses requests whose body is too large, before it is in memory.
 
-    Gradio limits each uploaded file, and nothing else.
-
-    Args:
-        app: what answers the others.
-        upload: the largest file that may be uploaded, in bytes.
+    Gradio limits each uploaded file, here to `upload` bytes, and nothing else.
     """
 
     def __init__(self, app: ASGIApp, upload: int):

@@ -51,11 +51,7 @@ class DemoOptions:
         return Settings(str(self.model), window=self.window, hop=self.hop)
 
     def check(self) -> None:
-        """Settle model and host; raise a WrongUseError for what cannot be done.
-
-        Raises:
-            MissingInputError: if no model is named, or there is no such model.
-        """
+        """Settle model and host; raise a WrongUseError for what cannot be done."""
         for name in ("max_upload", "longest", "longest_live"):
             value, unit = getattr(self, name), "MB" if name == "max_upload" else "minutes"
             check_range(name, value, 0 < value < math.inf, "a number above 0", unit)

@@ -8,9 +8,11 @@ from typing import Any
 
 import gradio
 import numpy as np
+import soundfile
 
+from dusha_ser.audio.reading import SAMPLING_RATE
+from dusha_ser.corpus.sample_voice import MANNERS, draw_voice, speak
 from dusha_ser.demo.answering import Answer, Answerer, LiveSession
-from dusha_ser.demo.examples import write_examples
 from dusha_ser.demo.options import DemoOptions
 from dusha_ser.demo.waveform import HTML, draw_timeline
 
@@ -25,6 +27,11 @@ LONGEST_PIECE = 90
 # How often old files of visitors are removed, and from which age on, in seconds.
 CLEANING = 300
 KEPT = 3600
+# Phrases of an example recording, and of each emotion in the long one.
+PHRASES = 2
+LONG_PHRASES = 6
+PAUSE = 0.25  # seconds
+LONG = "all in turn"
 TITLE = "Emotion in speech"
 ABOUT = """# Emotion in speech · <span lang="ru">Эмоции в речи</span>
 
@@ -39,13 +46,7 @@ NO_SPEECH = "No speech was found in this recording."
 
 
 def build_page(answerer: Answerer, options: DemoOptions, folder: str | Path) -> gradio.Blocks:
-    """Build the page, its queue set up, ready to be launched.
-
-    Args:
-        answerer: makes the predictions.
-        options: what is taken, and the model to name.
-        folder: for examples and recordings; it lives as long as the page.
-    """
+    """Build the page; `folder`, for examples and recordings, lives as long as it."""
     folder = Path(folder)
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEANING, KEPT)) as page:
         gradio.Markdown(ABOUT)
@@ -59,6 +60,28 @@ def build_page(answerer: Answerer, options: DemoOptions, folder: str | Path) -> 
 
     page.queue(max_size=options.queue_size, default_concurrency_limit=1, api_open=False)
     return page
+
+
+def write_examples(folder: str | Path, seed: int = 5) -> dict[str, Path]:
+    """Write a recording in a synthetic voice for each emotion, and a longer one of all in turn."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    recordings = {name: _say([name], PHRASES, seed) for name in MANNERS}
+    recordings[LONG] = _say(list(MANNERS), LONG_PHRASES, seed)
+    written = {}
+    for name, samples in recordings.items():
+        written[name] = folder / f"{name.replace(' ', '_')}.wav"
+        soundfile.write(written[name], samples, SAMPLING_RATE, "PCM_16")
+    return written
+
+
+def _say(emotions: list[str], phrases: int, seed: int) -> np.ndarray:
+    """Phrases of one voice with pauses between them, (samples,) in [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    voice = draw_voice(rng)
+    pause = np.zeros(round(PAUSE * SAMPLING_RATE))
+    said = [speak(rng, voice, emotion)[0] for emotion in emotions for _ in range(phrases)]
+    return np.concatenate([part for phrase in said for part in (phrase, pause)])
 
 
 def build_recording(answerer: Answerer, max_upload: float, examples: dict[str, Path]) -> None:
@@ -199,14 +222,10 @@ def build_live(answerer: Answerer, folder: Path) -> None:
 
 
 def read_piece(piece: Any) -> tuple[np.ndarray, int, bool, bool]:
-    """Check what a browser sent of its microphone.
+    """Check what a browser sent of its microphone, and decode it.
 
-    Args:
-        piece: a dictionary with samples (int16, little-endian, in base 64), their rate in Hz, and
-            whether they are the first or the last; a gradio.Error if it is anything else.
-
-    Returns:
-        (samples,) int16, the rate, whether they are the first, whether they are the last.
+    A piece has samples (int16, little-endian, in base 64), their rate in Hz, and whether they are
+    the first or the last; the samples come back as (samples,) int16, the rest in this order.
     """
     try:
         rate = round(piece["rate"])
@@ -222,13 +241,7 @@ def read_piece(piece: Any) -> tuple[np.ndarray, int, bool, bool]:
 
 
 def show_bars(answer: Answer | None, empty: str = EMPTY, title: str = "The whole recording") -> str:
-    """The probabilities as bars, or why there are none, as HTML.
-
-    Args:
-        answer: what to show; None: there is nothing yet.
-        empty: the text in that case, or where there is no prediction yet.
-        title: what the probabilities are of.
-    """
+    """The probabilities as bars below a title, or the text `empty` where there are none yet."""
     if answer is not None and empty == EMPTY:
         empty = NO_SPEECH
     return str(HTML.bars(answer or Answer([]), empty, title))

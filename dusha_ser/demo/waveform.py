@@ -86,10 +86,7 @@ def emotions_over_time(
 ) -> np.ndarray:
     """The label at each of the times in seconds: that of the window whose middle is nearest.
 
-    Windows may overlap and leave gaps.
-
-    Returns:
-        (moments,) indices of labels; -1 where there is no window.
+    Windows may overlap and leave gaps. The result is (moments,) indices of labels, -1 in gaps.
 
     Examples:
         >>> windows = [Segment(0, 4, "sad", None), Segment(2, 6, "angry", None)]
@@ -119,7 +116,10 @@ def draw_timeline(
         table: whether to write the windows as a table, too.
     """
     duration = envelope.duration
-    columns = _columns(envelope.peaks())
+    peaks = envelope.peaks()
+    group = max(1, -(-len(peaks) // COLUMNS))
+    columns = np.pad(peaks, (0, -len(peaks) % group)).reshape(-1, group).max(axis=1)
+    columns /= max(QUIETEST, columns.max(initial=0))
     width = max(1, len(columns))
     emotions = emotions_over_time(
         segments, labels, (np.arange(len(columns)) + 0.5) * duration / width
@@ -141,14 +141,6 @@ def draw_timeline(
     description = f"Waveform of {clock(duration)}. Share of the time: {listed or 'no speech'}."
     shown = segments if table else []
     return str(HTML.timeline(labels, shown, description, width, lines, spans, ticks))
-
-
-def _columns(peaks: np.ndarray) -> np.ndarray:
-    """The loudest peak for each line of the drawing, (lines,) relative to the loudest of all."""
-    group = max(1, -(-len(peaks) // COLUMNS))
-    padded = np.pad(peaks, (0, -len(peaks) % group))
-    columns = padded.reshape(-1, group).max(axis=1)
-    return columns / max(QUIETEST, columns.max(initial=0))
 
 
 _environment = jinja2.Environment(

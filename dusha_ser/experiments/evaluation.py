@@ -61,16 +61,14 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
     for model, name in model_names(models).items():
         for test_set in test_sets:
             if not evaluate_pair(model, name, test_set, options, loaded):
-                again = "`overwrite=True` does it again"
-                tell(f"{name} on {test_set.name}: done before ({again})")
+                tell(f"{name} on {test_set.name}: done before (`overwrite=True` does it again)")
     results = read_results(options.output_dir)
     table = results_table(all_rows(results))
     write_text(options.output_dir / "results.md", PAGE.format(table=markdown_table(table)))
     write_figures(options.output_dir, results)
     if options.table:
         write_table(options.table, options.command, table)
-    shown = screen_table(table)
-    tell(f"\n{shown}\npredictions, metrics and figures: {options.output_dir}")
+    tell(f"\n{screen_table(table)}\npredictions, metrics and figures: {options.output_dir}")
     if options.compare:
         for text in compare_pair(*options.compare, options.output_dir):
             tell(text)
@@ -147,11 +145,7 @@ def write_figures(output_dir: Path, results: Sequence[dict]) -> None:
 
 
 def compare_pair(first: str, second: str, output_dir: Path) -> Iterator[str]:
-    """Compare two evaluated models on each test set in common; give a text with a table of each.
-
-    Raises:
-        WrongUseError: if they share no test set, or speakers are not known.
-    """
+    """Compare two evaluated models on each test set in common; give a text with a table of each."""
     results = read_results(output_dir)
     found: dict[str, dict[str, Predictions]] = {}
     for result in results:
@@ -175,11 +169,7 @@ def compare_pair(first: str, second: str, output_dir: Path) -> Iterator[str]:
 
 
 def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str:
-    """Train a model on the rows of `train_on`, unless it is there; return its folder.
-
-    Raises:
-        WrongUseError: if a test set shares clips with these rows.
-    """
+    """Train a model on the rows of `train_on`, unless it is there; return its folder."""
     # Training is half of the libraries; evaluating alone need not wait for them.
     from dusha_ser.experiments.runs import Run, is_finished, train_run, with_inputs
 
@@ -188,8 +178,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
     rows = named_rows(options.train_on, "train", options.allow_other_counts)
     for test_set in test_sets:
         refuse_other_labels([rows, test_set])
-        shared = rows.clips & test_set.clips
-        if shared:
+        if shared := rows.clips & test_set.clips:
             raise WrongUseError(
                 f"{len(shared)} clips of {test_set.name} are in {rows.name}, such as "
                 f"{min(shared)}: a model must not be tested on what it was trained on"
@@ -204,10 +193,8 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
 
 def load_test_sets(options: EvaluateOptions) -> list[NamedRows]:
     """Read the rows of all test sets, each under a name of its own."""
-    test_sets = [
-        named_rows(spelling, options.split, options.allow_other_counts)
-        for spelling in options.test_sets
-    ]
+    split, allow = options.split, options.allow_other_counts
+    test_sets = [named_rows(spelling, split, allow) for spelling in options.test_sets]
     names = [test_set.name for test_set in test_sets]
     if len(set(names)) < len(names):
         raise WrongUseError(

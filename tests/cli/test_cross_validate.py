@@ -15,9 +15,14 @@ from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, SCORES, ser_metrics
-from dusha_ser.experiments import folds as folds_module
-from dusha_ser.experiments.cross_validation import make_folds, write_results
-from dusha_ser.experiments.folds import Fold, assign_folds, shared_speakers
+from dusha_ser.experiments import cross_validation
+from dusha_ser.experiments.cross_validation import (
+    Fold,
+    assign_folds,
+    make_folds,
+    shared_speakers,
+    write_results,
+)
 from dusha_ser.experiments.runs import Run
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 
@@ -224,9 +229,9 @@ def test_main_runs_again_only_the_fold_that_is_missing(iemocap, tmp_path, monkey
     before = read_result(output)
     (output / "folds" / "Session3" / "fold.json").unlink()
     trained = []
-    train_run = folds_module.train_run
+    train_run = cross_validation.train_run
     monkeypatch.setattr(
-        folds_module,
+        cross_validation,
         "train_run",
         lambda run, *rest: trained.append(run.output_dir.name) or train_run(run, *rest),
     )

@@ -27,9 +27,8 @@ from dusha_ser.cli import predict
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.demo import page
 from dusha_ser.demo.answering import LIVE_HOP, LIVE_WINDOW, Answer, Answerer
-from dusha_ser.demo.examples import LONG, write_examples
 from dusha_ser.demo.options import MODEL_VARIABLE, DemoOptions
-from dusha_ser.demo.page import show_bars, show_timeline
+from dusha_ser.demo.page import LONG, show_bars, show_timeline, write_examples
 from dusha_ser.demo.waveform import COLUMNS, Envelope, draw_timeline, emotions_over_time
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.timeline import Segment
