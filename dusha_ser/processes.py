@@ -1,7 +1,6 @@
 """Worker processes that never outlive the work, or the program that started them."""
 
 import contextlib
-import functools
 import multiprocessing
 import os
 import signal
@@ -93,7 +92,6 @@ def workers_end_with_us() -> Iterator[None]:
     locks that they inherited, so that starting the program again would wait for ever too.
     """
     global _watched
-    _register()
     before, _watched = _watched, os.getpid()
     try:
         yield
@@ -101,17 +99,15 @@ def workers_end_with_us() -> Iterator[None]:
         _watched = before
 
 
-@functools.cache  # hooks cannot be taken back
-def _register() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_watch_in_child)
-
-
 def _watch_in_child() -> None:
     global _watched
     if _watched:
         parent, _watched = _watched, os.getpid()  # what a worker forks ends with that worker
         end_with(parent)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watch_in_child)
 
 
 def end_with(parent: int) -> None:

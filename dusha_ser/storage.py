@@ -33,14 +33,6 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Yields:
         The temporary file, empty, with path's suffix, by which writers choose a format.
-
-    Examples:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(f"{folder}/a.txt") as unfinished:
-        ...         _ = unfinished.write_text("all of it")
-        ...     Path(folder, "a.txt").read_text()
-        'all of it'
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,9 +238,7 @@ def safe_name(name: str) -> str:
 
 
 def is_safe_name(name: str) -> bool:
-    """Tell whether a name from a table, say, may become a file's.
-
-    It may if it has at most 128 letters, digits, _ and -, the first of them a letter or digit.
+    """Tell whether a name may be a file's: 1 to 128 letters, digits, _, -, not led by _ or -.
 
     Examples:
         >>> is_safe_name("0a1b"), is_safe_name("../0a1b"), is_safe_name(".hidden")

@@ -44,7 +44,9 @@ def open_members(
 
     Raises:
         MissingInputError: a path is not there.
-        WorkFailedError: a file cannot be read, or `index_archive` refuses an archive.
+        WorkFailedError: a folder or archive cannot be read, or an archive is damaged, cut short,
+            not a tar archive, or holds links, devices or names that lead outside.
+        WrongUseError: an archive is compressed and the cache cannot be written.
     """
     cache_dir = cache_folder(cache_dir)
     indexes = []
@@ -82,12 +84,10 @@ def _search(folder: Path) -> tuple[Index, list[Path]]:
                 for name in below
                 if not name.startswith(".") and os.path.realpath(Path(root, name)) not in seen
             )
-            for name in sorted(here):
-                path = Path(root, name)
-                if name.startswith(".") or not path.is_file():
-                    continue
-                kept = archives if name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES)) else files
-                kept.append(path)
+            paths = [Path(root, name) for name in sorted(here) if not name.startswith(".")]
+            for path in filter(Path.is_file, paths):
+                is_archive = path.name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES))
+                (archives if is_archive else files).append(path)
         sizes = np.array([path.stat().st_size for path in files], np.int64)
     except OSError as error:
         raise WorkFailedError(f"{error.filename}: cannot be read: {error.strerror}") from error

@@ -36,17 +36,13 @@ def corpus_name(name: str, outside: str = "") -> str:
 
 
 class Index(NamedTuple):
-    """Where the members of one archive, or the loose files of one folder, lie.
-
-    Paths are one for each name, or the archive alone, offsets and sizes int64 in bytes; archive is
-    as the user knows it, None for loose files.
-    """
+    """Where the members of one archive, or the loose files of one folder, lie."""
 
     names: list[str]
-    paths: list[str]
-    offsets: np.ndarray
-    sizes: np.ndarray
-    archive: Path | None = None
+    paths: list[str]  # one for each name, or the archive alone
+    offsets: np.ndarray  # int64, bytes
+    sizes: np.ndarray  # int64, bytes
+    archive: Path | None = None  # as the user knows it; None for loose files
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,23 +36,13 @@ def fetch_archives(
     quiet: bool = False,
     patience: Patience = Patience(),  # noqa: B008 - it is frozen
 ) -> dict[str, Path]:
-    """Fetch archives into a cache, or find them there from an earlier run.
+    """Fetch archives into a cache, or find them there; return the path of each by its name.
 
     A download that was cut off is resumed at its last byte, in this run or in a later one, as long
     as the server proves that the file is still the same. MD5 and SHA-256 of what came are written
-    beside it, as NAME.md5 and NAME.sha256.
-
-    Args:
-        names: archives to fetch.
-        base_url: addresses (http, https; file: used in place) of folders, tried in turn.
-        cache_dir: folder for downloads, with a folder for each mirror, so that these never mix.
-        checksums: "sha256:HEX" or "md5:HEX" by name.
-        optional: those of names that may be missing at all mirrors.
-        quiet: no bars.
-        patience: how long to try with a server that fails.
-
-    Returns:
-        Path of each archive that is there, in the order of names.
+    beside it, as NAME.md5 and NAME.sha256. Each mirror has a folder in the cache, so that these
+    never mix; what file addresses hold is used in place. Addresses are tried in turn, and optional
+    archives may be missing at all of them.
 
     Raises:
         WrongUseError: what was given as address or checksum is not one.
@@ -64,8 +54,8 @@ def fetch_archives(
     known = {name: parse_checksum(name, text) for name, text in (checksums or {}).items()}
     found = {}
     for name in names:
-        if mirror := next((one for one in mirrors if one.place(name).is_file()), None):
-            found[name] = mirror.place(name)
+        if mirror := next((one for one in mirrors if (one.folder / name).is_file()), None):
+            found[name] = mirror.folder / name
             if name in known:
                 check_file(found[name], known[name], quiet)
             if not mirror.local:
@@ -123,10 +113,6 @@ class Mirror:
             digest = hashlib.sha256(urlunsplit(self._public).encode()).hexdigest()[:8]
             self.folder = cache_dir / "archives" / f"{readable}-{digest}"
 
-    def place(self, name: str) -> Path:
-        """Where an archive is once it is complete."""
-        return self.folder / name
-
     def url(self, name: str) -> str:
         """The address of an archive."""
         return urlunsplit(self._parts._replace(path=self._parts.path + quote(name)))
@@ -148,14 +134,14 @@ def _fetch(
         try:
             if mirror.local:
                 raise TransferError("no such file", absent=True)
-            path = transfer(mirror.url(name), mirror.place(name)).run()
+            path = transfer(mirror.url(name), mirror.folder / name).run()
         except TransferError as failure:
             failures.append((mirror.shown(name), failure))
             logger.info("%s: %s", *failures[-1])
             continue
         for other in mirrors:
             if not other.local:
-                discard_unused(other.place(name))
+                discard_unused(other.folder / name)
         return path
     what = "; ".join(f"{address}: {failure}" for address, failure in failures)
     by_hand = by_hand if name in by_hand else [name]
@@ -173,7 +159,6 @@ def _fetch(
 
 def _size_so_far(mirror: Mirror, name: str) -> int:
     """Bytes of an archive that an earlier run fetched from a mirror and did not complete."""
-    try:
-        return part_of(mirror.place(name)).stat().st_size
-    except OSError:
-        return 0
+    with contextlib.suppress(OSError):
+        return part_of(mirror.folder / name).stat().st_size
+    return 0

@@ -27,9 +27,7 @@ TAR_SUFFIX = ".tar"
 GZIP_SUFFIXES = (".tgz", ".tar.gz")
 # What is compressed cannot be read in place; the published archive has some 200 MB uncompressed.
 LARGEST_UNCOMPRESSED = 4 * 2**30  # bytes
-# Part of an index's file name, so that no index of older code is read: to be raised whenever the
-# form of indexes or the rule of corpus_name changes.
-INDEX_FORM = 2
+INDEX_FORM = 2  # part of indexes' file names: raise it when their form or corpus_name changes
 DIGEST_SIZE = hashlib.sha256().digest_size
 BLOCK = tarfile.BLOCKSIZE  # bytes; headers and bodies start at multiples of it
 CHUNK = 2**20  # bytes read at once
@@ -61,15 +59,7 @@ FOREIGN = (
 
 
 def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
-    """Index an archive, or take the index that an earlier run has left in the cache.
-
-    If cache_dir cannot be written, plain archives are indexed on each run.
-
-    Raises:
-        WorkFailedError: the archive is damaged, cut short, not a tar archive, larger than
-            LARGEST_UNCOMPRESSED, or holds links, devices or names that lead outside.
-        WrongUseError: the archive is compressed and the cache cannot be written.
-    """
+    """Index an archive, or take its index from the cache, which plain archives can do without."""
     archive = archive.resolve()
     state = archive.stat()
     folder = cache_dir / "index"
@@ -147,12 +137,10 @@ def _load_index(kept: Path, plain: Path, archive: Path) -> Index | None:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             names = arrays["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
-            offsets, sizes, end = arrays["offsets"], arrays["sizes"], int(arrays["end"])
+            index = Index(names, [str(plain)], arrays["offsets"], arrays["sizes"], archive)
+            return index if int(arrays["end"]) == size else None
     except (ValueError, KeyError):  # somebody else's file
         return None
-    if size != end or not len(names) == len(offsets) == len(sizes):
-        return None
-    return Index(names, [str(plain)], offsets, sizes, archive)
 
 
 def gunzip(path: Path, target: Path, largest: int, quiet: bool = False) -> None:
@@ -177,8 +165,7 @@ def scan_tar(
 ) -> tuple[list[str], list[int], list[int]]:
     """Walk the headers of an uncompressed tar archive, named `called` in messages.
 
-    Returns:
-        Names as they stand in the archive, twice if stored twice, offsets and sizes in bytes.
+    Names come as they stand in it, twice if stored twice; offsets and sizes are in bytes.
     """
     called = called or path
     found = []

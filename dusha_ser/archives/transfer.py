@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 2**16  # bytes read and written at once
 MOST_REDIRECTS = 10
-# Statuses of servers where the same request may work later.
-PASSING = (408, 425, 429, 500, 502, 503, 504)
+PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses whose request may work later
 CLOSED = "the connection was closed early"
 WEB_PAGE = "a web page came in place of the archive"
 OTHER_FILE = "the file on the server is not the one from before"
@@ -108,12 +107,7 @@ class Transfer:
         self.position, self.answered = 0, False
 
     def run(self) -> Path:
-        """Fetch the file, unless another program has just done so, and return target.
-
-        Raises:
-            TransferError: the server does not give it, or it has another checksum.
-            WorkFailedError: it cannot be written.
-        """
+        """Fetch the file to target; TransferError if this server does not give the right one."""
         title = f"Fetching {self.target.name}"
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def fetch(urls, folder, names=(NAME,), **options):
 
 def part(url, folder):
     """What came of an archive so far."""
-    return Mirror(url, folder).place(f"{NAME}.part")
+    return Mirror(url, folder).folder / f"{NAME}.part"
 
 
 @pytest.fixture
