@@ -41,8 +41,8 @@ class FileClassifier:
 
     Args:
         settings: what to do.
-        classify: gives the probabilities (clips, labels) of clips, each (samples,).
-        labels: names of the labels, in the order of the probabilities.
+        classify: gives the probabilities of clips.
+        labels: in the order of the probabilities.
         sampling_rate: of the clips, in Hz.
         detector: finds speech, an audio.voice_activity.SpeechDetector; None: everything counts.
     """
@@ -64,10 +64,7 @@ class FileClassifier:
         self.longest = settings.window if settings.timeline else settings.whole
 
     def __call__(self, files: Sequence[AudioFile]) -> list[list[dict]]:
-        """Classify a group of files.
-
-        Args:
-            files: batches are made of these alone.
+        """Classify a group of files, of which alone batches are made.
 
         Returns:
             The rows of each file, at least one: id; start and end, or duration (and speech, where
@@ -83,10 +80,9 @@ class FileClassifier:
         """Read a file, and classify what is long; what is short waits."""
         progress = _Progress(file.name)
         try:
-            for first, pieces in itertools.groupby(
-                self._pieces(file, progress), lambda one: one[0]
-            ):
-                blocks = (samples for _, samples in pieces)
+            pieces = self._pieces(file, progress)
+            for first, own in itertools.groupby(pieces, lambda piece: piece[0]):
+                blocks = (samples for _, samples in own)
                 held, size = [], 0
                 for block in blocks:
                     held.append(block)
@@ -177,9 +173,9 @@ def load_classifier(
 
     Args:
         settings: what to do.
-        device: "cpu", "cuda" and so on; None: a GPU if there is one. ONNX runs on the processor.
+        device: as for `load_model`; ONNX runs on the processor.
         threads: processors to use; None: as many as there are.
-        trust_remote_code: whether code that came with the model may run; Dusha's needs none.
+        trust_remote_code: as for `load_model`.
 
     Raises:
         MissingInputError: if there is no such model.

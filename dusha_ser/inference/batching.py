@@ -34,14 +34,7 @@ def checked_probabilities(classify: Classify, clips: list[np.ndarray]) -> np.nda
 
 
 class WaitingClips:
-    """Clips that are classified in batches of similar length, once there are enough.
-
-    Args:
-        classify: gives the probabilities (clips, labels) of clips, each (samples,).
-        sampling_rate: of the clips, in Hz.
-        batch_size: the most clips of a batch.
-        longest: the longest clip, in seconds.
-    """
+    """Clips, up to `longest` seconds each, classified in batches of similar length."""
 
     def __init__(self, classify: Classify, sampling_rate: int, batch_size: int, longest: float):
         self.classify = classify
@@ -96,11 +89,7 @@ class WaitingClips:
 
 
 def make_groups(files: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
-    """Cut a list of files into groups that are classified and written together.
-
-    Yields:
-        Up to 64 files, or 32 MB of them; the same list gives the same groups.
-    """
+    """Cut a list of files into groups of up to 64 files or 32 MB; a list has always the same."""
     group: list[AudioFile] = []
     size = 0
     for file in files:

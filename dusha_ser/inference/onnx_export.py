@@ -68,9 +68,6 @@ class PooledAttention(nn.Module):
         return hidden_states + added.transpose(1, 2).unsqueeze(3), None
 
 
-BATCH_OF_FEATURES = {0: "batch", 1: "frames"}
-
-
 class FeaturesToProbabilities(nn.Module):
     """The network from features to logits and probabilities.
 
@@ -86,15 +83,6 @@ class FeaturesToProbabilities(nn.Module):
         """Classify (batch, frames, mels) in dB, masked by (batch, frames)."""
         logits = self.model(input_features, attention_mask).logits
         return logits, logits.softmax(-1)
-
-    def example_inputs(self) -> dict[str, tuple[torch.Tensor, dict[int, str]]]:
-        """Return inputs of a shape that tracing can generalise from, and their dynamic sizes."""
-        frames = torch.full((2, 300, self.model.config.num_mel_bins), -40.0)
-        mask = torch.ones(2, 300, dtype=torch.int64)
-        return {
-            "input_features": (frames, BATCH_OF_FEATURES),
-            "attention_mask": (mask, BATCH_OF_FEATURES),
-        }
 
 
 class WaveformToProbabilities(nn.Module):
@@ -158,13 +146,6 @@ class WaveformToProbabilities(nn.Module):
         loudest = decibel.masked_fill(~mask.unsqueeze(2), floor).amax((1, 2), keepdim=True)
         return (decibel - loudest).clamp(min=-self.dynamic_range).to(torch.float32), mask
 
-    def example_inputs(self) -> dict[str, tuple[torch.Tensor, dict[int, str]]]:
-        """Return inputs of a shape that tracing can generalise from, and their dynamic sizes."""
-        return {
-            "waveform": (torch.full((2, 48000), 0.1), {0: "batch", 1: "samples"}),
-            "lengths": (torch.tensor([48000, 31000]), {0: "batch"}),
-        }
-
 
 def export(
     model: DushaForAudioClassification,
@@ -179,8 +160,7 @@ def export(
         model: the network.
         extractor: the feature extractor that was saved with it.
         path: file to write.
-        waveform: whether the graph reads waveforms, with the feature recipe inside, instead of
-            features.
+        waveform: whether the graph reads waveforms, with the feature recipe inside.
         one_length: whether the graph hides no padding, so that all clips of a batch must be of one
             length; it is faster, and OnnxClassifier gives it clips one by one.
 
@@ -195,10 +175,17 @@ def export(
     model = copy.deepcopy(model)
     network: Any = model.dusha
     network.attention = PooledAttention(network.attention)
-    graph: FeaturesToProbabilities | WaveformToProbabilities = FeaturesToProbabilities(model)
+    # Inputs of a shape that tracing can generalise from, by name, and their dynamic sizes.
     if waveform:
-        graph = WaveformToProbabilities(model, extractor)
-    inputs = list(graph.example_inputs().items())[: 1 if one_length else 2]
+        graph: nn.Module = WaveformToProbabilities(model, extractor)
+        clips, lengths = torch.full((2, 48000), 0.1), torch.tensor([48000, 31000])
+        sizes = {"waveform": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}}
+    else:
+        graph = FeaturesToProbabilities(model)
+        clips = torch.full((2, 300, model.config.num_mel_bins), -40.0)
+        lengths = torch.ones(2, 300, dtype=torch.int64)
+        sizes = dict.fromkeys(("input_features", "attention_mask"), {0: "batch", 1: "frames"})
+    names = list(sizes)[: 1 if one_length else 2]
     # The exporter says at length that two inputs share a dimension, which is what we want, and
     # that torchvision is not installed.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -206,10 +193,10 @@ def export(
         warnings.simplefilter("ignore")
         program: Any = torch.onnx.export(
             graph.eval(),
-            tuple(example for _, (example, _) in inputs),
-            input_names=[name for name, _ in inputs],
+            (clips, lengths)[: len(names)],
+            input_names=names,
             output_names=OUTPUTS,
-            dynamic_shapes={name: sizes for name, (_, sizes) in inputs},
+            dynamic_shapes={name: sizes[name] for name in names},
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -218,7 +205,7 @@ def export(
     metadata = {
         "labels": labels,
         "sampling_rate": extractor.sampling_rate,
-        "input": inputs[0][0],
+        "input": names[0],
         "one_length": one_length,
         "feature_extractor": extractor.to_dict(),
     }

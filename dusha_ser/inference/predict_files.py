@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
@@ -18,7 +19,6 @@ from dusha_ser.inference.audio_files import FileClassifier, fingerprint, load_cl
 from dusha_ser.inference.batching import Rows, make_groups
 from dusha_ser.inference.prediction_files import (
     PredictionFile,
-    alone,
     check_settings,
     find_parts,
     merge_parts,
@@ -38,10 +38,7 @@ ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
 def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> set[str]:
     """Classify audio files and write their rows to the screen or to the output file.
 
-    A launcher's process takes its share of the files.
-
-    Returns:
-        The names of the files that failed.
+    A launcher's process takes its share of the files. Returns the names of those that failed.
 
     Raises:
         MissingInputError: if there is no such model.
@@ -57,8 +54,12 @@ def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> set[st
     form = make_form(str(options.format), options.timeline, options.vad, classifier.labels, names)
     if not options.output_file:
         return write_to_screen(own, form, classify, options)
-    # Processes of a launcher write parts of their own.
-    with nullcontext() if options.world_size > 1 else alone(options.output_file):
+    path = options.output_file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Processes of a launcher write parts of their own; other programs wait for each other.
+    with (
+        nullcontext() if options.world_size > 1 else FileLock(path.with_name(f".{path.name}.lock"))
+    ):
         return write_to_file(names, own, form, classify, options)
 
 
@@ -134,10 +135,7 @@ def write_to_file(
 def add_missing(
     file: PredictionFile, files: Iterable[AudioFile], classify: ClassifyGroups, bar: tqdm
 ) -> None:
-    """Add the rows of those groups of audio files that a file of predictions does not hold whole.
-
-    `classify` makes rows of groups of files; the bar moves by one for each file.
-    """
+    """Add rows of those groups of audio files that a file does not hold whole, under a bar."""
     groups = make_groups(files)
     for rows in classify(one for one in groups if not {s.name for s in one} <= file.done):
         before = len(file.done)
@@ -195,5 +193,4 @@ def _load_here(options: PredictOptions, loading: dict[str, Any]) -> None:
 
 
 def _classify_here(group: list[AudioFile]) -> Rows:
-    """Classify a group with the model of this process."""
     return _here(group)

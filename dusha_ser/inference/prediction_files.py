@@ -12,8 +12,6 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.prediction_rows import CsvForm, RowForm
 from dusha_ser.storage import replacing, write_json
@@ -30,19 +28,14 @@ class PredictionFile:
         rows_of_a_file: whether an audio file may have several rows: then the last one's, which may
             not all be there, are dropped.
 
-    Attributes:
-        places: where the rows of each id that is there begin and end, in bytes.
-        done: the ids whose rows are there.
-        failed: the ids among them that have an error.
-
     Raises:
         WrongUseError: if the file holds something else.
     """
 
     def __init__(self, path: Path, form: RowForm, rows_of_a_file: bool = False):
         self.path, self.form = path, form
-        self.failed: set[str] = set()
-        self.places: dict[str, tuple[int, int]] = {}
+        self.failed: set[str] = set()  # ids that have an error
+        self.places: dict[str, tuple[int, int]] = {}  # bytes where an id's rows begin and end
         path.parent.mkdir(parents=True, exist_ok=True)
         end = self._resume() if path.exists() else 0
         if rows_of_a_file and self.places:
@@ -109,24 +102,8 @@ class PredictionFile:
         self._append("".join(lines))
 
 
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Wait until no other program adds to a file of rows, and keep others waiting.
-
-    The file's folder is made, and the lock lies beside it, hidden.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        yield
-
-
 def part_path(path: Path, rank: int, world_size: int) -> Path:
-    """Where one of several processes writes.
-
-    Examples:
-        >>> part_path(Path("predictions.csv"), 1, 4).name
-        'predictions.part-00001-of-00004.csv'
-    """
+    """Where one of several processes writes: predictions.part-00001-of-00004.csv."""
     return path.with_name(f"{path.stem}.part-{rank:05d}-of-{world_size:05d}{path.suffix}")
 
 
@@ -140,22 +117,14 @@ def find_parts(path: Path) -> list[Path]:
 def merge_parts(
     path: Path, names: Iterable[str], form: RowForm, rows_of_a_file: bool = False
 ) -> None:
-    """Make one file of its parts and of itself, and remove the parts.
-
-    Args:
-        path: of the file, which need not be there.
-        names: the ids, in the order of the rows; others in the file come first.
-        form: of the rows.
-        rows_of_a_file: as of PredictionFile.
-    """
+    """Make one file of its parts, which go, and of itself; rows of other names come first."""
     parts = find_parts(path)
     where: dict[str, tuple[Path, tuple[int, int]]] = {}
     for one in ([path] if path.exists() else []) + parts:
         for name, place in PredictionFile(one, form, rows_of_a_file and one != path).places.items():
             where.setdefault(name, (one, place))
-    names = list(names)
-    wanted = set(names)
-    order = [name for name in where if name not in wanted] + [n for n in names if n in where]
+    wanted = dict.fromkeys(names)
+    order = [name for name in where if name not in wanted] + [n for n in wanted if n in where]
     with contextlib.ExitStack() as stack:
         opened = {one: stack.enter_context(one.open("rb")) for one, _ in where.values()}
         merged = stack.enter_context(stack.enter_context(replacing(path)).open("wb"))
@@ -169,15 +138,7 @@ def merge_parts(
 
 
 def check_settings(path: Path, settings: dict) -> None:
-    """Refuse to continue a file that other settings began; note them where there are none.
-
-    Args:
-        path: the file of rows; the note lies beside it, hidden.
-        settings: what decides the predictions, of JSON values.
-
-    Raises:
-        WrongUseError: if the note says something else; the message names what.
-    """
+    """Raise a WrongUseError if other settings (JSON values) began a file; note them if none did."""
     note = settings_path(path)
     if not note.exists():
         write_json(note, settings)

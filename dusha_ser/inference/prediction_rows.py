@@ -11,12 +11,7 @@ LONGEST_NAME = 60
 
 
 class RowForm:
-    """How rows become lines; the base of the three forms.
-
-    Args:
-        columns: all but the probabilities and the error, in order.
-        labels: of the probabilities, in order.
-    """
+    """How rows become lines; `columns` are all but the probabilities (of labels) and the error."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]):
         self.columns = list(columns)
@@ -121,15 +116,7 @@ def time_columns(timeline: bool, vad: bool) -> tuple[str, ...]:
 def make_form(
     name: str, timeline: bool, vad: bool, labels: Sequence[str], names: Iterable[str] = ()
 ) -> RowForm:
-    """Make the form that is named, one of settings.FORMATS, with the columns that a run has.
-
-    Args:
-        name: of the form.
-        timeline: whether there is one row per window.
-        vad: whether silence is left out.
-        labels: of the probabilities, in order.
-        names: of the files, for the width of a table's first column.
-    """
+    """Make one of settings.FORMATS for a run; a table's first column fits the names of files."""
     columns = ["id", *time_columns(timeline, vad), "prediction"]
     if name == "table":
         return TableForm(columns, labels, names)

@@ -65,10 +65,7 @@ def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict without running any code that the file may hold.
-
-    Returns:
-        The tensors by name; those saved on a GPU are put on the CPU.
+    """Read a state dict, to the CPU, without running any code that the file may hold.
 
     Raises:
         MissingInputError: if there is no such file.

@@ -23,14 +23,7 @@ RELEASED_SUFFIXES = (".pt", ".pth", ".ckpt")
 
 
 def check_model(name: str) -> None:
-    """Raise a WrongUseError for what cannot be a model, without loading it or asking the Hub.
-
-    Examples:
-        >>> check_model("somebody/dusha")
-        >>> check_model("nowhere")
-        Traceback (most recent call last):
-        dusha_ser.errors.MissingInputError: no model 'nowhere': ...
-    """
+    """Raise a WrongUseError for what cannot be a model, without loading it or asking the Hub."""
     path = Path(name)
     if path.is_file():
         if path.suffix in RELEASED_SUFFIXES:
@@ -87,11 +80,7 @@ class Settings:
 
 @dataclass(kw_only=True)
 class PredictOptions(Settings):
-    """What `dusha predict` is to do.
-
-    `rank` and `world_size` are this process's number among those of a launcher such as torchrun,
-    and how many these are.
-    """
+    """What `dusha predict` is to do; `rank` and `world_size` are a launcher's, such as torchrun."""
 
     model: str = option("model folder, name on the Hub, or .onnx file", positional=True)
     inputs: list[str] = option(
