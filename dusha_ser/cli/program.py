@@ -206,17 +206,18 @@ class Command:
     work: Callable[..., None]
     make_parser: Callable[[], Parser]
     resumes: bool
+    rest: bool
 
     def __call__(self, arguments: Sequence[str] | None = None) -> None:
         """Read the options, hide bars where they do not belong, and do the work."""
-        options = self.make_parser().parse_options(arguments)
+        options = self.make_parser().parse_options(arguments, self.rest)
         hide_bars(options[0].quiet)
         on_interrupt("the same command resumes" if self.resumes else "")
         self.work(*options)
 
 
 def command(
-    words: str, example: str, *options: type, resumes: bool = False
+    words: str, example: str, *options: type, resumes: bool = False, rest: bool = False
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a subcommand of a function that takes its options and whose docstring describes it.
 
@@ -225,11 +226,13 @@ def command(
         example: commands, shown below the options.
         options: the dataclasses of the function's arguments; the first one has `quiet`.
         resumes: whether the same command resumes what was interrupted.
+        rest: whether words that belong to no option are the function's last argument.
     """
 
     def decorate(work: Callable[..., None]) -> Command:
         description = inspect.cleandoc(str(work.__doc__))
-        return Command(work, partial(Parser, words, description, example, *options), resumes)
+        make_parser = partial(Parser, words, description, example, *options)
+        return Command(work, make_parser, resumes, rest)
 
     return decorate
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_models import PITCHES, save_model, write_corpus, write_recordings
 
-from dusha_ser.cli.cross_validate import read_options
+from dusha_ser.cli import cross_validate
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -37,7 +37,10 @@ def main(arguments):
 
 
 def options_for(data, *more):
-    return read_options([str(data), "--output_dir", "unused", *more])
+    arguments = [str(data), "--output_dir", "unused", *more]
+    options, words = cross_validate.main.make_parser().parse_options(arguments, rest=True)
+    cross_validate.read_training(options, words)
+    return options
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +139,9 @@ def test_make_folds_refuses_options_that_name_other_data(rows):
         make_folds(options_for("a/clips", "--learning_rates", "1"), rows)
 
 
-def test_read_options_of_a_corpus_need_its_folder():
+def test_options_of_a_corpus_need_its_folder():
     with pytest.raises(MissingInputError, match="folder that IEMOCAP was unpacked to"):
-        read_options(["iemocap", "--output_dir", "unused"])
+        options_for("iemocap")
     with pytest.raises(WrongUseError, match="`jobs` is 0"):
         options_for("a/clips", "--jobs", "0")
 
@@ -245,7 +248,7 @@ def test_main_runs_again_only_the_fold_that_is_missing(iemocap, tmp_path, monkey
     assert trained == ["Session3", "Session1"]
 
 
-def test_read_options_when_a_folder_is_given_of_no_corpus(tmp_path):
+def test_options_when_a_folder_is_given_of_no_corpus(tmp_path):
     with pytest.raises(WrongUseError, match="`data_dir` .* 'a/clips' is none of them"):
         options_for("a/clips", "--data_dir", str(tmp_path))
 
