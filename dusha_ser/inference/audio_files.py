@@ -1,8 +1,6 @@
 """From audio files to rows of predictions: short files in batches, long ones in windows.
 
-A file that cannot be read becomes a row with its error. A prediction does not depend on when it is
-made: the same list of files makes the same batches, so a resumed run writes what an undisturbed
-one writes.
+The same list of files makes the same batches, so a resumed run writes what an undisturbed one does.
 """
 
 import hashlib
@@ -10,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,30 +35,18 @@ class _Progress:
     waiting: list[tuple[int, int]] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class FileClassifier:
-    """Classifies groups of files.
+    """Classifies groups of files."""
 
-    Args:
-        settings: what to do.
-        classify: gives the probabilities of clips.
-        labels: in the order of the probabilities.
-        sampling_rate: of the clips, in Hz.
-        detector: finds speech, an audio.voice_activity.SpeechDetector; None: everything counts.
-    """
+    settings: Settings
+    classify: Classify
+    labels: list[str]  # in the order of the probabilities
+    sampling_rate: int  # of the clips, in Hz
+    detector: Any = None  # an audio.voice_activity.SpeechDetector; None: everything is speech
 
-    def __init__(
-        self,
-        settings: Settings,
-        classify: Classify,
-        labels: Sequence[str],
-        sampling_rate: int,
-        detector=None,
-    ):
-        self.settings = settings
-        self.classify = classify
-        self.labels = list(labels)
-        self.sampling_rate = sampling_rate
-        self.detector = detector
+    def __post_init__(self) -> None:
+        settings = self.settings
         self.batch_size = settings.batch_size or BATCH_SIZE
         self.longest = settings.window if settings.timeline else settings.whole
 
@@ -171,11 +158,7 @@ def load_classifier(
 ) -> FileClassifier:
     """Load the model that the settings name, and the detector of speech where it is wanted.
 
-    Args:
-        settings: what to do.
-        device: as for `load_model`; ONNX runs on the processor.
-        threads: processors to use; None: as many as there are.
-        trust_remote_code: as for `load_model`.
+    ONNX runs on the processor, whatever the device; without `threads`, on as many as there are.
 
     Raises:
         MissingInputError: if there is no such model.

@@ -22,14 +22,8 @@ OR_REPLACE = "name another `output_file`, or replace it with `overwrite=True`"
 class PredictionFile:
     """A file of rows that is written group by group and resumed where it ends.
 
-    Args:
-        path: of the file; its folder is made.
-        form: of its rows.
-        rows_of_a_file: whether an audio file may have several rows: then the last one's, which may
-            not all be there, are dropped.
-
-    Raises:
-        WrongUseError: if the file holds something else.
+    With `rows_of_a_file`, an audio file may have several rows: then the last one's, which may not
+    all be there, are dropped. A file that holds something else raises a WrongUseError.
     """
 
     def __init__(self, path: Path, form: RowForm, rows_of_a_file: bool = False):

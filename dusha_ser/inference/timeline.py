@@ -1,8 +1,7 @@
 """Recordings of any length as a timeline of overlapping windows, from files or from a stream.
 
-The windows are five seconds long by default, as the clips of Dusha's podcasts are (paper, section
-3.2). Whole recordings and streams go through the same class, so that both give the same prediction,
-and neither ever holds more than a few windows of audio.
+Whole recordings and streams go through the same class, so that both give the same prediction, and
+neither ever holds more than a few windows of audio.
 """
 
 from collections.abc import Callable

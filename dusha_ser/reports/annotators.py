@@ -91,11 +91,7 @@ def rate_crowd(
 
 
 def annotators_frame(rated: Rated) -> pd.DataFrame:
-    """Return all that is known of each annotator, one row per annotator, the best first.
-
-    The columns are rank, annotator_id, the fields of AnnotatorQuality, and each cell of the
-    confusion matrix, named TRUE_as_GIVEN.
-    """
+    """Return all that is known of each annotator, the best first; TRUE_as_GIVEN are confusions."""
     labels = rated.crowd.labels
     frame = pd.DataFrame({"annotator_id": list(rated.crowd.annotators), **asdict(rated.quality)})
     for i, true in enumerate(labels):

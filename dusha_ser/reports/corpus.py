@@ -47,13 +47,9 @@ SHOWN_SHARE = 0.999
 
 @dataclass
 class Clips:
-    """All clips of a prepared corpus.
+    """All clips of a prepared corpus."""
 
-    The table has one row per clip: domain, split (train or test; validation was carved from train),
-    label, and duration in seconds.
-    """
-
-    table: pd.DataFrame
+    table: pd.DataFrame  # domain, split (validation is part of train), label, duration in seconds
     classes: list[str]  # in the paper's order as far as it has them
     configurations: list[str]
     options: dict  # how it was prepared
@@ -69,11 +65,7 @@ class Clips:
 
 
 def read_clips(folder: Path, configuration: str | None = None) -> Clips:
-    """Read what the report is about, without the audio.
-
-    Args:
-        folder: a dataset folder.
-        configuration: None: all, or crowd and podcast, or the first.
+    """Read a dataset folder without audio (by default all, crowd and podcast, or the first).
 
     Raises:
         MissingInputError: it is not a dataset folder, or the configuration is missing.
@@ -246,11 +238,8 @@ def draw_lengths(clips: Clips) -> Figure:
     for number, (domain, lengths) in enumerate(shown.groupby(clips.table.domain)):
         colour = DOMAIN_COLOURS.get(domain, OTHER_COLOURS[number])
         axis.hist(lengths, edges, color=colour, alpha=0.6, label=domain.capitalize())
-    axis.set(
-        xlabel="length of a clip, seconds (longer ones in the last bar)",
-        ylabel="clips",
-        xlim=(0, edges[-1]),
-    )
+    axis.set(xlabel="length of a clip, seconds (longer ones in the last bar)", ylabel="clips")
+    axis.set_xlim(0, edges[-1])
     axis.legend(frameon=False)
     tidy(axis)
     return figure

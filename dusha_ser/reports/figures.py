@@ -28,10 +28,7 @@ MOST_VECTORS = 1000
 
 
 def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
-    """Draw confusion matrices, of metrics by title, side by side, as the paper's Figure 3.
-
-    Each cell holds the share of its true label and the number of clips.
-    """
+    """Draw the matrices of metrics by title as the paper's Figure 3: share of truth, and clips."""
     figure = Figure(figsize=(0.6 + 4.4 * len(matrices), 4.4), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axis, (name, metrics) in zip(axes, matrices.items(), strict=True):
@@ -53,11 +50,7 @@ def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
 
 
 def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> Figure:
-    """Draw how often predictions of each confidence are right, and how many there are.
-
-    `models` has bins, as `reliability` returns them, by the model's name; a calibrated model lies
-    on the diagonal.
-    """
+    """Draw how often predictions of each confidence are right, of `reliability`'s bins by model."""
     figure = Figure(figsize=(5, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect")

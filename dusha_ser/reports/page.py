@@ -59,9 +59,8 @@ Block = Heading | Text | Code | Table | Plot
 
 def plain(text: str) -> str:
     """Escape what Markdown would format: names of models and labels may hold anything."""
-    for sign in ("\\", "`", "*", "_", "[", "]", "<"):
-        text = text.replace(sign, "\\" + sign)
-    return " ".join(text.split())
+    escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]<"})
+    return " ".join(text.translate(escapes).split())
 
 
 def write_page(title: str, blocks: Sequence[Block], output_dir: Path, name: str) -> None:

@@ -33,9 +33,8 @@ def write_report(
 ) -> None:
     """Write results.html, which needs no other file, and results.md with its figures.
 
-    Args:
-        results: folders that `dusha evaluate` or `dusha cross-validate` wrote.
-        training: model folders whose training curves are shown, beside those of the results.
+    `results` are folders that `dusha evaluate` or `dusha cross-validate` wrote; the curves of
+    `training`, model folders, are shown beside theirs.
 
     Raises:
         MissingInputError: if a folder holds no results, or no log of a training run.
