@@ -89,7 +89,7 @@ class WaitingClips:
 
 
 def make_groups(files: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
-    """Cut a list of files into groups of up to 64 files or 32 MB; a list has always the same."""
+    """Cut a list of files into groups of up to 64 files or 32 MB; equal lists give equal groups."""
     group: list[AudioFile] = []
     size = 0
     for file in files:

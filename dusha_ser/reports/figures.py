@@ -28,7 +28,7 @@ MOST_VECTORS = 1000
 
 
 def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
-    """Draw the matrices of metrics by title as the paper's Figure 3: share of truth, and clips."""
+    """Draw confusion matrices by title, as the paper's Figure 3: shares of a label, and clips."""
     figure = Figure(figsize=(0.6 + 4.4 * len(matrices), 4.4), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axis, (name, metrics) in zip(axes, matrices.items(), strict=True):
@@ -50,7 +50,7 @@ def draw_confusion(matrices: Mapping[str, dict], title: str = "") -> Figure:
 
 
 def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> Figure:
-    """Draw how often predictions of each confidence are right, of `reliability`'s bins by model."""
+    """Draw how often each model is right by its confidence, from the bins of `reliability`."""
     figure = Figure(figsize=(5, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect")

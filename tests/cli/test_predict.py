@@ -582,3 +582,8 @@ def test_main_when_a_model_brings_code_of_its_own(clips, model, tmp_path):
 def test_modules_name_what_the_program_needs():
     assert settings.FORMATS == ("csv", "jsonl", "table")
     assert not set(finding.OTHER_SUFFIXES) & set(finding.audio_suffixes())
+
+
+def test_part_path_names_the_process_and_their_number():
+    path = part_path(Path("predictions.csv"), 1, 4)
+    assert path.name == "predictions.part-00001-of-00004.csv"

@@ -3,7 +3,7 @@
 from pages import HISTORY, Page, table_rows
 
 from dusha_ser.reports.figures import draw_curves
-from dusha_ser.reports.page import Code, Heading, Plot, Table, Text, write_page
+from dusha_ser.reports.page import Code, Heading, Plot, Table, Text, plain, write_page
 
 
 def test_write_page_writes_every_kind_of_block(tmp_path):
@@ -23,3 +23,7 @@ def test_write_page_writes_every_kind_of_block(tmp_path):
     markdown = (tmp_path / "page.md").read_text()
     assert "### A \\_heading\\_" in markdown and "```\npython -m this\n```" in markdown
     assert ["x", "1,000", "0.5"] in table_rows(markdown)
+
+
+def test_plain_escapes_what_markdown_would_format():
+    assert plain("a_model [b]") == "a\\_model \\[b\\]"
