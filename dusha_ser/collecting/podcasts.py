@@ -151,17 +151,10 @@ def parse_time(text: str, unit: float = 1.0) -> float:
 def find_recordings(
     recordings: Iterable[str], audio_dir: Path, files: Path | None
 ) -> dict[str, Path | str]:
-    """Find the file of each recording, or the reason why there is none.
+    """Find the file of each link or title, or the reason why there is none.
 
-    Args:
-        recordings: links or titles.
-        audio_dir: folder of files, named as the last part of a link or as a title, with any
-            suffix.
-        files: table with the columns recording and path (relative to the table's folder); what
-            stands there goes before names.
-
-    Returns:
-        The file or the reason by recording.
+    Files are named as the last part of a link or as a title, with any suffix; a table `files` with
+    the columns recording and path (relative to its folder) goes before names.
     """
     if not audio_dir.is_dir():
         raise MissingInputError(f"no folder {audio_dir}; give the folder of the podcasts' files")

@@ -63,18 +63,10 @@ def quietest(samples: np.ndarray, first: int, last: int) -> int:
 def cut_clips(
     blocks: Iterator[np.ndarray], spans: Sequence[Span], cut: Cut
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Take clips out of a recording that comes piece by piece.
+    """Yield the first sample's number and the samples of each clip of a recording at 16 kHz.
 
-    Long spans of speech are cut where it is quiet, so that no part is longer than the longest clip
-    or shorter than the shortest.
-
-    Args:
-        blocks: (samples,) each, at 16 kHz.
-        spans: of speech, in seconds, in order, without overlap.
-        cut: the limits.
-
-    Yields:
-        The number of a clip's first sample in the recording, and (samples,) of it.
+    Long spans of speech, in seconds, are cut where it is quiet, so that no part is longer than the
+    longest clip or shorter than the shortest.
     """
     longest, shortest = (int(seconds * SAMPLING_RATE) for seconds in (cut.longest, cut.shortest))
     edges = [(round(start * SAMPLING_RATE), round(end * SAMPLING_RATE)) for start, end in spans]

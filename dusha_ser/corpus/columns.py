@@ -125,14 +125,10 @@ def read_tables(
 
 
 def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray | None, str | None]:
-    """Read a clip's recording and, if asked for, its features.
+    """Read a clip's recording and, if asked for, its features: float32 (frames, 64) in dB.
 
-    Returns:
-        The audio file or None; float32 (frames, 64) in dB or None; why a podcast's clip, which
-        stays without audio, has none although there is a file.
-
-    Raises:
-        ValueError: the clip cannot stay; the message is the reason.
+    Last comes why a podcast's clip, which stays without audio, has none although there is a file.
+    A ValueError says why the clip cannot stay.
     """
     wav, npy = (row[name] and Member(**row[name]) for name in ("wav", "npy"))
     content, reason = None, None

@@ -73,11 +73,8 @@ def from_names(
 ) -> Callable[[Path], Iterator[Recording]]:
     """Make a reader for a corpus whose file names carry emotion and speaker.
 
-    Args:
-        pattern: of "FOLDER/NAME" without its suffix, with the groups speaker and emotion; the
-            group id, where there is one, is the part that is unique within the speaker.
-        emotions: from the corpus' code of an emotion to one of the four.
-        fold: from speaker to fold; by default each speaker is one.
+    The pattern is of "FOLDER/NAME" without its suffix, with the groups speaker, emotion and, where
+    there is one, id, the part that is unique within the speaker. `emotions` maps the corpus' codes.
     """
     compiled = re.compile(pattern)
 

@@ -16,25 +16,15 @@ PREDICTIONS_DIR = "predictions"
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A row of a table of results.
-
-    Attributes:
-        model: its name.
-        test_set: its name.
-        scores: of the model, by name, in [0, 1].
-        cells: the scores as the table shows them.
-        clips: number of clips of the test set.
-        speakers: number of its speakers; None where they are not known.
-        source: where the result comes from.
-    """
+    """A row of a table of results."""
 
     model: str
     test_set: str
-    scores: dict[str, float]
-    cells: dict[str, str]
+    scores: dict[str, float]  # by name, in [0, 1]
+    cells: dict[str, str]  # the scores as the table shows them
     clips: int
-    speakers: int | None
-    source: str
+    speakers: int | None  # None: not known
+    source: str  # where the result comes from
 
 
 def published(

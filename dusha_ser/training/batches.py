@@ -110,22 +110,17 @@ def as_tensor(values: pyarrow.Array) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop).
+    """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop)."""
 
-    The options of RecipeOptions with the same names, and
-
-    Attributes:
-        either_side: whether padding is split at random between the two sides.
-        fill: value of masks and padding, in dB.
-    """
+    # As the options of RecipeOptions with the same names.
 
     frequency_mask: int = 16
     time_mask: int = 40
     crop: int = 40
     longest: int = 0
     stretch: float = 0.0
-    either_side: bool = True
-    fill: float = SILENCE
+    either_side: bool = True  # padding is split at random between the two sides
+    fill: float = SILENCE  # value of masks and padding, in dB
 
     def change(self, features: torch.Tensor) -> torch.Tensor:
         """Stretch, mask and crop one clip (frames, mels) in dB, by torch's random state."""
