@@ -152,7 +152,7 @@ def test_preparation_when_interrupted_by_the_user(in_folder, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: all of the group
     error = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert error.splitlines() == ["dusha: interrupted"]
+    assert error.splitlines() == ["dusha: interrupted; the same command resumes"]
 
 
 def test_preparation_when_workers_are_killed(in_cache, in_folder, archives, tmp_path):

@@ -41,7 +41,7 @@ def test_exported_model_when_clips_are_real_answers_as_the_reference(
 ):
     files, expected = reference
     process = shell(
-        *("-m", "dusha_ser", "export", model, "dusha.onnx", *options, "--quiet"),
+        *("-m", "dusha_ser", "export", model, "dusha.onnx", *options),
         *("--clips", *files[:4]),
         cwd=tmp_path,
         timeout=800,
@@ -61,7 +61,7 @@ def test_int8_model_when_calibrated_on_real_clips_says_what_it_loses(
     files, expected = reference
     process = shell(
         *("-m", "dusha_ser", "export", model, "int8.onnx", "--one_length", "--int8"),
-        *("--quiet", "--clips", *files),
+        *("--clips", *files),
         cwd=tmp_path,
         timeout=800,
     )
