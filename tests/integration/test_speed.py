@@ -47,10 +47,13 @@ def test_dawid_skene_when_it_runs_beside_crowd_kit():
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("crowdkit")
     crowd = simulate_dusha(answers=60_000, tasks=10_000, annotators=400)
-    frame = pandas.DataFrame(dict(zip(("task", "worker", "label"), crowd.answers, strict=True)))
+    answers = crowd.answers
+    frame = pandas.DataFrame(
+        {"task": answers.task, "worker": answers.annotator, "label": answers.label}
+    )
     assert_cheaper(
         lambda: dawid_skene.run_crowd_kit(crowd, frame),
-        lambda: dawid_skene.dawid_skene(*crowd.answers, **crowd.counts),
+        lambda: dawid_skene.dawid_skene(answers),
         least=5,
     )
 
