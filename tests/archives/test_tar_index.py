@@ -1,4 +1,4 @@
-"""Indexes of archives: made once, made anew when the archive changes, never trusted blindly."""
+"""Indexes of archives: made once, made again when the archive changes, never trusted blindly."""
 
 import gzip
 import hashlib
@@ -110,7 +110,7 @@ def test_index_archive_when_the_stored_index_is_damaged_anywhere(tmp_path):
     assert index_archive(path, cache).names == good.names
     kept.write_bytes(b"")
     index_archive(path, cache)
-    assert kept.read_bytes() == content  # made anew
+    assert kept.read_bytes() == content  # made again
 
 
 def test_index_archive_never_unpickles(tmp_path):

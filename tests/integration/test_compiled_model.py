@@ -31,7 +31,7 @@ FEW_BLOCKS = {
 
 
 def padded(lengths, frames):
-    """A batch of random clips of so many frames each, the second of them padded on the left."""
+    """A batch of random clips of these numbers of frames, the second of them padded on the left."""
     features = random_features(len(lengths), frames, 12, seed=frames)
     mask = torch.arange(frames) < torch.tensor(lengths).view(-1, 1)
     mask[1] = mask[1].flip(0)

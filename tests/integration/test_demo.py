@@ -1,6 +1,6 @@
 """The demo in a real browser: the same answers as dusha predict, for everybody, and only here.
 
-A wav is Chromium's microphone. To make the picture of the page anew, with a model that is worth
+A wav is Chromium's microphone. To make the picture of the page again, with a model that is worth
 showing: DUSHA_MODEL=MODEL DEMO_PICTURE=docs/pictures/demo.png python -m pytest -n 0
 tests/integration/test_demo.py -k picture
 """
@@ -334,7 +334,7 @@ def assert_hears_all(path, heard):
         if likeness[place] > 0.98 * size:
             places.append(place - start)
     assert len(places) >= 3
-    # The file goes round, with a hundredth of a second each time before it begins anew. A piece
+    # The file goes round, with a hundredth of a second each time before it begins again. A piece
     # that the page lost would be half a second or more.
     half = len(original) / 2
     shifts = (np.array(places) - places[0] + half) % len(original) - half
