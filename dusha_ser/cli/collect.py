@@ -26,10 +26,11 @@ def collect_slice(options: SliceOptions, cut: Cut) -> None:
     """Cut recordings into clips of speech: 16 kHz, 16 bits, named by hash."""
     from dusha_ser.audio.finding import list_audio_files
 
-    sounds = list_audio_files(options.inputs, options.path_column)
+    files = list_audio_files(options.inputs, options.path_column)
+    # Only now, because it takes seconds that a misspelled path need not wait for.
     from dusha_ser.collecting.slicing import RECORDINGS_FILE, slice_recordings
 
-    rows = slice_recordings(sounds, options.output_dir, cut, options.source, options.quiet)
+    rows = slice_recordings(files, options.output_dir, cut, options.source, options.quiet)
     clips = sum(row["clips"] for row in rows)
     tell(options.quiet, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")
     if failed := sum(row["error"] is not None for row in rows):
