@@ -179,7 +179,8 @@ def score_predictions(predictions: Predictions) -> dict:
             over their folds.
 
     Returns:
-        `metrics`, as `ser_metrics` returns them; `reliability`, the bins; and `majority`, the
+        `metrics`, as `ser_metrics` returns them; `groups`, what their intervals are over, speakers
+        or folds, None where neither is known; `reliability`, the bins; and `majority`, the
         metrics of a model that always predicts the test set's most frequent label, with that
         label's name as `label`.
     """
@@ -188,7 +189,9 @@ def score_predictions(predictions: Predictions) -> dict:
     predicted, probabilities = predictions.predicted, predictions.probabilities
     most = int(np.bincount(truth).argmax())
     always = ser_metrics(np.full(len(truth), most), truth, groups=groups, labels=labels)
+    known = {"speakers": predictions.speakers, "folds": predictions.folds}
     return {
+        "groups": next((name for name, values in known.items() if values), None),
         "metrics": ser_metrics(predicted, truth, probabilities, groups, labels),
         "reliability": reliability(predicted, truth, probabilities),
         "majority": {"label": labels[most], **always},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError
-from dusha_ser.evaluation.ser.ser import SCORES
+from dusha_ser.evaluation.ser.ser import LEAST_GROUPS_FOR_P, SCORES, interval_warning
 from dusha_ser.storage import read_json, safe_name, write_json
 from dusha_ser.tables import number_cell
 
@@ -65,7 +65,9 @@ PUBLISHED = (
 )
 
 
-def metrics_row(model: str, test_set: str, metrics: dict, source: str = "") -> ResultRow:
+def metrics_row(
+    model: str, test_set: str, metrics: dict, source: str = "", groups: str | None = "speakers"
+) -> ResultRow:
     """Make the row of one model on one test set.
 
     Args:
@@ -73,16 +75,20 @@ def metrics_row(model: str, test_set: str, metrics: dict, source: str = "") -> R
         test_set: its name.
         metrics: as `ser_metrics` returns them.
         source: where they come from.
+        groups: what their intervals are over, as `score_predictions` returns it.
 
     Returns:
-        The row; scores have their intervals where these are known.
+        The row; scores have their intervals where these are known, and the source says where
+        these are over too few groups.
     """
     scores = {name: metrics[name] for name in SCORES}
     cells = {name: number_cell(value) for name, value in scores.items()}
     for name, interval in (metrics.get("intervals") or {}).items():
         if interval:
             cells[name] += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    speakers = metrics.get("group_count")
+    count = metrics.get("group_count")
+    source = "; ".join(filter(None, (source, interval_warning(count, groups or "groups"))))
+    speakers = count if groups == "speakers" else None
     return ResultRow(model, test_set, scores, cells, metrics["count"], speakers, source)
 
 
@@ -118,7 +124,8 @@ def all_rows(results: Iterable[dict]) -> list[ResultRow]:
         source = result.get("source", "this evaluation")
         if metrics["absent_classes"]:
             source += f"; no {' and no '.join(metrics['absent_classes'])} clips"
-        rows.append(metrics_row(result["model"], test_set, metrics, source))
+        groups = result.get("groups", "speakers")
+        rows.append(metrics_row(result["model"], test_set, metrics, source, groups))
         if test_set not in seen:
             seen.add(test_set)
             constant = f"always {majority['label']}"
@@ -177,8 +184,10 @@ def comparison_table(comparison: dict[str, dict]) -> list[list[str]]:
     table = [["score", "first", "second", "difference", "95 % interval", "p"]]
     for name, values in comparison.items():
         low, high = values["interval"]
-        # A bootstrap cannot tell small p values apart.
-        p_value = "< 0.001" if values["p_value"] < 0.001 else f"{values['p_value']:.3f}"
+        # What version 0.1.0 left in results is another p, of a bootstrap.
+        found = values["p_value"] if "group_count" in values else None
+        # Random exchanges cannot tell smaller ones apart.
+        p_value = "< 0.001" if found is not None and found < 0.001 else number_cell(found)
         cells = [
             f"{values['first']:.3f}",
             f"{values['second']:.3f}",
@@ -186,6 +195,22 @@ def comparison_table(comparison: dict[str, dict]) -> list[list[str]]:
         ]
         table.append([name, *cells, f"[{low:+.3f}, {high:+.3f}]", p_value])
     return table
+
+
+def comparison_notes(comparison: dict[str, dict]) -> list[str]:
+    """Return what must be known to read a table of `comparison_table`, in sentences."""
+    speakers = next(iter(comparison.values())).get("group_count")
+    if speakers is None:
+        return ["No p: an earlier version compared these models; compare them again."]
+    notes = []
+    if speakers < LEAST_GROUPS_FOR_P:
+        notes.append(
+            f"No p: {speakers} speakers cannot give one below {2.0 ** (1 - speakers):.2g}, however "
+            f"much the models differ; {LEAST_GROUPS_FOR_P} speakers can reach 0.05."
+        )
+    if warning := interval_warning(speakers, "speakers"):
+        notes.append(f"{warning.capitalize()}.")
+    return notes
 
 
 def write_table(path: Path, command: str, table: Sequence[Sequence[str]]) -> None:

@@ -19,6 +19,7 @@ from dusha_ser.evaluation.results import (
     PREDICTIONS_DIR,
     RESULTS_DIR,
     all_rows,
+    comparison_notes,
     comparison_table,
     pair_name,
     read_results,
@@ -164,8 +165,12 @@ def compare_pair(first: str, second: str, output_dir: Path) -> Iterator[str]:
         name = f"{pair_name(first, second)}--{safe_name(test_set)}.json"
         content = {"first": first, "second": second, "test_set": test_set, "scores": comparison}
         write_json(output_dir / "comparisons" / name, content)
-        table = screen_table(comparison_table(comparison)).rstrip("\n")
-        yield f"\n{first} (first) and {second} (second) on {test_set}, paired by speaker:\n{table}"
+        lines = [
+            f"\n{first} (first) and {second} (second) on {test_set}, paired by speaker:",
+            screen_table(comparison_table(comparison)).rstrip("\n"),
+            *comparison_notes(comparison),
+        ]
+        yield "\n".join(lines)
 
 
 def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str:

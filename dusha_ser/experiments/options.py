@@ -34,7 +34,7 @@ class EvaluateOptions:
     table: Path | None = option(TABLE, None)
     split: str = option("split of prepared corpora where none is named", "test")
     compare: tuple[str, str] | None = option(
-        "two evaluated models to compare by a bootstrap that draws the same speakers for both",
+        "two evaluated models to compare, paired by speaker",
         None,
         nargs=2,
         metavar=("FIRST", "SECOND"),

@@ -7,6 +7,7 @@ from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.results import (
     all_rows,
     class_table,
+    comparison_notes,
     comparison_table,
     confusion_table,
     folds_table,
@@ -14,6 +15,7 @@ from dusha_ser.evaluation.results import (
     read_results,
     results_table,
 )
+from dusha_ser.evaluation.ser.ser import interval_warning
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
 from dusha_ser.reports.page import Block, Code, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import read_json
@@ -22,8 +24,9 @@ NAMES = (
     "accuracy is the share of clips that are right: the Dusha paper calls it UA, most of the field "
     "WA. balanced_accuracy is the mean of the classes' recalls: the paper's WA, the field's UA. "
     "f1_macro is the mean of the classes' F1. Numbers in brackets are 95 % bootstrap intervals "
-    "that draw speakers, not clips. The first row is the best by f1_macro; rows with another "
-    "source than this evaluation are what others published, or what a constant prediction gets."
+    "that draw speakers, not clips; over fewer than ten speakers they are too narrow. The first "
+    "row is the best by f1_macro; rows with another source than this evaluation are what others "
+    "published, or what a constant prediction gets."
 )
 HISTORY_FILES = ("metrics.json", "trainer_state.json")
 
@@ -114,8 +117,11 @@ def summary(result: dict) -> str:
     cells = metrics_row(result["model"], result["test_set"], metrics).cells
     scores = ", ".join(f"{name} {cell}" for name, cell in cells.items())
     sentences = [f"{scores}, on {metrics['count']:,} clips"]
-    if metrics.get("group_count"):
-        sentences[0] += f" of {metrics['group_count']:,} speakers"
+    count, groups = metrics.get("group_count"), result.get("groups") or "speakers"
+    if count:
+        sentences[0] += f" of {count:,} {groups}"
+    if warning := interval_warning(count, groups):
+        sentences.append(warning)
     if "log_loss" in metrics:
         sentences.append(f"log loss {metrics['log_loss']:.3f} nats")
     for absent in metrics["absent_classes"]:
@@ -133,10 +139,11 @@ def comparison_blocks(folders: Sequence[Path]) -> Iterator[Block]:
     if paths:
         yield Heading("Two models on the same clips")
         yield Text(
-            "The same speakers are drawn for both models; p is twice the smaller share of draws "
-            "in which the difference is on one side of 0."
+            "Intervals draw the same speakers for both models; p is that of an exact test that "
+            "exchanges the models' results speaker by speaker."
         )
     for path in paths:
         content = read_json(path)
         caption = f"{content['first']} (first), {content['second']} (second), {content['test_set']}"
         yield Table(caption, comparison_table(content["scores"]))
+        yield from map(Text, comparison_notes(content["scores"]))

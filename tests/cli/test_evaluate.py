@@ -31,6 +31,7 @@ from dusha_ser.evaluation.predictions import (
     write_predictions,
 )
 from dusha_ser.evaluation.ser.ser import LABELS, ser_metrics
+from dusha_ser.experiments.evaluation import compare_pair
 from dusha_ser.inference.loading import load_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -215,6 +216,21 @@ def test_main_compares_two_models_on_the_same_speakers(evaluated):
     )
     assert scores["f1_macro"]["first"] == pytest.approx(first["f1_macro"])
     assert scores["f1_macro"]["difference"] == pytest.approx(second["f1_macro"] - first["f1_macro"])
+
+
+def test_compare_pair_of_few_speakers_prints_why_there_is_no_p(evaluated):
+    texts = list(compare_pair("first", "second", evaluated))
+    assert len(texts) == 2
+    for text in texts:
+        assert "speakers cannot give one below" in text
+        assert "speakers are too narrow." in text
+
+
+def test_main_warns_beside_intervals_of_few_speakers(evaluated):
+    page = (evaluated / "results.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(("| first", "| second"))]
+    assert len(rows) == 4
+    assert all("intervals over only 4 speakers are too narrow" in row for row in rows)
 
 
 def test_main_does_not_do_again_what_is_done(models, table, tmp_path, capsys):

@@ -132,6 +132,7 @@ def test_score_predictions_gives_the_metrics_and_the_majority(predictions, tmp_p
         groups=predictions.speakers,
     )
     assert scores["metrics"] == expected
+    assert scores["groups"] == "speakers"
     assert sum(one["count"] for one in scores["reliability"]) == 60
     most = scores["majority"]
     assert most["balanced_accuracy"] == 0.25
@@ -146,4 +147,7 @@ def test_score_predictions_gives_the_metrics_and_the_majority(predictions, tmp_p
 def test_score_predictions_resamples_folds_where_speakers_are_not_known(predictions):
     assert score_predictions(predictions)["metrics"]["group_count"] == 7
     without = replace(predictions, speakers=None)
-    assert score_predictions(without)["metrics"]["group_count"] == 3
+    scores = score_predictions(without)
+    assert (scores["metrics"]["group_count"], scores["groups"]) == (3, "folds")
+    alone = score_predictions(replace(without, folds=None))
+    assert alone["groups"] is None and "intervals" not in alone["metrics"]

@@ -7,8 +7,10 @@ from dusha_ser.evaluation.results import (
     PUBLISHED,
     all_rows,
     class_table,
+    comparison_notes,
     comparison_table,
     confusion_table,
+    metrics_row,
     pair_name,
     published_rows,
     read_results,
@@ -76,7 +78,9 @@ def test_results_table_shows_intervals_and_absent_classes():
         "source",
     ]
     assert ours[:3] == ["mine", "dusha:crowd:test", "0.750 [0.250, 1.000]"]
-    assert ours[-1] == "this evaluation; no positive clips"
+    assert ours[-1] == (
+        "this evaluation; no positive clips; intervals over only 4 speakers are too narrow"
+    )
     assert constant[0] == "always neutral" and constant[2] == "0.500"
 
 
@@ -97,6 +101,38 @@ def test_comparison_table_has_signs_and_small_p_values():
     speakers = [str(i // 2) for i in range(40)]
     table = comparison_table(compare_models([1] * 40, [0] * 40, [0] * 40, speakers))
     assert table[1] == ["accuracy", "0.000", "1.000", "+1.000", "[+1.000, +1.000]", "< 0.001"]
+    assert comparison_notes(compare_models([1] * 40, [0] * 40, [0] * 40, speakers)) == []
+
+
+def test_comparison_of_few_speakers_has_no_p_and_says_why():
+    result = compare_models([1] * 6, [0] * 6, [0] * 6, ["anna", "boris", "clara"] * 2)
+    assert comparison_table(result)[1][-1] == "–"
+    assert comparison_notes(result) == [
+        "No p: 3 speakers cannot give one below 0.25, however much the models differ; 6 speakers "
+        "can reach 0.05.",
+        "Intervals over only 3 speakers are too narrow.",
+    ]
+
+
+def test_comparison_of_six_to_nine_speakers_has_a_p_and_a_warning():
+    result = compare_models([1] * 6, [0] * 6, [0] * 6, list("abcdef"))
+    assert comparison_table(result)[1][-1] == "0.031"
+    assert comparison_notes(result) == ["Intervals over only 6 speakers are too narrow."]
+
+
+def test_comparison_of_an_earlier_version_shows_no_p():
+    old = {
+        "accuracy": {"first": 0, "second": 1, "difference": 1, "interval": [1, 1], "p_value": 0.001}
+    }
+    assert comparison_table(old)[1][-1] == "–"
+    assert "compare them again" in comparison_notes(old)[0]
+
+
+def test_metrics_row_of_folds_does_not_call_them_speakers():
+    metrics = ser_metrics([0, 1, 2, 0], [0, 1, 2, 2], groups=[1, 1, 2, 2])
+    row = metrics_row("mine", "own, 2 folds", metrics, "pooled over 2 folds", "folds")
+    assert row.speakers is None
+    assert row.source == "pooled over 2 folds; intervals over only 2 folds are too narrow"
 
 
 def test_markdown_table_keeps_a_bar_inside_its_cell():

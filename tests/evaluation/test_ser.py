@@ -7,6 +7,7 @@ from pathlib import Path
 import evaluate
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from dusha_ser.evaluation.ser.ser import (
     Bootstrap,
     compare_models,
     expected_calibration_error,
+    interval_warning,
     reliability,
     ser_metrics,
 )
@@ -235,10 +237,79 @@ def test_compare_models_of_equal_skill_is_rarely_significant():
 
 def test_compare_models_with_itself_finds_nothing():
     predictions, references = random_predictions()
-    result = compare_models(predictions, predictions, references, np.arange(400) % 5)
+    result = compare_models(predictions, predictions, references, np.arange(400) % 7)
     assert result["f1_macro"]["difference"] == 0
     assert result["f1_macro"]["interval"] == [0, 0]
     assert result["f1_macro"]["p_value"] == 1
+
+
+@pytest.mark.parametrize("speakers", [2, 3, 5])
+def test_compare_models_when_speakers_cannot_give_significance_has_no_p(speakers):
+    # All clips of one model are right, none of the other's: a bootstrap would say p < 0.001.
+    clips = np.zeros(30 * speakers, int)
+    result = compare_models(clips + 1, clips, clips, np.arange(30 * speakers) % speakers)
+    for values in result.values():
+        assert values["difference"] > 0 and values["interval"] is not None
+        assert values["p_value"] is None and values["group_count"] == speakers
+
+
+@pytest.mark.parametrize(
+    ("better", "exchanges"),
+    # Of 2 ** 6 exchanges of six speakers, as many have a gain at least as large: worked by hand for
+    # gains of 1 clip in each of the first speakers and of -1 in the others.
+    [(6, 1), (5, 7), (4, 22), (3, 42)],
+)
+def test_compare_models_counts_all_exchanges_of_few_speakers(better, exchanges):
+    truth = np.zeros(12, int)
+    first, second = truth.copy(), truth.copy()
+    first[0 : 2 * better : 2] = 1
+    second[2 * better :: 2] = 1
+    accuracy = compare_models(first, second, truth, np.arange(12) // 2)["accuracy"]
+    assert accuracy["difference"] == pytest.approx((2 * better - 6) / 12)
+    assert accuracy["p_value"] == min(1, 2 * exchanges / 2**6)
+
+
+def test_compare_models_when_random_exchanges_are_drawn_agrees_with_all():
+    # Gains of one clip: the sum of signs is binomial, so that p is known.
+    truth = np.zeros(60, int)
+    first, second = truth.copy(), truth.copy()
+    first[:40:2] = 1
+    second[40::2] = 1
+    result = compare_models(first, second, truth, np.arange(60) // 2)
+    exact = scipy.stats.binomtest(20, 30).pvalue
+    assert result["accuracy"]["p_value"] == pytest.approx(exact, abs=0.01)
+    again = compare_models(first, second, truth, np.arange(60) // 2)
+    assert again == result
+    other = compare_models(first, second, truth, np.arange(60) // 2, bootstrap=Bootstrap(seed=5))
+    assert other["accuracy"]["p_value"] != result["accuracy"]["p_value"]
+
+
+def test_compare_models_p_value_is_symmetric_and_never_zero():
+    generator = np.random.default_rng(1)
+    references, groups = generator.integers(0, 4, 2000), np.arange(2000) % 200
+    worse = np.where(generator.random(2000) < 0.5, references, (references + 1) % 4)
+    forward = compare_models(worse, references, references, groups)
+    backward = compare_models(references, worse, references, groups)
+    for name in SCORES:
+        # The random ones and the data at hand: 2 of 10,000.
+        assert forward[name]["p_value"] == backward[name]["p_value"] == pytest.approx(2e-4)
+        assert forward[name]["difference"] == pytest.approx(-backward[name]["difference"])
+
+
+@pytest.mark.parametrize(
+    ("speakers", "warning"),
+    [(1, None), (2, "intervals over only 2 groups are too narrow"), (10, None)],
+)
+def test_ser_metrics_of_fewer_than_ten_groups_warns_beside_their_intervals(speakers, warning):
+    predictions, references = random_predictions()
+    results = ser_metrics(predictions, references, groups=np.arange(400) % speakers)
+    assert results["interval_warning"] == warning
+    assert "interval_warning" not in ser_metrics(predictions, references)
+
+
+def test_interval_warning_names_what_the_groups_are():
+    assert interval_warning(9, "speakers") == "intervals over only 9 speakers are too narrow"
+    assert interval_warning(None) is None
 
 
 def test_compare_models_with_one_group_asks_for_speakers():
