@@ -450,6 +450,44 @@ class DushaForAudioClassification(DushaPreTrainedModel):
         )
 
 
+def is_multi_label(problem_type: str | None) -> bool:
+    """Return whether a clip may have several labels, by the configuration's problem_type.
+
+    Raises:
+        ValueError: if problem_type is "regression".
+    """
+    if problem_type == "regression":
+        raise ValueError(
+            'problem_type "regression" is not a classification; allowed are '
+            '"single_label_classification" and "multi_label_classification"'
+        )
+    return problem_type == "multi_label_classification"
+
+
+def class_probabilities(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """Turn logits into probabilities as Transformers' pipeline does, wherever a model is served.
+
+    Args:
+        logits: (..., labels).
+        problem_type: of the configuration.
+
+    Returns:
+        (..., labels), each in [0, 1]: of one label per clip the softmax, which sums to 1; of
+        several the sigmoid, how probable each label is whatever the others are.
+
+    Raises:
+        ValueError: if problem_type is "regression".
+
+    Examples:
+        >>> logits = torch.tensor([0.0, 0.0])
+        >>> class_probabilities(logits, None).tolist()
+        [0.5, 0.5]
+        >>> class_probabilities(logits + 30, "multi_label_classification").tolist()
+        [1.0, 1.0]
+    """
+    return logits.sigmoid() if is_multi_label(problem_type) else logits.softmax(-1)
+
+
 def classification_loss(
     logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None
 ) -> torch.Tensor:
@@ -472,12 +510,7 @@ def classification_loss(
     Raises:
         ValueError: if the labels have another shape or type, or problem_type is "regression".
     """
-    if problem_type == "regression":
-        raise ValueError(
-            'problem_type "regression" is not a classification; allowed are '
-            '"single_label_classification" and "multi_label_classification"'
-        )
-    if problem_type == "multi_label_classification":
+    if is_multi_label(problem_type):
         if labels.shape == logits.shape:
             return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         allowed = "0 to 1 for each class"

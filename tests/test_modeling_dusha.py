@@ -30,6 +30,7 @@ from modeling_dusha import (
     DushaConvLayer,
     DushaForAudioClassification,
     DushaInvertedResidual,
+    class_probabilities,
     classification_loss,
 )
 
@@ -299,6 +300,17 @@ def test_loss_when_several_labels_is_binary_cross_entropy():
 def test_loss_when_labels_do_not_fit_says_what_does(labels, problem_type):
     with pytest.raises(ValueError, match="allow"):
         classification_loss(torch.randn(5, 4), labels, problem_type)
+
+
+def test_probabilities_are_the_sigmoid_of_several_labels_and_the_softmax_of_one():
+    logits = torch.randn(5, 4)
+    for problem_type in (None, "single_label_classification"):
+        found = class_probabilities(logits, problem_type)
+        torch.testing.assert_close(found, logits.exp() / logits.exp().sum(-1, keepdim=True))
+    found = class_probabilities(logits, "multi_label_classification")
+    torch.testing.assert_close(found, 1 / (1 + (-logits).exp()))
+    with pytest.raises(ValueError, match="not a classification"):
+        class_probabilities(logits, "regression")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dusha_ser.corpus.named import NamedRows
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions
 from dusha_ser.inference.classify import torch_classifier
+from modeling_dusha import is_multi_label
 
 BATCH_SIZE = 16
 DUSHA = DushaConfig.model_type
@@ -52,18 +53,20 @@ def predict_rows(
             found = classify([read(test_set.rows[int(row)]) for row in batch])
             probabilities[batch] = found[:, columns]
             bar.update(len(batch))
+    several = is_multi_label(model.config.problem_type)
     # A model may know more labels than the test set has; these are left out.
     sums = probabilities.sum(axis=1, keepdims=True)
-    if not np.isfinite(sums).all() or not (sums > 0).all():
+    if not np.isfinite(sums).all() or not (several or (sums > 0).all()):
         bad = test_set.rows[int(np.argmin(np.nan_to_num(sums[:, 0])))]["id"]
         raise WorkFailedError(f"the model's probabilities of {bad!r} are NaN or infinite")
     return Predictions(
         labels=test_set.labels,
         ids=[str(name) for name in test_set.rows["id"]],
         references=np.array(test_set.rows["label"], dtype=np.int64),
-        probabilities=probabilities / sums,
+        probabilities=probabilities if several else probabilities / sums,
         speakers=test_set.speakers,
         folds=test_set.folds,
+        multi_label=several,
     )
 
 

@@ -25,9 +25,11 @@ class Predictions:
         labels: names of the labels in the order of their numbers.
         ids: of the clips, each once.
         references: true label numbers, (clips,) int64.
-        probabilities: (clips, labels) float64, rows summing to 1.
+        probabilities: (clips, labels) float64 in [0, 1]; rows sum to 1 unless `multi_label`.
         speakers: of the clips, (clips,); None where they are not known.
         folds: of a cross-validation, which tested the clips, (clips,); None where there is none.
+        multi_label: whether the model may give a clip several labels, each with a probability of
+            its own.
     """
 
     labels: tuple[str, ...]
@@ -36,11 +38,17 @@ class Predictions:
     probabilities: np.ndarray
     speakers: list[str] | None = None
     folds: list[str] | None = None
+    multi_label: bool = False
 
     @property
     def predicted(self) -> np.ndarray:
         """The most probable label of each clip, (clips,) int64."""
         return self.probabilities.argmax(axis=1)
+
+    @property
+    def distributions(self) -> np.ndarray | None:
+        """The probabilities, (clips, labels), if they sum to 1 for each clip; else None."""
+        return None if self.multi_label else self.probabilities
 
     def rows(self) -> Iterator[dict]:
         """Give one dictionary per clip, as in a file."""
@@ -54,6 +62,8 @@ class Predictions:
                 row["speaker"] = self.speakers[i]
             if self.folds is not None:
                 row["fold"] = self.folds[i]
+            if self.multi_label:
+                row["multi_label"] = True
             # Nine digits are all that a float32 has.
             values = [float(f"{value:.9g}") for value in self.probabilities[i]]
             yield row | {"probabilities": dict(zip(self.labels, values, strict=True))}
@@ -85,7 +95,8 @@ def read_predictions(path: str | Path) -> Predictions:
 
     Args:
         path: .csv or .jsonl, each row with id, label (a name), its probabilities, and, where
-            they are known, speaker and fold.
+            they are known, speaker and fold; `multi_label` is True where a clip may have several
+            labels, whose probabilities need not sum to 1.
 
     Returns:
         The predictions in the order of the file.
@@ -112,8 +123,14 @@ def read_predictions(path: str | Path) -> Predictions:
                 f"{place}: the label {row['label']!r} with probabilities of "
                 f"{', '.join(values)}; the file began with {', '.join(labels)}"
             )
-        if min(values.values()) < 0 or not abs(sum(values.values()) - 1) < 1e-3:
-            raise WrongUseError(f"{place}: probabilities {values} must be at least 0 and sum to 1")
+        several = str(row.get("multi_label")) == "True"
+        total = max(values.values()) if several else sum(values.values())
+        if min(values.values()) < 0 or not (total <= 1 if several else abs(total - 1) < 1e-3):
+            raise WrongUseError(
+                f"{place}: probabilities {values} must be at least 0 and sum to 1; those of a "
+                "model that gives several labels are 0 to 1 each, and the row's `multi_label` is "
+                "True"
+            )
         rows[row["id"]] = row
     if not rows:
         raise WrongUseError(f"{path} holds no predictions")
@@ -129,6 +146,7 @@ def read_predictions(path: str | Path) -> Predictions:
         probabilities=np.array([list(row["probabilities"].values()) for row in rows.values()]),
         speakers=column("speaker"),
         folds=column("fold"),
+        multi_label=set(column("multi_label") or ()) == {"True"},
     )
 
 
@@ -182,18 +200,21 @@ def score_predictions(predictions: Predictions) -> dict:
         `metrics`, as `ser_metrics` returns them; `groups`, what their intervals are over, speakers
         or folds, None where neither is known; `reliability`, the bins; and `majority`, the
         metrics of a model that always predicts the test set's most frequent label, with that
-        label's name as `label`.
+        label's name as `label`. Log loss and calibration need one distribution per clip: of a
+        multi-label model there are none, and no bins.
     """
     groups = predictions.speakers or predictions.folds
     truth, labels = predictions.references, predictions.labels
-    predicted, probabilities = predictions.predicted, predictions.probabilities
+    predicted, probabilities = predictions.predicted, predictions.distributions
     most = int(np.bincount(truth).argmax())
     always = ser_metrics(np.full(len(truth), most), truth, groups=groups, labels=labels)
     known = {"speakers": predictions.speakers, "folds": predictions.folds}
     return {
         "groups": next((name for name, values in known.items() if values), None),
         "metrics": ser_metrics(predicted, truth, probabilities, groups, labels),
-        "reliability": reliability(predicted, truth, probabilities),
+        "reliability": []
+        if probabilities is None
+        else reliability(predicted, truth, probabilities),
         "majority": {"label": labels[most], **always},
     }
 

@@ -152,7 +152,7 @@ def run_fold(fold: Fold) -> dict:
         "metrics": ser_metrics(
             predictions.predicted,
             predictions.references,
-            predictions.probabilities,
+            predictions.distributions,
             labels=predictions.labels,
         ),
     }
@@ -194,6 +194,7 @@ def pool_folds(folds: Sequence[Fold], rows: NamedRows) -> Predictions:
         probabilities=np.array([found[clip][0] for clip in ids]),
         speakers=rows.speakers,
         folds=[found[clip][1] for clip in ids],
+        multi_label=any(part.multi_label for part in parts),
     )
 
 

@@ -136,7 +136,8 @@ def write_figures(output_dir: Path, results: Sequence[dict]) -> None:
     by_test_set: dict[str, dict[str, Any]] = {}
     for result in results:
         by_model.setdefault(result["model"], {})[result["test_set"]] = result["metrics"]
-        by_test_set.setdefault(result["test_set"], {})[result["model"]] = result["reliability"]
+        if result["reliability"]:
+            by_test_set.setdefault(result["test_set"], {})[result["model"]] = result["reliability"]
     for model, matrices in by_model.items():
         path = output_dir / f"confusion_{safe_name(model)}.png"
         save_figure(draw_confusion(matrices, model), path)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dusha_ser.inference.timeline import Classify
+from modeling_dusha import class_probabilities
 
 
 def torch_classifier(model: Any, feature_extractor: Any, from_features: bool = False) -> Classify:
@@ -18,7 +19,7 @@ def torch_classifier(model: Any, feature_extractor: Any, from_features: bool = F
 
     Returns:
         A function that takes a list of clips, each (samples,) at the extractor's sampling_rate or
-        (frames, mels), and returns (clips, labels), each row in [0, 1] and summing to 1.
+        (frames, mels), and returns `class_probabilities` (clips, labels), in [0, 1].
     """
 
     def classify(clips: list[np.ndarray]) -> np.ndarray:
@@ -30,6 +31,6 @@ def torch_classifier(model: Any, feature_extractor: Any, from_features: bool = F
             inputs = feature_extractor(clips, sampling_rate=rate, **settings)
         with torch.inference_mode():
             logits = model(**inputs.to(model.device)).logits
-        return logits.float().softmax(dim=-1).cpu().numpy()
+        return class_probabilities(logits.float(), model.config.problem_type).cpu().numpy()
 
     return classify

@@ -11,9 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-import feature_extraction_dusha  # noqa: F401 - the same
-import modeling_dusha  # noqa: F401 - both make Transformers know our model type
+import feature_extraction_dusha  # noqa: F401 - both make Transformers know our model type
 from dusha_ser.errors import MissingInputError, WrongUseError, first_line
+from modeling_dusha import is_multi_label
 
 # The files of a model folder that decide its predictions.
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
@@ -41,6 +41,7 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
             name, output_loading_info=True, **options
         )
         extractor = AutoFeatureExtractor.from_pretrained(name, **options)
+        is_multi_label(model.config.problem_type)  # refuses a regression
     # Transformers draws what is missing at random. How often a normalisation was updated does
     # not matter to predictions.
     missing = [key for key in report["missing_keys"] if not key.endswith("num_batches_tracked")]

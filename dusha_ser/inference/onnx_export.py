@@ -28,7 +28,12 @@ from dusha_ser.inference.settings import ExportOptions
 from dusha_ser.inference.timeline import Classify
 from dusha_ser.storage import replacing
 from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
-from modeling_dusha import DushaForAudioClassification, as_positions, position_mask
+from modeling_dusha import (
+    DushaForAudioClassification,
+    as_positions,
+    class_probabilities,
+    position_mask,
+)
 
 # The newest that both torch's exporter is tested with and the oldest supported runtime reads.
 OPSET = 18
@@ -82,7 +87,7 @@ class FeaturesToProbabilities(nn.Module):
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None):
         """Classify (batch, frames, mels) in dB, masked by (batch, frames)."""
         logits = self.model(input_features, attention_mask).logits
-        return logits, logits.softmax(-1)
+        return logits, class_probabilities(logits, self.model.config.problem_type)
 
 
 class WaveformToProbabilities(nn.Module):
@@ -123,7 +128,7 @@ class WaveformToProbabilities(nn.Module):
         all_own = torch.ones(batch, dtype=torch.int64) * samples
         features, mask = self.features(waveform, all_own if lengths is None else lengths)
         logits = self.model(features, None if lengths is None else mask.to(torch.int64)).logits
-        return logits, logits.softmax(-1)
+        return logits, class_probabilities(logits, self.model.config.problem_type)
 
     def features(self, waveform: torch.Tensor, lengths: torch.Tensor):
         """Compute features (batch, frames, mels) in dB, and the mask (batch, frames) of them."""
@@ -204,6 +209,7 @@ def export(
     labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
     metadata = {
         "labels": labels,
+        "problem_type": model.config.problem_type,
         "sampling_rate": extractor.sampling_rate,
         "input": names[0],
         "one_length": one_length,

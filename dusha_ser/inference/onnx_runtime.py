@@ -72,7 +72,7 @@ class OnnxClassifier:
             clips: each (samples,) in [-1, 1], at sampling_rate.
 
         Returns:
-            (clips, labels), each row in [0, 1] and summing to 1.
+            (clips, labels) in [0, 1], the graph's own `class_probabilities`.
         """
         batches = [[clip] for clip in clips] if self.one_length else [clips]
         return np.concatenate(

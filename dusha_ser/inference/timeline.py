@@ -26,7 +26,7 @@ class Segment:
         start: where the window begins, in seconds from the start of the recording.
         end: where it ends, in seconds.
         label: the most probable label.
-        probabilities: (labels,), in [0, 1], summing to 1.
+        probabilities: (labels,), in [0, 1]; their sum is 1 unless a clip may have several labels.
     """
 
     start: float

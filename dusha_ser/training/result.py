@@ -14,6 +14,7 @@ from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.options import OPTIONS_FILE
 from dusha_ser.training.preparation import Preparation
 from dusha_ser.training.trainer import DushaTrainer, first_output
+from modeling_dusha import class_probabilities, is_multi_label
 
 
 @dataclass
@@ -49,17 +50,15 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     clips = cast(ClipDataset, prepared.clips(tested_on))
     output = trainer.predict(clips, metric_key_prefix=tested_on)
     logits = torch.from_numpy(first_output(output.predictions)).double()[:, order]
-    if trainer.classification_loss.kind == "multi":
-        probabilities = logits.sigmoid() / logits.sigmoid().sum(1, keepdim=True)
-    else:
-        probabilities = logits.softmax(1)
+    problem_type = trainer.model.config.problem_type
     speakers = list(rows["source_id"]) if "source_id" in rows.column_names else []
     predictions = Predictions(
         labels=tuple(prepared.labels),
         ids=list(map(str, rows["id"] if "id" in rows.column_names else range(len(rows)))),
         references=np.array(rows["label"]),
-        probabilities=probabilities.numpy(),
+        probabilities=class_probabilities(logits, problem_type).numpy(),
         speakers=None if None in speakers else speakers or None,
+        multi_label=is_multi_label(problem_type),
     )
     state = trainer.state
     best = state.best_global_step if trainer.args.load_best_model_at_end else None

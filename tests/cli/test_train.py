@@ -394,6 +394,23 @@ def test_train_when_options_are_used(tmp_path, splits, small_model, options):
     assert (result.best_epoch is None) == (options == ["--validation", "0"])
 
 
+@pytest.mark.parametrize("loss", ["multi", "hard"])
+def test_train_reports_what_the_pipeline_predicts(tmp_path, splits, small_model, loss):
+    options = ["--model_name_or_path", small_model, "--loss", loss]
+    result = run(tmp_path, *options, splits=splits)
+    classify = transformers.pipeline("audio-classification", str(tmp_path), device="cpu")
+    labels = list(result.predictions.labels)
+    for row, reported in zip(splits["test"], result.predictions.probabilities[:4], strict=False):
+        samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32")
+        assert rate == 16000
+        found = {one["label"]: one["score"] for one in classify(samples)}
+        np.testing.assert_allclose(reported, [found[label] for label in labels], atol=1e-5)
+    written = read_predictions(tmp_path / "test_predictions.csv")
+    np.testing.assert_allclose(written.probabilities, result.predictions.probabilities, rtol=1e-8)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["test"]
+    assert written.multi_label == (loss == "multi") == ("log_loss" not in metrics)
+
+
 def test_targets_when_the_crowd_is_not_sure(splits):
     _, _, recipe, _ = read_options(["--loss", "soft", "--posterior_weights"])
     order = np.array([2, 0, 3, 1])

@@ -43,6 +43,43 @@ def test_write_predictions_is_read_back_whole(predictions, suffix, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_predictions_of_several_labels_are_read_back_and_need_not_sum_to_1(
+    predictions, suffix, tmp_path
+):
+    path = tmp_path / f"predictions{suffix}"
+    several = replace(
+        predictions, probabilities=np.sqrt(predictions.probabilities), multi_label=True
+    )
+    write_predictions(path, several)
+    back = read_predictions(path)
+    assert back.multi_label
+    np.testing.assert_allclose(back.probabilities, several.probabilities, rtol=1e-8)
+    path.write_text(path.read_text().replace("True", "").replace("true", "false"))
+    with pytest.raises(WrongUseError, match="sum to 1.*`multi_label`"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize("values", ['{"sad": 1.1, "angry": 0.5}', '{"sad": -0.1, "angry": 0.5}'])
+def test_predictions_of_several_labels_beyond_0_to_1_are_refused(values, tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(
+        f'{{"id": "a", "label": "sad", "multi_label": true, "probabilities": {values}}}\n'
+    )
+    with pytest.raises(WrongUseError, match="0 to 1 each"):
+        read_predictions(path)
+
+
+def test_scores_of_several_labels_have_no_log_loss_and_no_calibration(predictions):
+    several = replace(predictions, multi_label=True)
+    scores, single = score_predictions(several), score_predictions(predictions)
+    assert scores["reliability"] == []
+    assert scores["majority"] == single["majority"]
+    left_out = {"log_loss", "expected_calibration_error"}
+    assert left_out == single["metrics"].keys() - scores["metrics"].keys()
+    assert scores["metrics"].items() <= single["metrics"].items()
+
+
 def test_write_predictions_names_what_people_look_for(predictions, tmp_path):
     path = tmp_path / "predictions.csv"
     write_predictions(path, predictions)
