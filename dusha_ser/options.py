@@ -1,11 +1,23 @@
 """Options as fields of dataclasses, and those that several commands share, each written once."""
 
 import dataclasses
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dusha_ser.errors import WrongUseError
+
+
+def split_list(value) -> tuple[str, ...]:
+    """Return the words, without blanks around them, of a list or of text with commas.
+
+    Examples:
+        >>> split_list("angry, sad")
+        ('angry', 'sad')
+    """
+    words = value.split(",") if isinstance(value, str) else value
+    return tuple(str(word).strip() for word in words)
 
 
 def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> Any:
@@ -52,6 +64,13 @@ cache_dir = partial(
 )
 seed = partial(option, "seed of all random choices, an integer of at least 0", 0)
 path_column = partial(option, "column of tables that holds the paths of audio files", "path")
+label_map = partial(
+    option,
+    "what labels mean, with commas, such as A=angry,S=sad; others stay as they are",
+    (),
+    type=split_list,
+    metavar="CODE=LABEL",
+)
 allow_other_counts = partial(
     option, "accept another corpus whose number of recordings is not the published one", False
 )
@@ -61,6 +80,46 @@ def overwrite(warning: str = "") -> Any:
     """Make the option `overwrite`; the warning is shown in brackets."""
     text = "replace what an earlier run wrote instead of keeping or resuming it"
     return option(f"{text} ({warning})" if warning else text, False)
+
+
+# What to do where a table has not the columns that are asked for.
+NAME_COLUMNS = "rename yours, or name them with `path_column` and `label_column`"
+
+
+@dataclasses.dataclass(kw_only=True)
+class TableOptions:
+    """How tables of one's own recordings are read, the same for all commands."""
+
+    path_column: str = path_column()
+    label_column: str = option("column of tables and data sets that holds the labels", "label")
+    speaker_column: str = option("column of tables that holds the speakers", "speaker")
+    label_map: tuple[str, ...] = label_map()
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What labels mean, by the code that stands for them."""
+        return read_label_map(self.label_map)
+
+
+def read_label_map(pairs: Iterable[str]) -> dict[str, str]:
+    """Read what codes mean.
+
+    Raises:
+        WrongUseError: if a pair is not CODE=LABEL, or a code has two meanings.
+
+    Examples:
+        >>> read_label_map(["A=angry", "S=sad"])
+        {'A': 'angry', 'S': 'sad'}
+    """
+    meanings: dict[str, str] = {}
+    for pair in pairs:
+        code, _, label = (part.strip() for part in pair.rpartition("="))
+        if not code or not label or meanings.setdefault(code, label) != label:
+            raise WrongUseError(
+                f"`label_map` has {pair!r}; give CODE=LABEL with commas, such as "
+                "A=angry,S=sad, each code once"
+            )
+    return meanings
 
 
 def output_dir(default: str, holds: str) -> Any:

@@ -11,7 +11,7 @@ import soundfile
 
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.tables import TABLES, read_table
+from dusha_ser.tables import is_table, read_table
 
 STANDARD_INPUT = "-"
 # What phones, messengers and browsers record, and libsndfile does not read.
@@ -75,7 +75,7 @@ def list_audio_files(
 
     Args:
         inputs: audio files; folders, which are searched through; patterns with *, ? and **; tables
-            (.csv, .tsv) of paths, which are relative to the table's folder; "-" for standard
+            (.csv, .tsv, .txt) of paths, which are relative to the table's folder; "-" for standard
             input, which is one recording, or a list of paths, one per line or each ended by a zero
             byte.
         path_column: the column of the tables that holds paths.
@@ -98,7 +98,7 @@ def list_audio_files(
             if standard_input is None:
                 raise WrongUseError("there is no standard input to read; name files")
             found += _from_standard_input(standard_input, Path(folder) / "standard_input")
-        elif path.suffix.lower() in TABLES and path.is_file():
+        elif is_table(path) and path.is_file():
             advice = "name the one that holds paths with `path_column`"
             names = [
                 row[path_column] for row in read_table(path, [path_column], advice, [path_column])

@@ -77,8 +77,8 @@ class AnnotatorReportOptions:
 def report_annotators(options: AnnotatorReportOptions) -> None:
     """Report how well each annotator answers, and how well the crowd agrees."""
     from dusha_ser.corpus.clips import parts_at_hand
-    from dusha_ser.corpus.options import split_list
     from dusha_ser.labels.answers import read_answers
+    from dusha_ser.options import split_list
     from dusha_ser.reports.annotators import open_source, rate_crowd, write_report
 
     labels = split_list(options.labels)

@@ -21,6 +21,7 @@ from dusha_ser.collecting.label_studio import answer_label, read_label_studio
 from dusha_ser.collecting.options import AnswerOptions
 from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import read_label_map
 from dusha_ser.storage import is_safe_name, replacing_folder, write_csv
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import ANSWERS
@@ -101,7 +102,7 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
 def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Annotator], int]:
     """Read who answered what: annotators by name, and the number of answers to other tasks."""
     people: dict[str, Annotator] = {}
-    others = 0
+    others, meanings = 0, read_label_map(options.label_map)
     for path in options.files:
         for row in read_file(path, options):
             task = task_name(row["task"])
@@ -110,12 +111,12 @@ def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Anno
             if task not in key:
                 others += 1
                 continue
-            label = answer_label(row["answer"])
+            label = answer_label(meanings.get(row["answer"].strip(), row["answer"]))
             if label is None or not row["annotator"]:
                 wrong = "no annotator" if label else f"the answer {row['answer']!r}"
                 raise WrongUseError(
                     f"{row['place']} has {wrong}; allowed are {', '.join(ANSWERS)}, each by "
-                    "somebody: correct it"
+                    "somebody: correct it, or tell what it means with `label_map`"
                 )
             person = people.setdefault(row["annotator"], Annotator(row["annotator"]))
             person.answers.setdefault(task, label)
@@ -139,11 +140,8 @@ def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, str]]:
         return
     columns = {role: getattr(options, f"{role}_column") for role in ("task", "annotator", "answer")}
     advice = "name yours with `task_column`, `annotator_column` and `answer_column`"
-    for number, row in enumerate(read_table(path, list(columns.values()), advice), start=2):
-        yield {
-            **{role: row[column] for role, column in columns.items()},
-            "place": f"{path}, row {number}",
-        }
+    for row in read_table(path, list(columns.values()), advice):
+        yield {role: row[column] for role, column in columns.items()} | {"place": row.place}
 
 
 def task_name(text: str) -> str:

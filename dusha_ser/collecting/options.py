@@ -92,6 +92,7 @@ class PseudoLabelOptions:
     device: str | None = shared.device()
     trust_remote_code: bool = shared.trust_remote_code()
     quiet: bool = shared.quiet()
+    path_column: str = shared.path_column()
 
     @property
     def predictions_file(self) -> Path:
@@ -107,7 +108,7 @@ class PseudoLabelOptions:
 
 
 @dataclass
-class TaskOptions:
+class TaskOptions(shared.TableOptions):
     """Which annotation tasks to write."""
 
     clips: Path = option(
@@ -137,6 +138,7 @@ class TaskOptions:
 
     def check(self) -> None:
         """Raise a WrongUseError if a number is out of range."""
+        shared.read_label_map(self.label_map)
         share, size = self.control_share, self.exam_size
         check_range("control_share", share, 0 <= share <= 0.5, "from 0 to 0.5")
         check_range("exam_size", size, size >= 0, "at least 0")
@@ -167,10 +169,12 @@ class AnswerOptions:
     task_column: str = option("column of tables with the task or its recording's address", "task")
     annotator_column: str = option("column of tables with who answered", "annotator")
     answer_column: str = option("column of tables with the answer", "answer")
+    label_map: tuple[str, ...] = shared.label_map()
     quiet: bool = shared.quiet()
 
     def check(self) -> None:
         """Raise a WrongUseError if a fraction is out of range."""
+        shared.read_label_map(self.label_map)
         check_range("mark", self.mark, 0 <= self.mark <= 1, "a fraction between 0 and 1")
         share = self.test_share
         check_range("test_share", share, 0 <= share < 1, "a fraction of at least 0 and below 1")
@@ -186,12 +190,7 @@ class PromptOptions:
         positional=True,
     )
     model: str | None = option("text classifier of Transformers, by folder or name", None)
-    label_map: list[str] = option(
-        "what the model's labels mean, such as joy=positive anger=angry",
-        [],
-        nargs="+",
-        metavar="LABEL=EMOTION",
-    )
+    label_map: tuple[str, ...] = shared.label_map()
     text_column: str = option("column of texts", "text")
     output_file: Path = option("table to write", Path("prompts.csv"))
     number: int | None = option("texts to take, balanced over emotions (default: all)", None)
@@ -202,8 +201,7 @@ class PromptOptions:
     def check(self) -> None:
         """Raise a WrongUseError if what is asked for cannot be done."""
         check_choice(self.number, self.seed)
-        if not all("=" in text for text in self.label_map):
-            raise WrongUseError(f"`label_map` is {' '.join(self.label_map)}; give LABEL=EMOTION")
+        shared.read_label_map(self.label_map)
 
 
 @dataclass

@@ -28,7 +28,7 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     """Add a model's probabilities to a table of clips; a stopped run is resumed.
 
     Args:
-        options: the table (columns id and path count, paths are relative to the table's folder),
+        options: the table (columns id and `path_column`, paths relative to the table's folder),
             the model, and the CSV that gets one row per clip as `dusha predict` writes it.
 
     Returns:
@@ -39,9 +39,9 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
         WrongUseError: if it is not such a table, or the output file is another model's.
     """
     settings, output_file = Settings(options.model), options.predictions_file
-    table = find_clips_table(options.clips)
-    clips = read_table(table, ("id", "path"))
-    sounds = [AudioFile(clip["id"], str(table.parent / clip["path"])) for clip in clips]
+    table, column = find_clips_table(options.clips), options.path_column
+    clips = read_table(table, ("id", column), "name yours with `path_column`")
+    sounds = [AudioFile(clip["id"], str(table.parent / clip[column])) for clip in clips]
     if len({sound.name for sound in sounds}) < len(sounds):
         raise WrongUseError(f"{table} has an id twice; each clip needs its own")
     classifier = load_classifier(
@@ -56,7 +56,7 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     with tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar:
         bar.update(len(file.done))
         add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
-    found = {row["id"]: row for row in read_table(output_file, ("id",))}
+    found = {row["id"]: row for row in read_table(output_file, ("id",), exact=True)}
     return [clip | {k: v for k, v in found[clip["id"]].items() if k not in clip} for clip in clips]
 
 
@@ -108,8 +108,9 @@ def write_picked(
         for place in pick_clips(probabilities, options.number, options.pick, options.seed)
     ]
     folder, path = find_clips_table(options.clips).parent, options.output_file
+    column = options.path_column
     for row in chosen:
-        row["path"] = Path(os.path.relpath(folder / row["path"], path.parent)).as_posix()
+        row[column] = Path(os.path.relpath(folder / row[column], path.parent)).as_posix()
     columns = [name for name in chosen[0] if name != "error"]
     write_csv(path, columns, [{name: row[name] for name in columns} for row in chosen])
     return chosen

@@ -79,12 +79,13 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
         rows = read_table(table, list(names.values()), advice)
     by_recording: dict[str, list[Piece]] = defaultdict(list)
     missing = []
-    for number, row in enumerate(rows, start=2):
-        values = {role: row[column].strip() for role, column in names.items()}
+    for row in rows:
+        values = {role: row[column] for role, column in names.items()}
         try:
             piece = parse_piece(values, UNITS[options.unit])
         except BadTimingError as error:
-            missing.append(missing_row(values["id"], values["recording"], f"row {number}: {error}"))
+            place = row.place.rpartition(", ")[2]  # the table may lie in an archive
+            missing.append(missing_row(values["id"], values["recording"], f"{place}: {error}"))
         else:
             by_recording[piece.recording].append(piece)
     found = find_recordings(by_recording, options.audio_dir, options.files)
@@ -164,7 +165,7 @@ def find_recordings(
             by_name[plain_name(path.name)].add(path)
             by_name[plain_name(path.stem)].add(path)
     rows = read_table(files, ("recording", "path")) if files else []
-    given = {row["recording"].strip(): str(row["path"]) for row in rows}
+    given = {row["recording"]: row["path"] for row in rows}
     names = {recording: file_name(recording) for recording in recordings}
     fitting = {
         recording: by_name.get(plain_name(name)) or by_name.get(plain_name(Path(name).stem), set())

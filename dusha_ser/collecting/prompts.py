@@ -16,8 +16,9 @@ from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.options import PromptOptions, check_choice
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
+from dusha_ser.options import read_label_map
 from dusha_ser.storage import hash_name, write_csv
-from dusha_ser.tables import read_table
+from dusha_ser.tables import parse_number, read_table
 from dusha_ser.vocabulary import EMOTIONS
 
 # The paper's pairs; the one with the text's most probable emotion is taken, and where there are
@@ -111,12 +112,12 @@ def table_probabilities(table: Path, text_column: str = "text") -> tuple[list[st
     values = np.zeros((len(rows), len(EMOTIONS)))
     for number, row in enumerate(rows):
         try:
-            values[number] = [float(row[column]) for column in columns]
+            values[number] = [parse_number(row[column]) for column in columns]
         except ValueError as error:
-            raise WrongUseError(f"{table}, row {number + 2}: {error}; give numbers") from error
+            raise WrongUseError(f"{row.place}: {error}; give numbers") from error
         if not (values[number] >= 0).all() or not 0 < values[number].sum() < np.inf:
             raise WrongUseError(
-                f"{table}, row {number + 2} has probabilities {values[number].tolist()}; they "
+                f"{row.place} has probabilities {values[number].tolist()}; they "
                 "must be at least 0, and one of them over 0"
             )
     return [row[text_column] for row in rows], values / values.sum(axis=1, keepdims=True)
@@ -138,12 +139,11 @@ def classify_texts(texts: Sequence[str], options: PromptOptions) -> np.ndarray:
         told = " ".join(str(error).split())
         raise MissingInputError(f"no text classifier {options.model}: {told[:300]}") from error
     labels = list(classify.model.config.id2label.values())
-    meanings = dict(text.rsplit("=", 1) for text in options.label_map)
-    meanings = meanings or {label: label.lower() for label in labels}
+    meanings = read_label_map(options.label_map) or {label: label.lower() for label in labels}
     if missing := sorted(set(EMOTIONS) - {meanings.get(label) for label in labels}):
         raise WrongUseError(
             f"{options.model} has the labels {', '.join(labels)}, none of which means "
-            f"{', '.join(missing)}; say what they mean, as in `label_map=joy=positive anger=angry`"
+            f"{', '.join(missing)}; say what they mean, as in `label_map=joy=positive,anger=angry`"
         )
     # Not every tokenizer was saved with the length that its model takes.
     longest = min(

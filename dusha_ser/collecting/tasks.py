@@ -19,6 +19,7 @@ from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
 from dusha_ser.collecting.label_studio import label_studio_config
 from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.errors import WrongUseError
+from dusha_ser.options import NAME_COLUMNS
 from dusha_ser.storage import hash_name, replacing_folder, write_csv, write_json, write_text
 from dusha_ser.tables import find_clips_table, read_table
 from dusha_ser.vocabulary import ANSWERS
@@ -65,15 +66,15 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
             them, or the folder is not empty.
     """
     options.check()
-    known, quiet, share = options.known, options.quiet, options.control_share
+    known, share = options.known, options.control_share
     with replacing_folder(options.output_dir, (KEY_FILE, UPLOAD), options.overwrite) as folder:
-        answered, broken, _ = read_items(known, quiet, label=True) if known else ([], [], 0)
+        answered, broken, _ = read_items(known, options, label=True) if known else ([], [], 0)
         if broken:
             raise WrongUseError(
                 f"{known}: {' '.join(broken[0])} ({len(broken)} in all cannot be read); leave it "
                 "out"
             )
-        clips, broken, repeated = read_items(find_clips_table(options.clips), quiet)
+        clips, broken, repeated = read_items(find_clips_table(options.clips), options)
         taken = {item.id for item in answered}
         fresh = [clip for clip in clips if clip.id not in taken]
         if not fresh:
@@ -96,43 +97,48 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
 
 
 def read_items(
-    table: Path, quiet: bool, label: bool = False
+    table: Path, options: TaskOptions, label: bool = False
 ) -> tuple[list[Item], list[tuple[str, str]], int]:
-    """Read the recordings of a table, and with label the known answers from its column label.
+    """Read the recordings of a table, and with `label` the known answers from its label column.
 
     Returns:
         The recordings, each once; the paths and errors of those that cannot be read; and how many
         were repeated.
     """
-    rows = read_table(table, ("path", "label") if label else ("path",))
+    columns = (options.path_column, *([options.label_column] if label else []))
+    rows = read_table(table, columns, NAME_COLUMNS, columns)
+    meanings = options.meanings
     items: dict[str, Item] = {}
     broken = []
-    bar = tqdm(rows, unit="clip", desc=table.name, disable=quiet or None)
-    for number, row in enumerate(bar, start=2):
-        if label and row["label"] not in ANSWERS:
+    bar = tqdm(rows, unit="clip", desc=table.name, disable=options.quiet or None)
+    for row in bar:
+        known = row[options.label_column] if label else ""
+        known = meanings.get(known, known)
+        if label and known not in ANSWERS:
             raise WrongUseError(
-                f"{table}, line {number} has the label {row['label']!r}; allowed are "
-                f"{', '.join(ANSWERS)}"
+                f"{row.place} has the label {known!r}; allowed are {', '.join(ANSWERS)}, or say "
+                f"what it means: `label_map={known}=LABEL`"
             )
-        path = table.parent / row["path"]
+        name = row[options.path_column]
+        path = table.parent / name
         try:
             content = convert_clip(path)
         except UnreadableAudioError as error:
-            broken.append((row["path"], str(error)))
+            broken.append((name, str(error)))
             continue
         item = Item(
             hash_name(content),
             path,
             (count_frames(content) or 0) / SAMPLING_RATE,
-            row["label"] if label else "",
-            row.get("source_id") or row.get("speaker") or "",
+            known,
+            row.get("source_id") or row.get(options.speaker_column) or "",
             row.get("text", ""),
             row.get("speaker_emotion", ""),
         )
         first = items.setdefault(item.id, item)
         if first.label != item.label:
             raise WrongUseError(
-                f"{table}, line {number}: {row['path']} has the label {item.label}, and "
+                f"{row.place}: {name} has the label {item.label}, and "
                 f"{first.label} in another line; keep one"
             )
     return list(items.values()), broken, len(rows) - len(broken) - len(items)
@@ -227,4 +233,4 @@ def read_key(folder: Path) -> dict[str, dict[str, str]]:
         MissingInputError: if there is no key.
         WrongUseError: if it is not one.
     """
-    return {row["task"]: row for row in read_table(folder / KEY_FILE, KEY_COLUMNS)}
+    return {row["task"]: row for row in read_table(folder / KEY_FILE, KEY_COLUMNS, exact=True)}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.tables import is_table
 
 CITATION = """\
 @inproceedings{kondratenko2023hybrid,
@@ -107,6 +108,6 @@ def check_spelling(spelling: str) -> None:
             )
         return
     name = spelling if Path(spelling).exists() else spelling.partition(":")[0]
-    is_path = Path(name).suffix in (".csv", ".tsv") or Path(name).is_absolute()
+    is_path = is_table(Path(name)) or Path(name).is_absolute()
     if not Path(name).exists() and (is_path or name.count("/") > 1 or name.startswith(".")):
         raise MissingInputError(f"no data set {spelling!r}; give {SPELLINGS}")

@@ -11,7 +11,9 @@ from dusha_ser.corpus.configurations import SPELLINGS
 from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import TableOptions
 from dusha_ser.storage import digest
+from dusha_ser.tables import is_table
 
 REQUIRED_COLUMNS = ("id", "label")
 
@@ -75,7 +77,10 @@ class NamedRows:
 
 
 def named_rows(
-    spelling: str, split: str | None = None, allow_other_counts: bool = False
+    spelling: str,
+    split: str | None = None,
+    allow_other_counts: bool = False,
+    options: TableOptions = TableOptions(),  # noqa: B008  # it is not changed
 ) -> NamedRows:
     """Find the rows that a spelling means.
 
@@ -85,6 +90,7 @@ def named_rows(
         split: of a prepared corpus, where the spelling names none; None: all of its splits, and
             an error where it has more than one.
         allow_other_counts: whether another corpus may be incomplete.
+        options: names of a table's columns, and what labels mean.
 
     Returns:
         The rows.
@@ -100,11 +106,11 @@ def named_rows(
         folds = [recording.fold for recording in recordings if recording.fold is not None]
         return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None)
     path = Path(spelling)
-    if path.is_file() or path.suffix in (".csv", ".tsv"):
-        return NamedRows(path.name, read_recordings(path))
+    if path.is_file() or is_table(path):
+        return NamedRows(path.name, read_recordings(path, options=options))
     # Hidden folders are other programs' business.
     if path.is_dir() and not any(path.glob("[!.]*.parquet")) and not any(path.glob("*/*.parquet")):
-        return NamedRows(path.name, read_recordings(path))
+        return NamedRows(path.name, read_recordings(path, options=options))
     return prepared_rows(spelling, split)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import option
+from dusha_ser.options import option, split_list
 from dusha_ser.vocabulary import (
     ANSWERS,
     BAD_ROWS,
@@ -18,17 +18,6 @@ from dusha_ser.vocabulary import (
     check_stop,
     check_threshold,
 )
-
-
-def split_list(value) -> tuple[str, ...]:
-    """Return the words, without blanks around them, of a list or of text with commas.
-
-    Examples:
-        >>> split_list("angry, sad")
-        ('angry', 'sad')
-    """
-    words = value.split(",") if isinstance(value, str) else value
-    return tuple(str(word).strip() for word in words)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -11,11 +11,11 @@ import pyarrow as pa
 from dusha_ser.audio.finding import audio_suffixes, files_below
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import NAME_COLUMNS, TableOptions
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import EMOTIONS
 
 DOMAIN = "own"
-COLUMNS = {"path": "path", "label": "label", "speaker": "speaker"}
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,19 @@ class Recording:
 
 
 def read_recordings(
-    path: str | Path, labels: Sequence[str] | None = None, columns: dict[str, str] | None = None
+    path: str | Path,
+    labels: Sequence[str] | None = None,
+    options: TableOptions = TableOptions(),  # noqa: B008  # it is not changed
 ) -> datasets.Dataset:
     """List one's own recordings with the columns that the corpus has.
 
     Args:
-        path: a table (.csv, or .tsv with tabulators) with a header and the columns path, label
-            and, where speakers are known, speaker, paths being relative to the table's folder; or
-            a folder that holds a folder of audio files for each label.
+        path: a table (see `tables.read_table`) with the columns path, label and, where speakers
+            are known, speaker, paths being relative to the table's folder; or a folder that holds
+            a folder of audio files for each label.
         labels: the labels in the order of their numbers; None: the four emotions of Dusha where
             no other label occurs, else all that occur in alphabetical order.
-        columns: other names of the table's columns, by "path", "label" and "speaker".
+        options: names of the table's columns, and what labels mean.
 
     Returns:
         One row per recording, with id, audio (bytes null, path), duration (seconds), label,
@@ -55,8 +57,8 @@ def read_recordings(
 
     Raises:
         MissingInputError: if the table, the folder or a recording is not there.
-        WrongUseError: if a column is missing, a label is not among `labels`, a recording occurs
-            twice or cannot be read, or there is nothing at all.
+        WrongUseError: if a column is missing, a label is not among `labels` or differs from another
+            in case only, a recording occurs twice or cannot be read, or there is nothing at all.
     """
     path = Path(path)
     if path.is_dir():
@@ -67,12 +69,17 @@ def read_recordings(
                 f"{path / 'angry' / 'clip.wav'}; formats are {', '.join(audio_suffixes())}"
             )
     elif path.is_file():
-        recordings = list(_from_table(path, COLUMNS | (columns or {})))
+        recordings = list(_from_table(path, options))
     else:
         raise MissingInputError(
             f"no file or folder {path}; give a table with the columns path,label[,speaker] or a "
             "folder that holds a folder for each label"
         )
+    meanings = options.meanings
+    recordings = [
+        replace(recording, label=meanings.get(recording.label, recording.label))
+        for recording in recordings
+    ]
     names = number_labels([recording.label for recording in recordings], labels, path)
     places: dict[Path, str] = {}
     for recording in recordings:
@@ -122,16 +129,16 @@ def make_recordings(
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features))
 
 
-def _from_table(path: Path, columns: dict[str, str]) -> Iterator[Recording]:
-    needed = (columns["path"], columns["label"])
-    advice = "rename yours, or name them with `path_column` and `label_column`"
-    for number, row in enumerate(read_table(path, needed, advice, filled=needed), start=2):
+def _from_table(path: Path, options: TableOptions) -> Iterator[Recording]:
+    needed = (options.path_column, options.label_column)
+    for row in read_table(path, needed, NAME_COLUMNS, filled=needed):
+        name = row[options.path_column]
         yield Recording(
-            id=row[columns["path"]],
-            path=(path.parent / row[columns["path"]]).resolve(),
-            label=row[columns["label"]].strip(),
-            speaker=row.get(columns["speaker"]) or None,
-            line=f"{path}, line {number}",
+            id=name,
+            path=(path.parent / name).resolve(),
+            label=row[options.label_column],
+            speaker=row.get(options.speaker_column) or None,
+            line=row.place,
         )
 
 
@@ -152,12 +159,20 @@ def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path
         >>> number_labels(["no", "yes"], None, Path("clips.csv"))
         ['no', 'yes']
     """
+    spellings: dict[str, str] = {}
+    for label in found:
+        if spellings.setdefault(label.casefold(), label) != label:
+            other = spellings[label.casefold()]
+            raise WrongUseError(
+                f"{path} has the labels {other!r} and {label!r}, which differ in case only; write "
+                f"them alike, or give `label_map={label}={other}`"
+            )
     if labels is None:
         return list(EMOTIONS) if set(found) <= set(EMOTIONS) else sorted(set(found))
     if unknown := sorted(set(found) - set(labels)):
         raise WrongUseError(
             f"{path} has the label {unknown[0]!r}; allowed are {', '.join(labels)}, as in the "
-            "training data"
+            "training data; `label_map` tells what other labels mean"
         )
     return list(labels)
 

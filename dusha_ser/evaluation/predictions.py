@@ -12,7 +12,7 @@ from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.ser.ser import compare_models, reliability, ser_metrics
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.storage import write_csv, write_text
-from dusha_ser.tables import read_table
+from dusha_ser.tables import parse_number, read_table
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -153,7 +153,7 @@ def read_predictions(path: str | Path) -> Predictions:
 def numbered_rows(path: Path) -> Iterator[tuple[str, dict]]:
     """Give the rows of a file of predictions with their places, in the form that .jsonl has."""
     if path.suffix == ".csv":
-        first, rows = 2, list[Any](read_table(path, ("id", "label")))
+        first, rows = 2, list[Any](read_table(path, ("id", "label"), exact=True))
     else:
         with path.open(encoding="utf-8-sig") as file:
             first, rows = 1, list(file)
@@ -169,7 +169,10 @@ def numbered_rows(path: Path) -> Iterator[tuple[str, dict]]:
             else:
                 row = json.loads(row)
             values = row["probabilities"].items()
-            row["probabilities"] = {name: float(value) for name, value in values}
+            row["probabilities"] = {
+                name: parse_number(value) if isinstance(value, str) else float(value)
+                for name, value in values
+            }
             row["id"], row["label"] = str(row["id"]), str(row["label"])
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise WrongUseError(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -47,23 +48,24 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
         WrongUseError: if they cannot be divided so, or a folder is not of these options.
         WorkFailedError: if training fails.
     """
-    rows = named_rows(options.data, options.split, options.allow_other_counts)
+    rows = named_rows(options.data, options.split, options.allow_other_counts, options)
     folds, fold_of = make_folds(options, rows)
     results = run_folds(folds, options.jobs, tell)
     return write_results(options, rows, folds, fold_of, results)
 
 
-def read_column(spelling: str, rows: NamedRows, name: str) -> list[str]:
+def read_column(options: CrossValidateOptions, rows: NamedRows, name: str) -> list[str]:
     """Read a column of a prepared corpus or of the table that the rows came from, as text."""
+    path, values = Path(options.data), list[Any]()
     if name in rows.rows.column_names:
         values = list(rows.rows[name])
-    elif Path(spelling).is_file():
-        values = [row.get(name) for row in read_table(Path(spelling), ())]
-    else:
-        values = [None]
-    if any(value in (None, "") for value in values):
+    elif path.is_file():
+        found = {row[options.path_column]: row for row in read_table(path, [options.path_column])}
+        # Only the rows that became clips, in their order.
+        values = [found[clip].get(name) for clip in rows.rows["id"]]
+    if not values or any(value in (None, "") for value in values):
         raise WrongUseError(
-            f"{spelling} has no column {name!r} with a value in each row; it has "
+            f"{options.data} has no column {name!r} with a value in each row; it has "
             f"{', '.join(rows.rows.column_names)}"
         )
     return list(map(str, values))
@@ -72,11 +74,11 @@ def read_column(spelling: str, rows: NamedRows, name: str) -> list[str]:
 def make_folds(options: CrossValidateOptions, rows: NamedRows) -> tuple[list[Fold], list[str]]:
     """Divide the rows as the options say; return the folds and the fold of each clip."""
     if options.fold_column:
-        folds = read_column(options.data, rows, options.fold_column)
+        folds = read_column(options, rows, options.fold_column)
     else:
         groups = rows.speakers
         if options.group_column:
-            groups = read_column(options.data, rows, options.group_column)
+            groups = read_column(options, rows, options.group_column)
         folds = assign_folds(rows, options.folds, groups, options.fold_seed)
     names = sorted(set(folds), key=lambda name: (len(name), name))
     if len(names) < 2:

@@ -181,7 +181,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
 
     if options.training is None or options.train_on is None:
         raise WrongUseError("nothing to train on")
-    rows = named_rows(options.train_on, "train", options.allow_other_counts)
+    rows = named_rows(options.train_on, "train", options.allow_other_counts, options)
     for test_set in test_sets:
         refuse_other_labels([rows, test_set])
         if shared := rows.clips & test_set.clips:
@@ -200,7 +200,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
 def load_test_sets(options: EvaluateOptions) -> list[NamedRows]:
     """Read the rows of all test sets, each under a name of its own."""
     split, allow = options.split, options.allow_other_counts
-    test_sets = [named_rows(spelling, split, allow) for spelling in options.test_sets]
+    test_sets = [named_rows(spelling, split, allow, options) for spelling in options.test_sets]
     names = [test_set.name for test_set in test_sets]
     if len(set(names)) < len(names):
         raise WrongUseError(

@@ -18,7 +18,7 @@ MOST_SINGLE_FOLDS = 10
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(shared.TableOptions):
     """Which models to evaluate on which test sets, and how that of `train_on` is trained."""
 
     models: list[str] = option("model folders, or names on the Hub", [], nargs="+")
@@ -61,6 +61,7 @@ class EvaluateOptions:
             raise WrongUseError(
                 "no model to evaluate; give `models`, or what to train one on as `train_on`"
             )
+        shared.read_label_map(self.label_map)
         for spelling in [*self.test_sets, *([self.train_on] if self.train_on else [])]:
             check_spelling(spelling)
         for model in self.models:
@@ -70,7 +71,7 @@ class EvaluateOptions:
 
 
 @dataclass
-class CrossValidateOptions:
+class CrossValidateOptions(shared.TableOptions):
     """What to divide into folds, and how the model of a fold is trained."""
 
     data: str = option(
@@ -104,6 +105,7 @@ class CrossValidateOptions:
     def check(self) -> None:
         """Settle the spelling of a corpus, and refuse what is missing."""
         check_range("jobs", self.jobs, self.jobs >= 1, "at least 1")
+        shared.read_label_map(self.label_map)
         if self.data in OTHER_CORPORA:
             if not self.data_dir:
                 raise MissingInputError(

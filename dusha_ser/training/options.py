@@ -20,7 +20,7 @@ from typing import Any, ClassVar, cast
 from dusha_ser.corpus.configurations import CONFIGURATIONS, RAW
 from dusha_ser.corpus.options import LabelOptions, SourceOptions
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import option, path_column, trust_remote_code
+from dusha_ser.options import TableOptions, option, read_label_map, trust_remote_code
 
 SAMPLE = "sample"
 # The setup that is written beside a model and repeats its run.
@@ -40,7 +40,7 @@ SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 @dataclass
-class DataOptions(LabelOptions, SourceOptions):
+class DataOptions(TableOptions, LabelOptions, SourceOptions):
     """What to train and test on, own recordings in place of a data set where they are given."""
 
     option_group: ClassVar[str] = "data"
@@ -57,9 +57,6 @@ class DataOptions(LabelOptions, SourceOptions):
     )
     validation_file: str | None = option("own recordings to choose the best epoch on", None)
     test_file: str | None = option("own recordings to test on, once, at the end", None)
-    path_column: str = path_column()
-    label_column: str = option("column of tables that holds the labels", "label")
-    speaker_column: str = option("column of tables that holds the speakers", "speaker")
     validation: float = option(
         "share of the training clips to choose the best epoch on, by whole speakers; 0: train on "
         "all clips and take the last epoch",
@@ -79,6 +76,7 @@ class DataOptions(LabelOptions, SourceOptions):
     def check(self) -> None:
         """Raise a WrongUseError where values do not fit."""
         check_ranges(self)
+        read_label_map(self.label_map)
         for name in ("validation_file", "test_file"):
             if getattr(self, name) and not self.train_file:
                 raise WrongUseError(f"`{name}` is for own recordings, and `train_file` is missing")

@@ -59,16 +59,11 @@ def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets
 
 def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Dataset]:
     """Read one's own recordings."""
-    columns = {
-        "path": options.path_column,
-        "label": options.label_column,
-        "speaker": options.speaker_column,
-    }
-    train = read_recordings(train_file, columns=columns)
+    train = read_recordings(train_file, options=options)
     splits, names = {"train": train}, train.features["label"].names
     for split in ("validation", "test"):
         if path := getattr(options, f"{split}_file"):
-            splits[split] = read_recordings(path, names, columns)
+            splits[split] = read_recordings(path, names, options)
             shared = set.intersection(
                 *({audio["path"] for audio in rows["audio"]} for rows in (train, splits[split]))
             )

@@ -100,7 +100,7 @@ def test_slice_and_podcast_when_something_fails_end_as_failed_work(tmp_path):
         ("tasks nowhere.csv", "no file nowhere.csv"),
         ("answers nowhere answers.csv", "no file nowhere/key.csv"),
         ("prompts nowhere.csv", "no file nowhere.csv"),
-        ("prompts texts.csv --model m --label_map joy", "give LABEL=EMOTION"),
+        ("prompts texts.csv --model m --label_map joy", "has .joy.; give CODE=LABEL"),
         ("prompts texts.csv --seed -1", "--seed is -1"),
         ("podcast nowhere.tsv .", "no file nowhere.tsv"),
     ],

@@ -115,6 +115,25 @@ def test_make_folds_takes_columns_of_a_table(tmp_path):
         make_folds(options_for(table, "--fold_column", "room"), rows)
 
 
+def test_make_folds_of_a_table_with_other_columns_and_codes(tmp_path):
+    table = write_recordings(tmp_path, speakers=6)
+    lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    codes = {"angry": "A", "sad": "S", "neutral": "neutral", "positive": "positive"}
+    other = tmp_path / "other.csv"
+    coded = [f"{who};{codes[label]};{int(who[-1]) % 2};{file}" for file, label, who in lines]
+    other.write_text("\n".join(["who;what;room;file", *coded, ";;;", ""]))
+    columns = ["--path_column", "file", "--label_column", "what", "--speaker_column", "who"]
+    options = options_for(
+        other, *columns, "--label_map", "A=angry,S=sad", "--group_column", "room", "--folds", "2"
+    )
+    rows = named_rows(options.data, options=options)
+    assert rows.labels == LABELS and rows.rows["id"] == [line[0] for line in lines]
+    assert rows.speakers == [line[2] for line in lines]
+    folds, fold_of = make_folds(options, rows)
+    assert [len(set(fold.splits["test"]["source_id"])) for fold in folds] == [3, 3]
+    assert shared_speakers(rows, fold_of) == 0
+
+
 def test_make_folds_takes_a_column_of_a_prepared_corpus(tmp_path):
     folder = write_corpus(tmp_path / "dusha")
     rows = named_rows(f"{folder}:crowd:train")

@@ -81,6 +81,23 @@ def test_predict_rows_gives_what_the_model_gives_each_clip_alone(models, table):
         assert predictions.ids[i] == test_set.rows[i]["id"]
 
 
+def test_evaluate_of_a_table_as_excel_saves_it_gives_the_same(models, table, tmp_path):
+    text = Path(table).read_text().replace("path,label,speaker", "Файл,Эмоция,Диктор")
+    for emotion, code in {"angry": "1", "sad": "2"}.items():
+        text = text.replace(f",{emotion},", f",{code},")
+    other = Path(table).with_name("other.csv")
+    other.write_bytes(text.replace(",", ";").replace("\n", "\r\n").encode("cp1251"))
+    columns = ["--path_column", "Файл", "--label_column", "Эмоция", "--speaker_column", "Диктор"]
+    results = []
+    for path, more in ((table, []), (other, [*columns, "--label_map", "1=angry,2=sad"])):
+        output = tmp_path / Path(path).stem
+        arguments = ["--models", models[0], "--test_sets", str(path), "--output_dir", str(output)]
+        main([*arguments, "--quiet", *more])
+        (file,) = (output / "metrics").iterdir()
+        results.append(json.loads(file.read_text())["metrics"])
+    assert results[0] == results[1]
+
+
 def test_predict_rows_of_other_networks_are_not_changed_by_padding(tmp_path):
     folder = tmp_path / "wav2vec2"
     torch.manual_seed(0)

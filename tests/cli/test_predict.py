@@ -157,7 +157,7 @@ def test_list_audio_files_of_a_list_on_standard_input(end, tmp_path):
         ("other.csv", "has the columns a, b and not 'path'.*`path_column`"),
         ("hole.csv", "line 3 has no path"),
         ("header.csv", "no rows below its header"),
-        ("binary.csv", "not a table in UTF-8"),
+        ("binary.csv", "not a table of text in UTF-8"),
         ("-", "standard input is empty"),
     ],
 )
@@ -167,7 +167,7 @@ def test_list_audio_files_when_there_is_nothing_to_list(given, said, tmp_path, m
     Path("other.csv").write_text("a,b\n1,2\n")
     Path("hole.csv").write_text("path,b\nx.wav,2\n,3\n")
     Path("header.csv").write_text("path\n")
-    Path("binary.csv").write_bytes(b"path\n\xff\xfe\n")
+    Path("binary.csv").write_bytes(bytes(range(256)))
     with pytest.raises(WrongUseError, match=said):
         list_audio_files([given], "path", io.BytesIO(b""), tmp_path)
 

@@ -239,8 +239,8 @@ def test_collect_answers_of_a_platform_with_names_of_its_own_and_of_label_studio
     ("content", "said"),
     [
         ("task,annotator\ntask0,a\n", "not 'answer'; name yours with `task_column`"),
-        ("task,annotator,answer\ntask0,a,happy\n", "row 2 has the answer 'happy'; allowed are"),
-        ("task,annotator,answer\ntask0,,sad\n", "row 2 has no annotator"),
+        ("task,annotator,answer\ntask0,a,happy\n", "line 2 has the answer 'happy'; allowed are"),
+        ("task,annotator,answer\ntask0,,sad\n", "line 2 has no annotator"),
         ("task,annotator,answer\nx,a,sad\n", r"no answer to a task of the key \(1 to others\)"),
         ("task,annotator,answer\ntask0,a,angry\n", "no answer is left"),
     ],

@@ -10,9 +10,7 @@ import soundfile
 
 from dusha_ser.audio.reading import UnreadableAudioError, encode_wav
 from dusha_ser.collecting.clips import convert_clip, wav_path, write_clip
-from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import hash_name, is_safe_name
-from dusha_ser.tables import read_table
 
 
 def noise(size, seed=0):
@@ -77,29 +75,3 @@ def test_names_that_would_leave_the_folder_become_no_file(name, tmp_path):
 def test_wav_path_of_a_hash():
     name = hash_name(b"clip")
     assert wav_path(Path("a"), name).as_posix() == f"a/wavs/{name}.wav"
-
-
-def test_read_table_of_commas_tabulators_and_a_byte_order_mark(tmp_path):
-    (tmp_path / "a.csv").write_text('\ufeffpath,text\na.wav,"one, two"\n', encoding="utf-8")
-    (tmp_path / "a.tsv").write_text("path\ttext\na.wav\tone, two\nb.wav\n", encoding="utf-8")
-    expected = {"path": "a.wav", "text": "one, two"}
-    assert read_table(tmp_path / "a.csv", ["path"]) == [expected]
-    assert read_table(tmp_path / "a.tsv", ["path"]) == [expected, {"path": "b.wav", "text": ""}]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", r"has the columns \(none\) and not 'path'; do this"),
-        (b"a,b\n1,2\n", "has the columns a, b and not 'path'; do this"),
-        (b"path\n", "no rows below its header"),
-        (b"path\n\xff\xfe\n", "not a table in UTF-8"),
-    ],
-    ids=["empty", "other columns", "header only", "binary"],
-)
-def test_read_table_when_it_is_none(content, said, tmp_path):
-    (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(WrongUseError, match=said):
-        read_table(tmp_path / "a.csv", ["path"], "do this")
-    with pytest.raises(MissingInputError, match="no file"):
-        read_table(tmp_path / "b.csv", ["path"])

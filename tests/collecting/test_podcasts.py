@@ -115,9 +115,9 @@ def test_cut_podcasts_lists_what_is_missing_with_its_reason(audio, tmp_path):
     assert missing[name_of(1)] == "no file lost.mp3 in the folder of podcasts"
     assert missing[name_of(2)].startswith("broken.mp3")
     assert "ends at 20.00 s" in missing[name_of(3)]
-    assert "row 6: from 5 s to 4 s is no clip" in missing[name_of(4)]
+    assert "line 6: from 5 s to 4 s is no clip" in missing[name_of(4)]
     assert "`unit`" in missing[name_of(5)]
-    assert "row 8: 'soon' is no time" in missing[name_of(6)]
+    assert "line 8: 'soon' is no time" in missing[name_of(6)]
     assert "cannot be the name of a clip" in missing["../../escaped"]
     assert "names no recording" in missing[name_of(7)]
     assert [path.name for path in tmp_path.rglob("*.wav") if not path.is_symlink()] == [

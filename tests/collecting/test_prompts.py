@@ -93,7 +93,7 @@ def test_table_probabilities_and_write_prompts(tmp_path):
     ("content", "said"),
     [
         ("text\nda\n", "not 'probability_angry'; add it, or name a text classifier with `model`"),
-        ("{}\nda,1,0,0,much\n", "row 2.*'much'; give numbers"),
+        ("{}\nda,1,0,0,much\n", "line 2.*'much'; give numbers"),
         ("{}\nda,1,0,0,-1\n", "at least 0"),
         ("{}\nda,0,0,0,0\n", "one of them over 0"),
         ("{}\nda,nan,0,0,1\n", "at least 0"),

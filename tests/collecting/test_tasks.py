@@ -95,7 +95,7 @@ def test_write_tasks_gives_every_clip_once_and_as_many_control_tasks_as_asked_fo
         assert [labels.count(label) for label in EMOTIONS] == [of_each] * 5
     assert all(not row["label"] for row in key.values() if row["kind"] == "clip")
     first = next(row for row in key.values() if row["speaker_emotion"])
-    assert first["text"] == "да, "
+    assert first["text"] == "да,"
     assert first["source_id"].startswith("podcast ")
     assert float(first["duration"]) == 0.05
 

@@ -7,6 +7,7 @@ import soundfile
 from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import TableOptions
 
 
 def write_tone(path, seconds=0.5, rate=16000, channels=1, pitch=440.0):
@@ -59,8 +60,25 @@ def test_read_recordings_of_a_folder_when_labels_are_ones_own(tmp_path):
 def test_read_recordings_when_columns_have_other_names(tmp_path):
     write_tone(tmp_path / "a.wav")
     table = write_table(tmp_path / "t.csv", [["file", "emotion", "actor"], ["a.wav", "sad", "7"]])
-    names = {"path": "file", "label": "emotion", "speaker": "actor"}
-    assert read_recordings(table, columns=names)["source_id"] == ["7"]
+    names = TableOptions(path_column="file", label_column="emotion", speaker_column="actor")
+    assert read_recordings(table, options=names)["source_id"] == ["7"]
+
+
+def test_read_recordings_when_labels_are_coded_takes_what_they_mean(tmp_path):
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write_tone(tmp_path / name)
+    rows = [["path", "label"], ["a.wav", "S"], ["b.wav", " A "], ["c.wav", "sad"]]
+    table = write_table(tmp_path / "t.csv", rows)
+    recordings = read_recordings(table, options=TableOptions(label_map=("S=sad", "A=angry")))
+    assert recordings.features["label"].names == ["angry", "sad", "neutral", "positive"]
+    assert recordings["label"] == [1, 0, 1]
+    for name in ("0/a.wav", "1/b.wav"):
+        write_tone(tmp_path / "folder" / name)
+    options = TableOptions(label_map=("0=no", "1=yes"))
+    assert read_recordings(tmp_path / "folder", options=options).features["label"].names == [
+        "no",
+        "yes",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +92,11 @@ def test_read_recordings_when_columns_have_other_names(tmp_path):
         ([["path", "label"], ["t.csv", "sad"]], ["cannot be read"]),
         ([["path", "label"], ["a.raw", "sad"]], ["cannot be read"]),
         ([["path", "label"], ["empty.wav", "sad"]], ["holds no samples"]),
-        ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad"]),
+        ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad", "`label_map`"]),
+        (
+            [["path", "label"], ["a.wav", "sad"], ["b.wav", "Sad"]],
+            ["'sad' and 'Sad'", "differ in case only", "`label_map=Sad=sad`"],
+        ),
     ],
 )
 def test_read_recordings_when_the_table_is_wrong(tmp_path, rows, words):
@@ -111,7 +133,7 @@ def test_read_recordings_when_nothing_is_there(tmp_path):
 
 
 def test_read_recordings_when_they_are_real(shared):
-    names = {"path": "file", "label": "emotion", "speaker": "actor"}
-    recordings = read_recordings(shared / "data" / "ravdess" / "labels.csv", columns=names)
+    names = TableOptions(path_column="file", label_column="emotion", speaker_column="actor")
+    recordings = read_recordings(shared / "data" / "ravdess" / "labels.csv", options=names)
     assert np.bincount(recordings["label"]).tolist() == [192, 192, 288, 192]
     assert len(set(recordings["source_id"])) == 24
