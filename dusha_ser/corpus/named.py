@@ -10,10 +10,12 @@ import datasets
 from dusha_ser.corpus.configurations import SPELLINGS
 from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
+from dusha_ser.corpus.published import published_domains
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import TableOptions
 from dusha_ser.storage import digest
 from dusha_ser.tables import is_table
+from dusha_ser.vocabulary import EMOTIONS
 
 REQUIRED_COLUMNS = ("id", "label")
 
@@ -60,12 +62,20 @@ class NamedRows:
 
     @property
     def published_as(self) -> str | None:
-        """What results were published for: crowd or podcast of Dusha, iemocap, or None."""
-        if "domain" not in self.rows.column_names:
+        """What results were published for: the test set of crowd or podcast, iemocap, or None.
+
+        Those of Dusha are known by their clips and labels, not by a name that anyone may give.
+        """
+        columns = self.rows.column_names
+        if "domain" not in columns or self.labels != EMOTIONS:
             return None
-        domains = set(self.rows["domain"])
-        known = domains & {"crowd", "podcast", "iemocap"}
-        return known.pop() if len(domains) == len(known) == 1 else None
+        domains = list(self.rows["domain"])
+        if len(set(domains)) != 1:
+            return None
+        if domains[0] == "iemocap":
+            return "iemocap"
+        durations = self.rows["duration"] if "duration" in columns else [None] * len(domains)
+        return next(iter(published_domains(domains, durations, "test")), None)
 
     @property
     def fingerprint(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dusha_ser.corpus.published import PAPER_PARTS
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.ser.ser import LEAST_GROUPS_FOR_P, SCORES, interval_warning
 from dusha_ser.storage import read_json, safe_name, write_json
@@ -47,8 +48,10 @@ def published(
     )
 
 
-# Clips of the published test sets (paper, Table 2) and of the four emotions of IEMOCAP.
-PUBLISHED_CLIPS = {"crowd": 14035, "podcast": 10637, "iemocap": 5531}
+# Clips of the published test sets, and of the four emotions of IEMOCAP.
+PUBLISHED_CLIPS = {name: parts["test"][0] for name, parts in PAPER_PARTS.items()} | {
+    "iemocap": 5531
+}
 PAPER_MODEL = "MobileNetV2 + attention (the paper)"
 PAPER = "Kondratenko et al. 2022, arXiv 2212.12266"
 GIGAAM = "github.com/salute-developers/GigaAM, evaluation.md"
@@ -126,8 +129,10 @@ def all_rows(results: Iterable[dict]) -> list[ResultRow]:
             source += f"; no {' and no '.join(metrics['absent_classes'])} clips"
         groups = result.get("groups", "speakers")
         rows.append(metrics_row(result["model"], test_set, metrics, source, groups))
-        if test_set not in seen:
-            seen.add(test_set)
+        # Results of several folders may be of other clips under one name.
+        known_as = (test_set, *metrics["support"].items())
+        if known_as not in seen:
+            seen.add(known_as)
             constant = f"always {majority['label']}"
             # The intervals of a constant tell nothing.
             without = {name: majority[name] for name in (*SCORES, "count")}

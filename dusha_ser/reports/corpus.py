@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from dusha_ser.corpus.configurations import RAW
 from dusha_ser.corpus.dataset_card import Prepared, find_prepared, format_length
+from dusha_ser.corpus.published import PAPER_PARTS
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.reports.figures import tidy
 from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
@@ -22,11 +23,6 @@ PAPER = "Kondratenko et al., Hybrid Dataset for Speech Emotion Recognition in Ru
 PAPER_CLASSES = {
     "crowd": {"positive": 15446, "sad": 23316, "angry": 17120, "neutral": 106850, "other": 1655},
     "podcast": {"positive": 5909, "sad": 1170, "angry": 2057, "neutral": 81104, "other": 222},
-}
-# Its Table 2: clips, hours and minutes.
-PAPER_PARTS = {
-    "crowd": {"train": (150352, 188, 44), "test": (14035, 18, 29)},
-    "podcast": {"train": (79825, 71, 23), "test": (10637, 9, 25)},
 }
 # From this share of a domain's clips on it is the full corpus, maybe with other options.
 FULL_SHARE = 0.8
@@ -169,9 +165,10 @@ def text_cells(table: Sequence[Sequence[object]]) -> list[list[str]]:
 def class_table(clips: Clips) -> list[list]:
     """Count the clips of each class, as the paper's Table 1; rows of cells, the head first."""
     classes = list(clips.classes)
-    if clips.full_domains():
-        classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
     ours = pd.crosstab(clips.table.domain, clips.table.label)
+    if set(ours.index) & set(PAPER_CLASSES):
+        # The paper's totals count all of its classes, so each of them is shown.
+        classes += [name for name in PAPER_CLASSES["crowd"] if name not in classes]
     paper = pd.DataFrame(PAPER_CLASSES).T
     ours, paper = (
         one.reindex(columns=classes).assign(total=one.sum(axis=1)) for one in (ours, paper)

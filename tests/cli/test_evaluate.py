@@ -22,6 +22,7 @@ from transformers import (
 
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.corpus.named import named_rows
+from dusha_ser.corpus.published import PAPER_PARTS
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predict_rows import match_labels, predict_rows
 from dusha_ser.evaluation.predictions import (
@@ -280,7 +281,18 @@ def test_main_does_again_what_another_model_of_the_same_name_did(table, tmp_path
     assert after["metrics"] != before["metrics"]
 
 
-def test_main_shows_published_rows_beside_dushas_test_sets(models, tmp_path, capsys):
+def test_main_shows_no_published_rows_beside_ones_own_corpus(models, tmp_path, capsys):
+    folder = write_corpus(tmp_path / "dusha")
+    test_set, output = f"{folder}:crowd", str(tmp_path / "results")
+    main(["--models", models[0], "--test_sets", test_set, "--output_dir", output])
+    shown = capsys.readouterr().out
+    assert "dusha:crowd:test" in shown
+    assert not any(words in shown for words in ("GigaAM", "the paper", "14,035"))
+
+
+def test_main_shows_published_rows_beside_dushas_test_sets(models, tmp_path, capsys, monkeypatch):
+    # Twelve clips of 0.12 s stand for the published ones.
+    monkeypatch.setitem(PAPER_PARTS["crowd"], "test", (12, 0, 0.024))
     folder = write_corpus(tmp_path / "dusha")
     main(
         [

@@ -1,10 +1,11 @@
 """What a spelling on the command line means, and what is told where it means nothing."""
 
+import datasets
 import fake_corpora
 import pytest
 from small_models import write_corpus, write_recordings
 
-from dusha_ser.corpus.named import named_rows, refuse_other_labels
+from dusha_ser.corpus.named import NamedRows, named_rows, refuse_other_labels
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
 
@@ -43,7 +44,7 @@ def test_named_rows_of_a_prepared_corpus_take_the_split_that_is_meant(tmp_path):
     folder = write_corpus(tmp_path / "dusha")
     test_set = named_rows(f"{folder}:crowd", split="test")
     assert test_set.name == "dusha:crowd:test"
-    assert test_set.published_as == "crowd"
+    assert test_set.published_as is None, "a name is not what makes it Dusha's"
     assert test_set.rows[0]["audio"]["bytes"].startswith(b"RIFF")
     assert named_rows(f"{folder}:crowd:train", split="test").name == "dusha:crowd:train"
     with pytest.raises(WrongUseError, match="splits train, test; name one as .*:crowd:train"):
@@ -65,7 +66,52 @@ def test_named_rows_of_a_folder_prepared_anew_are_the_new_ones(tmp_path):
 def test_named_rows_of_one_configuration_need_no_name(tmp_path):
     folder = write_corpus(tmp_path / "dusha", "podcast", audio=False)
     test_set = named_rows(str(folder), split="test")
-    assert test_set.published_as == "podcast"
+    assert test_set.name == "dusha:test" and len(test_set.rows) == 12
+    assert test_set.published_as is None
+
+
+def rows_of(domain, clips, seconds, labels=LABELS):
+    """Rows without audio, whose durations are around a mean."""
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=list(labels)),
+            "duration": datasets.Value("float64"),
+            "domain": datasets.Value("string"),
+        }
+    )
+    columns = {
+        "id": list(map(str, range(clips))),
+        "label": [i % 4 for i in range(clips)],
+        "duration": [seconds + 0.5 * (-1) ** i for i in range(clips)],
+        "domain": [domain] * clips,
+    }
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (("crowd", 14035, 66540 / 14035), "crowd"),
+        (("podcast", 10637, 33900 / 10637), "podcast"),
+        (("crowd", 13900, 4.7), "crowd"),  # some recordings were missing
+        (("crowd", 94, 4.74), None),  # one's own few clips
+        (("crowd", 14035, 3.2), None),  # one's own many
+        (("podcast", 14035, 66540 / 14035), None),
+        (("own", 14035, 66540 / 14035), None),
+        (("crowd", 14035, 66540 / 14035, ("angry", "happy", "neutral", "sad")), None),
+        (("crowd", 14035, 66540 / 14035, (*LABELS, "other")), None),
+        (("iemocap", 20, 4.0), "iemocap"),
+        (("iemocap", 20, 4.0, (*LABELS, "fear")), None),
+    ],
+)
+def test_published_as_goes_by_clips_and_labels_not_by_names(rows, expected):
+    assert NamedRows("X:crowd:test", rows_of(*rows)).published_as == expected
+
+
+def test_published_as_when_durations_are_not_known_is_none():
+    rows = rows_of("crowd", 14035, 66540 / 14035).remove_columns("duration")
+    assert NamedRows("X:crowd:test", rows).published_as is None
 
 
 def test_named_rows_of_nothing_say_what_is_allowed(tmp_path):

@@ -64,6 +64,13 @@ def test_all_rows_are_sorted_by_f1_with_baseline_and_published_once():
     assert rows[0].model == "better"
 
 
+def test_all_rows_of_other_clips_under_one_name_have_their_own_baseline():
+    other = result("second", [0, 1, 1, 2], references=(0, 1, 1, 2))
+    other["majority"]["label"] = "sad"
+    rows = all_rows([result("first", [0, 1, 2, 2]), other])
+    assert {"always neutral", "always sad"} <= {row.model for row in rows}
+
+
 def test_results_table_shows_intervals_and_absent_classes():
     table = results_table(all_rows([result("mine", [0, 1, 2, 0], published_as=None)]))
     head, ours, constant = table

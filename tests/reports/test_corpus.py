@@ -135,6 +135,20 @@ def test_tables_when_the_full_corpus_was_prepared_otherwise(published):
     assert rows["crowd", "difference"][2:] == ["-14035", "-18 h 29 min"]
 
 
+def test_class_table_of_a_small_corpus_shows_all_classes_that_the_papers_total_counts(published):
+    few = published.table[published.table.label == "sad"].head(9).assign(domain="crowd")
+    head, ours, paper = class_table(Clips(few, ["sad"], ["crowd"], published.options))
+    assert head == ["domain", "whose", "sad", "positive", "angry", "neutral", "other", "total"]
+    assert ours == ["crowd", "ours", 9, 0, 0, 0, 0, 9]
+    assert paper[-1] == sum(paper[2:-1]) == 164387
+
+
+def test_class_table_of_ones_own_domain_has_no_row_of_the_paper(published):
+    few = published.table.head(9).assign(domain="own", label="calm")
+    head, *rows = class_table(Clips(few, ["calm"], ["own"], published.options))
+    assert (head, rows) == (["domain", "whose", "calm", "total"], [["own", "ours", 9, 9]])
+
+
 def test_draw_lengths_when_a_clip_is_very_long(published):
     published.table.loc[0, "duration"] = 3600
     axis = draw_lengths(published).axes[0]
