@@ -1,6 +1,5 @@
 """Data sets by a short name: prepared corpora, own tables, other corpora."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import datasets
 
 from dusha_ser.corpus.configurations import SPELLINGS
+from dusha_ser.corpus.contents import folder_state, rows_key
 from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.corpus.published import published_domains
@@ -79,11 +79,8 @@ class NamedRows:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of ids and labels: rows with the same one are the same test set."""
-        content = hashlib.sha256()
-        for name, label in zip(self.rows["id"], self.rows["label"], strict=True):
-            content.update(f"{name}\0{label}\0".encode())
-        return content.hexdigest()[:16]
+        """A short hash of the rows: their ids, labels, speakers and audio, and their folds."""
+        return digest(rows_key(self.rows), self.folds)
 
 
 def named_rows(
@@ -168,10 +165,7 @@ def load_folder_or_hub(
     if Path(name).is_dir():
         # The cache of `datasets` knows a local folder by its last name and its card alone, so one
         # that was prepared again would come out as the old one. Each state has its own cache.
-        files = [(str(path), path.stat()) for path in sorted(Path(name).glob("**/*.parquet"))]
-        state = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
-        key = digest(str(Path(name).resolve()), state)
-        cache_dir = str(Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{key}")
+        cache_dir = str(Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{folder_state(name)}")
     try:
         loaded = datasets.load_dataset(name, configuration, cache_dir=cache_dir)
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:

@@ -137,7 +137,7 @@ def run_fold(fold: Fold) -> dict:
     folder = fold.run.output_dir
     path = folder / FOLD_FILE
     settings = settings_of(fold.run, fold.splits)
-    if path.is_file() and not fold.overwrite:
+    if path.is_file() and (folder / PREDICTIONS_FILE).is_file() and not fold.overwrite:
         done = read_json(path)
         if done["settings"] == settings:
             return done

@@ -29,9 +29,14 @@ from dusha_ser.evaluation.results import (
 from dusha_ser.experiments.options import EvaluateOptions
 from dusha_ser.inference.loading import load_model, model_fingerprint
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
-from dusha_ser.storage import read_json, safe_name, write_json, write_text
+from dusha_ser.storage import code_digest, digest, read_json, safe_name, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
 
+# Whose code decides the numbers.
+CODE = (
+    *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha", "dusha_ser.audio"),
+    *("dusha_ser.inference", "dusha_ser.evaluation", "dusha_ser.experiments.evaluation"),
+)
 PAGE = """# Results
 
 The best macro F1 first; intervals are 95 % bootstrap intervals over speakers. `accuracy` is what
@@ -88,6 +93,8 @@ def evaluate_pair(
     fingerprint = {
         "model": model_fingerprint(model, options.trust_remote_code),
         "rows": test_set.fingerprint,
+        "options": digest(options.batch_size, options.device, options.trust_remote_code),
+        "code": code_digest(*CODE),
     }
     there = metrics_path.is_file() and predictions_path.is_file() and not options.overwrite
     if there and read_json(metrics_path).get("fingerprint") == fingerprint:

@@ -7,8 +7,10 @@ from pathlib import Path
 import datasets
 
 from configuration_dusha import DushaConfig
+from dusha_ser.corpus.contents import CONTENT_COLUMN, row_contents, rows_key
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import digest, read_json, write_json
+from dusha_ser.inference.loading import model_fingerprint
+from dusha_ser.storage import code_digest, digest, read_json, write_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.checkpoints import find_checkpoint, remove_checkpoints
 from dusha_ser.training.features import compute_inputs
@@ -25,11 +27,24 @@ from dusha_ser.training.run import train
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
-# Options that do not decide the result; the data are compared clip by clip.
+# Options that do not decide the result; the data are compared clip by clip, the model by content.
 PLACES = (
     *("output_dir", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
-    *("data_dir", "base_url", "cache_dir", "num_proc"),
+    *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path"),
 )
+# Whose code decides the result.
+CODE = (
+    *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha", "dusha_ser.audio"),
+    *("dusha_ser.corpus.validation", "dusha_ser.inference", "dusha_ser.training"),
+    *("dusha_ser.evaluation", "dusha_ser.experiments"),
+)
+# What a run is compared by, for messages.
+DECISIVE = {
+    "options": "these options",
+    "model": "this starting model",
+    "clips": "these clips",
+    "code": "this version of the software",
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +70,14 @@ class Run:
 
 
 def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
-    """Return what decides a run's result: the options, and the clips with their labels."""
-    clips = {split: [list(rows["id"]), list(rows["label"])] for split, rows in splits.items()}
-    options = changed_options((run.data, run.recipe, run.options), PLACES)
-    return {"options": options, "clips": digest(clips)}
+    """Return what decides a run's result: options, starting model, clips with labels, code."""
+    start, trusted = run.recipe.model_name_or_path, run.recipe.trust_remote_code
+    return {
+        "options": changed_options((run.data, run.recipe, run.options), PLACES),
+        "model": model_fingerprint(start, trusted) if start else None,
+        "clips": digest({split: rows_key(rows) for split, rows in splits.items()}),
+        "code": code_digest(*CODE),
+    }
 
 
 def train_run(
@@ -76,13 +95,14 @@ def train_run(
     settings = settings_of(run, splits)
     path = run.output_dir / SETTINGS_FILE
     if run.output_dir.is_dir() and any(run.output_dir.iterdir()):
-        known = path.is_file() and read_json(path) == settings
+        known = read_json(path) if path.is_file() else {}
+        other = [words for name, words in DECISIVE.items() if known.get(name) != settings[name]]
         if overwrite:
             shutil.rmtree(run.output_dir)
-        elif not known:
+        elif other:
             raise WrongUseError(
-                f"{run.output_dir} holds something that was not made with these options and "
-                "clips; name another `output_dir`, or give `overwrite=True` to lose it"
+                f"{run.output_dir} holds something that was not made with {', '.join(other)}; name "
+                "another `output_dir`, or give `overwrite=True` to lose it"
             )
     write_json(path, settings)
     resume = LAST if find_checkpoint(run.output_dir) else None
@@ -103,13 +123,16 @@ def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:
 def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
     """Compute the features of Dusha's network in place of audio, once for all runs.
 
-    Rows for another network, or with features already, stay as they are.
+    Rows for another network, or with features already, keep what they have. All get a column with
+    their contents, by which a run is compared with what is there.
 
     Raises:
         WrongUseError: if options are wrong, before anything is computed.
     """
     for options in (run.data, run.recipe, run.options):
         options.check()
+    if CONTENT_COLUMN not in rows.column_names:
+        rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
     if network_type(run.recipe) != DushaConfig.model_type:
         return rows
     extractor = load_extractor(run.recipe)

@@ -16,7 +16,10 @@ from dusha_ser.errors import MissingInputError, WrongUseError, first_line
 from modeling_dusha import is_multi_label
 
 # The files of a model folder that decide its predictions.
-MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
+MODEL_FILES = (
+    *("*.safetensors", "*model*.bin", "*.index.json", "*.py"),
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+)
 
 
 def load_model(name: str, device: str | None = None, trust_remote_code: bool = False):
@@ -79,7 +82,7 @@ def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
             config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         return str(config._commit_hash)
     content = hashlib.sha256()
-    for path in (path for pattern in MODEL_FILES for path in sorted(folder.glob(pattern))):
+    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
         content.update(path.name.encode())
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())

@@ -10,16 +10,16 @@ import pyarrow.compute as pc
 import torch
 
 from dusha_ser.audio.reading import read_audio
+from dusha_ser.corpus.contents import CONTENT_COLUMN, ROW_COLUMNS, row_contents
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import digest
+from dusha_ser.storage import code_digest, digest
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 logger = logging.getLogger(__name__)
 
-# Raise it when the same settings give other features: the cache forgets the old ones.
-FEATURES_VERSION = 1
-ROW_COLUMNS = ("id", "label", "label_probabilities", "duration", "source_id", "domain")
 INPUT_COLUMN = "input_features"
+# Whose code decides the inputs, beside that of the feature extractor.
+CODE = ("dusha_ser.audio.reading", "dusha_ser.training.features", "feature_extraction_dusha")
 
 
 def compute_inputs(
@@ -46,38 +46,36 @@ def compute_inputs(
         WrongUseError: if no row has audio, or a row has audio that the extractor refuses.
     """
     column = feature_extractor.model_input_names[0]
-    kept = [name for name in ROW_COLUMNS if name in rows.column_names]
-    if isinstance(feature_extractor, DushaFeatureExtractor) and INPUT_COLUMN in rows.column_names:
-        rows = rows.select_columns([*kept, INPUT_COLUMN])
-        if feature_extractor.trim_silence is not None:
-            rows = rows.map(
-                trim_features,
-                fn_kwargs={"trim_silence": feature_extractor.trim_silence},
-                features=rows.features,
-                writer_batch_size=100,
-                desc=f"trimming {split}",
+    is_ready = isinstance(feature_extractor, DushaFeatureExtractor) and column in rows.column_names
+    if is_ready and feature_extractor.trim_silence is None:
+        return rows.select_columns([*kept_columns(rows), column]), column
+    if not is_ready:
+        if "audio" not in rows.column_names:
+            raise WrongUseError(
+                "the data set has neither audio nor input_features: prepare it again"
             )
-        return rows, INPUT_COLUMN
-    if "audio" not in rows.column_names:
-        raise WrongUseError("the data set has neither audio nor input_features: prepare it again")
-    rows = leave_out_silent(rows.select_columns([*kept, "audio"]), split)
-    fingerprint = input_fingerprint(rows, feature_extractor)
-    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_damaged(folder, fingerprint, len(rows))
-    first = compute_input(rows[0], feature_extractor, column)[column]
+        rows = leave_out_silent(rows, split)
+    compute = trim_input if is_ready else compute_input
+    settings = {"feature_extractor": feature_extractor, "column": column}
+    first = compute(rows[0], **settings)[column]
     input_feature = (
         datasets.List(datasets.Value("float32"))
         if first.ndim == 1
         else datasets.Array2D(shape=(None, first.shape[1]), dtype="float32")
     )
-    computed = rows.map(
-        compute_input,
-        fn_kwargs={"feature_extractor": feature_extractor, "column": column},
-        remove_columns=["audio"],
-        features=datasets.Features(
-            {name: rows.features[name] for name in kept} | {column: input_feature}
-        ),
+    # Inputs alone are kept: labels and speakers are those of today's rows.
+    needed = [column] if is_ready else ["id", "audio"]
+    known = [name for name in ("id", CONTENT_COLUMN) if name in rows.column_names]
+    source = rows.select_columns(list(dict.fromkeys([*needed, *known])))
+    fingerprint = input_fingerprint(source, feature_extractor)
+    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_damaged(folder, fingerprint, len(rows))
+    inputs = rows.select_columns(needed).map(
+        compute,
+        fn_kwargs=settings,
+        remove_columns=needed,
+        features=datasets.Features({column: input_feature}),
         cache_file_name=str(folder / f"{fingerprint}.arrow"),
         new_fingerprint=fingerprint,
         load_from_cache_file=True,
@@ -86,13 +84,22 @@ def compute_inputs(
         writer_batch_size=100,
         desc=f"features of {split}",
     )
-    return computed, column
+    described = rows.select_columns(kept_columns(rows))
+    table = described.with_format("arrow")[:]
+    # In memory, because beside another data set `datasets` would write a selection to the cache.
+    described = datasets.Dataset(table, info=datasets.DatasetInfo(features=described.features))
+    return datasets.concatenate_datasets([described, inputs], axis=1), column
 
 
-def trim_features(row: dict, trim_silence: float) -> dict[str, np.ndarray]:
+def kept_columns(rows: datasets.Dataset) -> list[str]:
+    """Name the columns that stay beside the input."""
+    return [name for name in (*ROW_COLUMNS, CONTENT_COLUMN) if name in rows.column_names]
+
+
+def trim_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:
     """Cut silence off features that came ready-made, as the extractor does with its own."""
-    features = torch.tensor(row[INPUT_COLUMN], dtype=torch.float32)
-    return {INPUT_COLUMN: trim_frames(features, trim_silence).numpy()}
+    features = torch.tensor(row[column], dtype=torch.float32)
+    return {column: trim_frames(features, feature_extractor.trim_silence).numpy()}
 
 
 def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
@@ -144,17 +151,19 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
 
 def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:
     """Name what an extractor computes from rows, the same in every process."""
-    files = {entry["filename"] for entry in rows.cache_files}
-    if not files:
-        # Own recordings: nothing is cached yet, the audio files are where they were.
-        files = {audio["path"] for audio in rows["audio"] if audio and audio["path"]}
-    states = [(path, Path(path).stat()) for path in sorted(files)]
-    extractor = {"class": type(feature_extractor).__name__} | feature_extractor.to_dict()
+    ids = list(rows["id"]) if "id" in rows.column_names else []
+    files = sorted({entry["filename"] for entry in rows.cache_files})
+    # What lies in the cache of `datasets` is gigabytes in files that are written once: their
+    # states, ids and sizes name it. Everything else is named by its content.
+    stored = bool(files) and len(set(ids)) == len(rows)
+    states = [(path, Path(path).stat()) for path in files] if stored else []
+    kind = type(feature_extractor)
     return digest(
-        FEATURES_VERSION,
-        list(rows["id"]),
-        [(path, state.st_size, state.st_mtime_ns) for path, state in states],
-        extractor,
+        code_digest(*CODE, *{kind.__module__} - {"__main__"}),
+        {"class": kind.__name__} | feature_extractor.to_dict(),
+        row_contents(rows, sizes_only=stored),
+        [(path, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in states],
+        ids if stored else [],
     )
 
 

@@ -267,6 +267,29 @@ def test_main_runs_again_only_the_fold_that_is_missing(iemocap, tmp_path, monkey
     assert trained == ["Session3", "Session1"]
 
 
+def test_main_learns_the_labels_that_a_table_was_corrected_to(tmp_path):
+    table, cache = write_recordings(tmp_path / "own", speakers=2), str(tmp_path / "cache")
+    model = save_model(tmp_path / "start")
+
+    def references(output):
+        arguments = ["--output_dir", str(tmp_path / output), "--cache_dir", cache, *QUICK]
+        main([str(table), "--model_name_or_path", model, *arguments])
+        fold = read_predictions(tmp_path / output / "folds" / "speaker_0" / "predictions.csv")
+        assert set(fold.speakers) == {"speaker 0"}
+        return {name: fold.labels[n] for name, n in zip(fold.ids, fold.references, strict=True)}
+
+    right = table.read_text()
+    wrong = right.replace(",angry,", ",x,").replace(",sad,", ",angry,").replace(",x,", ",sad,")
+    table.write_text(wrong)
+    assert references("wrong")["wavs/0_angry_0.wav"] == "sad"
+    table.write_text(right)
+    with pytest.raises(WrongUseError, match="not made with these clips;"):
+        references("wrong")
+    assert references("right") == {
+        f"wavs/0_{label}_0.wav": label for label in ("angry", "sad", "neutral", "positive")
+    }
+
+
 def test_options_when_a_folder_is_given_of_no_corpus(tmp_path):
     with pytest.raises(WrongUseError, match="`data_dir` .* 'a/clips' is none of them"):
         options_for("a/clips", "--data_dir", str(tmp_path))

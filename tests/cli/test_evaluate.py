@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_models import save_model, write_corpus, write_recordings
+from small_models import replace_audio, save_model, write_corpus, write_recordings
 from transformers import (
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
@@ -32,6 +32,7 @@ from dusha_ser.evaluation.predictions import (
     write_predictions,
 )
 from dusha_ser.evaluation.ser.ser import LABELS, ser_metrics
+from dusha_ser.experiments import evaluation
 from dusha_ser.experiments.evaluation import compare_pair
 from dusha_ser.inference.loading import load_model
 
@@ -288,6 +289,49 @@ def test_main_shows_no_published_rows_beside_ones_own_corpus(models, tmp_path, c
     shown = capsys.readouterr().out
     assert "dusha:crowd:test" in shown
     assert not any(words in shown for words in ("GigaAM", "the paper", "14,035"))
+
+
+def test_main_does_again_what_other_audio_speakers_options_or_code_did(
+    models, tmp_path, monkeypatch
+):
+    table = write_recordings(tmp_path / "own", speakers=2)
+    arguments = ["--models", models[0], "--test_sets", str(table), "--quiet"]
+    arguments += ["--output_dir", str(tmp_path / "results")]
+
+    def evaluated():
+        main(arguments)
+        (path,) = (tmp_path / "results" / "metrics").iterdir()
+        return json.loads(path.read_text()), path.stat().st_ino
+
+    result, place = evaluated()
+    assert evaluated() == (result, place)
+    replace_audio(table.parent / "wavs" / "0_sad_0.wav")
+    before, (result, place) = place, evaluated()
+    assert place != before and result["metrics"]["group_count"] == 2
+    table.write_text(table.read_text().replace("speaker 1", "speaker 0"))
+    result, place = evaluated()
+    assert result["metrics"]["group_count"] == 1
+    arguments += ["--batch_size", "2"]
+    assert evaluated()[1] != place
+    place = evaluated()[1]
+    monkeypatch.setattr(evaluation, "CODE", ("dusha_ser.errors",))
+    assert evaluated()[1] != place
+
+
+def test_main_does_not_take_a_model_that_another_one_became(table, tmp_path):
+    write_recordings(tmp_path, speakers=2).rename(tmp_path / "train.csv")
+    start = save_model(tmp_path / "start")
+    arguments = ["--train_on", str(tmp_path / "train.csv"), "--test_sets", table]
+    arguments += ["--output_dir", str(tmp_path / "results"), "--quiet", "--max_steps", "1"]
+    arguments += ["--validation", "0", "--model_name_or_path", start]
+    main(arguments)
+    save_model(tmp_path / "start", seed=1)
+    with pytest.raises(WrongUseError, match="not made with this starting model;"):
+        main(arguments)
+    save_model(tmp_path / "start")
+    replace_audio(tmp_path / "wavs" / "0_sad_0.wav")
+    with pytest.raises(WrongUseError, match="not made with these clips;"):
+        main(arguments)
 
 
 def test_main_shows_published_rows_beside_dushas_test_sets(models, tmp_path, capsys, monkeypatch):

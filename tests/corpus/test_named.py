@@ -3,7 +3,7 @@
 import datasets
 import fake_corpora
 import pytest
-from small_models import write_corpus, write_recordings
+from small_models import replace_audio, write_corpus, write_recordings
 
 from dusha_ser.corpus.named import NamedRows, named_rows, refuse_other_labels
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -61,6 +61,14 @@ def test_named_rows_of_a_folder_prepared_anew_are_the_new_ones(tmp_path):
     assert "input_features" in named_rows(str(second), "test").rows.column_names
     write_corpus(tmp_path / "second" / "dusha", "podcast", audio=True)
     assert named_rows(str(second), "test").rows[0]["audio"] is not None
+
+
+def test_named_rows_of_a_folder_whose_card_changed_are_those_of_the_new_card(tmp_path):
+    folder = write_corpus(tmp_path / "dusha")
+    assert len(named_rows(str(folder), "test").rows) == 12
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("path: crowd/test-*", "path: crowd/*"))
+    assert len(named_rows(str(folder), "test").rows) == 24
 
 
 def test_named_rows_of_one_configuration_need_no_name(tmp_path):
@@ -126,7 +134,7 @@ def test_named_rows_of_nothing_say_what_is_allowed(tmp_path):
         named_rows(f"{folder}:podcast", split="test")
 
 
-def test_fingerprint_changes_with_ids_and_labels_only(tmp_path):
+def test_fingerprint_changes_with_labels_speakers_and_audio_and_not_with_the_folder(tmp_path):
     table = write_recordings(tmp_path / "first")
     before = named_rows(str(table)).fingerprint
     assert named_rows(str(write_recordings(tmp_path / "second"))).fingerprint == before
@@ -134,7 +142,11 @@ def test_fingerprint_changes_with_ids_and_labels_only(tmp_path):
     table.write_text(text.replace("0_sad_0.wav,sad", "0_sad_0.wav,angry"))
     assert named_rows(str(table)).fingerprint != before
     table.write_text(text.replace("speaker 1", "speaker 2"))
+    assert named_rows(str(table)).fingerprint != before
+    table.write_text(text)
     assert named_rows(str(table)).fingerprint == before
+    replace_audio(table.parent / "wavs" / "0_sad_0.wav")
+    assert named_rows(str(table)).fingerprint != before
 
 
 def test_refuse_other_labels_names_both(tmp_path):

@@ -1,13 +1,16 @@
 """Training runs on given rows: what decides them, and when they are done."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from small_models import save_model, write_recordings
+from small_models import replace_audio, save_model, write_recordings
 
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import WrongUseError
+from dusha_ser.experiments import runs
 from dusha_ser.experiments.runs import (
+    DECISIVE,
     FINISHED_FILE,
     SETTINGS_FILE,
     Run,
@@ -34,6 +37,11 @@ def with_options(run, **changes):
     return replace(run, options=replace(run.options, **changes))
 
 
+def inputs_of(run, splits):
+    """The splits as the folds of a cross-validation have them."""
+    return {split: with_inputs(rows, run) for split, rows in splits.items()}
+
+
 @pytest.fixture
 def splits(tmp_path):
     rows = named_rows(str(write_recordings(tmp_path, speakers=2))).rows
@@ -49,8 +57,33 @@ def test_settings_of_a_run_change_with_what_decides_its_result(run, splits, tmp_
     assert settings_of(with_options(run, max_steps=2), splits) != before
     assert settings_of(replace(run, recipe=RecipeOptions(crop=3)), splits) != before
     assert settings_of(run, splits | {"train": splits["test"]}) != before
-    relabelled = splits["train"].map(lambda row: {"label": 0})
-    assert settings_of(run, splits | {"train": relabelled}) != before
+    for change in ({"label": 0}, {"source_id": "somebody"}, {"domain": "other"}):
+        changed = splits["train"].map(lambda row, change=change: change)
+        assert settings_of(run, splits | {"train": changed}) != before
+
+
+def test_settings_of_a_run_change_with_audio_that_has_the_same_name_size_and_time(run, splits):
+    before = settings_of(run, splits), settings_of(run, inputs_of(run, splits))
+    replace_audio(Path(splits["test"][2]["audio"]["path"]))
+    assert settings_of(run, splits)["clips"] != before[0]["clips"]
+    assert settings_of(run, inputs_of(run, splits))["clips"] != before[1]["clips"]
+
+
+def test_settings_of_a_run_change_with_the_content_of_its_starting_model(run, splits, tmp_path):
+    def settings_from(model):
+        return settings_of(replace(run, recipe=RecipeOptions(model)), splits)
+
+    before = settings_from(save_model(tmp_path / "start"))
+    assert before != settings_of(run, splits)
+    assert settings_from(save_model(tmp_path / "moved")) == before
+    after = settings_from(save_model(tmp_path / "start", seed=1))
+    assert {name for name in after if after[name] != before[name]} == {"model"}
+
+
+def test_settings_of_a_run_change_with_the_code(run, splits, monkeypatch):
+    before = settings_of(run, splits)
+    monkeypatch.setattr(runs, "CODE", ("dusha_ser.errors",))
+    assert settings_of(run, splits)["code"] != before["code"]
 
 
 def test_is_finished_only_with_the_same_settings(run, splits):
@@ -68,6 +101,10 @@ def test_train_run_leaves_a_folder_alone_that_is_not_its_own(run, splits):
     write_json(run.output_dir / SETTINGS_FILE, {"other": "settings"})
     with pytest.raises(WrongUseError, match="not made with these options"):
         train_run(run, splits)
+    for name, words in DECISIVE.items():
+        write_json(run.output_dir / SETTINGS_FILE, settings_of(run, splits) | {name: "other"})
+        with pytest.raises(WrongUseError, match=f"not made with {words};"):
+            train_run(run, splits)
     assert (run.output_dir / "thesis.txt").read_text() == "ten years"
 
 

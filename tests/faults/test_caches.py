@@ -88,7 +88,7 @@ def test_answers_when_two_programs_write_them_at_once(warm, training, tmp_path):
 OLDER = {
     "index": "dusha_ser.archives.tar_index.INDEX_FORM",
     "labels": "dusha_ser.corpus.clips.FORM",
-    "features": "dusha_ser.training.features.FEATURES_VERSION",
+    "features": "dusha_ser.training.features.CODE",
     "corpus": "dusha.VERSION",
 }
 
@@ -103,6 +103,7 @@ def spoil(folder, patterns, content):
 
 def test_cache_when_of_older_code_is_made_anew(warm, archives, training, tmp_path):
     older = dict.fromkeys(OLDER.values(), 0) | {"dusha.VERSION": "0.9.0"}
+    older[OLDER["features"]] = ["dusha_ser.errors"]
     cache = tmp_path / "cache"
     program, status = warm.run("warm_programs.load", archives, cache, cwd=tmp_path, constants=older)
     assert status == 0, program.errors

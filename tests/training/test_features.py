@@ -4,8 +4,11 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
+from small_models import replace_audio, write_recordings
 
+from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import WrongUseError
+from dusha_ser.training import features
 from dusha_ser.training.features import compute_inputs
 from feature_extraction_dusha import DushaFeatureExtractor
 
@@ -64,3 +67,95 @@ def test_inputs_when_silence_is_cut_off_are_the_same_from_sound_and_from_feature
     for again in (whole, cut):
         trimmed, _ = compute_inputs(again, trimming, str(tmp_path))
         assert trimmed[0][column] == cut[0][column] and trimmed[1][column] == cut[1][column]
+
+
+def inputs_of(table, cache, **options):
+    """The rows of a table with inputs from a cache, and the number of entries that it then has."""
+    rows, column = compute_inputs(read_recordings(table), DushaFeatureExtractor(**options), cache)
+    assert column == "input_features"
+    return rows, len(list((cache / "dusha_inputs").glob("*.arrow")))
+
+
+def test_inputs_when_labels_and_speakers_of_a_table_are_corrected(tmp_path):
+    table = write_recordings(tmp_path, speakers=2)
+    text = table.read_text()
+    swapped = text.replace(",angry,", ",x,").replace(",sad,", ",angry,").replace(",x,", ",sad,")
+    table.write_text(swapped.replace("speaker 1", "speaker 0"))
+    before, _ = inputs_of(table, tmp_path)
+    table.write_text(text)
+    after, entries = inputs_of(table, tmp_path)
+    names = after.features["label"].names
+    assert [names[label] for label in after["label"]] == [
+        name.split("_")[1] for name in after["id"]
+    ]
+    assert after["source_id"][:] == ["speaker 0"] * 4 + ["speaker 1"] * 4
+    # What was computed is taken, and belongs to the same clips.
+    assert entries == 1
+    assert after["input_features"][:] == before["input_features"][:]
+
+
+def test_inputs_when_a_table_has_fewer_labels_than_before(tmp_path):
+    table = write_recordings(tmp_path, speakers=1)
+    text = table.read_text()
+    table.write_text(text.replace("positive,", "joy,").replace("neutral,", "calm,"))
+    assert inputs_of(table, tmp_path)[0].features["label"].names == ["angry", "calm", "joy", "sad"]
+    table.write_text(text.replace("positive,", "other,").replace(",neutral,", ",other,"))
+    rows, entries = inputs_of(table, tmp_path)
+    assert rows.features["label"].names == ["angry", "other", "sad"]
+    assert (rows["label"][:], entries) == ([0, 2, 1, 1], 1)
+
+
+def test_inputs_when_audio_is_replaced_under_the_same_name_size_and_time(tmp_path):
+    table = write_recordings(tmp_path, speakers=1)
+    before, _ = inputs_of(table, tmp_path)
+    replace_audio(tmp_path / "wavs" / "0_sad_0.wav")
+    after, entries = inputs_of(table, tmp_path)
+    changed = [
+        one != two
+        for one, two in zip(before["input_features"], after["input_features"], strict=True)
+    ]
+    assert (changed, entries) == ([False, True, False, False], 2)
+
+
+def test_inputs_when_recordings_move_are_taken_from_the_cache(tmp_path):
+    before, _ = inputs_of(write_recordings(tmp_path / "one", speakers=1), tmp_path)
+    after, entries = inputs_of(write_recordings(tmp_path / "two", speakers=1), tmp_path)
+    assert entries == 1
+    assert after["input_features"][:] == before["input_features"][:]
+
+
+def test_inputs_when_the_extractor_or_the_code_changed(tmp_path, monkeypatch):
+    table = write_recordings(tmp_path, speakers=1)
+    assert inputs_of(table, tmp_path)[1] == 1
+    assert inputs_of(table, tmp_path, trim_silence=40)[1] == 2
+    monkeypatch.setattr(features, "CODE", ("dusha_ser.errors",))
+    assert inputs_of(table, tmp_path)[1] == 3
+
+
+def test_inputs_when_rows_in_memory_have_the_ids_of_others(tmp_path):
+    for seconds, frames in ((0.5, 51), (1, 101)):
+        rows, column = compute_inputs(clips(wav(seconds)), DushaFeatureExtractor(), tmp_path)
+        assert len(rows[0][column]) == frames
+
+
+def test_inputs_when_rows_lie_in_the_cache_of_datasets_and_come_in_another_order(tmp_path):
+    first, second = wav(0.5), wav(0.5)
+    second["bytes"] = second["bytes"][:44] + second["bytes"][:43:-1]
+    clips(first, second).to_parquet(tmp_path / "clips.parquet")
+    cache = {"cache_dir": str(tmp_path / "datasets")}
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "clips.parquet"), **cache)
+    there, column = compute_inputs(rows, DushaFeatureExtractor(), tmp_path)
+    back, _ = compute_inputs(rows.select([1, 0]), DushaFeatureExtractor(), tmp_path)
+    assert back["id"][:] == ["clip 1", "clip 0"]
+    assert back[column][:] == there[column][::-1] and there[0][column] != there[1][column]
+
+
+def test_inputs_when_silence_is_cut_off_ready_features_keep_todays_labels(tmp_path):
+    ready, column = compute_inputs(clips(wav(0.5), wav(1)), DushaFeatureExtractor(), tmp_path)
+    trimming = DushaFeatureExtractor(trim_silence=40)
+    first, _ = compute_inputs(ready, trimming, tmp_path)
+    labels = datasets.ClassLabel(names=["angry", "sad"])
+    relabelled = ready.remove_columns("label").add_column("label", [1, 0])
+    second, _ = compute_inputs(relabelled.cast_column("label", labels), trimming, tmp_path)
+    assert (first["label"][:], second["label"][:]) == ([0, 0], [1, 0])
+    assert second[column][:] == first[column][:]

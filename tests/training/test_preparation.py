@@ -4,17 +4,20 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from own_recordings import write_recordings
 from small_network import small_classifier
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.arguments import make_arguments
+from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 from dusha_ser.training.preparation import (
     Preparation,
     freeze_blocks,
     load_extractor,
     load_starting_model,
     network_type,
+    prepare,
 )
 from feature_extraction_dusha import DushaFeatureExtractor
 
@@ -59,6 +62,25 @@ def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
     torch.testing.assert_close(
         model.dusha.stem.convolution.weight, start.dusha.stem.convolution.weight
     )
+
+
+def test_clips_when_a_table_was_corrected_have_its_labels_and_speakers(folder, tmp_path):
+    table = write_recordings(tmp_path / "own", ["angry", "sad", "neutral"], 9, "xyz")
+    right = table.read_text()
+
+    def prepared(text):
+        table.write_text(text)
+        data = DataOptions(train_file=str(table), cache_dir=str(tmp_path), validation=0)
+        arguments = make_arguments(RunOptions(str(tmp_path / "model"), quiet=True))
+        found = prepare(data, RecipeOptions(folder), arguments)
+        targets = found.clips("train").targets
+        labels = [found.model.config.id2label[int(number)] for number in targets]
+        return labels, found.splits["train"]["source_id"][:]
+
+    prepared(right.replace(",angry,", ",sad,").replace(",neutral,", ",joy,").replace(",y", ",x"))
+    assert prepared(right) == (["angry", "sad", "neutral"] * 3, list("xxxyyyzzz"))
+    assert prepared(right.replace(",neutral,", ",sad,"))[0] == ["angry", "sad", "sad"] * 3
+    assert len(list((tmp_path / "dusha_inputs").glob("*.arrow"))) == 1
 
 
 def test_extractor_cuts_off_silence_where_that_is_asked_for(folder, tmp_path):
