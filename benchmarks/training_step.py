@@ -29,7 +29,8 @@ from configuration_dusha import DushaConfig
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WrongUseError
 from dusha_ser.training.arguments import DushaTrainingArguments
-from dusha_ser.training.batches import Augmentation, ClipDataset, SpectrogramCollator
+from dusha_ser.training.augmentation import Augmentation
+from dusha_ser.training.batches import ClipDataset, SpectrogramCollator
 from dusha_ser.training.normalization import make_precise
 from dusha_ser.training.sampling import EveryClipSampler
 from dusha_ser.training.trainer import DushaTrainer
@@ -200,7 +201,9 @@ def run_ours(pipe, batch_size: int, frames: int, options: dict) -> None:
                 [frames / 100] * len(rows), batch_size=batch_size // accumulated
             ),
             # No crop: the plain loop's clips keep their 300 frames.
-            train_collator=SpectrogramCollator(Augmentation(crop=0), equal_lengths=True),
+            train_collator=SpectrogramCollator(
+                augmentation=Augmentation(crop=0), equal_lengths=True
+            ),
             callbacks=[StepOnDemand(pipe)],
         )
         trainer.train()

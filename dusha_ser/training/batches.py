@@ -1,28 +1,34 @@
-"""Clips as batches: augmentation of spectrograms, padding with silence and its mask.
+"""Clips as batches: rows of a data set, put together, with the mask of what is padded.
 
 Each clip of a training batch has its own seed, so that the batch is the same in every process,
 worker and attempt. Spectrograms are log-Mel features, (frames, mels) in dB.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import datasets
 import numpy as np
 import pyarrow.compute
 import torch
-import torchaudio
-from torch.nn import functional
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import multi_labels
+from dusha_ser.training.augmentation import (
+    SILENCE,
+    Augmentation,
+    Cuts,
+    Draws,
+    assemble,
+    draw,
+    spread,
+)
+from dusha_ser.training.losses import Mixup
 from dusha_ser.training.options import RecipeOptions
 from dusha_ser.training.sampling import Draw
 
-# The lowest value of the features: 80 dB below the clip's loudest point.
-SILENCE = -80.0
 # The published code pads and masks with 0 dB, which is the loudest point.
 PUBLISHED_FILL = 0.0
 
@@ -109,50 +115,56 @@ def as_tensor(values: pyarrow.Array) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How training clips are changed at random (SpecAugment, Park et al. 2019; and a crop)."""
+class Collator:
+    """What makes a batch of any inputs; subclasses put these together.
 
-    # As the options of RecipeOptions with the same names.
+    It is given the clips of all processes, and gives the batch of its own: what it draws and how
+    long a batch is are the same for any number of processes.
 
-    frequency_mask: int = 16
-    time_mask: int = 40
-    crop: int = 40
-    longest: int = 0
-    stretch: float = 0.0
-    either_side: bool = True  # padding is split at random between the two sides
-    fill: float = SILENCE  # value of masks and padding, in dB
+    Attributes:
+        mixup: of training clips; None: none.
+        process_count: number of processes that share a batch.
+        process_index: of this process, from 0.
+    """
 
-    def change(self, features: torch.Tensor) -> torch.Tensor:
-        """Stretch, mask and crop one clip (frames, mels) in dB, by torch's random state."""
-        if self.stretch:
-            features = self.stretched(features)
-        for size, axis in ((self.frequency_mask, 1), (self.time_mask, 0)):
-            if size:
-                # A mask that is wider than the spectrogram would begin before it.
-                size = min(size, features.shape[axis])
-                features = torchaudio.functional.mask_along_axis(features, size, self.fill, axis)
-        frames = len(features)
-        kept = frames - int(torch.randint(min(self.crop, frames), ())) if self.crop else frames
-        kept = min(kept, self.longest) if self.longest else kept
-        start = int(torch.randint(frames - kept + 1, ()))
-        return features[start : start + kept]
+    mixup: Mixup | None = None
+    process_count: int = 1
+    process_index: int = 0
 
-    def stretched(self, features: torch.Tensor) -> torch.Tensor:
-        """Stretch (frames, mels) along both axes; bands that this leaves empty are filled."""
-        tall, wide = (1 + self.stretch * (2 * torch.rand(2) - 1)).tolist()
-        frames, mels = features.shape
-        size = (max(1, round(frames * wide)), max(1, round(mels * tall)))
-        features = functional.interpolate(features[None, None], size, mode="bilinear")[0, 0]
-        return functional.pad(features[:, :mels], (0, max(0, mels - size[1])), value=self.fill)
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """Make a batch.
+
+        Args:
+            items: of ClipDataset.
+
+        Returns:
+            The model's inputs, (batch, ...) each, labels (batch,) or (batch, labels), weights
+            (batch,).
+        """
+        own = np.arange(self.process_index, len(items), self.process_count)
+        if self.mixup is None:
+            return self.stack(items, own)
+        shares, partners = self.mixup.pair(draws_of(items))
+        # Clips of other processes that ours are mixed with come behind ours.
+        built = np.concatenate([own, np.setdiff1d(partners[own], own)])
+        place = np.argsort(built)[np.searchsorted(np.sort(built), partners[own])]
+        return self.mixup.mix(self.stack(items, built), shares[own], place)
+
+    def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
+        """Make a batch of some items, by their numbers, none mixed."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class SpectrogramCollator:
-    """Makes a batch of spectrograms of any lengths.
+class SpectrogramCollator(Collator):
+    """Makes a batch of spectrograms of any lengths: the model's inputs are as follows.
+
+    input_features (batch, frames, mels) float32 in dB, and where wanted attention_mask
+    (batch, frames) int64 of 1 and 0.
 
     Attributes:
         augmentation: changes of training clips; None: clips stay as they are, padded behind.
-        fill: value of padding, in dB.
+        fill: value of padding and masks, in dB.
         mask: whether the batch gets an attention_mask.
         equal_lengths: whether longer clips are cut to the batch's shortest, at a random place, but
             never to less than half of the longest, so that little or nothing is padded.
@@ -165,65 +177,59 @@ class SpectrogramCollator:
     equal_lengths: bool = False
     multiple: int = 1
 
-    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
-        """Make a batch.
-
-        Args:
-            items: of ClipDataset.
-
-        Returns:
-            input_features (batch, frames, mels) float32 in dB, attention_mask (batch, frames)
-            int64 of 1 and 0 where wanted, labels (batch,) or (batch, labels), weights (batch,).
-        """
+    def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
+        """Cut clips of all processes, and gather some."""
         clips: list[torch.Tensor] = [item["inputs"] for item in items]
+        mels = clips[0].shape[1]
+        cuts = Cuts.whole(np.array(list(map(len, clips))), mels)
         # Where cuts are, and how padding is split between the two sides.
-        places = [0.0] * len(clips)
+        places = np.zeros(len(clips))
         if self.augmentation:
-            with torch.random.fork_rng(devices=[]):
-                for number, item in enumerate(items):
-                    # Not torch.manual_seed, which keeps a note for each GPU at every call.
-                    torch.default_generator.manual_seed(item["seed"])
-                    clips[number] = self.augmentation.change(clips[number])
-                    if self.augmentation.either_side:
-                        places[number] = float(torch.rand(()))
+            draws = draws_of(items)
+            cuts = self.augmentation.cut(cuts.frames, mels, draws)
+            places = draws.place if self.augmentation.either_side else places
         if self.equal_lengths:
-            lengths = list(map(len, clips))
-            shortest = max(min(lengths), -(-max(lengths) // 2))
-            for number, (clip, place) in enumerate(zip(clips, places, strict=True)):
-                start = int(place * (len(clip) - shortest + 1)) if len(clip) > shortest else 0
-                clips[number] = clip[start : start + shortest]
-        longest = -(-max(map(len, clips)) // self.multiple) * self.multiple
-        features = torch.empty((len(clips), longest, clips[0].shape[1]))
-        mask = torch.zeros((len(clips), longest), dtype=torch.long)
-        for number, (clip, place) in enumerate(zip(clips, places, strict=True)):
-            left = int(place * (longest - len(clip) + 1))
-            right = left + len(clip)
-            features[number, :left] = features[number, right:] = self.fill
-            features[number, left:right] = clip
-            mask[number, left:right] = 1
+            cuts = cuts.shortened(max(cuts.kept.min(), -(-cuts.kept.max() // 2)), places)
+        length = -(-int(cuts.kept.max()) // self.multiple) * self.multiple
+        lefts = spread(places, length - cuts.kept)
+
+        chosen = [clips[number] for number in numbers]
+        filling = torch.full((1, mels), self.fill)
+        firsts = np.cumsum([1, *map(len, chosen[:-1])])
+        features, mask = assemble(
+            torch.cat([filling, *chosen]), firsts, cuts.take(numbers), lefts[numbers], length
+        )
         batch = {"input_features": features} | ({"attention_mask": mask} if self.mask else {})
-        return batch | stack_targets(items)
+        return batch | stack_targets(items, numbers)
 
 
 @dataclass(frozen=True)
-class ExtractorCollator:
+class ExtractorCollator(Collator):
     """Makes a batch as a model's own feature extractor pads it, for networks other than ours."""
 
-    feature_extractor: SequenceFeatureExtractor
+    feature_extractor: SequenceFeatureExtractor = field(kw_only=True)
 
-    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
-        """Make a batch as SpectrogramCollator does, with the model's inputs."""
+    def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
+        """Pad some clips."""
         name = self.feature_extractor.model_input_names[0]  # type: ignore[attr-defined]  # of each subclass
-        inputs = [item["inputs"].numpy() for item in items]
+        inputs = [items[number]["inputs"].numpy() for number in numbers]
         batch = self.feature_extractor.pad(
             {name: inputs}, padding=True, return_tensors="pt", return_attention_mask=None
         )
-        return dict(batch) | stack_targets(items)
+        return dict(batch) | stack_targets(items, numbers)
 
 
-def stack_targets(items: Sequence[dict]) -> dict[str, torch.Tensor]:
-    """Stack the labels and weights of a batch's items."""
-    return {name: torch.stack([item[name] for item in items]) for name in ("labels", "weights")}
+def draws_of(items: Sequence[dict]) -> Draws:
+    """Draw the random numbers of a batch's items."""
+    return draw(np.array([item["seed"] for item in items], np.uint64))
+
+
+def stack_targets(items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
+    """Stack the labels and weights of some items of a batch."""
+    return {
+        name: torch.stack([items[number][name] for number in numbers])
+        for name in ("labels", "weights")
+    }
 
 
 def make_targets(
@@ -266,17 +272,17 @@ def make_targets(
 
 def make_collators(
     model: PreTrainedModel, extractor: SequenceFeatureExtractor, recipe: RecipeOptions
-) -> tuple[Callable, Callable]:
+) -> tuple[Collator, Collator]:
     """Make what collates the batches of training, clips changed at random, and of evaluation."""
     if model.config.model_type != DushaConfig.model_type:
-        collator = ExtractorCollator(extractor)
+        collator = ExtractorCollator(feature_extractor=extractor)
         return collator, collator
     fill = PUBLISHED_FILL if recipe.published_quirks else SILENCE
     evaluation = SpectrogramCollator(fill=fill, mask=not recipe.published_quirks)
     changes = ("frequency_mask", "time_mask", "crop", "longest", "stretch")
     training = replace(
         evaluation,
-        augmentation=Augmentation(fill=fill, **{name: getattr(recipe, name) for name in changes}),
+        augmentation=Augmentation(**{name: getattr(recipe, name) for name in changes}),
         equal_lengths=recipe.equal_lengths,
         multiple=recipe.pad_to_multiple_of,
     )

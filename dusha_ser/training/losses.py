@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
 import torch
 from torch.nn import functional
+
+from dusha_ser.training.augmentation import Draws
 
 
 @dataclass(frozen=True)
@@ -64,30 +67,46 @@ def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
     return (functional.one_hot(labels, count) if labels.ndim == 1 else labels).float()
 
 
-def mix_clips(
-    batch: dict[str, torch.Tensor], count: int, concentration: float
-) -> dict[str, torch.Tensor]:
-    """Mix each clip of a batch, and its label, with another one (mixup, Zhang et al. 2018).
+@dataclass(frozen=True)
+class Mixup:
+    """Mixes each clip of a batch, and its label, with another one (Zhang et al. 2018).
 
-    Args:
-        batch: the model's inputs, labels and weights, as a collator makes them.
-        count: number of classes.
+    Attributes:
         concentration: both parameters of the beta distribution of the shares, above 0.
-
-    Returns:
-        The batch with labels (batch, count); a frame is real where it is in either clip.
+        classes: their number.
     """
-    size = len(batch["labels"])
-    beta = torch.distributions.Beta(concentration, concentration)
-    share = beta.sample((size,)).to(batch["labels"].device)
-    # The larger part stays in its place, so that lengths and labels belong to it.
-    share = torch.maximum(share, 1 - share)
-    other = torch.randperm(size, device=share.device)
-    mixed = dict(batch, labels=one_hot(batch["labels"], count))
-    for name, values in mixed.items():
-        if name == "attention_mask":
-            mixed[name] = torch.maximum(values, values[other])
-        else:
-            part = share.view(-1, *[1] * (values.ndim - 1))
-            mixed[name] = values * part + values[other] * (1 - part)
-    return mixed
+
+    concentration: float
+    classes: int
+
+    def pair(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+        """Return each clip's share of its mixture, in [0.5, 1], and the number of the other."""
+        share = scipy.special.betaincinv(self.concentration, self.concentration, draws.mixed_share)
+        # The larger part stays in its place, so that lengths and labels belong to it.
+        return np.maximum(share, 1 - share), np.argsort(draws.mixed_order)
+
+    def mix(
+        self, batch: dict[str, torch.Tensor], shares: np.ndarray, others: np.ndarray
+    ) -> dict[str, torch.Tensor]:
+        """Mix the first clips of a batch.
+
+        Args:
+            batch: the model's inputs, labels and weights.
+            shares: of the clips that are mixed, (mixed,); those behind are mixed into them only.
+            others: the number of the clip that each is mixed with, (mixed,).
+
+        Returns:
+            The batch with labels (mixed, classes); a frame is real where it is in either clip.
+        """
+        device = next(iter(batch.values())).device
+        part = torch.from_numpy(shares.astype(np.float32)).to(device, non_blocking=True)
+        other = torch.from_numpy(others).to(device, non_blocking=True)
+        mixed = dict(batch, labels=one_hot(batch["labels"], self.classes))
+        for name, values in mixed.items():
+            own, theirs = values[: len(part)], values[other]
+            if name == "attention_mask":
+                mixed[name] = torch.maximum(own, theirs)
+            else:
+                share = part.view(-1, *[1] * (values.ndim - 1))
+                mixed[name] = own * share + theirs * (1 - share)
+        return mixed

@@ -14,7 +14,7 @@ from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset, make_collators, make_targets
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
-from dusha_ser.training.losses import ClassificationLoss
+from dusha_ser.training.losses import ClassificationLoss, Mixup
 from dusha_ser.training.model_card import write_report
 from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
 from dusha_ser.training.preparation import Preparation, prepare
@@ -104,16 +104,19 @@ def make_trainer(
         args=arguments,
         train_dataset=ClipDataset(rows, prepared.column, *make_targets(rows, order, recipe)),
         eval_dataset=validation,
-        # Collators of every process see a part of each batch.
         train_sampler=SAMPLERS[recipe.sampler](
             durations(rows, prepared.column),
             draw_weights,
             batch_size=arguments.train_batch_size * arguments.world_size,
             seed=arguments.data_seed if arguments.data_seed is not None else arguments.seed,
             process_count=arguments.world_size,
+        ),
+        train_collator=dataclasses.replace(
+            train_collator,
+            mixup=Mixup(arguments.mixup, len(order)) if arguments.mixup else None,
+            process_count=arguments.world_size,
             process_index=arguments.process_index,
         ),
-        train_collator=train_collator,
         data_collator=eval_collator,
         processing_class=prepared.extractor,
         classification_loss=ClassificationLoss(recipe.loss, recipe.label_smoothing, loss_weights),

@@ -30,8 +30,7 @@ class Draw(NamedTuple):
 class LengthBatchSampler(Sampler):
     """Batches of clips of similar length; subclasses choose which, by `epoch_batches`.
 
-    Every process makes the batches of all processes and takes its share of each, so that a batch
-    is the same for any number of processes, and all shares are as long.
+    Batches are those of all processes: each collates its share, and all shares are as long.
 
     Args:
         durations: of the clips, in seconds, (clips,).
@@ -40,7 +39,6 @@ class LengthBatchSampler(Sampler):
         batch_size: clips of a batch, all processes together.
         seed: of the draws, at least 0.
         process_count: number of processes that share a batch; it divides batch_size.
-        process_index: of this process, from 0.
 
     Raises:
         WrongUseError: if there are no clips, or processes do not divide the batch.
@@ -54,7 +52,6 @@ class LengthBatchSampler(Sampler):
         batch_size: int,
         seed: int = 0,
         process_count: int = 1,
-        process_index: int = 0,
     ):
         if not len(durations):
             raise WrongUseError("there are no clips to train on: check the train split")
@@ -68,7 +65,6 @@ class LengthBatchSampler(Sampler):
         self.batch_size = batch_size
         self.seed = seed
         self.process_count = process_count
-        self.process_index = process_index
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,12 +78,11 @@ class LengthBatchSampler(Sampler):
     def __iter__(self) -> Iterator[list[Draw]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         for batch in self.epoch_batches(rng):
-            # A batch that not all processes can share is filled up with its own clips.
-            batch = np.resize(batch, -(-len(batch) // self.process_count) * self.process_count)
             seeds = rng.integers(2**63, size=len(batch))
-            share = slice(self.process_index, None, self.process_count)
-            pairs = zip(batch[share].tolist(), seeds[share].tolist(), strict=True)
-            yield [Draw(*pair) for pair in pairs]
+            draws = list(map(Draw, batch.tolist(), seeds.tolist()))
+            # A batch that not all processes can share is filled up with its own draws.
+            missing = -len(draws) % self.process_count
+            yield draws + [draws[number % len(draws)] for number in range(missing)]
 
 
 class PublishedSampler(LengthBatchSampler):

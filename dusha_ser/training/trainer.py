@@ -27,7 +27,7 @@ from dusha_ser.storage import write_text
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import TRAINED_WEIGHTS, AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
-from dusha_ser.training.losses import ClassificationLoss, mix_clips
+from dusha_ser.training.losses import ClassificationLoss
 from dusha_ser.training.normalization import average_statistics, make_precise
 from dusha_ser.training.sampling import LengthBatchSampler
 
@@ -69,7 +69,6 @@ class DushaTrainer(Trainer):
             for module in self.model.modules()
             if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.requires_grad
         ]
-        self.num_labels = len(self.model.config.id2label or {})
         self.averaging: AverageCallback | None = None
         # Puts the average of the weights in their place during training, where there is one.
         self.averaged_weights: Callable[[], AbstractContextManager] = contextlib.nullcontext
@@ -128,8 +127,6 @@ class DushaTrainer(Trainer):
             # The Trainer puts all of the model in training at each step.
             for normalization in self.frozen:
                 normalization.eval()
-            if self.args.mixup:
-                inputs = mix_clips(inputs, self.num_labels, self.args.mixup)
         features = dict(inputs)
         labels, weights = features.pop("labels"), features.pop("weights")
         outputs = model(**features)

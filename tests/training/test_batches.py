@@ -6,21 +6,13 @@ import pytest
 import scipy.stats
 import torch
 
-from dusha_ser.training.batches import (
-    PUBLISHED_FILL,
-    SILENCE,
-    Augmentation,
-    ClipDataset,
-    SpectrogramCollator,
-)
+from dusha_ser.training.augmentation import SILENCE, Augmentation
+from dusha_ser.training.batches import PUBLISHED_FILL, ClipDataset, SpectrogramCollator
+from dusha_ser.training.losses import Mixup
 from dusha_ser.training.sampling import Draw
 
 NO_CHANGE = Augmentation(frequency_mask=0, time_mask=0, crop=0, either_side=False)
 NO_CHANGE_BUT_RANDOM = replace(NO_CHANGE, either_side=True)
-
-
-def clip(frames=120, mels=64, value=-20.0):
-    return torch.full((frames, mels), value)
 
 
 def item(frames=120, seed=0, label=0):
@@ -31,11 +23,6 @@ def item(frames=120, seed=0, label=0):
         "weights": torch.tensor(1.0),
         "seed": seed,
     }
-
-
-def changes(augmentation, features, count=2000):
-    torch.manual_seed(0)
-    return [augmentation.change(features) for _ in range(count)]
 
 
 def test_clips_when_rows_are_drawn():
@@ -59,78 +46,8 @@ def test_clips_when_rows_are_drawn():
         ClipDataset(rows, "input_features", np.array([2]))
 
 
-def test_frequency_mask_covers_up_to_sixteen_bands_anywhere():
-    masked = changes(replace(NO_CHANGE, frequency_mask=16), clip())
-    widths = np.array([int((picture[0] == SILENCE).sum()) for picture in masked])
-    for picture in masked[:200]:
-        covered = (picture == SILENCE).nonzero()[:, 1].unique()
-        assert len(covered) == 0 or int(covered.max() - covered.min()) == len(covered) - 1
-    assert all(picture.shape == (120, 64) for picture in masked)
-    # torchaudio draws a real number below 16 and rounds it down.
-    counts = np.bincount(widths, minlength=16)
-    assert len(counts) == 16
-    assert scipy.stats.chisquare(counts).pvalue > 0.01
-
-
-def test_time_mask_covers_up_to_forty_frames_anywhere():
-    masked = changes(replace(NO_CHANGE, time_mask=40), clip())
-    widths = np.array([int((picture[:, 0] == SILENCE).sum()) for picture in masked])
-    counts = np.bincount(widths, minlength=40)
-    assert len(counts) == 40
-    assert scipy.stats.chisquare(counts).pvalue > 0.01
-
-
-def test_crop_takes_fewer_than_forty_frames_from_either_end():
-    features = torch.arange(120.0).unsqueeze(1).expand(120, 64)
-    cropped = changes(replace(NO_CHANGE, crop=40), features)
-    lengths = np.array([len(picture) for picture in cropped])
-    assert scipy.stats.chisquare(np.bincount(120 - lengths, minlength=40)).pvalue > 0.01
-    starts = np.array([int(picture[0, 0]) for picture in cropped])
-    assert ((starts >= 0) & (starts <= 120 - lengths)).all()
-    # Given how much goes, each place is as likely.
-    shares = (starts + 0.5) / (121 - lengths)
-    assert abs(shares[lengths < 110].mean() - 0.5) < 0.03
-    for picture in cropped[:100]:
-        assert torch.equal(picture[:, 0].diff(), torch.ones(len(picture) - 1))
-
-
-@pytest.mark.parametrize("frames", [1, 2, 10, 39, 41])
-def test_augmentation_when_clips_are_short(frames):
-    for picture in changes(Augmentation(), clip(frames), count=200):
-        assert 1 <= len(picture) <= frames
-        assert picture.shape[1] == 64
-        assert torch.isfinite(picture).all()
-
-
-def test_longest_when_clips_are_longer():
-    cut = changes(replace(NO_CHANGE, longest=50), torch.arange(120.0).unsqueeze(1), count=1000)
-    assert {len(picture) for picture in cut} == {50}
-    starts = np.array([int(picture[0, 0]) for picture in cut])
-    assert scipy.stats.kstest(starts, scipy.stats.randint(0, 71).cdf).pvalue > 0.001
-
-
-def test_stretch_changes_tempo_and_pitch_by_up_to_its_share():
-    features = torch.full((100, 64), -40.0)
-    features[50] = 0.0  # a click in the middle
-    features[:, 32] = 0.0  # a tone
-    stretched = changes(replace(NO_CHANGE, stretch=0.1), features, count=500)
-    lengths = np.array([len(picture) for picture in stretched])
-    assert (lengths.min(), lengths.max()) == (90, 110)
-    clicks = np.array([int(picture[:, :8].mean(1).argmax()) for picture in stretched])
-    assert (np.abs(clicks / lengths - 0.5) < 0.03).all()
-    tones = np.array([int(picture[:8].mean(0).argmax()) for picture in stretched])
-    assert 28 <= tones.min() < 31 and 34 < tones.max() <= 36
-    assert all(picture.shape[1] == 64 for picture in stretched)
-    assert {picture.min().item() for picture in stretched} == {-40.0, SILENCE}
-
-
-def test_masks_when_they_are_as_published_have_the_loudest_value():
-    masked = changes(replace(NO_CHANGE, frequency_mask=16, fill=PUBLISHED_FILL), clip(), count=50)
-    assert {value for picture in masked for value in picture.unique().tolist()} == {-20.0, 0.0}
-
-
 def test_collator_when_clips_are_padded_at_random_sides():
-    collate = SpectrogramCollator(NO_CHANGE_BUT_RANDOM)
+    collate = SpectrogramCollator(augmentation=NO_CHANGE_BUT_RANDOM)
     lefts = []
     for seed in range(1500):
         batch = collate([item(30), item(10, seed=seed)])
@@ -156,7 +73,7 @@ def test_collator_when_clips_are_to_be_classified():
 
 
 def test_collator_when_clips_are_cut_to_equal_lengths():
-    collate = SpectrogramCollator(NO_CHANGE_BUT_RANDOM, equal_lengths=True)
+    collate = SpectrogramCollator(augmentation=NO_CHANGE_BUT_RANDOM, equal_lengths=True)
     starts = []
     for seed in range(1500):
         batch = collate([item(30, seed), item(20, seed)])
@@ -170,7 +87,7 @@ def test_collator_when_clips_are_cut_to_equal_lengths():
 
 
 def test_collator_gives_the_same_batch_whatever_was_drawn_before():
-    collate = SpectrogramCollator(Augmentation())
+    collate = SpectrogramCollator(augmentation=Augmentation())
     items = [item(100 + seed, seed) for seed in range(8)]
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
@@ -182,3 +99,33 @@ def test_collator_gives_the_same_batch_whatever_was_drawn_before():
     assert not torch.equal(
         collate(others)["input_features"][:, :60], first["input_features"][:, :60]
     )
+
+
+@pytest.mark.parametrize("mixup", [None, Mixup(0.4, 4)], ids=["plain", "mixed"])
+@pytest.mark.parametrize("equal_lengths", [False, True])
+@pytest.mark.parametrize("count", [2, 4])
+def test_collators_of_several_processes_give_the_batch_of_one(mixup, equal_lengths, count):
+    collate = SpectrogramCollator(
+        mixup=mixup, augmentation=Augmentation(stretch=0.1), equal_lengths=equal_lengths
+    )
+    items = [item(90 + 7 * number, number, number % 4) for number in range(8)]
+    whole = collate(items)
+    assert len(whole["labels"]) == 8
+    for index in range(count):
+        part = replace(collate, process_count=count, process_index=index)(items)
+        assert part.keys() == whole.keys()
+        for name, values in part.items():
+            assert torch.equal(values, whole[name][index::count]), name
+
+
+def test_collator_when_clips_are_mixed_takes_their_seeds():
+    items = [item(90 + number, number, number % 4) for number in range(8)]
+    plain = SpectrogramCollator(augmentation=Augmentation())
+    first, mixed = plain(items), replace(plain, mixup=Mixup(0.4, 4))(items)
+    assert torch.equal(mixed["labels"], replace(plain, mixup=Mixup(0.4, 4))(items)["labels"])
+    assert mixed["labels"].shape == (8, 4)
+    torch.testing.assert_close(mixed["labels"].sum(1), torch.ones(8))
+    assert (mixed["attention_mask"] >= first["attention_mask"]).all()
+    assert not torch.equal(mixed["input_features"], first["input_features"])
+    others = [dict(one, seed=one["seed"] + 100) for one in items]
+    assert not torch.equal(mixed["labels"], replace(plain, mixup=Mixup(0.4, 4))(others)["labels"])

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch.nn import functional
 
-from dusha_ser.training.losses import ClassificationLoss, mix_clips
+from dusha_ser.training.augmentation import draw
+from dusha_ser.training.losses import ClassificationLoss, Mixup
 
 
 @pytest.fixture
@@ -58,10 +60,29 @@ def test_mix_clips_mixes_inputs_and_labels_by_the_same_share():
         "labels": labels,
         "weights": torch.ones(32),
     }
-    mixed = mix_clips(batch, 4, 0.4)
+    mixup = Mixup(0.4, 4)
+    mixed = mixup.mix(batch, *mixup.pair(draw(np.arange(32))))
     torch.testing.assert_close(mixed["input_features"][:, 0], mixed["labels"])
     torch.testing.assert_close(mixed["labels"].sum(1), torch.ones(32))
     assert (mixed["labels"].gather(1, labels.unsqueeze(1)) >= 0.5).all()
     assert (mixed["labels"].max(1).values < 0.999).any()
     assert (mixed["attention_mask"] >= mask).all()
     assert batch["labels"].shape == (32,)
+
+
+def test_mixup_pairs_each_clip_with_one_by_the_larger_part_of_a_beta_distribution():
+    draws = draw(np.arange(5000))
+    shares, others = Mixup(0.4, 4).pair(draws)
+    assert sorted(others.tolist()) == list(range(5000))
+    assert (shares >= 0.5).all()
+    # Folded in the middle, the symmetric distribution has twice its density.
+    folded = scipy.stats.beta(0.4, 0.4)
+    found = scipy.stats.kstest(shares, lambda value: 2 * folded.cdf(value) - 1)
+    assert found.pvalue > 0.001
+
+
+def test_mix_clips_when_others_belong_to_another_process_leaves_these_out():
+    batch = {"input_features": torch.eye(4)[:3].unsqueeze(1), "labels": torch.arange(3)}
+    mixed = Mixup(1.0, 4).mix(batch, np.array([0.75]), np.array([2]))
+    assert mixed["labels"].tolist() == [[0.75, 0.0, 0.25, 0.0]]
+    assert mixed["input_features"].tolist() == [[[0.75, 0.0, 0.25, 0.0]]]

