@@ -29,8 +29,10 @@ FULL_SCALE = {torch.int16: 2.0**15, torch.int32: 2.0**31}
 LOUDEST = 1e15
 # Quiet frames that trimming leaves at each end.
 KEPT_SILENCE = 5
-# Rates of real recordings, in Hz: that of a damaged header may need all memory.
-RATES = (1_000, 1_000_000)
+# What converters record, in Hz: the rate in a damaged header may need minutes a clip.
+RATES = (1_000, 768_000)
+# Weights of the resampling filter that are held at a time, and of old samples under them.
+WEIGHTS_AT_ONCE = 2**20
 
 
 class DushaFeatureExtractor(SequenceFeatureExtractor):
@@ -179,12 +181,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
                 f"the waveform has {sampling_rate} Hz, the model was trained on "
                 f"{self.sampling_rate} Hz; convert it, or pass resample=True"
             )
-        if RATES[0] <= sampling_rate <= RATES[1]:
-            return sampling_rate
-        raise ValueError(
-            f"the waveform has {sampling_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is "
-            "converted"
-        )
+        return sampling_rate
 
     def _as_waveform(self, waveform, number: int) -> torch.Tensor:
         """Check one waveform and turn it into floats or doubles of full scale 1."""
@@ -278,12 +275,19 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
     Each new sample is a weighted sum of the old ones around it; the weights depend only on its
     place between two old samples, and few such places exist (J. O. Smith, "Digital Audio
     Resampling Home Page"). Of (samples,) in floating point it makes, in the same type,
-    (ceil(samples * new_rate / old_rate),).
+    (ceil(samples * new_rate / old_rate),). Memory grows with the samples, not with the rates.
+
+    Raises:
+        ValueError: if nothing is recorded at old_rate, in Hz.
 
     Examples:
         >>> resample_waveform(torch.ones(441, dtype=torch.float64), 44100, 16000).shape
         torch.Size([160])
     """
+    if not RATES[0] <= old_rate <= RATES[1]:
+        raise ValueError(
+            f"the waveform has {old_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is converted"
+        )
     divisor = math.gcd(old_rate, new_rate)
     old_rate, new_rate = old_rate // divisor, new_rate // divisor
     # 64 zero crossings under this window leave errors 130 dB down, and a slope from 88 % of the
@@ -293,24 +297,23 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
     reach = math.ceil(crossings / cutoff)
 
     count = -(-len(waveform) * new_rate // old_rate)
-    place = torch.arange(min(new_rate, count)) * old_rate
+    windows = torch.nn.functional.pad(waveform, (reach, reach)).unfold(0, 2 * reach + 1, 1)
     taps = torch.arange(-reach, reach + 1, dtype=waveform.dtype)
-    distance = taps - (place % new_rate).to(waveform.dtype).unsqueeze(1) / new_rate
-    inside = (1 - (distance / (reach + 1)).square()).clamp_min(0)
-    weights = cutoff * torch.sinc(cutoff * distance)
-    weights = weights * torch.i0(beta * inside.sqrt()) / torch.i0(torch.tensor(beta).double())
-
-    padded = torch.nn.functional.pad(waveform, (reach, reach))
-    first = place // new_rate
-    rounds = -(-count // new_rate)
-    at_once = max(1, 2**20 // weights.numel())
-    resampled = []
-    for start in range(0, rounds, at_once):
-        rows = torch.arange(start, min(start + at_once, rounds)).view(-1, 1) * old_rate + first
-        windows = padded.unfold(0, 2 * reach + 1, 1)
-        rows = rows.clamp_max(len(windows) - 1)
-        resampled.append((windows[rows] * weights).sum(-1).flatten())
-    return torch.cat(resampled)[:count]
+    resampled = torch.empty(-(-count // new_rate), new_rate, dtype=waveform.dtype)
+    # Rates without a common divisor have as many places as new samples a second.
+    for places in torch.arange(min(new_rate, count)).split(max(1, WEIGHTS_AT_ONCE // len(taps))):
+        first, offset = places * old_rate // new_rate, places * old_rate % new_rate
+        distance = taps - offset.to(waveform.dtype).unsqueeze(1) / new_rate
+        inside = (1 - (distance / (reach + 1)).square()).clamp_min(0)
+        weights = cutoff * torch.sinc(cutoff * distance)
+        weights = weights * torch.i0(beta * inside.sqrt()) / torch.i0(torch.tensor(beta).double())
+        rounds = torch.arange(len(resampled)).split(max(1, WEIGHTS_AT_ONCE // weights.numel()))
+        for some in rounds:
+            rows = (some.unsqueeze(1) * old_rate + first).clamp_max(len(windows) - 1)
+            resampled[some[0] : some[-1] + 1, places[0] : places[-1] + 1] = (
+                windows[rows] * weights
+            ).sum(-1)
+    return resampled.flatten()[:count]
 
 
 def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:

@@ -23,6 +23,15 @@ except ImportError:  # Windows: what killed programs leave there stays
 # What is being written has a hidden name such as ".table.4711.unfinished.csv".
 UNFINISHED = re.compile(r"\..+\.\d+\.unfinished(\.[^.]*)?", re.DOTALL)
 
+# What arrives in the place of any file, by its first bytes.
+FOREIGN = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the file itself: fetch that with git lfs pull",
+    ),
+    (b"<", "is a web page that a server or proxy sent in the file's place: fetch it again"),
+)
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -162,6 +171,17 @@ def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def foreign_content(start: bytes) -> str | None:
+    """Say what arrived in a file's place, and what to do, by its first bytes; None: nothing known.
+
+    Examples:
+        >>> foreign_content(b"version https://git-lfs.github.com/spec/v1")
+        'is a Git LFS pointer, not the file itself: fetch that with git lfs pull'
+    """
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((what for mark, what in FOREIGN if start.startswith(mark)), None)
 
 
 def check_space(folder: Path, size: int, what: str) -> None:

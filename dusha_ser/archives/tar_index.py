@@ -19,7 +19,7 @@ from filelock import FileLock
 from dusha_ser.archives.checksums import byte_bar
 from dusha_ser.archives.members import Index, corpus_name
 from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.storage import replacing
+from dusha_ser.storage import foreign_content, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +46,13 @@ REFUSED_KINDS = {
     tarfile.GNUTYPE_SPARSE: "a sparse file",
     b"M": "the rest of a file of another volume",
 }
-# What arrives in place of archives, by its first bytes.
+# Archives of other kinds, by their first bytes.
 FOREIGN = (
     (b"\x1f\x8b", "is compressed with gzip: uncompress it with gunzip, or name it .tgz"),
     (b"BZh", "is compressed with bzip2: uncompress it with bunzip2"),
     (b"\xfd7zXZ", "is compressed with xz: uncompress it with unxz"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd: uncompress it with unzstd"),
     (b"PK\x03\x04", "is a zip archive: unpack it and give the folder"),
-    (b"version https://git-lfs", "is a Git LFS pointer: fetch the file itself with git lfs pull"),
-    (b"<", "is a web page that a server or proxy sent in the archive's place: fetch it again"),
 )
 
 
@@ -273,6 +271,8 @@ def _not_a_header(block: bytes, position: int, called: Path) -> WorkFailedError:
     for mark, what in FOREIGN:
         if start.startswith(mark):
             return WorkFailedError(f"{called}: {what}")
+    if what := foreign_content(block):
+        return WorkFailedError(f"{called}: {what}")
     return _damaged(called, f"is not a tar archive (it begins with {block[:16]!r})")
 
 

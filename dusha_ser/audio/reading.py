@@ -1,7 +1,9 @@
 """Audio of any format, sampling rate and source, as mono samples at one rate, and back to a wav."""
 
+import contextlib
 import io
 import itertools
+import logging
 import wave
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,13 +13,25 @@ import numpy as np
 import soundfile
 import soxr
 
+from dusha_ser.audio.parts import Part, find_parts, open_part
 from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import foreign_content
+
+logger = logging.getLogger(__name__)
 
 # Of the corpus and its model, in Hz.
 SAMPLING_RATE = 16000
-# Rates of anything that is recorded, in Hz; a damaged header may state one at which a file of a
-# minute would last for weeks.
-RATES = (1_000, 1_000_000)
+# What converters record, in Hz, and in channels. Only damaged headers state more, and a file of a
+# minute would then last for weeks, or take all memory.
+RATES = (1_000, 768_000)
+MOST_CHANNELS = 64
+# Samples of all channels that are read at once, at most.
+SAMPLES_AT_ONCE = 2**22
+# Bytes of files that are read at once, which is faster than piece by piece.
+AT_ONCE = 2**22
+# Files that are named in warnings of wrong headers, at most.
+MOST_WARNINGS = 5
+_warned: set[str] = set()
 
 # A path; a file's content; a file object; (samples,) or (samples, channels) with their rate in Hz;
 # the audio column of a row, which has bytes or, where they are None, a path.
@@ -43,19 +57,25 @@ class AudioInfo(NamedTuple):
 
 
 def read_info(source: AudioSource) -> AudioInfo:
-    """Read the header of an audio file that libsndfile knows.
+    """Read what the header of an audio file states, corrected where it is not true.
 
     Args:
         source: a path, a file's content, a file object or a row's audio.
 
     Raises:
-        UnreadableAudioError: if libsndfile cannot read it.
+        UnreadableAudioError: if it is not audio.
     """
-    try:
-        info = soundfile.info(_open(source))
-    except (OSError, RuntimeError, TypeError) as error:  # TypeError: a .raw file has no header
-        raise UnreadableAudioError(getattr(error, "error_string", None) or str(error)) from error
-    return AudioInfo(info.samplerate, info.channels, info.frames, info.subtype)
+    with _opened(source) as file, _explained_errors():
+        parts = _find_parts(file, source)
+        try:
+            stated = [soundfile.info(one) for one in _files(file, parts)]
+        except soundfile.LibsndfileError as error:
+            return _av_info(file, _reason(error))
+    first = stated[0]
+    _check_header(first.samplerate, first.channels)
+    # Parts may be of other rates.
+    frames = sum(round(one.frames * first.samplerate / one.samplerate) for one in stated)
+    return AudioInfo(first.samplerate, first.channels, frames, first.subtype)
 
 
 def count_frames(content: bytes) -> int | None:
@@ -124,35 +144,106 @@ def read_blocks(
         UnreadableAudioError: if there is no such file, or no audio in it.
     """
     empty = True
-    try:
+    with _explained_errors():
         for block in _any_blocks(source, sampling_rate, seconds):
             if not np.isfinite(block).all():
                 raise UnreadableAudioError("holds samples that are NaN or infinite")
             if len(block):
                 empty = False
                 yield block
-    except UnreadableAudioError:
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableAudioError("there is no such file") from error
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        raise UnreadableAudioError(f"cannot be read: {reason}") from error
     if empty:
         raise UnreadableAudioError("holds no samples")
 
 
-def _open(source: AudioSource) -> Path | BinaryIO:
-    """Return the path or the file object of a source that is a file."""
+def complete_wav(content: bytes, name: str) -> bytes:
+    """Return a wav whose header is true of it: the same bytes where it is already.
+
+    Args:
+        content: of any file.
+        name: for the warning.
+    """
+    with io.BytesIO(content) as file:
+        parts = _find_parts(file, name) if content[:1] == b"R" else []
+    if len(parts) != 1:
+        return content
+    return parts[0].header + content[parts[0].start : parts[0].stop]
+
+
+@contextlib.contextmanager
+def _explained_errors() -> Iterator[None]:
+    """Turn what libraries raise into an UnreadableAudioError with the reason."""
+    try:
+        yield
+    except UnreadableAudioError:
+        raise
+    except FileNotFoundError as error:
+        raise UnreadableAudioError("there is no such file") from error
+    # TypeError: a .raw file has no header, a row no audio.
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise UnreadableAudioError(f"cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None)
+    return str(reason or error).rstrip(".")
+
+
+@contextlib.contextmanager
+def _opened(source: AudioSource, at_once: int = 0) -> Iterator[BinaryIO]:
+    """Open a source that is a file and not empty; of up to `at_once` bytes, it is read at once."""
     if isinstance(source, tuple):
-        raise TypeError("samples are not a file")
+        raise UnreadableAudioError("samples are not a file")
     file: Any = source
     if isinstance(source, Mapping):
         file = source["path"] if source["bytes"] is None else source["bytes"]
     if isinstance(file, bytes):
-        return io.BytesIO(file)
-    # Path(None), of a row without audio, is a TypeError.
-    return file if hasattr(file, "read") else Path(file)
+        file = io.BytesIO(file)
+    with _explained_errors(), contextlib.ExitStack() as stack:
+        if not hasattr(file, "read"):
+            file = stack.enter_context(Path(file).open("rb", buffering=0))
+        size = file.seek(0, io.SEEK_END)
+        if not size:
+            raise UnreadableAudioError("is empty (0 bytes)")
+        if size <= at_once:
+            file.seek(0)
+            file = io.BytesIO(file.read())
+        yield file
+
+
+def _find_parts(file: BinaryIO, source: AudioSource) -> list[Part]:
+    """Find the parts of a file, and warn of a header that is not true."""
+    parts, wrong = find_parts(file, file.seek(0, io.SEEK_END))
+    if wrong:
+        name = source["path"] if isinstance(source, Mapping) else source
+        shown = str(name) if isinstance(name, (str, Path)) else "a recording"
+        if shown not in _warned and len(_warned) < MOST_WARNINGS:
+            _warned.add(shown)
+            more = "" if len(_warned) < MOST_WARNINGS else "; more such files are not named"
+            logger.warning("%s is read to its end: %s%s", shown, wrong, more)
+    return parts
+
+
+def _files(file: BinaryIO, parts: Iterable[Part]) -> Iterator[BinaryIO | str]:
+    """Yield what libsndfile decodes one after the other: the parts, or the file itself."""
+    if parts:
+        yield from (open_part(file, part) for part in parts)
+    elif isinstance(file, io.FileIO):
+        yield file.name  # libsndfile is faster without Python between it and the file
+    else:
+        file.seek(0)
+        yield file
+
+
+def _check_header(sampling_rate: int, channels: int) -> None:
+    """Refuse what only a damaged header states."""
+    if not RATES[0] <= sampling_rate <= RATES[1]:
+        raise UnreadableAudioError(
+            f"its sampling rate is {sampling_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is read"
+        )
+    if channels > MOST_CHANNELS:
+        raise UnreadableAudioError(
+            f"it has {channels} channels; audio of up to {MOST_CHANNELS} is read"
+        )
 
 
 def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iterator[np.ndarray]:
@@ -160,32 +251,32 @@ def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iter
     if isinstance(source, tuple):
         yield from resample_blocks([_mix(source[0])], source[1], sampling_rate)
         return
-    file = _open(source)
-    if not (file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)):
-        raise UnreadableAudioError("is empty (0 bytes)")
-    blocks = _libsndfile_blocks(file, sampling_rate, seconds)
-    try:
-        first = next(blocks, None)
-    except soundfile.LibsndfileError as error:
-        yield from _av_blocks(file, sampling_rate, error.error_string.rstrip("."))
-        return
-    if first is not None:
-        yield first
-        yield from blocks
+    with _opened(source, AT_ONCE) as file:
+        begun = False
+        try:
+            for part in _files(file, _find_parts(file, source)):
+                for block in _libsndfile_blocks(part, sampling_rate, seconds):
+                    begun = True
+                    yield block
+        except soundfile.LibsndfileError as error:
+            if begun:
+                raise
+            yield from _av_blocks(file, sampling_rate, _reason(error))
 
 
 def _libsndfile_blocks(
-    file: Path | BinaryIO, sampling_rate: int, seconds: float
+    file: BinaryIO | str, sampling_rate: int, seconds: float
 ) -> Iterator[np.ndarray]:
     """Read blocks (samples,) with libsndfile."""
-    if not isinstance(file, Path):
-        file.seek(0)
     with soundfile.SoundFile(file) as audio:
+        _check_header(audio.samplerate, audio.channels)
         # libsndfile takes twice as long to turn integers of 16 bits into the same floats.
         dtype = "int16" if audio.subtype == "PCM_16" else "float32"
-        size = max(1, int(seconds * audio.samplerate))
+        size = min(int(seconds * audio.samplerate), SAMPLES_AT_ONCE // audio.channels)
         # The frame count of a header may be wrong, so this reads until nothing is left.
-        blocks = itertools.takewhile(len, (audio.read(size, dtype) for _ in itertools.count()))
+        blocks = itertools.takewhile(
+            len, (audio.read(max(1, size), dtype) for _ in itertools.count())
+        )
         yield from resample_blocks(map(_mix, blocks), audio.samplerate, sampling_rate)
 
 
@@ -197,8 +288,12 @@ def _mix(samples: np.ndarray) -> np.ndarray:
     return samples.astype(np.float32, copy=False)
 
 
-def _av_blocks(file: Path | BinaryIO, sampling_rate: int, reason: str) -> Iterator[np.ndarray]:
-    """Read blocks (samples,) with FFmpeg; `reason` is why libsndfile does not."""
+@contextlib.contextmanager
+def _av_stream(file: BinaryIO, reason: str) -> Iterator[tuple[Any, Any]]:
+    """Open a file with FFmpeg, as container and stream; `reason` is why libsndfile does not."""
+    file.seek(0)
+    if foreign := foreign_content(file.read(512)):
+        raise UnreadableAudioError(foreign)
     try:
         import av
     except ImportError as error:
@@ -206,30 +301,47 @@ def _av_blocks(file: Path | BinaryIO, sampling_rate: int, reason: str) -> Iterat
             f"libsndfile cannot read it ({reason}); if it is audio of another format, such as "
             'm4a or webm: pip install "dusha-ser[formats]"'
         ) from error
-    if isinstance(file, Path):
-        # Given a file and no name, FFmpeg cannot be led by a playlist to other files and addresses.
-        with file.open("rb") as opened:
-            yield from _av_blocks(opened, sampling_rate, reason)
-        return
     file.seek(0)
     try:
+        # Given a file and no name, FFmpeg cannot be led by a playlist to other files and addresses.
         with av.open(file, "r", options={"protocol_whitelist": "none"}) as container:
             if not container.streams.audio:
                 raise UnreadableAudioError("has no audio track")
             stream = container.streams.audio[0]
             if stream.codec_context is None:
                 raise UnreadableAudioError("is coded in a way that FFmpeg does not know")
-            planes = av.AudioResampler(format="fltp")
-            decoded = (
-                part.to_ndarray().mean(axis=0)  # (channels, samples)
-                for frame in container.decode(stream)
-                for part in planes.resample(frame)
-            )
-            yield from resample_blocks(decoded, stream.codec_context.sample_rate, sampling_rate)
+            _check_header(stream.codec_context.sample_rate, stream.codec_context.channels)
+            yield container, stream
     except av.FFmpegError as error:
         raise UnreadableAudioError(
             f"neither libsndfile ({reason}) nor FFmpeg ({error.strerror}) can read it"
         ) from error
+
+
+def _av_blocks(file: BinaryIO, sampling_rate: int, reason: str) -> Iterator[np.ndarray]:
+    """Read blocks (samples,) with FFmpeg; its frames may change their rate and channels."""
+    with _av_stream(file, reason) as (container, stream):
+        import av
+
+        runs = itertools.groupby(
+            container.decode(stream), lambda frame: (frame.sample_rate, frame.layout.name)
+        )
+        for (rate, _), frames in runs:
+            planes = av.AudioResampler(format="fltp")
+            decoded = (
+                part.to_ndarray().mean(axis=0)  # (channels, samples)
+                for frame in frames
+                for part in planes.resample(frame)
+            )
+            yield from resample_blocks(decoded, rate, sampling_rate)
+
+
+def _av_info(file: BinaryIO, reason: str) -> AudioInfo:
+    """Count the samples of a file with FFmpeg."""
+    with _av_stream(file, reason) as (container, stream):
+        context = stream.codec_context
+        frames = sum(frame.samples for frame in container.decode(stream))
+        return AudioInfo(context.sample_rate, context.channels, frames, context.name)
 
 
 def resample_blocks(
@@ -238,12 +350,9 @@ def resample_blocks(
     """Change the rate, in Hz, of a recording that comes in pieces (samples,); it may be the same.
 
     Raises:
-        ValueError: if nothing is recorded at old_rate.
+        UnreadableAudioError: if nothing is recorded at old_rate.
     """
-    if not RATES[0] <= old_rate <= RATES[1]:
-        raise ValueError(
-            f"its sampling rate is {old_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is read"
-        )
+    _check_header(old_rate, 1)
     if old_rate == new_rate:
         yield from blocks
         return

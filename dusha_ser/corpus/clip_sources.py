@@ -13,6 +13,7 @@ from dusha_ser.archives.members import Member, Members
 from dusha_ser.audio.reading import (
     SAMPLING_RATE,
     UnreadableAudioError,
+    complete_wav,
     count_frames,
     read_audio,
     read_info,
@@ -94,15 +95,15 @@ def find_wav(
 
 
 def read_wav(member: Member) -> bytes:
-    """Read a recording's bytes and make sure that it holds samples.
+    """Read a recording's bytes and make sure that it holds samples, and that its header says so.
 
     Raises:
         ValueError: it is not an audio file or holds no samples; the message is the reason.
         WorkFailedError: the archive itself cannot be read.
     """
-    content = member.read()
+    content = complete_wav(member.read(), member.name)
     frames = count_frames(content)
-    if frames is None:
+    if not frames:
         try:
             frames = read_info(content).frames
         except UnreadableAudioError as error:

@@ -1,6 +1,7 @@
 """The one reader of audio: every source gives the same samples."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_read_blocks_when_ffmpeg_reads_a_file_object(tmp_path):
         (b"", "is empty"),
         ((np.empty(0), 16000), "holds no samples"),
         ((np.array([np.nan]), 16000), "NaN or infinite"),
-        ((np.ones(9), 2), "its sampling rate is 2 Hz; audio of 1000 to 1000000 Hz is read"),
+        ((np.ones(9), 2), "its sampling rate is 2 Hz; audio of 1000 to 768000 Hz is read"),
         ("missing.wav", "there is no such file"),
         ({"bytes": b"", "path": "a.wav"}, r"cannot read the recording a.wav \(is empty"),
         ({"bytes": None, "path": None}, "cannot read the recording None"),
@@ -74,6 +75,61 @@ def test_read_blocks_when_ffmpeg_reads_a_file_object(tmp_path):
 def test_read_audio_when_there_is_none_says_why(source, reason):
     with pytest.raises(UnreadableAudioError, match=reason):
         read_audio(source, 16000)
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 60000\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (LFS, "is a Git LFS pointer, not the file itself: fetch that with git lfs pull"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "is a web page that a server"),
+        (b"", r"is empty \(0 bytes\)"),
+    ],
+    ids=["pointer", "web page", "empty"],
+)
+def test_reading_when_something_else_took_the_files_place_says_what(content, reason, tmp_path):
+    (tmp_path / "a.wav").write_bytes(content)
+    for source in (tmp_path / "a.wav", content, {"bytes": content, "path": "a.wav"}):
+        for read in (read_info, lambda source: read_audio(source, 16000)):
+            with pytest.raises(UnreadableAudioError, match=reason):
+                read(source)
+
+
+@pytest.mark.parametrize(
+    ("place", "form", "value", "reason"),
+    [
+        (24, "<I", 999_983, "999983 Hz; audio of 1000 to 768000 Hz is read"),
+        (24, "<I", 999, "999 Hz; audio of 1000 to 768000 Hz is read"),
+        (22, "<H", 255, "it has 255 channels; audio of up to 64 is read"),
+    ],
+)
+def test_reading_when_a_header_is_damaged_names_the_limit(place, form, value, reason):
+    content = bytearray(wav_bytes(np.zeros(1000)))
+    struct.pack_into(form, content, place, value)
+    for read in (read_info, lambda source: read_audio(source, 16000)):
+        with pytest.raises(UnreadableAudioError, match=reason):
+            read(bytes(content))
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "webm", "mka"])
+def test_read_info_when_ffmpeg_reads_the_file_counts_its_samples(suffix, tmp_path):
+    av = pytest.importorskip("av")
+    codec, form = {"m4a": ("aac", "mp4"), "webm": ("libopus", "webm"), "mka": ("aac", "matroska")}[
+        suffix
+    ]
+    with av.open(str(tmp_path / f"a.{suffix}"), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 96000), np.float32), "fltp", "stereo")
+        frame.sample_rate = 48000
+        resampler = av.AudioResampler(stream.format, "stereo", 48000, stream.frame_size or 960)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(part))
+    info = read_info(tmp_path / f"a.{suffix}")
+    assert (info.sampling_rate, info.channels) == (48000, 2)
+    assert info.duration == pytest.approx(2, abs=0.05)
+    assert len(read_audio(tmp_path / f"a.{suffix}", 16000)) == pytest.approx(32000, abs=800)
 
 
 def test_read_info_when_the_header_is_read(stereo, tmp_path):

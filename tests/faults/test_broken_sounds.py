@@ -17,6 +17,7 @@ from dusha_ser.cli import corpus as corpus_command
 from dusha_ser.cli import predict, train
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.training.features import compute_inputs
+from feature_extraction_dusha import DushaFeatureExtractor
 
 RATE = 16000
 
@@ -71,7 +72,8 @@ def write_broken(folder):
     broken("header alone.wav", plain[:44], "no samples|no sound")
     broken("empty.wav", b"", "empty|read")
     broken("text.wav", b"This is no sound at all.\n" * 20, "read")
-    broken("web page.mp3", b"<!DOCTYPE html><html>404</html>" * 20, "read")
+    broken("web page.mp3", b"<!DOCTYPE html><html>404</html>" * 20, "is a web page")
+    broken("pointer.wav", b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "git lfs pull")
     written("none.wav", tone()[:0], "no samples|no sound")
     written("one at 192 kHz.wav", tone()[:1], "no samples|no sound", 192000)
     for name, value in (("nan", np.nan), ("infinite", np.inf), ("beyond single", 1e300)):
@@ -80,6 +82,8 @@ def write_broken(folder):
     with_header("no rate.wav", 24, "<I", 0)
     with_header("rate of 1 Hz.wav", 24, "<I", 1, "1 Hz")
     with_header("rate of 2 GHz.wav", 24, "<I", 2**31 - 1, "Hz")
+    with_header("rate of 999983 Hz.wav", 24, "<I", 999_983, "Hz")
+    with_header("255 channels.wav", 22, "<H", 255, "255 channels")
     with_header("no channel.wav", 22, "<H", 0)
     with_header("65535 channels.wav", 22, "<H", 65535)
     with_header("unknown coding.wav", 20, "<H", 0x9999, "read|coded")
@@ -188,8 +192,10 @@ def test_corpus_when_recordings_are_broken_lists_them(features, program, tmp_pat
         assert all(np.isfinite(row["input_features"]).all() for row in rows)
 
 
-def peak_memory():
-    """The most memory that this process had since `forget_peak`, in bytes."""
+def peak_memory(forget=False):
+    """The most memory that this process had, in bytes; with forget, only from now on."""
+    if forget:
+        Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
@@ -204,7 +210,7 @@ def test_prediction_of_an_hour_takes_little_memory(program, small_model, tmp_pat
                 file.write(minute)
     peaks = {}
     for path in (short, long):
-        Path("/proc/self/clear_refs").write_text("5")
+        peak_memory(forget=True)
         options = ("--timeline", "--window", "10", "--hop", "10", "--quiet")
         ended = program(
             predict.main,
@@ -221,3 +227,29 @@ def test_prediction_of_an_hour_takes_little_memory(program, small_model, tmp_pat
     assert len(rows) == 360 and rows[-1]["end"] == "3600.0"
     # The samples of an hour alone would take 230 MB.
     assert peaks[long] - peaks[short] < 60e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are Linux' to tell")
+@pytest.mark.parametrize(("rate", "channels"), [(768_000, 64), (767_999, 1), (1_000, 64)])
+def test_reading_at_the_limits_takes_little_memory(rate, channels, tmp_path):
+    # A header may state any rate and number of channels of the 30 MB behind it.
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros((15 * 10**6 // channels, channels), np.int16), rate)
+    before = peak_memory(forget=True)
+    count = sum(map(len, read_blocks(path, RATE)))
+    assert count == pytest.approx(15e6 / channels * RATE / rate, abs=2)
+    # 20 s of 64 channels at 768 kHz would take 4 GB.
+    assert peak_memory() - before < 150e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are Linux' to tell")
+def test_features_of_an_odd_rate_take_little_memory():
+    extractor = DushaFeatureExtractor()
+    extractor(np.ones(9600), 48000, resample=True)
+    before = peak_memory(forget=True)
+    samples = np.random.default_rng(0).normal(0, 0.1, 767_999 // 8)
+    assert extractor(samples, 767_999, resample=True)["input_features"][0].shape == (13, 64)
+    # All weights of this rate would take 830 MB, and several times that in between.
+    assert peak_memory() - before < 150e6
+    with pytest.raises(ValueError, match="999983 Hz; audio of 1000 to 768000 Hz is converted"):
+        extractor(samples, 999_983, resample=True)
