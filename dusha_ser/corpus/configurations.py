@@ -45,8 +45,9 @@ OTHER_CORPORA = {
     "tess": "TESS",
 }
 SPELLINGS = (
-    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus), TABLE.csv or a folder "
-    "with one folder per label (own recordings), or CORPUS=FOLDER (CORPUS is one of "
+    "FOLDER_OR_HUB_NAME[:CONFIGURATION[:SPLIT]] (a prepared corpus or another data set), TABLE.csv "
+    "or a folder with one folder per label, or one per split with these in it (own recordings), or "
+    "CORPUS=FOLDER (CORPUS is one of "
     f"{', '.join(OTHER_CORPORA)})"
 )
 # What `corpus.exports` writes.

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import datasets
 
+from dusha_ser.corpus.complete_rows import complete_rows
 from dusha_ser.corpus.configurations import SPELLINGS
 from dusha_ser.corpus.contents import folder_state, rows_key
 from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.corpus.published import published_domains
-from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.errors import MissingInputError, WrongUseError, first_cause
 from dusha_ser.options import TableOptions
 from dusha_ser.storage import digest
 from dusha_ser.tables import is_table
 from dusha_ser.vocabulary import EMOTIONS
-
-REQUIRED_COLUMNS = ("id", "label")
 
 
 @dataclass(frozen=True)
@@ -115,16 +114,19 @@ def named_rows(
     path = Path(spelling)
     if path.is_file() or is_table(path):
         return NamedRows(path.name, read_recordings(path, options=options))
-    # Hidden folders are other programs' business.
-    if path.is_dir() and not any(path.glob("[!.]*.parquet")) and not any(path.glob("*/*.parquet")):
-        return NamedRows(path.name, read_recordings(path, options=options))
-    return prepared_rows(spelling, split)
+    name, configuration, named_split = split_spelling(spelling)
+    if is_own_folder(Path(name)):
+        split = named_split or split
+        rows = read_recordings(name, options=options, split=split)
+        parts = [Path(name).name, named_split]
+        return NamedRows(":".join(part for part in parts if part), rows)
+    return prepared_rows(spelling, split, options)
 
 
-def prepared_rows(spelling: str, split: str | None) -> NamedRows:
+def prepared_rows(spelling: str, split: str | None, options: TableOptions) -> NamedRows:
     """Read a split of a folder of Parquet files or of a data set on the Hub."""
     name, configuration, named_split = split_spelling(spelling)
-    loaded = load_folder_or_hub(name, configuration)
+    loaded = complete_rows(load_folder_or_hub(name, configuration), name, options)
     wanted = named_split or split
     if wanted is None and len(loaded) == 1:
         wanted = next(iter(loaded))
@@ -134,12 +136,6 @@ def prepared_rows(spelling: str, split: str | None) -> NamedRows:
             f"{name}:{configuration or 'default'}:{next(iter(loaded))}"
         )
     rows = loaded[wanted]
-    missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
-    if missing or not isinstance(rows.features["label"], datasets.ClassLabel):
-        raise WrongUseError(
-            f"{spelling} has the columns {', '.join(rows.column_names)}; it needs id and label "
-            "(a ClassLabel), and audio or input_features"
-        )
     parts = [Path(name).name, configuration, wanted]
     return NamedRows(":".join(part for part in parts if part), rows)
 
@@ -167,16 +163,36 @@ def load_folder_or_hub(
         # that was prepared again would come out as the old one. Each state has its own cache.
         cache_dir = str(Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{folder_state(name)}")
     try:
-        loaded = datasets.load_dataset(name, configuration, cache_dir=cache_dir)
+        if is_saved(Path(name)):
+            loaded = datasets.load_from_disk(name)
+        else:
+            loaded = datasets.load_dataset(name, configuration, cache_dir=cache_dir)
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
         raise MissingInputError(f"no data set {name!r}; {allowed}") from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(first_cause(error)).split())
         raise WrongUseError(f"{name} cannot be read as a data set: {reason}") from error
+    if isinstance(loaded, datasets.Dataset):
+        loaded = datasets.DatasetDict({str(loaded.split or "train"): loaded})
     for split, rows in loaded.items():
-        if isinstance(rows.features.get("audio"), datasets.Audio):
-            loaded[split] = rows.cast_column("audio", datasets.Audio(decode=False))
+        for column, kind in rows.features.items():
+            if isinstance(kind, datasets.Audio):
+                rows = rows.cast_column(column, datasets.Audio(decode=False))
+        loaded[split] = rows
     return loaded
+
+
+def is_saved(folder: Path) -> bool:
+    """Tell whether a folder holds what `save_to_disk` of `datasets` writes."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Tell whether a folder holds recordings, in place of Parquet files or a saved data set."""
+    if not folder.is_dir() or is_saved(folder):
+        return False
+    # Hidden folders are other programs' business.
+    return not any(folder.glob("[!.]*.parquet")) and not any(folder.glob("[!.]*/*.parquet"))
 
 
 def split_spelling(spelling: str) -> tuple[str, str | None, str | None]:

@@ -1,5 +1,8 @@
 """Anyone's own recordings as a data set with the columns of the corpus: a table, or folders."""
 
+import contextlib
+import functools
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import pyarrow as pa
+from datasets import data_files
 
 from dusha_ser.audio.finding import audio_suffixes, files_below
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
@@ -15,7 +19,15 @@ from dusha_ser.options import NAME_COLUMNS, TableOptions
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import EMOTIONS
 
+logger = logging.getLogger(__name__)
+
 DOMAIN = "own"
+# Of an AudioFolder: what holds the labels where folders do not, and its column of files.
+METADATA_FILE, FILE_COLUMN = "metadata.csv", "file_name"
+# What folders of splits are called.
+SPLIT_WORDS = {
+    word: str(split) for split, words in data_files.SPLIT_KEYWORDS.items() for word in words
+}
 
 
 @dataclass(frozen=True)
@@ -40,16 +52,18 @@ def read_recordings(
     path: str | Path,
     labels: Sequence[str] | None = None,
     options: TableOptions = TableOptions(),  # noqa: B008  # it is not changed
+    split: str | None = None,
 ) -> datasets.Dataset:
     """List one's own recordings with the columns that the corpus has.
 
     Args:
         path: a table (see `tables.read_table`) with the columns path, label and, where speakers
             are known, speaker, paths being relative to the table's folder; or a folder that holds
-            a folder of audio files for each label.
+            a folder of audio files for each label, or a folder of each split with these in it.
         labels: the labels in the order of their numbers; None: the four emotions of Dusha where
             no other label occurs, else all that occur in alphabetical order.
         options: names of the table's columns, and what labels mean.
+        split: the one to read of a folder that has splits; None: the only one.
 
     Returns:
         One row per recording, with id, audio (bytes null, path), duration (seconds), label,
@@ -57,30 +71,15 @@ def read_recordings(
 
     Raises:
         MissingInputError: if the table, the folder or a recording is not there.
-        WrongUseError: if a column is missing, a label is not among `labels` or differs from another
-            in case only, a recording occurs twice or cannot be read, or there is nothing at all.
+        WrongUseError: if there is no such split, a column is missing, a label is not among `labels`
+            or differs from another in case only, a recording occurs twice or cannot be read, or
+            there is nothing at all.
     """
     path = Path(path)
-    if path.is_dir():
-        recordings = list(_from_folder(path))
-        if not recordings:
-            raise WrongUseError(
-                f"{path} holds no audio files in folders named after labels, such as "
-                f"{path / 'angry' / 'clip.wav'}; formats are {', '.join(audio_suffixes())}"
-            )
-    elif path.is_file():
-        recordings = list(_from_table(path, options))
-    else:
-        raise MissingInputError(
-            f"no file or folder {path}; give a table with the columns path,label[,speaker] or a "
-            "folder that holds a folder for each label"
-        )
-    meanings = options.meanings
-    recordings = [
-        replace(recording, label=meanings.get(recording.label, recording.label))
-        for recording in recordings
-    ]
-    names = number_labels([recording.label for recording in recordings], labels, path)
+    recordings, others = _list_recordings(path, options, split)
+    # The labels of a folder's splits have the same numbers.
+    found = [one.label for one in (recordings if labels else [*recordings, *others])]
+    names = number_labels(found, labels, path)
     places: dict[Path, str] = {}
     for recording in recordings:
         first = places.setdefault(recording.path, recording.place)
@@ -129,6 +128,46 @@ def make_recordings(
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features))
 
 
+def _list_recordings(
+    path: Path, options: TableOptions, split: str | None
+) -> tuple[list[Recording], list[Recording]]:
+    """List the recordings of a table or folder, and those of its other splits."""
+    others: list[Recording] = []
+    if folders := find_split_folders(path):
+        wanted = next(iter(folders)) if split is None and len(folders) == 1 else split
+        if wanted not in folders:
+            raise WrongUseError(
+                f"{path} has the splits {', '.join(folders)}; name one as `split`, or as "
+                f"{path}:default:{next(iter(folders))}"
+            )
+        found = {
+            name: [one for folder in own for one in _from_folder(folder, path, options)]
+            for name, own in folders.items()
+        }
+        recordings = found.pop(wanted)
+        others = [one for own in found.values() for one in own]
+    elif path.is_dir():
+        recordings = list(_from_folder(path, path, options))
+        if not recordings:
+            raise WrongUseError(
+                f"{path} holds no audio files in folders named after labels, such as "
+                f"{path / 'angry' / 'clip.wav'}; formats are {', '.join(audio_suffixes())}"
+            )
+    elif path.is_file():
+        recordings = list(_from_table(path, options))
+    else:
+        raise MissingInputError(
+            f"no file or folder {path}; give a table with the columns path,label[,speaker] or a "
+            "folder that holds a folder for each label"
+        )
+    meanings = options.meanings
+
+    def with_meanings(found: list[Recording]) -> list[Recording]:
+        return [replace(one, label=meanings.get(one.label, one.label)) for one in found]
+
+    return with_meanings(recordings), with_meanings(others)
+
+
 def _from_table(path: Path, options: TableOptions) -> Iterator[Recording]:
     needed = (options.path_column, options.label_column)
     for row in read_table(path, needed, NAME_COLUMNS, filled=needed):
@@ -142,12 +181,56 @@ def _from_table(path: Path, options: TableOptions) -> Iterator[Recording]:
         )
 
 
-def _from_folder(folder: Path) -> Iterator[Recording]:
+def _from_folder(folder: Path, root: Path, options: TableOptions) -> Iterator[Recording]:
+    """Yield the recordings of a folder that lies in the root, by which they are named."""
+    metadata, columns = folder / METADATA_FILE, set[str]()
+    with contextlib.suppress(WrongUseError):  # it is not there, or about something else
+        columns = set(read_table(metadata, [FILE_COLUMN])[0])
+    if options.label_column in columns:
+        named = replace(options, path_column=FILE_COLUMN)
+        for one in _from_table(metadata, named):
+            yield replace(one, id=(folder / one.id).relative_to(root).as_posix())
+        return
     suffixes = audio_suffixes()
     for label in sorted(one for one in folder.iterdir() if one.is_dir()):
         for path in files_below(label, suffixes):
-            name = path.relative_to(folder).as_posix()
+            name = path.relative_to(root).as_posix()
             yield Recording(name, path.resolve(), label.name, speaker=None, line=str(path))
+
+
+def find_split_folders(root: Path) -> dict[str, list[Path]]:
+    """Find the splits of a folder that is laid out as an AudioFolder of `datasets`.
+
+    That is: a folder of each split, named by one of the words that `datasets` takes for splits, in
+    which a folder of each label lies, or metadata.csv.
+
+    Returns:
+        The folders of train, validation and test, as far as there are any; none where the folders
+        are those of labels.
+    """
+    words: dict[str, list[Path]] = {split: [] for split in SPLIT_WORDS.values()}
+    suffixes, others = audio_suffixes(), list[Path]()
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        split = SPLIT_WORDS.get(folder.name.lower())
+        is_flat = any(path.suffix.lower() in suffixes for path in folder.iterdir())
+        if split and ((folder / METADATA_FILE).is_file() or not is_flat):
+            words[split].append(folder)
+        else:
+            others.append(folder)
+    splits = {split: folders for split, folders in words.items() if folders}
+    left_out = [one.name for one in others if splits and any(files_below(one, suffixes))]
+    if not splits or (left_out and not {"train", "test"} <= set(splits)):
+        return {}
+    _tell_of_splits(root, tuple(splits), tuple(left_out))
+    return splits
+
+
+@functools.cache  # once per folder, which several steps may read
+def _tell_of_splits(root: Path, splits: tuple[str, ...], left_out: tuple[str, ...]) -> None:
+    more = f"; {', '.join(left_out)} left out" if left_out else ""
+    logger.warning("%s is read as folders of splits: %s%s", root, ", ".join(splits), more)
 
 
 def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path) -> list[str]:

@@ -12,10 +12,11 @@ from huggingface_hub.constants import HF_HOME
 
 import dusha
 from dusha_ser.corpus import sample, sample_voice
+from dusha_ser.corpus.complete_rows import complete_rows
 from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
-from dusha_ser.corpus.named import load_folder_or_hub
+from dusha_ser.corpus.named import is_own_folder, load_folder_or_hub
 from dusha_ser.corpus.options import LabelOptions, SourceOptions
-from dusha_ser.corpus.own_recordings import read_recordings
+from dusha_ser.corpus.own_recordings import find_split_folders, read_recordings
 from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
@@ -44,26 +45,31 @@ def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets
         return load_own(options, options.train_file)
     if options.dataset in (SAMPLE, *CONFIGURATIONS):
         return load_corpus(options, features_only)
+    if Path(options.dataset).is_file() or is_own_folder(Path(options.dataset)):
+        return load_own(options, options.dataset)
     loaded = load_folder_or_hub(options.dataset, options.configuration, DATASETS)
     if "train" not in loaded:
         raise WrongUseError(
             f"{options.dataset} has the splits {', '.join(loaded)}; training needs train"
         )
-    for split, rows in loaded.items():
-        if not isinstance(rows.features.get("label"), datasets.ClassLabel):
-            raise WrongUseError(
-                f"split {split} of {options.dataset} has no column label of class labels"
-            )
-    return {split: loaded[split] for split in SPLITS if split in loaded}
+    wanted = {split: loaded[split] for split in SPLITS if split in loaded}
+    return complete_rows(wanted, options.dataset, options)
 
 
 def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Dataset]:
     """Read one's own recordings."""
-    train = read_recordings(train_file, options=options)
+    there = find_split_folders(Path(train_file))
+    train = read_recordings(train_file, options=options, split="train")
     splits, names = {"train": train}, train.features["label"].names
     for split in ("validation", "test"):
-        if path := getattr(options, f"{split}_file"):
-            splits[split] = read_recordings(path, names, options)
+        given = getattr(options, f"{split}_file")
+        if given and split in there:
+            raise WrongUseError(
+                f"{train_file} has the split {split} itself: leave out `{split}_file`, or the "
+                "folder of the split"
+            )
+        if path := given or (train_file if split in there else None):
+            splits[split] = read_recordings(path, names, options, split)
             shared = set.intersection(
                 *({audio["path"] for audio in rows["audio"]} for rows in (train, splits[split]))
             )

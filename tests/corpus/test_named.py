@@ -27,6 +27,57 @@ def test_named_rows_of_a_folder_with_a_folder_a_label(tmp_path):
     assert (test_set.name, len(test_set.rows), test_set.speakers) == ("own", 2, None)
 
 
+def write_splits(folder, *names):
+    """Write an AudioFolder with a folder of each split."""
+    for number, name in enumerate(names):
+        for label in ("sad", "angry"):
+            fake_corpora.write(
+                folder / name / label / "a.wav", fake_corpora.tone(300 + number, 0.1)
+            )
+    return str(folder)
+
+
+def test_named_rows_of_a_folder_of_splits_are_those_of_the_split(tmp_path, caplog):
+    folder = write_splits(tmp_path / "own", "Training", "val", "evaluation")
+    for split, name in {"train": "Training", "validation": "val", "test": "evaluation"}.items():
+        found = named_rows(folder, split)
+        assert found.rows["id"] == [f"{name}/angry/a.wav", f"{name}/sad/a.wav"]
+        assert found.rows["label"] == [0, 1] and found.labels == LABELS
+        assert named_rows(f"{folder}:default:{split}", "test").rows["id"] == found.rows["id"]
+    assert caplog.messages == [f"{folder} is read as folders of splits: train, validation, test"]
+    with pytest.raises(WrongUseError, match="has the splits train, validation, test; name one as"):
+        named_rows(folder)
+
+
+def test_named_rows_of_folders_that_are_called_as_splits_but_hold_audio_are_labels(tmp_path):
+    for label in ("train", "test", "bus"):
+        fake_corpora.write(tmp_path / label / "a.wav", fake_corpora.TINY)
+    assert named_rows(str(tmp_path)).labels == ("bus", "test", "train")
+    # Sessions of trains and buses are not splits either.
+    write_splits(tmp_path / "deep", "train", "bus")
+    assert named_rows(str(tmp_path / "deep")).labels == ("bus", "train")
+
+
+def test_named_rows_of_a_folder_of_splits_leave_others_out_and_say_so(tmp_path, caplog):
+    folder = write_splits(tmp_path, "train", "test", "noise", ".hidden")
+    assert len(named_rows(folder, "test").rows) == 2
+    assert caplog.messages == [
+        f"{folder} is read as folders of splits: train, test; noise left out"
+    ]
+
+
+def test_named_rows_of_an_audio_folder_with_metadata_have_its_labels(tmp_path):
+    for name in ("clips/a.wav", "clips/b.wav"):
+        fake_corpora.write(tmp_path / "train" / name, fake_corpora.TINY)
+    text = "file_name,label,speaker\nclips/a.wav,sad,x\nclips/b.wav,angry,y\n"
+    (tmp_path / "train" / "metadata.csv").write_text(text)
+    found = named_rows(str(tmp_path))
+    assert found.rows["id"] == ["train/clips/a.wav", "train/clips/b.wav"]
+    assert found.rows["label"] == [1, 0] and found.speakers == ["x", "y"]
+    (tmp_path / "train" / "metadata.csv").write_text("file,text\na.wav,da\n")
+    assert named_rows(str(tmp_path / "train")).labels == ("clips",)
+
+
 def test_named_rows_of_another_corpus_have_its_folds_and_ids(tmp_path):
     fake_corpora.write_iemocap(tmp_path, {"ang": 10, "hap": 5, "exc": 5})
     test_set = named_rows(f"iemocap={tmp_path}", allow_other_counts=True)

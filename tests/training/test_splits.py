@@ -90,6 +90,28 @@ def test_own_recordings_when_read_keep_the_class_numbers_of_train(tmp_path):
     assert list(splits["test"]["label"]) == [1, 0, 1]
 
 
+@pytest.mark.parametrize("option", ["train_file", "dataset"])
+def test_own_recordings_when_a_folder_has_splits_are_these(tmp_path, option):
+    for split in ("train", "dev", "test"):
+        write_recordings(tmp_path / "a", LABELS, 4)
+        for number in range(4):
+            label = tmp_path / "own" / split / LABELS[number % 2]
+            label.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "a" / f"{number}.flac").rename(label / f"{number}.flac")
+    options = DataOptions(**{option: str(tmp_path / "own")})
+    splits = load_splits(options, features_only=True)
+    assert {split: len(rows) for split, rows in splits.items()} == {
+        "train": 4,
+        "validation": 4,
+        "test": 4,
+    }
+    for rows in splits.values():
+        assert rows.features["label"].names == LABELS and rows["label"] == [0, 0, 1, 1]
+    options = DataOptions(train_file=str(tmp_path / "own"), test_file=str(tmp_path / "a"))
+    with pytest.raises(WrongUseError, match="has the split test itself: leave out `test_file`"):
+        load_splits(options, features_only=True)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
