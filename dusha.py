@@ -34,9 +34,14 @@ from dusha_ser.corpus.parquet_folder import Content, write_configuration
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.processes import workers_end_with_us
-from dusha_ser.storage import digest
+from dusha_ser.storage import code_digest, digest
 
+# Raise it when the same archives and options give other rows.
 VERSION = "1.0.0"
+# Modules whose code decides features that are computed.
+FEATURES_CODE = (
+    *("feature_extraction_dusha", "dusha_ser.audio.reading", "dusha_ser.corpus.clip_sources"),
+)
 # Processes get, and streams shuffle, runs of rows of about this size.
 RUN_BYTES = 64 * 10**6
 # Small corpora are cut into at least this many runs.
@@ -143,7 +148,8 @@ class Dusha(datasets.ArrowBasedBuilder):
             lambda member: needs_file(name, self.config, member),
             datasets.utils.are_progress_bars_disabled(),
         )
-        return f"{name}-{digest(VERSION, self.config.as_dict(), found)}"
+        code = code_digest(*FEATURES_CODE) if self.config.input_features else None
+        return f"{name}-{digest(VERSION, self.config.as_dict(), found, code)}"
 
     def make_plan(self) -> Plan:
         """Decide what the configuration holds, before any audio is read.

@@ -4,6 +4,7 @@ import ast
 import csv
 import io
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import dusha
 from dusha_ser.cli.corpus import main
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.storage import digest
 
 PROGRAM = Path(dusha.__file__).resolve()
 COLUMNS = [
@@ -188,6 +190,49 @@ def test_load_dataset_when_options_or_archives_change(load, archives, tmp_path):
     changed = load("crowd", moved)
     assert changed["train"]._fingerprint != first["train"]._fingerprint
     assert (first["train"][0]["label"], changed["train"][0]["label"]) == (0, 1)
+
+
+def test_content_id_when_the_version_the_code_or_an_archive_changes(
+    archives, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(archives, tmp_path / "archives")
+
+    def content_ids():
+        options = [{}, {"input_features": True}, {"threshold": 0.5}]
+        made = [dusha.Dusha("crowd", data_dir=str(folder), archive_dir=str(tmp_path), **one)
+                for one in options]  # fmt: skip
+        return [builder.content_id() for builder in made]
+
+    first = content_ids()
+    assert len(set(first)) == 3 and content_ids() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(dusha, "FEATURES_CODE", ("dusha_ser.errors",))
+        assert [one == two for one, two in zip(content_ids(), first, strict=True)] == [1, 0, 1]
+        patch.setattr(dusha, "VERSION", "0.9.0")
+        assert not set(content_ids()) & set(first)
+    state = (folder / "crowd.tar").stat()
+    os.utime(folder / "crowd.tar", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert not set(content_ids()) & set(first)
+
+
+# Of the rows below. Where it changes, raise dusha.VERSION: nobody may get rows of older code.
+PREPARED = {"1.0.0": "16d2ceada885b5d7"}
+
+
+def test_version_stands_for_the_rows_that_are_prepared(load, archives):
+    def rounded(value):
+        if isinstance(value, list):
+            return [rounded(one) for one in value]
+        return round(value, 6) if isinstance(value, float) else value
+
+    rows = {
+        f"{name} {split}": [
+            {key: rounded(row[key]) for key in row if key != "audio"} for row in part
+        ]
+        for name in ("crowd", "podcast", "all", "raw")
+        for split, part in load(name, archives).items()
+    }
+    assert {dusha.VERSION: digest(rows)} == PREPARED
 
 
 def test_load_dataset_when_wavs_are_broken(load, tmp_path, caplog):

@@ -62,7 +62,9 @@ def index_archive(archive: Path, cache_dir: Path, quiet: bool = False) -> Index:
     state = archive.stat()
     folder = cache_dir / "index"
     place = hashlib.sha256(os.fsencode(archive)).hexdigest()[:16]
-    kept = folder / f"{place}-{INDEX_FORM}-{state.st_size:x}-{state.st_mtime_ns:x}.npz"
+    # The last time cannot be set back, as that of the content can.
+    mark = f"{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}"
+    kept = folder / f"{place}-{INDEX_FORM}-{mark}.npz"
     with archive.open("rb") as file:
         compressed = archive.name.endswith(GZIP_SUFFIXES) and file.read(2) == b"\x1f\x8b"
     plain = kept.with_suffix(TAR_SUFFIX) if compressed else archive

@@ -15,7 +15,7 @@ from dusha_ser.audio.finding import AudioFile
 from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.options import PICKS, PseudoLabelOptions, check_choice
 from dusha_ser.errors import WrongUseError
-from dusha_ser.inference.audio_files import fingerprint, load_classifier
+from dusha_ser.inference.audio_files import decisive, load_classifier
 from dusha_ser.inference.predict_files import add_missing, remove_old
 from dusha_ser.inference.prediction_files import PredictionFile, check_settings
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
@@ -49,10 +49,10 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     )
     if options.overwrite:
         remove_old(output_file)
-    mark = fingerprint(settings, options.trust_remote_code)
-    check_settings(output_file, settings.decisive() | {"is": mark})
+    check_settings(output_file, decisive(settings, options.trust_remote_code))
     form = make_form("csv", False, False, classifier.labels)
     file = PredictionFile(output_file, form)
+    file.check_inputs(sounds)
     with tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar:
         bar.update(len(file.done))
         add_missing(file, sounds, lambda groups: map(classifier, groups), bar)

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.archives.find import open_members
-from dusha_ser.audio.finding import OTHER_SUFFIXES, audio_suffixes, find_audio_files
+from dusha_ser.audio.finding import OTHER_SUFFIXES, AudioFile, audio_suffixes, find_audio_files
 from dusha_ser.audio.reading import (
     SAMPLING_RATE,
     UnreadableAudioError,
@@ -31,10 +31,23 @@ from dusha_ser.audio.voice_activity import cut_spans
 from dusha_ser.collecting.clips import wav_path, write_clip
 from dusha_ser.collecting.options import UNITS, PodcastOptions
 from dusha_ser.errors import MissingInputError
-from dusha_ser.storage import is_safe_name, safe_name, write_csv
+from dusha_ser.inference.prediction_files import input_state
+from dusha_ser.storage import (
+    code_digest,
+    hash_name,
+    is_safe_name,
+    read_json,
+    safe_name,
+    write_csv,
+    write_json,
+)
 from dusha_ser.tables import read_table
 
 METADATA = "podcast_metadata"
+# Folder of what each recording's clips were made of.
+NOTES = ".podcasts"
+# Modules whose code decides the clips.
+CODE = ("dusha_ser.audio", "dusha_ser.collecting.podcasts")
 METADATA_SUFFIXES = (".tsv", ".csv")
 MISSING_FILE = "missing_podcasts.csv"
 MISSING_COLUMNS = ("id", "recording", "reason")
@@ -93,11 +106,23 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
     count = len(rows) - len(missing)
     bar = tqdm(total=count, unit="clip", desc="podcasts", disable=options.quiet or None)
     for recording, own in by_recording.items():
-        todo = [one for one in own if options.overwrite or not is_cut(options.output_dir, one)]
+        note = options.output_dir / NOTES / f"{hash_name(recording.encode())}.json"
+        before = read_json(note) if note.is_file() and not options.overwrite else {}
+        made_of = {piece.id: origin(piece, found[recording]) for piece in own}
+        todo = [
+            one
+            for one in own
+            if not is_same(before.get(one.id), made_of[one.id])
+            or not is_cut(options.output_dir, one)
+        ]
         counts["there"] += len(own) - len(todo)
         not_cut = cut_recording(found[recording], todo, options.output_dir)
         counts["cut"] += len(todo) - len(not_cut)
         missing += not_cut
+        if todo:
+            lost = {row["id"] for row in not_cut}
+            new = {one.id: made_of[one.id] for one in todo if one.id not in lost}
+            write_json(note, before | new)
         bar.update(len(own))
     bar.close()
     write_csv(options.output_dir / MISSING_FILE, MISSING_COLUMNS, missing)
@@ -200,6 +225,17 @@ def file_name(recording: str) -> str:
 def plain_name(name: str) -> str:
     """A name as file systems and downloaders may have changed it."""
     return safe_name(name).casefold()
+
+
+def origin(piece: Piece, path: Path | str) -> list:
+    """Return what a clip is made of: its timing, and its recording's state with the code."""
+    state = None if isinstance(path, str) else input_state(AudioFile(piece.recording, str(path)))
+    return [piece.start, piece.end, state and f"{state} {code_digest(*CODE)}"]
+
+
+def is_same(before: list | None, now: list) -> bool:
+    """Tell whether a clip is made of the same; what a recording was that is gone does not count."""
+    return before == now or (before is not None and now[2] is None and before[:2] == now[:2])
 
 
 def is_cut(output_dir: Path, piece: Piece) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, encode_
 from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
 from dusha_ser.collecting.clips import WAVS, wav_path, write_clip
 from dusha_ser.collecting.options import Cut
-from dusha_ser.storage import hash_name, write_csv, write_json
+from dusha_ser.storage import code_digest, hash_name, write_csv, write_json
 from dusha_ser.tables import CLIPS_FILE
 
 RECORDINGS_FILE = "recordings.csv"
 NOTES = ".slices"
+# Modules whose code decides the clips.
+CODE = ("dusha_ser.audio", "dusha_ser.collecting.slicing", "dusha_ser.collecting.clips")
 CLIP_COLUMNS = ("id", "path", "source_id", "start", "end", "duration")
 RECORDING_COLUMNS = (
     *("path", "source_id", "duration", "speech", "clips", "repeated", "short", "error"),
@@ -163,7 +166,8 @@ def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) 
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return NOTHING | {"content": sound.name, "error": f"cannot be read: {error.strerror}"}
-    mark = hash_name(f"{content} {json.dumps(asdict(cut), sort_keys=True)}".encode())
+    code = (code_digest(*CODE), metadata.version("silero-vad"))
+    mark = hash_name(f"{content} {json.dumps([asdict(cut), code], sort_keys=True)}".encode())
     note = folder / NOTES / f"{mark}.json"
     if note.is_file():
         found = json.loads(note.read_text(encoding="utf-8"))

@@ -24,11 +24,13 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import aggregate
 from dusha_ser.labels.answers import code_answers, plain_text, read_answers
 from dusha_ser.labels.crowd_answers import Posteriors
-from dusha_ser.storage import digest, replacing
+from dusha_ser.storage import code_digest, digest, replacing
 from dusha_ser.vocabulary import PARTS
 
 # Part of the names of cached files: what older versions of this code made is never read.
 FORM = 2
+# Modules whose code decides the labels.
+CODE = ("dusha_ser.labels", "dusha_ser.corpus.clips")
 # How often a bar of waiting is drawn, and from when on a bar is worth drawing, in seconds.
 TICK = 0.5
 PATIENCE = 2
@@ -137,7 +139,8 @@ def cached_clips(
     matter = ("method", "iterations", "tolerance", "golden", "labels", "parts", "bad_rows")
     made_of = {name: value for name, value in options.as_dict().items() if name in matter}
     prefixes = raw_prefixes(options.parts)
-    key = digest(FORM, made_of, content_key(members, lambda name: name.startswith(prefixes)))
+    state = content_key(members, lambda name: name.startswith(prefixes))
+    key = digest(FORM, code_digest(*CODE), made_of, state)
     folder = cache_folder(cache_dir) / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.parquet"

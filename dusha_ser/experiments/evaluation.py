@@ -28,15 +28,13 @@ from dusha_ser.evaluation.results import (
 )
 from dusha_ser.experiments.options import EvaluateOptions
 from dusha_ser.inference.loading import load_model, model_fingerprint
+from dusha_ser.inference.settings import CODE as PREDICTION_CODE
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
 from dusha_ser.storage import code_digest, digest, read_json, safe_name, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
 
-# Whose code decides the numbers.
-CODE = (
-    *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha", "dusha_ser.audio"),
-    *("dusha_ser.inference", "dusha_ser.evaluation", "dusha_ser.experiments.evaluation"),
-)
+# Modules whose code decides the numbers.
+CODE = (*PREDICTION_CODE, "dusha_ser.evaluation", "dusha_ser.experiments.evaluation")
 PAGE = """# Results
 
 The best macro F1 first; intervals are 95 % bootstrap intervals over speakers. `accuracy` is what

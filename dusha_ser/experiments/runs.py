@@ -10,6 +10,7 @@ from configuration_dusha import DushaConfig
 from dusha_ser.corpus.contents import CONTENT_COLUMN, row_contents, rows_key
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.loading import model_fingerprint
+from dusha_ser.inference.settings import CODE as PREDICTION_CODE
 from dusha_ser.storage import code_digest, digest, read_json, write_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.checkpoints import find_checkpoint, remove_checkpoints
@@ -32,10 +33,9 @@ PLACES = (
     *("output_dir", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
     *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path"),
 )
-# Whose code decides the result.
+# Modules whose code decides the result.
 CODE = (
-    *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha", "dusha_ser.audio"),
-    *("dusha_ser.corpus.validation", "dusha_ser.inference", "dusha_ser.training"),
+    *(*PREDICTION_CODE, "dusha_ser.corpus.validation", "dusha_ser.training"),
     *("dusha_ser.evaluation", "dusha_ser.experiments"),
 )
 # What a run is compared by, for messages.

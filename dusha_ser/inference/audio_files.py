@@ -17,8 +17,9 @@ from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_bl
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
 from dusha_ser.inference.prediction_rows import time_columns
-from dusha_ser.inference.settings import Settings
+from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
+from dusha_ser.storage import code_digest
 
 BATCH_SIZE = 16
 
@@ -203,11 +204,16 @@ def load_classifier(
     return FileClassifier(settings, classify, labels, extractor.sampling_rate, detector)
 
 
-def fingerprint(settings: Settings, trust_remote_code: bool = False) -> str:
-    """A short hash of the model's weights: models that predict the same have the same one."""
+def decisive(settings: Settings, trust_remote_code: bool = False) -> dict[str, Any]:
+    """Return what decides predictions, fit for JSON: settings, the model's content, the code."""
     from dusha_ser.inference.loading import model_fingerprint
 
-    if not settings.model.endswith(".onnx"):
-        return model_fingerprint(settings.model, trust_remote_code)
-    with Path(settings.model).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    if settings.model.endswith(".onnx"):
+        with Path(settings.model).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    else:
+        content = model_fingerprint(settings.model, trust_remote_code)
+    return settings.decisive() | {
+        "content of the model": content,
+        "version of the software": code_digest(*CODE),
+    }

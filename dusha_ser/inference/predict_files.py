@@ -15,12 +15,13 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.inference.audio_files import FileClassifier, fingerprint, load_classifier
+from dusha_ser.inference.audio_files import FileClassifier, decisive, load_classifier
 from dusha_ser.inference.batching import Rows, make_groups
 from dusha_ser.inference.prediction_files import (
     PredictionFile,
     check_settings,
     find_parts,
+    inputs_path,
     merge_parts,
     part_path,
     settings_path,
@@ -110,14 +111,16 @@ def write_to_file(
         remove_old(path)
     if launched:
         _meet(options)
-    mark = fingerprint(options, options.trust_remote_code)
-    check_settings(path, options.decisive() | {"is": mark})
+    check_settings(path, decisive(options, options.trust_remote_code))
     part = part_path(path, options.rank, options.world_size) if launched else path
     if not launched and find_parts(path):
         merge_parts(path, names, form, options.timeline)
     file = PredictionFile(part, form, options.timeline)
     if launched and path.exists():
-        file.done |= PredictionFile(path, form, options.timeline).done
+        before = PredictionFile(path, form, options.timeline)
+        before.check_inputs(own, note=False)
+        file.done |= before.done
+    file.check_inputs(own)
     done = sum(one.name in file.done for one in own)
     with _progress_bar(own, options, done) as bar:
         add_missing(file, own, classify, bar)
@@ -145,8 +148,9 @@ def add_missing(
 
 def remove_old(path: Path) -> None:
     """Remove what earlier runs left of a file of predictions."""
-    for old in (path, settings_path(path), *find_parts(path)):
-        old.unlink(missing_ok=True)
+    for one in (path, *find_parts(path)):
+        for old in (one, settings_path(one), inputs_path(one)):
+            old.unlink(missing_ok=True)
 
 
 def _meet(options: PredictOptions) -> bool:

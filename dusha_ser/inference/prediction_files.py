@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dusha_ser.audio.finding import STANDARD_INPUT, AudioFile
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.prediction_rows import CsvForm, RowForm
-from dusha_ser.storage import replacing, write_json
+from dusha_ser.storage import hash_name, replacing, write_json, write_text
 
 OR_REPLACE = "name another `output_file`, or replace it with `overwrite=True`"
 
@@ -73,6 +74,26 @@ class PredictionFile:
                     yield begin, end, record
                 begin, record = end, b""
 
+    def check_inputs(self, files: Iterable[AudioFile], note: bool = True) -> None:
+        """Raise a WrongUseError if audio has changed since its rows were written.
+
+        Args:
+            files: that the file of rows is made of.
+            note: whether to note the size and time of those that have no rows yet.
+        """
+        noted, states = read_inputs(self.path), {one.name: input_state(one) for one in files}
+        changed = [
+            name for name in states.keys() & self.done & noted.keys() if noted[name] != states[name]
+        ]
+        if changed:
+            raise WrongUseError(
+                f"{len(changed)} audio files, such as {min(changed)}, have changed since their "
+                f"rows in {self.path} were written; {OR_REPLACE}"
+            )
+        if note:
+            new = {name: state for name, state in states.items() if name not in self.done}
+            write_inputs(self.path, noted | new)
+
     def _refusal(self, reason: str) -> WrongUseError:
         return WrongUseError(
             f"{self.path} is there and not by a run of this kind ({reason}); {OR_REPLACE}"
@@ -127,8 +148,42 @@ def merge_parts(
             one, (begin, end) = where[name]
             opened[one].seek(begin)
             merged.write(opened[one].read(end - begin))
+    notes = {one: read_inputs(one) for one in (path, *parts)}
+    write_inputs(path, {name: notes[where[name][0]].get(name) for name in order})
     for part in parts:
+        inputs_path(part).unlink(missing_ok=True)
         part.unlink()
+
+
+def input_state(file: AudioFile) -> str | None:
+    """Return what changes with a file's content: its size and time; None: it is missing."""
+    try:
+        # What came by standard input is a new file each time.
+        if file.name == STANDARD_INPUT:
+            return hash_name(Path(file.path).read_bytes())
+        state = Path(file.path).stat()
+    except (OSError, ValueError):  # such as a name with a zero byte
+        return None
+    return f"{state.st_size:x}-{state.st_mtime_ns:x}"
+
+
+def read_inputs(path: Path) -> dict[str, str | None]:
+    """Read the states of the audio that a file of rows was made of, by name."""
+    try:
+        return json.loads(inputs_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_inputs(path: Path, states: dict[str, str | None]) -> None:
+    """Note the states of the audio that a file of rows is made of."""
+    # In ASCII, because names of files need not be UTF-8.
+    write_text(inputs_path(path), json.dumps(states) + "\n")
+
+
+def inputs_path(path: Path) -> Path:
+    """Where the states of the audio that a file of rows was made of are noted."""
+    return path.with_name(f".{path.name}.inputs.json")
 
 
 def check_settings(path: Path, settings: dict) -> None:

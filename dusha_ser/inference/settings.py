@@ -17,6 +17,11 @@ HOP = 2.5
 WHOLE = 30.0
 FORMATS = ("csv", "jsonl", "table")
 STANDARD_INPUT = "-"
+# Modules whose code decides predictions.
+CODE = (
+    *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha"),
+    *("dusha_ser.audio", "dusha_ser.inference"),
+)
 # How names on the Hub look that belong to somebody: USER/NAME.
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 RELEASED_SUFFIXES = (".pt", ".pth", ".ckpt")

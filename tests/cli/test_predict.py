@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_models import save_model
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 from configuration_dusha import DushaConfig
@@ -23,7 +24,7 @@ from dusha_ser.audio.reading import UnreadableAudioError, read_blocks
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
-from dusha_ser.inference import batching, settings
+from dusha_ser.inference import audio_files, batching, settings
 from dusha_ser.inference.audio_files import load_classifier
 from dusha_ser.inference.batching import make_groups
 from dusha_ser.inference.onnx_export import export
@@ -492,6 +493,54 @@ def test_main_when_other_settings_began_the_file(model, clips, answered):
     with pytest.raises(WrongUseError, match="begun with another window.*--overwrite"):
         main([model, str(clips), "--output_file", str(answered), "--quiet", "--window", "4"])
     assert answered.read_bytes() == content
+
+
+def test_main_when_audio_the_model_or_the_code_is_another_than_in_the_file(tmp_path, monkeypatch):
+    model, output = save_model(tmp_path / "model"), tmp_path / "answers.csv"
+    for number in range(3):
+        write_sound(tmp_path / "clips" / f"{number}.wav", 0.5, seed=number)
+    command = [model, str(tmp_path / "clips"), "--output_file", str(output), "--quiet"]
+    main(command)
+    content = output.read_bytes()
+    # A recording without a row may change, and others may come.
+    output.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1])
+    for number in (2, 3):
+        write_sound(tmp_path / "clips" / f"{number}.wav", 0.5, seed=7)
+    main(command)
+    rows = read_rows(output)
+    assert [Path(row["id"]).stem for row in rows] == ["0", "1", "2", "3"]
+    assert rows[2]["probability_sad"] == rows[3]["probability_sad"]
+    write_sound(tmp_path / "clips" / "1.wav", 0.7)
+    with pytest.raises(WrongUseError, match=r"1 audio files, such as .*1\.wav, have changed"):
+        main(command)
+    write_sound(tmp_path / "clips" / "1.wav", 0.5, seed=1)
+    main([*command, "--overwrite"])
+    assert read_rows(output)[1] == rows[1]
+    save_model(tmp_path / "model", seed=1)
+    with pytest.raises(WrongUseError, match="begun with another content of the model;"):
+        main(command)
+    save_model(tmp_path / "model")
+    monkeypatch.setattr(audio_files, "CODE", ("dusha_ser.errors",))
+    with pytest.raises(WrongUseError, match="begun with another version of the software;"):
+        main(command)
+
+
+def test_merge_parts_keeps_what_is_known_of_the_audio(model, tmp_path, monkeypatch):
+    for number in range(4):
+        write_sound(tmp_path / "clips" / f"{number}.wav", 0.5, seed=number)
+    output = tmp_path / "answers.csv"
+    command = [model, str(tmp_path / "clips"), "--output_file", str(output), "--quiet"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        main(command)
+    monkeypatch.delenv("WORLD_SIZE")
+    main(command)
+    hidden = {path.name for path in tmp_path.glob(".answers*")}
+    assert hidden == {f".answers.csv.{note}" for note in ("inputs.json", "settings.json", "lock")}
+    write_sound(tmp_path / "clips" / "3.wav", 0.7)
+    with pytest.raises(WrongUseError, match=r"such as .*3\.wav, have changed"):
+        main(command)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")

@@ -89,6 +89,15 @@ def test_label_clips_when_the_file_is_another_models(model, clips, tmp_path):
     label_clips(options_for(clips, other, tmp_path, overwrite=True))
 
 
+def test_label_clips_when_a_clip_was_replaced(model, clips, tmp_path):
+    label_clips(options_for(clips, model, tmp_path))
+    (clips / "wavs" / "2.wav").write_bytes((clips / "wavs" / "3.wav").read_bytes())
+    with pytest.raises(WrongUseError, match="such as clip2, have changed"):
+        label_clips(options_for(clips, model, tmp_path))
+    rows = label_clips(options_for(clips, model, tmp_path, overwrite=True))
+    assert rows[2]["probability_sad"] == rows[3]["probability_sad"]
+
+
 def test_label_clips_when_an_id_comes_twice(model, clips, tmp_path):
     with (clips / "clips.csv").open("a") as file:
         file.write("clip1,wavs/2.wav,somebody\n")

@@ -1,6 +1,7 @@
 """Podcast audio cut by published timings out of files that somebody has."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from archive_files import write_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dusha_ser.collecting import podcasts
 from dusha_ser.collecting.options import PodcastOptions
 from dusha_ser.collecting.podcasts import (
     BadTimingError,
@@ -138,6 +140,33 @@ def test_cut_podcasts_again_cuts_only_what_lacks(audio, tmp_path):
     assert {path: path.read_bytes() for path in wavs.iterdir()} == before
     counts = cut(table, folder, tmp_path / "out", overwrite=True, quiet=True)
     assert counts == {"cut": 5, "there": 0, "missing": 0}
+
+
+def test_cut_podcasts_again_cuts_what_has_other_timings_audio_or_code(audio, tmp_path, monkeypatch):
+    folder = shutil.copytree(audio[0], tmp_path / "podcasts")
+    table = write_metadata(tmp_path / "metadata.tsv", TIMINGS)
+
+    def again():
+        return cut(table, folder, tmp_path / "out", quiet=True)["cut"]
+
+    def clip(number):
+        path = tmp_path / "out" / "wavs" / f"{name_of(number)}.wav"
+        return soundfile.read(path, dtype="int16")[0]
+
+    assert (again(), again()) == (5, 0)
+    moved = [*TIMINGS[:2], (*TIMINGS[2][:2], "5.5", "8"), *TIMINGS[3:]]
+    write_metadata(table, moved)
+    assert (again(), again()) == (1, 0)
+    expected = audio[1]["talk.flac"][88000:128000]
+    assert np.abs(clip(2) - expected).max() <= 1
+    samples = audio[1]["talk.flac"][::-1].astype(np.int16)
+    soundfile.write(folder / "talk.flac", samples, RATE, subtype="PCM_16")
+    assert (again(), again()) == (4, 0)
+    assert np.abs(clip(1) - samples[32000:72000].astype(int)).max() <= 1
+    (folder / "talk.flac").unlink()
+    assert again() == 0
+    monkeypatch.setattr(podcasts, "CODE", ("dusha_ser.errors",))
+    assert again() == 1
 
 
 def test_cut_podcasts_out_of_the_archive_with_columns_of_other_names(audio, tmp_path):

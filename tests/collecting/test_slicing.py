@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -135,6 +136,29 @@ def test_slice_recordings_with_other_limits_or_a_lost_clip_does_the_work_again(p
     after = rows_of(tmp_path / "clips.csv")
     assert max(float(clip["duration"]) for clip in after) <= 1
     assert len(after) > len(before)
+
+
+def test_slice_recordings_when_audio_or_code_changed_does_the_work_again(
+    podcasts, tmp_path, monkeypatch
+):
+    first, second = podcasts[0][:2]
+    path = tmp_path / "recording"
+    shutil.copy(first.path, path)
+    cut_one, begun = slicing.slice_recording, []
+    monkeypatch.setattr(
+        slicing, "slice_recording", lambda *given: begun.append(given) or cut_one(*given)
+    )
+
+    def slices():
+        rows = slice_recordings([AudioFile("a", str(path))], tmp_path / "out", Cut(), quiet=True)
+        return rows[0]["source_id"], len(begun)
+
+    source, count = slices()
+    assert (slices(), count) == ((source, 1), 1)
+    shutil.copy(second.path, path)
+    assert slices()[0] != source and slices()[1] == 2
+    monkeypatch.setattr(slicing, "CODE", ("dusha_ser.errors",))
+    assert slices()[1] == 3
 
 
 def test_slice_recordings_when_a_recording_comes_twice_keeps_its_clips_once(podcasts, tmp_path):

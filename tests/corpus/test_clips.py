@@ -124,6 +124,25 @@ def test_cached_clips_when_read_again(members, tmp_path, monkeypatch):
         cached_clips(members, MAJORITY, tmp_path, quiet=True)
 
 
+def test_cached_clips_when_answers_options_or_code_change(tmp_path, monkeypatch):
+    def kept(**options):
+        members = open_members([write_corpus(tmp_path / "archives", clips)], tmp_path, quiet=True)
+        found, _ = cached_clips(members, CorpusOptions(**options), tmp_path / "cache", quiet=True)
+        return found, len(list((tmp_path / "cache" / "clips").glob("*.parquet")))
+
+    clips = make_clips()
+    first, count = kept()
+    assert count == 1
+    clips[0]["answers"] = [(annotator, "sad") for annotator, _ in clips[0]["answers"]]
+    changed, count = kept()
+    assert count == 2
+    assert posteriors(first).probabilities[0].argmax() == 0
+    assert posteriors(changed).probabilities[0].argmax() == 1
+    assert kept(iterations=1)[1] == 3
+    monkeypatch.setattr(clips_module, "CODE", ("dusha_ser.errors",))
+    assert kept()[1] == 4
+
+
 def test_cached_clips_when_bad_rows_are_skipped(tmp_path):
     clips = make_clips()
     clips[2]["answers"][0] = ("annotator0", "bored")

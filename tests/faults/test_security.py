@@ -208,7 +208,8 @@ def test_prediction_when_names_of_files_are_strange(program, tmp_path, monkeypat
     with (tmp_path / "answers.csv").open(newline="") as file:
         rows = {row["id"]: row["error"] for row in csv.DictReader(file)}
     assert [name for name, error in rows.items() if not error] == names
-    new = {"answers.csv", ".answers.csv.settings.json", ".answers.csv.lock"}
+    notes = {f".answers.csv.{note}" for note in ("settings.json", "inputs.json", "lock")}
+    new = {"answers.csv", *notes}
     assert files_below(tmp_path) - before == new
     ended = program(predict.main, tmp_path / "small", *clips.glob("*.wav"), "--quiet")
     assert "\x1b" not in ended.output, "a name of a file steers the terminal"
