@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from configuration_dusha import DushaConfig
+from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
 
@@ -54,6 +55,13 @@ def enliven(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 def small_classifier(seed: int = 0, **changes) -> DushaForAudioClassification:
     """A small classifier that answers different clips differently."""
     return enliven(DushaForAudioClassification(small_config(**changes)), seed)
+
+
+def save_small_classifier(folder) -> str:
+    """Write a model folder of such a classifier that takes the published features."""
+    small_classifier(num_mel_bins=64).save_pretrained(folder)
+    DushaFeatureExtractor().save_pretrained(folder)
+    return str(folder)
 
 
 def random_features(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -19,6 +19,12 @@ SUMMARY = (
 )
 HOMEPAGE = "https://github.com/salute-developers/golos/tree/master/dusha"
 LICENSE = "Dusha's public licence with attribution, not that of this software"
+# As cards on the Hub name it.
+LICENSE_FIELDS = {
+    "license": "other",
+    "license_name": "dusha-public-license-with-attribution",
+    "license_link": HOMEPAGE,
+}
 
 SPLITS = ("train", "test")
 DOMAINS = ("crowd", "podcast")

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from configuration_dusha import DushaConfig
+from dusha_ser.corpus.configurations import HOMEPAGE, LICENSE_FIELDS
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import replacing_folder
+from dusha_ser.storage import replacing_folder, write_text
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
@@ -36,6 +37,25 @@ OTHERS = {
     "classifier.weight": "classifier.weight",
     "classifier.bias": "classifier.bias",
 }
+
+# Models that start from these weights read their licence here.
+CARD = "\n".join(
+    [
+        "---",
+        *(f"{name}: {value}" for name, value in LICENSE_FIELDS.items()),
+        "language: ru",
+        "library_name: transformers",
+        "pipeline_tag: audio-classification",
+        "---",
+        "",
+        "# Released weights of the Dusha paper",
+        "",
+        "Speech emotion recognition, fine-tuned on Russian podcasts by the authors of Dusha",
+        "(Kondratenko et al. 2022, arXiv 2212.12266), in the form of Transformers. Their public",
+        f"licence asks for attribution: {HOMEPAGE}.",
+        "",
+    ]
+)
 
 
 def convert_checkpoint(released: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -105,3 +125,4 @@ def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> None:
             raise WrongUseError(f"the weights do not fit the published network: {error}") from error
         model.save_pretrained(unfinished)
         DushaFeatureExtractor().save_pretrained(unfinished)
+        write_text(unfinished / "README.md", CARD)

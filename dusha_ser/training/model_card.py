@@ -12,12 +12,13 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from dusha_ser.archives.mirrors import Mirror
 from dusha_ser.evaluation.predictions import write_predictions
 from dusha_ser.evaluation.results import class_table, metrics_row, results_table
-from dusha_ser.evaluation.ser.ser import SCORES
+from dusha_ser.evaluation.ser.ser import SCORES, interval_warning
 from dusha_ser.reports.figures import draw_confusion, draw_curves, save_figure
 from dusha_ser.storage import write_json, write_text
 from dusha_ser.tables import markdown_table
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import OPTIONS_FILE, DataOptions, RecipeOptions, changed_options
+from dusha_ser.training.origins import Origins
 from dusha_ser.training.result import TrainingResult
 from dusha_ser.training.trainer import DushaTrainer
 
@@ -40,8 +41,13 @@ def write_report(
     result: TrainingResult,
     options: RunGiven,
     splits: dict[str, datasets.Dataset],
+    origins: Origins,
 ) -> None:
-    """Write options, predictions, metrics, figures and card of a run beside its model."""
+    """Write options, predictions, metrics, figures and card of a run beside its model.
+
+    Scores of training clips stay in the file of metrics, under that name: nobody else could know
+    what they are worth.
+    """
     folder = result.output_dir
     write_options(folder / OPTIONS_FILE, options)
     write_predictions(folder / f"{result.tested_on}_predictions.csv", result.predictions)
@@ -49,16 +55,18 @@ def write_report(
         folder / METRICS_FILE,
         {
             result.tested_on: result.metrics,
+            "note": result.note,
             "best_epoch": result.best_epoch,
             "clips": {split: len(rows) for split, rows in splits.items()},
             "log_history": result.log_history,
         },
     )
-    title = f"{folder.name} on {options[0].name}"
+    title = f"{folder.name} on {options[0].shown_name}"
     save_figure(draw_curves(result.log_history, title), folder / CURVES_FILE)
-    confusion = draw_confusion({result.tested_on: result.metrics}, title)
-    save_figure(confusion, folder / CONFUSION_FILE)
-    trainer.card_text = model_card(trainer, result, options, splits)
+    if result.tested_on != "train":
+        confusion = draw_confusion({result.tested_on: result.metrics}, title)
+        save_figure(confusion, folder / CONFUSION_FILE)
+    trainer.card_text = model_card(trainer, result, options, splits, origins)
     write_text(folder / "README.md", trainer.card_text)
 
 
@@ -77,64 +85,93 @@ def model_card(
     result: TrainingResult,
     options: RunGiven,
     splits: dict[str, datasets.Dataset],
+    origins: Origins,
 ) -> str:
     """Compose README.md with the metadata that the Hub reads."""
     data, recipe, arguments = options
+    extractor: Any = trainer.processing_class
+    fields: dict[str, Any] = {**(origins.license or {})}
     name = arguments.hub_model_id or result.output_dir.name
     start = recipe.model_name_or_path
     # A folder of somebody's disk is not named.
     base = None if start is None or Path(start).exists() or start.count("/") > 1 else start
-    own = bool(data.train_file)
-    is_corpus = not own and data.dataset != "sample"
-    from_dusha = is_corpus or bool(start)
-    intervals = result.metrics.get("intervals") or {}
-    row = metrics_row(name, f"{data.name}, {result.tested_on}", result.metrics)
+    measured = result.tested_on != "train"
+    row = metrics_row(name, f"{data.shown_name}, {result.tested_on}", result.metrics)
     card = ModelCard.from_template(
         ModelCardData(
             model_name=name,
-            language=None if own else "ru",
-            license="other" if from_dusha else "apache-2.0",
-            license_name="dusha-public-license-with-attribution" if from_dusha else None,
+            language=origins.data.languages or None,
+            **fields,
             library_name="transformers",
             pipeline_tag="audio-classification",
             tags=["audio-classification", "speech-emotion-recognition", "dusha"],
+            datasets=origins.data.datasets or None,
             base_model=base,
-            metrics=list(SCORES),
-            eval_results=[
-                EvalResult(
-                    task_type="audio-classification",
-                    task_name="Speech emotion recognition",
-                    dataset_type=data.name,
-                    dataset_name=data.name,
-                    dataset_split=result.tested_on,
-                    metric_type=score,
-                    metric_name=METRIC_NAMES[score],
-                    metric_value=result.metrics[score],
-                    metric_args={"confidence_interval": interval, "confidence_level": 0.95}
-                    if (interval := intervals.get(score))
-                    else None,
-                )
-                for score in SCORES
-            ],
+            metrics=list(SCORES) if measured else None,
+            eval_results=eval_results(data, result) if measured else None,
         ),
         template_path=str(TEMPLATE),
         name=name,
         labels=", ".join(result.predictions.labels),
         ours=trainer.model.config.model_type == "dusha",
-        own=own,
-        is_corpus=is_corpus,
-        kept=result.kept,
-        results=markdown_table(results_table([row])).strip(),
+        rate=extractor.sampling_rate,
+        russian=origins.data.languages == ["ru"],
+        measured=describe_measurement(result),
+        results=markdown_table(results_table([row])).strip() if measured else "",
         classes=markdown_table(class_table(result.metrics)).strip(),
         confusion_file=CONFUSION_FILE,
         chosen_on_test=recipe.published_quirks,
         counts=", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()),
-        data=data.name,
+        data=origins.data.what,
         network=type(trainer.model).__name__,
         parameters=f"{trainer.model.num_parameters():,}",
         beginning=base or ("a model on disk" if start else "random weights"),
         transformers=transformers.__version__,
         options_file=OPTIONS_FILE,
         curves_file=CURVES_FILE,
+        licence=origins.describe_license(),
     )
     return f"{card}\n"
+
+
+def eval_results(data: DataOptions, result: TrainingResult) -> list[EvalResult]:
+    """Return the scores as the Hub reads them, with their intervals and what these are worth."""
+    metrics = result.metrics
+    intervals = metrics.get("intervals") or {}
+    about = {
+        "confidence_level": 0.95,
+        "speakers": metrics.get("group_count"),
+        "warning": interval_warning(metrics.get("group_count"), "speakers"),
+    }
+    known = {name: value for name, value in about.items() if value is not None}
+    return [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="Speech emotion recognition",
+            dataset_type=data.shown_name,
+            dataset_name=data.shown_name,
+            dataset_split=result.tested_on,
+            metric_type=score,
+            metric_name=METRIC_NAMES[score],
+            metric_value=metrics[score],
+            metric_args={"confidence_interval": interval, **known}
+            if (interval := intervals.get(score))
+            else None,
+        )
+        for score in SCORES
+    ]
+
+
+def describe_measurement(result: TrainingResult) -> str:
+    """Return on what the scores were measured, in sentences."""
+    if result.tested_on == "train":
+        return (
+            "Not measured: there was neither a test nor a validation split, and scores of training "
+            f"clips say nothing about new recordings. `{METRICS_FILE}` has those, as `train`."
+        )
+    count, speakers = result.metrics["count"], result.metrics.get("group_count")
+    clips = f"{count:,} clips of {f'{speakers:,}' if speakers else 'unknown'} speakers"
+    return (
+        f"Measured once, at the end, on the {result.tested_on} split ({clips}), with "
+        f"{result.kept}. {result.note}"
+    ).strip()

@@ -73,6 +73,11 @@ class DataOptions(TableOptions, LabelOptions, SourceOptions):
         """The data in a few words."""
         return Path(self.train_file).name if self.train_file else self.dataset
 
+    @property
+    def shown_name(self) -> str:
+        """The name for others to read, without the folders of somebody's disk."""
+        return Path(self.name).name if Path(self.name).exists() else self.name
+
     def check(self) -> None:
         """Raise a WrongUseError where values do not fit."""
         check_ranges(self)

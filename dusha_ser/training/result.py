@@ -42,6 +42,19 @@ class TrainingResult:
         """The epoch whose weights were kept, in words."""
         return f"epoch {self.best_epoch:g}" if self.best_epoch else "the last epoch"
 
+    @property
+    def note(self) -> str:
+        """What must be known to read the scores, in a sentence; "": they are of the test split."""
+        if self.tested_on == "train":
+            return (
+                "These are scores of training clips, which say nothing about new recordings: there "
+                "is neither a test nor a validation split."
+            )
+        if self.tested_on == "validation":
+            chosen = f", on which {self.kept} was chosen: expect less" if self.best_epoch else ""
+            return f"There is no test split: these are scores of the validation split{chosen}."
+        return ""
+
 
 def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     """Classify the test set, once; without one, the validation set, or else the train set."""
@@ -80,6 +93,7 @@ def describe_result(result: TrainingResult) -> str:
         [
             screen_table(results_table([row])),
             screen_table(confusion_table(metrics)),
+            *([result.note] if result.note else []),
             f"Model, card, curves and predictions are in {folder}. Next:",
             f"  dusha predict {folder} recording.wav   classify a recording",
             f"  dusha train --train_file clips.csv --model_name_or_path {folder}   "

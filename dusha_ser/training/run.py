@@ -17,6 +17,7 @@ from dusha_ser.training.features import durations
 from dusha_ser.training.losses import ClassificationLoss, Mixup
 from dusha_ser.training.model_card import write_report
 from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
+from dusha_ser.training.origins import Origins, base_origin, data_origin
 from dusha_ser.training.preparation import Preparation, prepare
 from dusha_ser.training.result import TrainingResult, final_test
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
@@ -64,6 +65,7 @@ def train(
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):
         prepared = prepare(data, recipe, arguments, splits)
+    origins = Origins(data_origin(data, prepared.splits, splits is not None), base_origin(recipe))
     trainer = make_trainer(prepared, recipe, arguments)
     if tell:
         counts = [f"{len(rows):,} {split} clips" for split, rows in prepared.splits.items()]
@@ -73,7 +75,7 @@ def train(
     trainer.train(resume_from_checkpoint=checkpoint)
     result = final_test(trainer, prepared)
     if trainer.is_world_process_zero():
-        write_report(trainer, result, (data, recipe, arguments), prepared.splits)
+        write_report(trainer, result, (data, recipe, arguments), prepared.splits, origins)
     trainer.save_model(_internal_call=True)
     if arguments.push_to_hub:
         trainer.push_to_hub()

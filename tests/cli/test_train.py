@@ -12,7 +12,7 @@ import transformers
 import yaml
 from huggingface_hub import ModelCard
 from own_recordings import write_recordings
-from small_network import small_classifier
+from small_network import save_small_classifier
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dusha
@@ -29,7 +29,6 @@ from dusha_ser.training.batches import make_targets
 from dusha_ser.training.run import train
 from dusha_ser.training.setups import SETUPS
 from dusha_ser.training.splits import hold_out_validation
-from feature_extraction_dusha import DushaFeatureExtractor
 
 NETWORKS = ("wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer")
 
@@ -49,10 +48,7 @@ def splits(archives):
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory):
     """A folder with a small network of Dusha's kind: a step takes milliseconds."""
-    folder = tmp_path_factory.mktemp("small") / "model"
-    small_classifier(num_mel_bins=64).save_pretrained(folder)
-    DushaFeatureExtractor().save_pretrained(folder)
-    return str(folder)
+    return save_small_classifier(tmp_path_factory.mktemp("small") / "model")
 
 
 def run(folder, *options, splits=None):
@@ -573,7 +569,6 @@ def test_the_ten_lines_of_a_stock_user(archives, tmp_path, monkeypatch):
 TEN_LINES_IMPORTS = """\
 import io, soundfile, datasets
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
-from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaConfig, DushaForAudioClassification
 """
 TEN_LINES = """\

@@ -9,6 +9,7 @@ import sys
 import pytest
 import soundfile
 import torch
+from huggingface_hub.repocard import metadata_load
 from small_network import released_names
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -96,6 +97,8 @@ def test_program_when_run_writes_the_folder(checkpoint, released, tmp_path):
     }
     model = DushaForAudioClassification.from_pretrained(folder)
     assert torch.equal(model.classifier.weight, released["classifier.weight"])
+    card = metadata_load(folder / "README.md")
+    assert card["license_name"] == "dusha-public-license-with-attribution"
 
 
 def test_weights_when_something_is_missing_or_odd_are_refused(released, tmp_path):
