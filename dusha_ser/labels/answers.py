@@ -27,15 +27,15 @@ def answer_columns(labels: Iterable[str]) -> tuple[Column, ...]:
     """Return the columns of a table of answers, without part, which no file has."""
     labels = tuple(labels)
     return (
-        Column("hash_id", "id", required=True),  # the clip
+        Column("hash_id", "id", required=True, identifier=True),  # the clip
         Column("audio_path", "audio_path"),
         Column("duration", "duration", required=True, number=True),  # in seconds
         Column("annotator_emo", "annotator_emotion", required=True, allowed=labels),  # the answer
         Column("golden_emo", "golden_emotion", allowed=labels),  # known, of a control task
         Column("speaker_text", "text"),
         Column("speaker_emo", "speaker_emotion"),  # what the speaker was asked to act
-        Column("source_id", "source_id"),  # speaker or podcast
-        Column("annotator_id", "annotator_id", required=True),
+        Column("source_id", "source_id", identifier=True),  # speaker or podcast
+        Column("annotator_id", "annotator_id", required=True, identifier=True),
     )
 
 

@@ -1,15 +1,16 @@
 """Rows of jsonl and tsv files as Arrow tables, and what makes a row valid.
 
 A line of jsonl is one object; NaN is allowed as in Python's json, other fields are ignored. In tsv
-the first line names the columns and nothing is quoted, so that no text holds a tab. Missing are
-null, NaN, an absent field and MISSING_TEXTS. Integers may stand for text (some corpora number their
-annotators), text for a number. Line ends of Windows, a byte order mark, empty lines and a last line
-without an end are allowed.
+the first line names the columns, a row is one line, and cells may be in quotes, as pandas writes
+them. Missing are null, NaN, an absent field and MISSING_TEXTS. Integers may stand for text (some
+corpora number their annotators; pandas makes 1.0 of 1 beside missing values), text for a number.
+Line ends of Windows, a byte order mark, empty lines and a last line without an end are allowed.
 
 A file is read in blocks of lines, each parsed to rows and then checked column by column. Where all
 values of a column have one type, only the different ones are checked.
 """
 
+import csv
 import gzip
 import json
 import math
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import WorkFailedError
+from dusha_ser.tables import parse_number, unquote
 from dusha_ser.vocabulary import MISSING_TEXTS
 
 # Bytes of a block. The rows of a larger one no longer fit a processor's cache.
@@ -34,6 +36,7 @@ JOINED_ROWS = 100_000
 LONGEST_LINE = 2**26
 # Where one object ends and another begins in one line.
 TWO_OBJECTS = re.compile(r"\}[ \t\r]*,[ \t\r]*\{")
+NUMBERED = re.compile(r"\d+\.0")
 HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 TEXT = pa.dictionary(pa.int32(), pa.string())
 NUMBER = pa.float64()
@@ -48,6 +51,7 @@ class Column:
     required: bool = False  # whether a row without it is bad
     number: bool = False  # whether it is a finite number of at least 0; else it is text
     allowed: tuple[str, ...] | None = None  # the texts that may stand there; None: any
+    identifier: bool = False  # whether it names something, so that "1.0" is "1"
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def read_blocks(member: Member, bar: tqdm | None) -> Iterator[bytes]:
 
 def parse_header(file: str, line: bytes, columns: tuple[Column, ...]) -> list[str]:
     """Return the names of the fields of a tsv; WorkFailedError where they cannot be right."""
-    header = line.decode(errors="backslashreplace").split("\t")
+    header = [unquote(name) for name in line.decode(errors="backslashreplace").split("\t")]
     if header == [""]:
         raise WorkFailedError(f"{file} is empty or starts with an empty line; fetch it again")
     missing = [column.field for column in columns if column.required and column.field not in header]
@@ -238,10 +242,13 @@ def parse_line(line: bytes, header: list[str] | None) -> dict | None:
         shown = line.decode(errors="backslashreplace")
         raise BadValueError("", shown, f"byte {error.start + 1} is not UTF-8") from error
     if header is not None:
-        values = text.split("\t")
+        values = split_line(text, len(header)) if '"' in text else text.split("\t")
         if len(values) == len(header):
             return dict(zip(header, values, strict=True))
-        raise BadValueError("", text, f"{len(values)} columns, the header has {len(header)}")
+        problem = f"{len(values)} columns, the header has {len(header)}"
+        if text.count('"') % 2:
+            problem += "; a cell in quotes must end in its line, take line ends out of texts"
+        raise BadValueError("", text, problem)
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
@@ -252,6 +259,18 @@ def parse_line(line: bytes, header: list[str] | None) -> dict | None:
     if not isinstance(fields, dict):
         raise BadValueError("", text, "a row is a JSON object")
     return fields
+
+
+def split_line(text: str, count: int) -> list[str]:
+    """Split a line of tsv with quotes in it into cells, of which `count` are expected."""
+    values = text.split("\t")
+    if len(values) == count:
+        return [unquote(value) for value in values]
+    try:
+        quoted = next(csv.reader([text], delimiter="\t", strict=True))
+    except csv.Error:
+        return values
+    return quoted if len(quoted) == count else values
 
 
 def check_column(column: Column, values: list) -> tuple[pa.Array, dict[int, BadValueError]]:
@@ -291,10 +310,10 @@ def check_value(column: Column, value: object) -> str | float | None:
             return number
         is_number = not math.isnan(number)
         problem = "must be finite and at least 0" if is_number else "must be a number"
-    elif not isinstance(value, str) and type(value) is not int:
+    elif (text := _to_text(value)) is None:
         problem = "must be text"
     else:
-        value = str(value)  # Other people's corpora number their annotators.
+        value = text.removesuffix(".0") if column.identifier and NUMBERED.fullmatch(text) else text
         if HALF_CHARACTER.search(value):
             problem = "holds half a character"
         elif column.allowed is None or value in column.allowed:
@@ -304,13 +323,20 @@ def check_value(column: Column, value: object) -> str | float | None:
     raise BadValueError(column.field, value, problem)
 
 
+def _to_text(value: object) -> str | None:
+    # Other people's corpora number their annotators.
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    return str(value) if isinstance(value, str) or type(value) is int else None
+
+
 def _to_number(value: object) -> float:
     # Python also takes digits of other scripts and 1_000, which no other reader does.
     is_plain = isinstance(value, str) and value.isascii() and "_" not in value
     if not is_plain and type(value) not in (int, float):
         return math.nan
     try:
-        return float(value)  # type: ignore[arg-type]  # it is text or a number
+        return parse_number(value) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
     except ValueError:
         return math.nan
     except OverflowError:

@@ -5,6 +5,8 @@ import io
 import json
 import math
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -190,6 +192,7 @@ def test_read_rows_when_a_bar_is_given_moves_it_to_the_end(member, monkeypatch):
 
 TEXT = Column("speaker_text", "text")
 ID = Column("hash_id", "id", required=True)
+ANNOTATOR = Column("annotator_id", "annotator_id", identifier=True)
 EMOTION = Column("golden_emo", "golden_emotion", allowed=("sad", "2"))
 DURATION = Column("duration", "duration", required=True, number=True)
 
@@ -208,11 +211,17 @@ def test_check_value_when_missing_gives_none_or_refuses(missing):
     [
         (TEXT, 'да, нет\t"', 'да, нет\t"'),
         (TEXT, 12, "12"),
+        (TEXT, 12.0, "12"),
+        (TEXT, "12.0", "12.0"),
+        (ANNOTATOR, "12.0", "12"),
+        (ANNOTATOR, 12.0, "12"),
+        (ANNOTATOR, "a.0", "a.0"),
         (EMOTION, "sad", "sad"),
         (EMOTION, 2, "2"),
         (DURATION, 0, 0.0),
         (DURATION, 2.5, 2.5),
         (DURATION, "2.5", 2.5),
+        (DURATION, "2,5", 2.5),
         (DURATION, "1e1", 10.0),
     ],
 )
@@ -226,6 +235,7 @@ def test_check_value_when_good_gives_it(column, value, expected):
     [
         (TEXT, True, "must be text"),
         (TEXT, 1.5, "must be text"),
+        (ANNOTATOR, 2.0**60, "must be text"),
         (TEXT, ["a"], "must be text"),
         (TEXT, "a\ud83d", "half a character"),
         (EMOTION, "Sad", "must be one of sad, 2"),
@@ -234,6 +244,7 @@ def test_check_value_when_good_gives_it(column, value, expected):
         (DURATION, math.inf, "finite"),
         (DURATION, "-inf", "finite"),
         (DURATION, 10**400, "finite"),
+        (DURATION, "1,000", "must be a number"),
         (DURATION, "1_000", "must be a number"),
         (DURATION, "١", "must be a number"),
         (DURATION, "long", "must be a number"),
@@ -271,8 +282,44 @@ def test_parse_line_when_bad_says_why(line, problem):
 def test_parse_line_when_columns_differ_says_how_many():
     assert parse_line(b"", ["a"]) is None
     assert parse_line(b'1\t"', ["a", "b"]) == {"a": "1", "b": '"'}
-    with pytest.raises(BadValueError, match="3 columns, the header has 2"):
+    with pytest.raises(BadValueError, match="3 columns, the header has 2$"):
         parse_line(b"1\t2\t3", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [
+        (b'"he said: ""yes"""\t2', ['he said: "yes"', "2"]),
+        (b'"a\tb"\t2', ["a\tb", "2"]),
+        (b'"yes" and "no"\t2', ['"yes" and "no"', "2"]),
+        (b'"a\tb"', ['"a', 'b"']),
+    ],
+)
+def test_parse_line_when_cells_are_in_quotes_takes_what_they_mean(line, cells):
+    assert parse_line(line, ["a", "b"]) == dict(zip("ab", cells, strict=True))
+
+
+def test_parse_line_when_a_cell_in_quotes_goes_on_says_so():
+    for line in (b'"he said', b'yes"\t2\t3'):
+        with pytest.raises(BadValueError, match="must end in its line, take line ends out"):
+            parse_line(line, ["a", "b"])
+
+
+def test_read_rows_when_pandas_wrote_them_gives_the_same(member):
+    frame = pd.DataFrame(ROWS)
+    frame["speaker_text"] = ['он: "да"' if number % 2 else math.nan for number in range(1000)]
+    columns = (*COLUMNS, ANNOTATOR)
+    tables = []
+    for numbers in (range(1000), np.arange(1000.0), list(map(str, range(1000)))):
+        frame["annotator_id"] = numbers
+        for index in (False, True):
+            text = frame.to_csv(sep="\t", index=index)
+            tables.append(read_rows(member("raw.tsv", text.encode()), columns)[0])
+        text = frame.to_json(orient="records", lines=True, force_ascii=False)
+        tables.append(read_rows(member("raw.jsonl", text.encode()), columns)[0])
+    assert tables[0]["text"][1].as_py() == 'он: "да"'
+    assert tables[0]["annotator_id"][999].as_py() == "999"
+    assert all(table.to_pylist() == tables[0].to_pylist() for table in tables)
 
 
 def test_parse_block_when_some_are_bad_gives_the_others():
