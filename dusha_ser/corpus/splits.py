@@ -22,6 +22,7 @@ from dusha_ser.corpus.configurations import (
     SPLITS,
 )
 from dusha_ser.corpus.options import CorpusOptions
+from dusha_ser.corpus.speakers import warn_of_shared
 from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import multi_labels, single_labels
@@ -256,18 +257,10 @@ def count_shared_sources(plan: Plan) -> None:
     others = [split for split in plan.splits if split != "test"]
     if not others or "test" not in plan.splits:
         return
-    known = pa.chunked_array(
-        [chunk for split in others for chunk in plan.splits[split]["source_id"].chunks], pa.string()
+    known = [name for split in others for name in plan.splits[split]["source_id"].to_pylist()]
+    plan.shared_sources = warn_of_shared(
+        known,
+        plan.splits["test"]["source_id"].to_pylist(),
+        (" or ".join(others), "test"),
+        "speakers or podcasts (source_id)",
     )
-    test = plan.splits["test"]["source_id"]
-    shared = pc.is_in(test, pc.unique(known).drop_null())
-    plan.shared_sources = len(pc.unique(test.filter(shared)))
-    if plan.shared_sources:
-        logger.warning(
-            "%d speakers or podcasts (source_id) are in both %s and test, with %d of test's "
-            "%d clips: results on test flatter a model that learns voices",
-            plan.shared_sources,
-            " or ".join(others),
-            pc.sum(shared).as_py(),
-            len(test),
-        )

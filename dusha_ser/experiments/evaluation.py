@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dusha_ser.corpus.named import NamedRows, named_rows, refuse_other_labels
+from dusha_ser.corpus.speakers import warn_of_splits
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predict_rows import model_names, predict_rows
 from dusha_ser.evaluation.predictions import (
@@ -194,6 +195,8 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
                 f"{len(shared)} clips of {test_set.name} are in {rows.name}, such as "
                 f"{min(shared)}: a model must not be tested on what it was trained on"
             )
+        names = {"train": rows.name, "test": test_set.name}
+        warn_of_splits({"train": rows.rows, "test": test_set.rows}, names)
     folder = options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}"
     run = Run(*options.training).moved(folder, rows.name)
     splits = {"train": with_inputs(rows.rows, run)}

@@ -17,6 +17,7 @@ from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
 from dusha_ser.corpus.named import is_own_folder, load_folder_or_hub
 from dusha_ser.corpus.options import LabelOptions, SourceOptions
 from dusha_ser.corpus.own_recordings import find_split_folders, read_recordings
+from dusha_ser.corpus.speakers import warn_of_splits
 from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import digest
@@ -53,7 +54,9 @@ def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets
             f"{options.dataset} has the splits {', '.join(loaded)}; training needs train"
         )
     wanted = {split: loaded[split] for split in SPLITS if split in loaded}
-    return complete_rows(wanted, options.dataset, options)
+    complete = complete_rows(wanted, options.dataset, options)
+    warn_of_splits(complete, {split: split for split in complete})
+    return complete
 
 
 def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Dataset]:
@@ -61,6 +64,7 @@ def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Datase
     there = find_split_folders(Path(train_file))
     train = read_recordings(train_file, options=options, split="train")
     splits, names = {"train": train}, train.features["label"].names
+    places = {"train": "train" if there else train_file}
     for split in ("validation", "test"):
         given = getattr(options, f"{split}_file")
         if given and split in there:
@@ -70,6 +74,7 @@ def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Datase
             )
         if path := given or (train_file if split in there else None):
             splits[split] = read_recordings(path, names, options, split)
+            places[split] = given or split
             shared = set.intersection(
                 *({audio["path"] for audio in rows["audio"]} for rows in (train, splits[split]))
             )
@@ -78,6 +83,7 @@ def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Datase
                     f"{len(shared)} recordings, such as {min(shared)}, are in both {train_file} "
                     f"and {path}: leave them out of one"
                 )
+    warn_of_splits(splits, places)
     return splits
 
 
@@ -157,6 +163,10 @@ def hold_out_validation(
     sources = list(rows["source_id"]) if "source_id" in rows.column_names else []
     if all(source in (None, "") for source in sources):
         sources = list(map(str, range(len(rows))))
+        logger.warning(
+            "no speaker is known, so single clips are held out to choose the best epoch: their "
+            "speakers may be in train, too"
+        )
     table = pa.table(
         {
             "number": range(len(rows)),

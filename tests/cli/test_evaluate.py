@@ -366,6 +366,17 @@ def test_main_tells_what_it_lacks(models, table, tmp_path):
         main([*arguments, "--compare", "first", "third"])
 
 
+def test_main_counts_speakers_of_the_test_set_that_are_trained_on(table, tmp_path, caplog):
+    write_recordings(tmp_path, speakers=2).rename(tmp_path / "train.csv")
+    options = ["--max_steps", "1", "--validation", "0", "--quiet"]
+    main(
+        ["--train_on", str(tmp_path / "train.csv"), "--test_sets", table, *options]
+        + ["--output_dir", str(tmp_path / "results")]
+    )
+    expected = "2 speakers are in both train.csv and clips.csv, with 8 of clips.csv's 16 clips"
+    assert expected in caplog.text
+
+
 def test_main_trains_on_one_corpus_and_tests_on_another(table, tmp_path):
     # The same names in another folder are other clips.
     write_recordings(tmp_path, speakers=2).rename(tmp_path / "train.csv")

@@ -65,8 +65,9 @@ def test_validation_when_there_is_one_speaker_is_refused_with_the_way_out():
         hold_out_validation({"train": rows_of(1, 12)}, 0.1)
 
 
-def test_validation_when_no_speaker_is_known_takes_single_clips():
+def test_validation_when_no_speaker_is_known_takes_single_clips(caplog):
     splits = hold_out_validation({"train": rows_of(0, 40)}, 0.1)
+    assert "no speaker is known, so single clips are held out" in caplog.text
     assert len(splits["validation"]) == 4
     assert sorted([*splits["train"]["id"], *splits["validation"]["id"]], key=int) == list(
         map(str, range(40))
@@ -110,6 +111,49 @@ def test_own_recordings_when_a_folder_has_splits_are_these(tmp_path, option):
     options = DataOptions(train_file=str(tmp_path / "own"), test_file=str(tmp_path / "a"))
     with pytest.raises(WrongUseError, match="has the split test itself: leave out `test_file`"):
         load_splits(options, features_only=True)
+
+
+def own_splits(folder, train, validation=None, test=None):
+    """Read tables of tones by the speakers given; of none where these are empty."""
+    speakers = {"train": train, "validation": validation, "test": test}
+    options = {
+        f"{split}_file": str(write_recordings(folder / split, LABELS, 8, names))
+        for split, names in speakers.items()
+        if names is not None
+    }
+    return load_splits(DataOptions(**options), features_only=True)
+
+
+def test_own_recordings_of_the_same_speakers_are_counted_in_a_warning(tmp_path, caplog):
+    own_splits(tmp_path, train="ab", test="bc")
+    (message,) = caplog.messages
+    assert message.startswith(f"1 speakers are in both {tmp_path / 'train' / 'clips.csv'} and ")
+    assert f"4 of {tmp_path / 'test' / 'clips.csv'}'s 8 clips" in message
+
+
+def test_own_recordings_in_three_tables_are_compared_with_all_before(tmp_path, caplog):
+    own_splits(tmp_path, train="ab", validation="bc", test="acd")
+    first, second = caplog.messages
+    assert first.startswith("1 speakers") and "validation/clips.csv, with 4 of" in first
+    assert second.startswith("2 speakers") and "train/clips.csv or " in second
+
+
+def test_own_recordings_of_other_speakers_raise_no_warning(tmp_path, caplog):
+    own_splits(tmp_path, train="ab", validation="cd", test="ef")
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("train", "test", "table"), [("", "ab", "train"), ("ab", "", "test")])
+def test_own_recordings_of_unknown_speakers_are_said(tmp_path, caplog, train, test, table):
+    own_splits(tmp_path, train=train, test=test)
+    (message,) = caplog.messages
+    assert "is not known" in message
+    assert message.endswith(f"8 of the 8 clips of {tmp_path / table / 'clips.csv'} have no speaker")
+
+
+def test_splits_of_a_folder_with_the_same_speakers_are_counted_too(tmp_path, caplog):
+    load_splits(DataOptions(dataset=str(write_corpus(tmp_path / "dusha"))), features_only=True)
+    assert "4 speakers are in both train and test, with 12 of test's 12 clips" in caplog.text
 
 
 @pytest.mark.parametrize(
