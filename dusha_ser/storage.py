@@ -22,7 +22,8 @@ except ImportError:  # Windows: what killed programs leave there stays
 
 # What is being written has a hidden name such as ".table.4711.unfinished.csv".
 UNFINISHED = re.compile(r"\..+\.\d+\.unfinished(\.[^.]*)?", re.DOTALL)
-
+# What `printable_name` writes in place of a character.
+ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\x([0-9a-f]{2})")
 # What arrives in the place of any file, by its first bytes.
 FOREIGN = (
     (
@@ -182,6 +183,88 @@ def foreign_content(start: bytes) -> str | None:
     """
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return next((what for mark, what in FOREIGN if start.startswith(mark)), None)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is another program's business.
+
+    Examples:
+        >>> is_hidden("._a.wav"), is_hidden("__MACOSX"), is_hidden("a.wav")
+        (True, True, False)
+    """
+    return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
+
+
+def find_files(folder: Path, left_out: list[str] | None = None) -> Iterator[Path]:
+    """Find all files below a folder that are not hidden, each folder's in the order of names.
+
+    Links are followed, but for those that lead back into the folder: what they lead to is found
+    without them.
+
+    Args:
+        folder: to search.
+        left_out: gets a line for each link that is not followed.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+    left_out = [] if left_out is None else left_out
+    top = os.path.realpath(folder)
+    seen = {top}
+    for root, below, here in os.walk(folder, onerror=_raise, followlinks=True):
+        kept = []
+        for name in sorted(name for name in below if not is_hidden(name)):
+            path = Path(root, name)
+            target = os.path.realpath(path)
+            inside = path.is_symlink() and os.path.commonpath([target, top]) in (target, top)
+            if inside or target in seen:
+                left_out.append(f"{path} leads to {target}, which is searched already")
+            else:
+                kept.append(name)
+                seen.add(target)
+        below[:] = kept
+        for name in sorted(name for name in here if not is_hidden(name)):
+            path = Path(root, name)
+            if path.is_file():
+                yield path
+            elif path.is_symlink():
+                left_out.append(f"{path} leads to {os.path.realpath(path)}, where no file is")
+
+
+def _raise(error: OSError):
+    raise error
+
+
+def printable_name(name: str) -> str:
+    r"""Write a file's name as text that tables, JSON and Arrow hold and readers do not strip.
+
+    Bytes that are not UTF-8 become \udcXX, and control characters and blanks at both ends \xXX, or
+    \uXXXX. `named_file` reads it.
+
+    Examples:
+        >>> print(printable_name(" caf\udce9.wav"))
+        \x20caf\udce9.wav
+    """
+    return re.sub(r"[\0-\x1f\x7f]|^\s|\s\Z|[\udc80-\udcff]", _escape, name)
+
+
+def _escape(found: re.Match) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def named_file(name: str, folder: Path | None = None) -> Path:
+    """Return the file of a name as it stands or, where there is none, as `printable_name` wrote it.
+
+    Args:
+        name: of the file, as a table holds it.
+        folder: that it is relative to.
+    """
+    path = Path(name) if folder is None else folder / name
+    if ESCAPE.search(name) and not os.path.lexists(path):
+        real = ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
+        return Path(real) if folder is None else folder / real
+    return path
 
 
 def check_space(folder: Path, size: int, what: str) -> None:

@@ -13,6 +13,7 @@ from dusha_ser.archives.members import Index, Members, corpus_name
 from dusha_ser.archives.mirrors import Mirror, fetch_archives
 from dusha_ser.archives.tar_index import GZIP_SUFFIXES, TAR_SUFFIX, index_archive
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.storage import find_files
 
 logger = logging.getLogger(__name__)
 
@@ -72,32 +73,17 @@ def cache_folder(cache_dir: str | os.PathLike | None) -> Path:
 
 def _search(folder: Path) -> tuple[Index, list[Path]]:
     """The loose files of a folder and the archives in it, both in the order of their names."""
-    files: list[Path] = []
-    archives: list[Path] = []
-    seen = set()
     try:
-        for root, below, here in os.walk(folder, onerror=_raise, followlinks=True):
-            # Users link folders from other disks; a link to an outer folder would never end.
-            seen.add(os.path.realpath(root))
-            below[:] = sorted(
-                name
-                for name in below
-                if not name.startswith(".") and os.path.realpath(Path(root, name)) not in seen
-            )
-            paths = [Path(root, name) for name in sorted(here) if not name.startswith(".")]
-            for path in filter(Path.is_file, paths):
-                is_archive = path.name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES))
-                (archives if is_archive else files).append(path)
+        # Users link folders from other disks.
+        found = list(find_files(folder))
+        archives = [path for path in found if path.name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES))]
+        files = [path for path in found if not path.name.endswith((TAR_SUFFIX, *GZIP_SUFFIXES))]
         sizes = np.array([path.stat().st_size for path in files], np.int64)
     except OSError as error:
         raise WorkFailedError(f"{error.filename}: cannot be read: {error.strerror}") from error
     own_name = folder.resolve().name
     names = [corpus_name(path.relative_to(folder).as_posix(), own_name) for path in files]
     return Index(names, list(map(str, files)), np.zeros_like(sizes), sizes), archives
-
-
-def _raise(error: OSError):
-    raise error
 
 
 def find_archives(

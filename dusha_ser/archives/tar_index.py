@@ -19,7 +19,7 @@ from filelock import FileLock
 from dusha_ser.archives.checksums import byte_bar
 from dusha_ser.archives.members import Index, corpus_name
 from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.storage import foreign_content, replacing
+from dusha_ser.storage import foreign_content, is_hidden, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ TAR_SUFFIX = ".tar"
 GZIP_SUFFIXES = (".tgz", ".tar.gz")
 # What is compressed cannot be read in place; the published archive has some 200 MB uncompressed.
 LARGEST_UNCOMPRESSED = 4 * 2**30  # bytes
-INDEX_FORM = 2  # part of indexes' file names: raise it when their form or corpus_name changes
+INDEX_FORM = 3  # part of indexes' file names: raise it when their form or corpus_name changes
 DIGEST_SIZE = hashlib.sha256().digest_size
 BLOCK = tarfile.BLOCKSIZE  # bytes; headers and bodies start at multiples of it
 CHUNK = 2**20  # bytes read at once
@@ -165,7 +165,8 @@ def scan_tar(
 ) -> tuple[list[str], list[int], list[int]]:
     """Walk the headers of an uncompressed tar archive, named `called` in messages.
 
-    Names come as they stand in it, twice if stored twice; offsets and sizes are in bytes.
+    Names come as they stand in it, twice if stored twice, without hidden ones, which macOS adds;
+    offsets and sizes are in bytes.
     """
     called = called or path
     found = []
@@ -174,7 +175,8 @@ def scan_tar(
             end = os.fstat(file.fileno()).st_size
             with byte_bar(f"Indexing {called.name}", end, quiet) as bar:
                 for member in _walk(file, end, called):
-                    found.append(member)
+                    if not any(map(is_hidden, member[0].split("/"))):
+                        found.append(member)
                     bar.update(member[1] - bar.n)
     except OSError as error:
         raise WorkFailedError(f"{called}: cannot be read: {error.strerror or error}") from error
@@ -273,8 +275,8 @@ def _not_a_header(block: bytes, position: int, called: Path) -> WorkFailedError:
     for mark, what in FOREIGN:
         if start.startswith(mark):
             return WorkFailedError(f"{called}: {what}")
-    if what := foreign_content(block):
-        return WorkFailedError(f"{called}: {what}")
+    if foreign := foreign_content(block):
+        return WorkFailedError(f"{called}: {foreign}")
     return _damaged(called, f"is not a tar archive (it begins with {block[:16]!r})")
 
 

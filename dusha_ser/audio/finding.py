@@ -1,6 +1,9 @@
 """Audio files that a user names: files, folders, patterns, tables, standard input."""
 
 import glob
+import logging
+import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,10 @@ import soundfile
 
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.storage import find_files, named_file, printable_name
 from dusha_ser.tables import is_table, read_table
+
+logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 # What phones, messengers and browsers record, and libsndfile does not read.
@@ -26,21 +32,33 @@ class AudioFile:
     path: str
 
 
+def name_file(name: str, folder: Path | None = None) -> AudioFile:
+    """Make an AudioFile of a name that a table or list holds; see `storage.named_file`."""
+    return AudioFile(printable_name(name), str(named_file(name, folder)))
+
+
 def audio_suffixes() -> list[str]:
-    """Suffixes of the files that libsndfile knows by their content, in lower case, with a dot."""
+    """Suffixes of the files that are read by their content, in lower case, with a dot."""
     known = {f".{name.lower()}" for name in soundfile.available_formats()}
     # A .raw file does not state its rate.
-    return sorted((known | {".aif", ".oga", ".opus", ".mp3"}) - {".raw"})
+    return sorted((known | {".aif", ".oga", ".opus", ".mp3", *OTHER_SUFFIXES}) - {".raw"})
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
     """Find the files of a folder (or a file itself) whose names end in one of the suffixes.
 
-    They come in a stable order, without the "._NAME" companions that macOS leaves.
+    They come in a stable order, without hidden ones. A warning counts links that are not followed.
     """
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
-        if path.suffix.lower() in suffixes and not path.name.startswith("._") and path.is_file():
+    left_out: list[str] = []
+    for path in find_files(folder, left_out) if folder.is_dir() else [folder]:
+        if path.suffix.lower() in suffixes and path.is_file():
             yield path
+    if left_out:
+        logger.warning(
+            "%d links in %s are not followed: %s%s",
+            *(len(left_out), folder, "; ".join(left_out[:3])),
+            "; ..." if left_out[3:] else "",
+        )
 
 
 def find_audio_files(paths: Iterable[Path], suffixes: Sequence[str] | None = None) -> list[Path]:
@@ -48,7 +66,7 @@ def find_audio_files(paths: Iterable[Path], suffixes: Sequence[str] | None = Non
 
     Args:
         paths: files and folders, which are searched through.
-        suffixes: how the files' names end, in lower case; None: as libsndfile reads them.
+        suffixes: how the files' names end, in lower case; None: all that are read.
 
     Raises:
         MissingInputError: if a path does not exist or there are no audio files at all.
@@ -90,7 +108,6 @@ def list_audio_files(
         MissingInputError: if a file, folder or pattern leads to nothing.
         WrongUseError: if a table has no such column, or standard input is not a list.
     """
-    suffixes = [*audio_suffixes(), *OTHER_SUFFIXES]
     found: list[AudioFile] = []
     for given in inputs:
         path = Path(given)
@@ -103,16 +120,16 @@ def list_audio_files(
             names = [
                 row[path_column] for row in read_table(path, [path_column], advice, [path_column])
             ]
-            found += [AudioFile(name, str(path.parent / name)) for name in names]
+            found += [name_file(name, path.parent) for name in names]
         elif path.exists() and not path.is_dir():
-            found.append(AudioFile(given, given))
+            found.append(AudioFile(printable_name(given), given))
         elif path.is_dir() or glob.has_magic(given):
             # Path.glob takes no pattern that begins at the root.
             matches = [given] if path.is_dir() else sorted(glob.glob(given, recursive=True))  # noqa: PTH207
             if not matches:
                 raise MissingInputError(f"nothing matches the pattern {given}")
-            files = find_audio_files(map(Path, matches), suffixes)
-            found += [AudioFile(str(file), str(file)) for file in files]
+            files = find_audio_files(map(Path, matches))
+            found += [AudioFile(printable_name(str(file)), str(file)) for file in files]
         else:
             raise MissingInputError(
                 f"no such file or folder: {given}; give audio files, folders, patterns, a .csv of "
@@ -131,12 +148,11 @@ def _from_standard_input(stream: BinaryIO, path: Path) -> list[AudioFile]:
         return [content]
     except UnreadableAudioError:
         pass
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        # Not text, so audio that libsndfile does not know; reading it shows the rest.
-        return [content]
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
     names = text.split("\0") if "\0" in text else text.splitlines()
+    # What is not UTF-8 is audio that nothing here knows, or names of files.
+    if re.search("[\udc80-\udcff]", text) and not any(map(os.path.lexists, names[:1])):
+        return [content]
     if not any(names):
         raise WrongUseError("standard input is empty; send a recording, or a list of paths")
-    return [AudioFile(name, name) for name in names if name]
+    return [name_file(name) for name in names if name]

@@ -20,7 +20,7 @@ from dusha_ser.inference.predict_files import add_missing, remove_old
 from dusha_ser.inference.prediction_files import PredictionFile, check_settings
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
 from dusha_ser.inference.settings import Settings
-from dusha_ser.storage import write_csv
+from dusha_ser.storage import named_file, write_csv
 from dusha_ser.tables import find_clips_table, read_table
 
 
@@ -41,7 +41,7 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     settings, output_file = Settings(options.model), options.predictions_file
     table, column = find_clips_table(options.clips), options.path_column
     clips = read_table(table, ("id", column), "name yours with `path_column`")
-    sounds = [AudioFile(clip["id"], str(table.parent / clip[column])) for clip in clips]
+    sounds = [AudioFile(clip["id"], str(named_file(clip[column], table.parent))) for clip in clips]
     if len({sound.name for sound in sounds}) < len(sounds):
         raise WrongUseError(f"{table} has an id twice; each clip needs its own")
     classifier = load_classifier(

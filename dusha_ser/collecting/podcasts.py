@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.archives.find import open_members
-from dusha_ser.audio.finding import OTHER_SUFFIXES, AudioFile, audio_suffixes, find_audio_files
+from dusha_ser.audio.finding import AudioFile, find_audio_files
 from dusha_ser.audio.reading import (
     SAMPLING_RATE,
     UnreadableAudioError,
@@ -36,6 +36,7 @@ from dusha_ser.storage import (
     code_digest,
     hash_name,
     is_safe_name,
+    named_file,
     read_json,
     safe_name,
     write_csv,
@@ -186,7 +187,7 @@ def find_recordings(
         raise MissingInputError(f"no folder {audio_dir}; give the folder of the podcasts' files")
     by_name: dict[str, set[Path]] = defaultdict(set)
     with contextlib.suppress(MissingInputError):
-        for path in find_audio_files([audio_dir], [*audio_suffixes(), *OTHER_SUFFIXES]):
+        for path in find_audio_files([audio_dir]):
             by_name[plain_name(path.name)].add(path)
             by_name[plain_name(path.stem)].add(path)
     rows = read_table(files, ("recording", "path")) if files else []
@@ -201,7 +202,7 @@ def find_recordings(
     found: dict[str, Path | str] = {}
     for recording, name in names.items():
         if files and recording in given:
-            found[recording] = files.parent / given[recording]
+            found[recording] = named_file(given[recording], files.parent)
         elif len(fitting[recording]) > 1:
             count = len(fitting[recording])
             found[recording] = f"{count} files have the name {name}; say which with `files`"

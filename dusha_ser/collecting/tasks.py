@@ -20,7 +20,14 @@ from dusha_ser.collecting.label_studio import label_studio_config
 from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import NAME_COLUMNS
-from dusha_ser.storage import hash_name, replacing_folder, write_csv, write_json, write_text
+from dusha_ser.storage import (
+    hash_name,
+    named_file,
+    replacing_folder,
+    write_csv,
+    write_json,
+    write_text,
+)
 from dusha_ser.tables import find_clips_table, read_table
 from dusha_ser.vocabulary import ANSWERS
 
@@ -120,7 +127,7 @@ def read_items(
                 f"what it means: `label_map={known}=LABEL`"
             )
         name = row[options.path_column]
-        path = table.parent / name
+        path = named_file(name, table.parent)
         try:
             content = convert_clip(path)
         except UnreadableAudioError as error:

@@ -51,6 +51,18 @@ def test_index_archive_when_the_archive_lacks_its_own_folder(tmp_path):
     assert index_archive(path, tmp_path).names == ["paper_setups/test/crowd_test.jsonl"]
 
 
+def test_index_archive_when_members_are_hidden_leaves_them_out(tmp_path):
+    hidden = (
+        "__MACOSX/crowd_train/wavs/._0f.wav",
+        "./crowd_train/._wavs/a",
+        "crowd_train/.DS_Store",
+    )
+    path = write_tar(tmp_path / "crowd.tar", dict.fromkeys(hidden, b"Mac") | FILES)
+    assert index_archive(path, tmp_path).names == list(FILES)
+    dotted = write_tar(tmp_path / "dotted.tar", {f"./{name}": FILES[name] for name in FILES})
+    assert index_archive(dotted, tmp_path).names == list(FILES)
+
+
 @pytest.mark.parametrize(("name", "mode"), [("crowd.tar", "w"), ("crowd.tar.gz", "w:gz")])
 def test_index_archive_scans_once(name, mode, tmp_path, monkeypatch):
     path = write_tar(tmp_path / name, FILES, mode)
