@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,9 +33,11 @@ hypothesis.settings.load_profile("seeded")
 
 @pytest.fixture(autouse=True)
 def seeds():
-    """Each test starts from the same random state."""
+    """Each test starts from the same random state, and with subnormal numbers as numbers."""
     random.seed(0)
     np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

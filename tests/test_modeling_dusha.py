@@ -20,6 +20,7 @@ from small_network import (
     small_classifier,
     small_config,
 )
+from subnormal_numbers import count_subnormals, let_channels_die
 from torch import nn
 
 import modeling_dusha
@@ -32,6 +33,7 @@ from modeling_dusha import (
     DushaInvertedResidual,
     class_probabilities,
     classification_loss,
+    clear_subnormals,
 )
 
 
@@ -335,6 +337,39 @@ def test_training_when_any_problem_type_lowers_loss_and_keeps_configuration(prob
     assert losses[-1] < losses[0]
     assert model.config.problem_type == problem_type
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+# Numbers too small to be normal
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [(torch.float32, 0), (torch.bfloat16, 0), (torch.float16, 5), (torch.float64, 0)],
+)
+def test_clearing_sets_what_is_subnormal_to_0_and_leaves_the_rest(dtype, kept):
+    model = small_classifier().to(dtype)
+    weight = model.classifier.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        # What float16 holds is a normal number where it is computed with, in single precision.
+        weight[0, :5] = 1e-7 if dtype == torch.float16 else torch.finfo(dtype).tiny / 3
+        before[0, :5] = weight[0, :5] if kept else 0
+    assert int((weight[0, :5] != 0).sum()) == 5
+    clear_subnormals(model)
+    assert int((weight[0, :5] != 0).sum()) == kept
+    assert torch.equal(weight, before)
+
+
+def test_saved_model_holds_no_subnormals_and_predicts_the_same(tmp_path):
+    model = let_channels_die(small_classifier(), 0.4)
+    features = random_features(2, 20, 12)
+    with torch.no_grad():
+        expected = model(features).logits
+    model.save_pretrained(tmp_path)
+    loaded = DushaForAudioClassification.from_pretrained(tmp_path)
+    assert not sum(map(count_subnormals, loaded.state_dict().values()))
+    with torch.no_grad():
+        assert torch.equal(loaded(features).logits, expected)
 
 
 # Compiled and exported

@@ -33,5 +33,6 @@ def main(options: ConvertOptions) -> None:
     """Turn the weights that the paper's authors released into a model folder of Transformers."""
     from dusha_ser.inference.released_weights import read_checkpoint, write_model
 
-    write_model(read_checkpoint(options.checkpoint), options.output_dir)
-    tell(options.quiet, f"wrote {options.output_dir}")
+    dead = write_model(read_checkpoint(options.checkpoint), options.output_dir)
+    note = f"; {dead} channels are dead in these weights" if dead else ""
+    tell(options.quiet, f"wrote {options.output_dir}{note}")

@@ -131,6 +131,9 @@ def classify_texts(texts: Sequence[str], options: PromptOptions) -> np.ndarray:
     """
     from transformers import pipeline
 
+    from dusha_ser.inference.subnormals import flush_subnormals
+
+    flush_subnormals()
     try:
         classify: Any = pipeline(
             "text-classification", model=options.model, device=options.device, top_k=None

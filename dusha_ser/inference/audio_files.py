@@ -18,6 +18,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
 from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import CODE, Settings
+from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 from dusha_ser.storage import code_digest
 
@@ -165,6 +166,7 @@ def load_classifier(
         MissingInputError: if there is no such model.
         WrongUseError: if it is not such a model, or something must be installed for it.
     """
+    flush_subnormals()
     detector = None
     if settings.vad:
         from dusha_ser.audio.voice_activity import SpeechDetector

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify
 from modeling_dusha import class_probabilities
 
@@ -23,6 +24,7 @@ def torch_classifier(model: Any, feature_extractor: Any, from_features: bool = F
     """
 
     def classify(clips: list[np.ndarray]) -> np.ndarray:
+        flush_subnormals()
         settings = {"padding": True, "return_tensors": "pt"}
         if from_features:
             inputs = feature_extractor.pad({"input_features": clips}, **settings)

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 import feature_extraction_dusha  # noqa: F401 - both make Transformers know our model type
 from dusha_ser.errors import MissingInputError, WrongUseError, first_line
-from modeling_dusha import is_multi_label
+from dusha_ser.inference.subnormals import flush_subnormals
+from modeling_dusha import clear_subnormals, is_multi_label
 
 # The files of a model folder that decide its predictions.
 MODEL_FILES = (
@@ -37,6 +38,7 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
         MissingInputError: if there is no such model.
         WrongUseError: if it is not an audio classification model, or weights or labels are missing.
     """
+    flush_subnormals()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = {"trust_remote_code": trust_remote_code}
     with explained_errors(name):
@@ -60,6 +62,7 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
             f"{name} has the labels {labels}; they must be different and numbered from 0 without "
             "a gap: correct id2label in its config.json"
         )
+    clear_subnormals(model)
     return model.to(device).eval(), extractor
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxscript
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from dusha_ser.inference.classify import torch_classifier
 from dusha_ser.inference.loading import load_model
 from dusha_ser.inference.onnx_runtime import OUTPUTS, OnnxClassifier
 from dusha_ser.inference.settings import ExportOptions
+from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify
 from dusha_ser.storage import replacing
 from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
@@ -217,6 +219,13 @@ def export(
     }
     for name, value in metadata.items():
         program.model.metadata_props[name] = json.dumps(value)
+    # The exporter multiplies weights with those of batch normalisation, and dead channels' products
+    # are too small to be normal numbers.
+    for value in program.model.graph.initializers.values():
+        weights = value.const_value.numpy()
+        if weights.dtype == np.float32:
+            small = np.abs(weights) < np.finfo(np.float32).tiny
+            value.const_value = onnxscript.ir.tensor(np.where(small, np.float32(0), weights))
     program.save(path)
 
 
@@ -293,6 +302,7 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
         WrongUseError: if it is not Dusha's, or clips are too few.
         WorkFailedError: if a clip cannot be read, or the export differs from the model.
     """
+    flush_subnormals()
     calibration, compared = (clips[::2], clips[1::2]) if options.int8 else ([], clips)
     if options.int8 and not compared:
         raise WrongUseError(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.inference.subnormals import flush_subnormals
 from feature_extraction_dusha import DushaFeatureExtractor
 
 OUTPUTS = ["logits", "probabilities"]
@@ -35,6 +36,8 @@ class OnnxClassifier:
             raise MissingInputError(f"no such file: {path}; `dusha export` writes one")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
+        # For the threads of its own; the calling one flushes them at each call.
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         try:
             self.session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -74,6 +77,7 @@ class OnnxClassifier:
         Returns:
             (clips, labels) in [0, 1], the graph's own `class_probabilities`.
         """
+        flush_subnormals()
         batches = [[clip] for clip in clips] if self.one_length else [clips]
         return np.concatenate(
             [self.session.run(["probabilities"], self.inputs(batch))[0] for batch in batches]

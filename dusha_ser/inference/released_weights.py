@@ -9,6 +9,7 @@ import torch
 from configuration_dusha import DushaConfig
 from dusha_ser.corpus.configurations import HOMEPAGE, LICENSE_FIELDS
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.inference.subnormals import count_dead_channels
 from dusha_ser.storage import replacing_folder, write_text
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
@@ -110,8 +111,11 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     return released
 
 
-def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> None:
+def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> int:
     """Write a model folder, new or empty until now, whole or not at all.
+
+    Returns:
+        The number of dead channels.
 
     Raises:
         WrongUseError: if the weights are not those of the published architecture, or the folder
@@ -126,3 +130,4 @@ def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> None:
         model.save_pretrained(unfinished)
         DushaFeatureExtractor().save_pretrained(unfinished)
         write_text(unfinished / "README.md", CARD)
+    return count_dead_channels(model)

@@ -12,6 +12,7 @@ import torch
 from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.contents import CONTENT_COLUMN, ROW_COLUMNS, row_contents
 from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.storage import code_digest, digest
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
@@ -45,6 +46,7 @@ def compute_inputs(
     Raises:
         WrongUseError: if no row has audio, or a row has audio that the extractor refuses.
     """
+    flush_subnormals()
     column = feature_extractor.model_input_names[0]
     is_ready = isinstance(feature_extractor, DushaFeatureExtractor) and column in rows.column_names
     if is_ready and feature_extractor.trim_silence is None:

@@ -22,7 +22,7 @@ from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
 from feature_extraction_dusha import DushaFeatureExtractor
-from modeling_dusha import DushaForAudioClassification
+from modeling_dusha import DushaForAudioClassification, clear_subnormals
 
 
 @dataclass
@@ -77,6 +77,7 @@ def prepare(
     if splits is None:
         splits = load_splits(data, features_only=network == DushaConfig.model_type)
     model, extractor = load_starting_model(recipe, splits["train"].features["label"].names)
+    clear_subnormals(model)
     freeze_blocks(model, recipe.frozen_blocks)
     column, ready = "", {}
     for split, rows in splits.items():

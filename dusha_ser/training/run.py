@@ -10,6 +10,7 @@ import numpy as np
 import transformers
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 
+from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset, make_collators, make_targets
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
@@ -51,6 +52,7 @@ def train(
         WrongUseError: if the options do not fit each other or the data.
         WorkFailedError: if the loss is NaN or infinite, or the disk is full.
     """
+    flush_subnormals()
     for options in (data, recipe, arguments):
         options.check()
     checkpoint = checkpoint_to_resume(arguments)
@@ -70,6 +72,8 @@ def train(
     if tell:
         counts = [f"{len(rows):,} {split} clips" for split, rows in prepared.splits.items()]
         tell(f"training on {data.name}: {', '.join(counts)}; model: {arguments.output_dir}")
+        if dead := count_dead_channels(prepared.model):
+            tell(f"{dead} channels of the starting model are dead, and stay so")
         if arguments.disable_tqdm:
             trainer.add_callback(EpochLines(tell))
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -30,6 +30,7 @@ from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remov
 from dusha_ser.training.losses import ClassificationLoss
 from dusha_ser.training.normalization import average_statistics, make_precise
 from dusha_ser.training.sampling import LengthBatchSampler
+from modeling_dusha import clear_subnormals
 
 
 class DushaTrainer(Trainer):
@@ -187,8 +188,10 @@ class DushaTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and feature extractor; in a checkpoint also the weights to train on."""
         with self.explained_disk_errors(), self.averaged_weights():
+            clear_subnormals(self.model)
             super().save_model(output_dir, _internal_call)
             if self.averaging and self.averaging.training and self.args.should_save:
+                clear_subnormals(self.averaging.average)
                 path = Path(output_dir or self.args.output_dir, TRAINED_WEIGHTS)
                 torch.save(self.averaging.average.state_dict(), path)
 

@@ -11,12 +11,14 @@ import soundfile
 import torch
 from huggingface_hub.repocard import metadata_load
 from small_network import released_names
+from subnormal_numbers import count_subnormals
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from configuration_dusha import DushaConfig
 from dusha_ser.cli.convert import main
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.released_weights import convert_checkpoint, read_checkpoint, write_model
+from dusha_ser.inference.subnormals import flush_subnormals
 from modeling_dusha import DushaForAudioClassification
 
 
@@ -64,6 +66,26 @@ def test_weights_when_converted_keep_their_values_under_our_names(released):
 def test_released_weights_have_the_names_that_tests_use(shared):
     released = read_checkpoint(shared / "data" / "reference" / "released_checkpoint.pt")
     assert {name: tuple(w.shape) for name, w in released.items()} == released_names()
+
+
+def test_folder_when_released_weights_hold_subnormals_has_none_and_the_same_logits(
+    shared, tmp_path, capsys
+):
+    file = shared / "data" / "reference" / "released_checkpoint.pt"
+    main([str(file), str(tmp_path / "model")])
+    assert "110 channels are dead" in capsys.readouterr().out
+    before = DushaForAudioClassification(DushaConfig()).eval()
+    before.load_state_dict(convert_checkpoint(read_checkpoint(file)))
+    assert sum(map(count_subnormals, before.state_dict().values())) == 28_178
+    after = AutoModelForAudioClassification.from_pretrained(tmp_path / "model")
+    assert not sum(map(count_subnormals, after.state_dict().values()))
+    features = -80 * torch.rand(3, 200, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = before(features).logits
+        assert (after(features).logits - expected).abs().max() == 0.0
+        flush_subnormals()
+        assert (after(features).logits - expected).abs().max() == 0.0
+        assert (before(features).logits - expected).abs().max() == 0.0
 
 
 def test_folder_when_released_weights_are_converted_classifies_as_published(shared, tmp_path):

@@ -5,13 +5,24 @@ machine that others use counts waiting. Each ratio has a margin of a factor of t
 docs/maintainers/benchmarks.md shows, and one more try.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
+from small_models import write_corpus
+from subnormal_numbers import network
 
 from benchmarks import dawid_skene, log_mel, training_data, training_step
 from benchmarks.clips import wav_files
 from benchmarks.crowds import simulate_dusha
 from benchmarks.measuring import processor_seconds, processors
+from dusha_ser.corpus.named import named_rows
+from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.options import DataOptions, RecipeOptions
+from dusha_ser.training.preparation import prepare
+from feature_extraction_dusha import DushaFeatureExtractor
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +93,33 @@ def test_training_step_when_it_is_exact_has_the_gradients_of_the_plain_network()
     differences = training_step.compare_gradients(None, 4, 100)
     assert differences["ours, double and plain, double"] < 1e-6
     assert differences["ours and plain, double"] < 1e-2
+
+
+def take_step(model, optimizer):
+    """Take a training step on eight clips of 1.5 s."""
+    features = torch.from_numpy(training_step.make_clips(8, 150))
+    optimizer.zero_grad()
+    model(features, labels=torch.arange(8) % 4).loss.backward()
+    optimizer.step()
+
+
+def test_training_step_when_channels_are_dead_costs_what_one_from_random_weights_costs(tmp_path):
+    rows = named_rows(str(write_corpus(tmp_path / "corpus", features=True)), "train").rows
+    steps = []
+    for name, share in (("random", 0.0), ("dead", 0.3)):
+        model = network(share)
+        model.config.save_pretrained(tmp_path / name)
+        # Past our own saving, which leaves no subnormal numbers.
+        file = tmp_path / name / "model.safetensors"
+        safetensors.torch.save_file(model.state_dict(), file, {"format": "pt"})
+        DushaFeatureExtractor().save_pretrained(tmp_path / name)
+        recipe = RecipeOptions(model_name_or_path=str(tmp_path / name))
+        arguments = DushaTrainingArguments(str(tmp_path / "out"), use_cpu=True)
+        prepared = prepare(DataOptions("corpus", validation=0), recipe, arguments, {"train": rows})
+        steps.append(partial(take_step, prepared.model.train(), torch.optim.Adam(
+            prepared.model.parameters(), weight_decay=1e-6)))  # fmt: skip
+    from_random, from_dead = steps
+    assert_cheaper(from_random, from_dead, least=1 / 1.3)
 
 
 def test_features_when_there_are_four_times_as_many_cost_four_times_as_much(tmp_path):

@@ -4,14 +4,17 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from huggingface_hub import get_token
 from small_network import random_features, small_classifier
+from subnormal_numbers import count_subnormals, let_channels_die
 from transformers import EvalPrediction, Trainer, TrainerCallback
 
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.augmentation import Augmentation
+from dusha_ser.training.averaging import TRAINED_WEIGHTS
 from dusha_ser.training.batches import SpectrogramCollator
 from dusha_ser.training.checkpoints import find_checkpoint, is_complete
 from dusha_ser.training.losses import ClassificationLoss, Mixup
@@ -116,6 +119,31 @@ def test_overridden_methods_are_public_and_still_the_trainers():
         assert named == list(found)[: len(named)], name
         # The run itself calls these two.
         assert name in ("train", "push_to_hub") or f"self.{name}(" in source, name
+
+
+def test_nothing_subnormal_is_saved_in_checkpoints_and_model(tmp_path):
+    options = {"weight_decay": 0.5, "average_decay": 0.5, "save_strategy": "steps", "save_steps": 2}
+    trainer = make_trainer(tmp_path, max_steps=4, **options)
+
+    class Die(TrainerCallback):
+        """Leave what weight decay makes of dead channels on a GPU, which flushes nothing."""
+
+        def on_step_end(self, args, state, control, **kwargs):
+            for network in (trainer.model, trainer.averaging.average.module):
+                let_channels_die(network, 0.4)
+
+    trainer.add_callback(Die())
+    trainer.train()
+    let_channels_die(trainer.model, 0.4)
+    assert sum(map(count_subnormals, trainer.model.state_dict().values())) > 50
+    trainer.save_model()
+    written = [safetensors.torch.load_file(path) for path in tmp_path.rglob("*.safetensors")]
+    written += [torch.load(path) for path in tmp_path.rglob(TRAINED_WEIGHTS)]
+    assert len(written) == 3 + 2
+    for saved in written:
+        assert not sum(map(count_subnormals, saved.values()))
+        dead = [name for name in saved if name.endswith("blocks.4.project_1x1.convolution.weight")]
+        assert not saved[dead[0]][:, :7].any()
 
 
 def test_optimizer_is_adam_with_weight_decay_in_the_gradient(tmp_path):
