@@ -1,0 +1,116 @@
+"""A run learns what is there to be learnt, and nothing from shuffled labels."""
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from chance import chance_p_value
+from small_network import one_thread, small_config  # noqa: F401 - a fixture
+
+from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.options import DataOptions, RecipeOptions
+from dusha_ser.training.preparation import prepare
+from dusha_ser.training.result import final_test
+from dusha_ser.training.run import make_trainer
+from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
+
+LABELS = ["angry", "sad", "neutral", "positive"]
+SEEDS = range(6)
+# Of runs that learn nothing, one set of six in a hundred fails this test by chance.
+ERROR_RATE = 0.01
+
+
+def rows_of(clips_each, speakers, seed):
+    """Clips of four emotions, as many of each by every speaker, each louder in bands of its own."""
+    generator = np.random.default_rng(seed)
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=LABELS),
+            "duration": datasets.Value("float64"),
+            "source_id": datasets.Value("string"),
+            "input_features": datasets.Array2D((None, 64), "float32"),
+        }
+    )
+    columns = {name: [] for name in features}
+    for speaker in range(speakers):
+        for number in range(4 * clips_each):
+            clip = generator.normal(-60, 6, (24, 64))
+            clip[:, 16 * (number % 4) : 16 * (number % 4 + 1)] += 30
+            columns["id"].append(f"{seed}_{speaker}_{number}")
+            columns["label"].append(number % 4)
+            columns["duration"].append(0.24)
+            columns["source_id"].append(f"{seed} {speaker}")
+            columns["input_features"].append(clip.clip(-80, 0).astype("float32"))
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {"train": rows_of(2, 20, seed=1), "test": rows_of(2, 10, seed=2)}
+
+
+def confusion_of_run(folder, splits, seed, shuffle_labels):
+    """Train a network of new weights; return its confusion matrix on the test split."""
+    torch.manual_seed(seed)
+    DushaForAudioClassification(small_config(num_mel_bins=64)).save_pretrained(folder / "start")
+    DushaFeatureExtractor().save_pretrained(folder / "start")
+    data = DataOptions(validation=0.2, shuffle_labels=shuffle_labels)
+    recipe = RecipeOptions(
+        model_name_or_path=str(folder / "start"), frequency_mask=0, time_mask=0, crop=0
+    )
+    arguments = DushaTrainingArguments(
+        str(folder / "model"),
+        num_train_epochs=4,
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=80,
+        learning_rate=1e-2,
+        seed=seed,
+        disable_tqdm=True,
+        use_cpu=True,
+        quiet=True,
+    )
+    # As in `train`, without its files.
+    prepared = prepare(data, recipe, arguments, splits)
+    trainer = make_trainer(prepared, recipe, arguments)
+    trainer.train()
+    return np.array(final_test(trainer, prepared).metrics["confusion_matrix"])
+
+
+def test_runs_on_shuffled_labels_know_no_more_than_chance(tmp_path, splits):
+    runs = [confusion_of_run(tmp_path / str(seed), splits, seed, True) for seed in SEEDS]
+    assert chance_p_value(runs) > ERROR_RATE
+
+
+def test_runs_on_true_labels_know_more_than_chance(tmp_path, splits):
+    # Half of the runs are enough for the test above to see it.
+    runs = [confusion_of_run(tmp_path / str(seed), splits, seed, False) for seed in SEEDS[:3]]
+    assert chance_p_value(runs) < ERROR_RATE
+
+
+def test_chance_p_value_is_the_share_of_namings_with_as_many_hits():
+    right = np.eye(4, dtype=int) * 5
+    assert chance_p_value([right]) == pytest.approx(1 / 24)
+    assert chance_p_value([right, right]) == pytest.approx(1 / 24**2)
+    # Two of four right: of 24 namings one has four hits, six have two, eight one, nine none.
+    swapped = right[[1, 0, 2, 3]]
+    assert chance_p_value([swapped]) == pytest.approx(7 / 24)
+    assert chance_p_value([np.full((4, 4), 3)]) == pytest.approx(1)
+
+
+def test_chance_p_value_of_models_that_know_nothing_keeps_its_error_rate():
+    # Each model takes the clips of an emotion for one label, drawn for it, or spreads them.
+    generator = np.random.default_rng(0)
+    studies = [
+        [generator.multinomial(20, generator.dirichlet(np.full(4, 0.2)), 4) for _ in SEEDS]
+        for _ in range(400)
+    ]
+    assert np.mean([chance_p_value(runs) <= 0.05 for runs in studies]) < 0.08
+
+
+def test_chance_p_value_sees_models_that_know_a_little():
+    generator = np.random.default_rng(0)
+    knowing = np.full((4, 4), 0.2) + 0.2 * np.eye(4)  # right in 40 % of the clips
+    runs = [np.stack([generator.multinomial(20, row) for row in knowing]) for _ in SEEDS]
+    assert chance_p_value(runs) < ERROR_RATE
