@@ -33,6 +33,7 @@ from dusha_ser.corpus.options import CorpusOptions, check_num_proc
 from dusha_ser.corpus.parquet_folder import Content, write_configuration
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.options import split_list
 from dusha_ser.processes import workers_end_with_us
 from dusha_ser.storage import code_digest, digest
 
@@ -222,8 +223,8 @@ def load_dataset(
     Args:
         name: one of `dusha_ser.corpus.configurations.CONFIGURATIONS`.
         data_dir: folder of archives, of their unpacked files, or of any mix.
-        base_url: address or addresses to fetch the archives from where there is no data_dir;
-            None: where they were published.
+        base_url: address or addresses, also as text with commas, to fetch the archives from where
+            there is no data_dir; None: where they were published.
         cache_dir: folder for all that is kept; None: the Hugging Face cache.
         split: "train", "test" or "validation"; None: all.
         streaming: whether to read the archives as rows are asked for, preparing nothing.
@@ -251,7 +252,7 @@ def load_dataset(
             cache_dir=cache_dir,
             config_name=name,
             data_dir=data_dir,
-            base_url=(base_url,) if isinstance(base_url, str) else tuple(base_url or ()),
+            base_url=split_list(base_url or ()),
             archive_dir=cache_dir,
             **options,
         )

@@ -66,7 +66,7 @@ seed = partial(option, "seed of all random choices, an integer of at least 0", 0
 path_column = partial(option, "column of tables that holds the paths of audio files", "path")
 label_map = partial(
     option,
-    "what labels mean, with commas, such as A=angry,S=sad; others stay as they are",
+    "what labels mean, such as A=angry,S=sad; others stay as they are",
     (),
     type=split_list,
     metavar="CODE=LABEL",

@@ -533,7 +533,7 @@ def test_builder_imports_nothing_above_the_corpus():
         )
     ]
     ours = [module[1] for module in modules if module[0] == "dusha_ser"]
-    assert set(ours) <= {"corpus", "archives", "errors", "storage", "processes"}
+    assert set(ours) <= {"corpus", "archives", "errors", "options", "storage", "processes"}
     assert "corpus" in ours
     assert not any(module[0].endswith("_dusha") for module in modules)
 

@@ -13,6 +13,7 @@ from dusha_ser.archives.members import Index, Members, corpus_name
 from dusha_ser.archives.mirrors import Mirror, fetch_archives
 from dusha_ser.archives.tar_index import GZIP_SUFFIXES, TAR_SUFFIX, index_archive
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.options import split_list
 from dusha_ser.storage import find_files
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ def find_archives(
     Args:
         names: archives that are wanted, of ARCHIVES.
         data_dir: folder of archives, of their unpacked files, or of any mix.
-        base_url: addresses of folders of archives, tried in turn; None and no data_dir: BASE_URL.
+        base_url: addresses of folders of archives, also as text with commas, tried in turn; None
+            and no data_dir: BASE_URL.
         cache_dir: folder of downloads and indexes; None: `dusha` in the Hugging Face cache.
         checksums: "sha256:HEX" or "md5:HEX" for names whose content the user knows.
         required: archives that must be there; None: all of names.
@@ -132,7 +134,7 @@ def find_archives(
             logger.warning("%s is unpacked here: its checksum cannot be compared", name)
     missing = [name for name in names if not holds_archive(members, name)]
     base_url = base_url or (BASE_URL if data_dir is None else ())
-    addresses = [base_url] if isinstance(base_url, str) else base_url
+    addresses = split_list(base_url)
     if missing and addresses:
         optional = [name for name in missing if name not in required]
         fetched = fetch_archives(missing, addresses, cache_dir, checksums, optional, quiet)

@@ -22,6 +22,7 @@ from dusha_ser.archives.transfer import (
     part_of,
 )
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.options import split_list
 from dusha_ser.storage import check_space
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,7 @@ def fetch_archives(
         MissingInputError: all mirrors say that they do not have an archive.
         WorkFailedError: no mirror gives an archive, a checksum differs, or the disk is full.
     """
-    addresses = [base_url] if isinstance(base_url, str) else base_url
-    mirrors = [Mirror(address, Path(cache_dir)) for address in addresses]
+    mirrors = [Mirror(address, Path(cache_dir)) for address in split_list(base_url)]
     known = {name: parse_checksum(name, text) for name, text in (checksums or {}).items()}
     found = {}
     for name in names:

@@ -8,15 +8,25 @@ from dusha_ser.cli.program import command
 from dusha_ser.corpus.configurations import CONFIGURATIONS, EXPORT_FORMATS, check_name
 from dusha_ser.corpus.options import CorpusOptions, SourceOptions
 from dusha_ser.errors import WrongUseError
-from dusha_ser.options import option
+from dusha_ser.options import option, split_list
 
 
-def name_and_checksum(text: str) -> tuple[str, str]:
-    """Split "ARCHIVE=KIND:HEX" of the command line."""
-    name, equals, checksum = text.partition("=")
-    if not equals:
+def archive_checksums(text: str) -> list[tuple[str, str]]:
+    """Split "ARCHIVE=KIND:HEX,..." of the command line."""
+    pairs = [one.partition("=") for one in split_list(text)]
+    if not all(equals for _, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARCHIVE=KIND:HEX")
-    return name, checksum
+    return [(name, checksum) for name, _, checksum in pairs]
+
+
+def export_formats(text: str) -> list[str]:
+    """Split "FORMAT,..." of the command line."""
+    for name in split_list(text):
+        if name not in EXPORT_FORMATS:
+            raise argparse.ArgumentTypeError(
+                f"there is no export {name!r}: take one or more of {', '.join(EXPORT_FORMATS)}"
+            )
+    return list(split_list(text))
 
 
 @dataclass
@@ -32,17 +42,17 @@ class FolderOptions:
     )
     output_dir: str = option("dataset folder to write or add to", "dusha")
     checksum: list[tuple[str, str]] = option(
-        "sha256 or md5 that an archive must have, such as crowd.tar=md5:9e10...; give one for each",
+        "sha256 or md5 that an archive must have, such as crowd.tar=md5:9e10...",
         [],
-        action="append",
-        type=name_and_checksum,
+        type=archive_checksums,
         metavar="ARCHIVE=KIND:HEX",
     )
     export: list[str] = option(
-        "also write OUTPUT_DIR/exports/CONFIGURATION for other toolkits; give several for several",
+        "also write OUTPUT_DIR/exports/CONFIGURATION for other toolkits: "
+        f"{', '.join(EXPORT_FORMATS)}",
         [],
-        action="append",
-        choices=EXPORT_FORMATS,
+        type=export_formats,
+        metavar="FORMAT",
     )
     export_audio: bool = option("extract the recordings there as well", False)
     push_to_hub: str | None = option(

@@ -141,6 +141,13 @@ def _add_field(group: Any, one: dataclasses.Field, hint: Any) -> None:
     names = ("choices", "metavar", "nargs", "action", "type")
     settings = {name: one.metadata[name] for name in names if name in one.metadata}
     settings["help"] = one.metadata["help"]
+    several = typing.get_origin(hint) in (tuple, list) and not isinstance(
+        settings.get("nargs"), int
+    )
+    if several:
+        form = "as words" if "nargs" in settings else "with commas"
+        again = "" if one.metadata.get("positional") else ", or by the option again"
+        settings["help"] = f"{settings['help'].rstrip('.')}; several {form}{again}"
     if one.metadata.get("rare") and "--help_all" not in sys.argv:
         settings["help"] = argparse.SUPPRESS
     default = one.default
@@ -154,17 +161,18 @@ def _add_field(group: Any, one: dataclasses.Field, hint: Any) -> None:
     if one.metadata.get("positional"):
         group.add_argument(one.name, **({} if required else {"nargs": "?"}) | settings)
         return
-    if typing.get_origin(hint) is tuple and "nargs" not in settings:
+    if several:
         settings["action"] = _Join
     group.add_argument(f"--{one.name}", required=required, **settings)
 
 
 class _Join(argparse.Action):
-    """Lists with commas: those of an option that is given several times become one."""
+    """Lists: those of an option that is given several times become one."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         before = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, values if before is self.default else (*before, *values))
+        joined = values if before is self.default else type(values)([*before, *values])
+        setattr(namespace, self.dest, joined)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

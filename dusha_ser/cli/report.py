@@ -6,7 +6,7 @@ from pathlib import Path
 from dusha_ser import options as shared
 from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import option
+from dusha_ser.options import option, split_list
 from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, PARTS
 
 
@@ -56,10 +56,12 @@ class AnnotatorReportOptions:
         "regularised_dawid_skene",
         choices=("regularised_dawid_skene", "dawid_skene"),
     )
-    parts: str | None = option(
-        f"parts to read, with commas (default: those there of {','.join(PARTS)})", None
+    parts: tuple[str, ...] = option(
+        f"parts to read (default: those there of {','.join(PARTS)})", (), type=split_list
     )
-    labels: str = option("the answers that annotators could give, with commas", ",".join(ANSWERS))
+    labels: tuple[str, ...] = option(
+        "the answers that annotators could give", ANSWERS, type=split_list
+    )
     bad_rows: str = option(
         "stop at a row that cannot be read, or skip and count it", BAD_ROWS[0], choices=BAD_ROWS
     )
@@ -78,21 +80,21 @@ def report_annotators(options: AnnotatorReportOptions) -> None:
     """Report how well each annotator answers, and how well the crowd agrees."""
     from dusha_ser.corpus.clips import parts_at_hand
     from dusha_ser.labels.answers import read_answers
-    from dusha_ser.options import split_list
     from dusha_ser.reports.annotators import open_source, rate_crowd, write_report
 
-    labels = split_list(options.labels)
     members = open_source(options.source, options.cache_dir, options.quiet)
-    parts = split_list(options.parts) if options.parts else parts_at_hand(members)
+    parts = options.parts or parts_at_hand(members)
     if not parts:
         raise MissingInputError(
             f"{' '.join(options.source)} holds no answers: give crowd.tar or podcast.tar, or a "
             f"folder with files such as {PARTS[0]}/raw_{PARTS[0]}.jsonl"
         )
-    answers, bad_rows = read_answers(members, parts, labels, options.bad_rows, options.quiet)
+    answers, bad_rows = read_answers(
+        members, parts, options.labels, options.bad_rows, options.quiet
+    )
     if not len(answers):
         raise WrongUseError(f"there is no answer in {', '.join(parts)}: fetch the archives again")
-    rated = rate_crowd(answers, labels, options.method, len(bad_rows), options.quiet)
+    rated = rate_crowd(answers, options.labels, options.method, len(bad_rows), options.quiet)
     files = write_report(rated, options.output_dir)
     tell(options.quiet, f"wrote {', '.join(files)} to {options.output_dir}")
 

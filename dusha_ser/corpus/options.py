@@ -30,8 +30,8 @@ class SourceOptions:
         None,
     )
     base_url: tuple[str, ...] = option(
-        "addresses, http(s) or file, to fetch the archives from, with commas; they are tried in "
-        "order (default: where they were published)",
+        "addresses, http(s) or file, to fetch the archives from, tried in order (default: where "
+        "they were published)",
         (),
         type=split_list,
     )
@@ -44,6 +44,7 @@ class SourceOptions:
 
     def check(self) -> None:
         """Raise a WrongUseError where the archives or processes that it names cannot be."""
+        self.base_url = split_list(self.base_url)
         check_num_proc(self.num_proc)
         if self.data_dir is not None and not Path(self.data_dir).exists():
             raise MissingInputError(
@@ -81,11 +82,11 @@ class CorpusOptions(LabelOptions):
     keep_control: bool = option("keep control tasks in the splits", False)
     keep_other: bool = option(f"keep clips labelled `{OTHER}` in the splits", False)
     labels: tuple[str, ...] = option(
-        "the answers that annotators could give, with commas", ANSWERS, type=split_list
+        "the answers that annotators could give", ANSWERS, type=split_list
     )
     parts: tuple[str, ...] = option(
-        "parts of the corpus to read and to aggregate together, with commas; leave some out where "
-        "you don't have their archives",
+        "parts of the corpus to read and to aggregate together, fewer than all where you don't "
+        "have their archives",
         PARTS,
         type=split_list,
     )

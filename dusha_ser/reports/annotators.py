@@ -17,6 +17,7 @@ from dusha_ser.labels.answers import code_answers
 from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.regularised import regularised_dawid_skene
+from dusha_ser.options import split_list
 from dusha_ser.reports.figures import draw_annotators
 from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import write_text
@@ -64,6 +65,7 @@ def open_source(source: Sequence[str], cache_dir: str | None, quiet: bool) -> Me
         WrongUseError: paths and addresses are mixed.
         WorkFailedError: an archive can't be fetched or read.
     """
+    source = [one for given in source for one in (split_list(given) if "://" in given else [given])]
     addresses = [one for one in source if "://" in one]
     if addresses and len(addresses) < len(source):
         raise WrongUseError(

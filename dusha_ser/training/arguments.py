@@ -1,5 +1,6 @@
 """The Trainer's arguments, made of the options of a run."""
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
 from dusha_ser.errors import WrongUseError, first_line
+from dusha_ser.options import split_list
 from dusha_ser.training.options import RunOptions
 
 
@@ -16,12 +18,19 @@ from dusha_ser.training.options import RunOptions
 class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[misc]  # narrower types than the Trainer's
     """The Trainer's arguments, and the options and defaults of RunOptions.
 
+    The attribute `given` holds them as they were given.
+
     Examples:
         >>> DushaTrainingArguments("model", num_train_epochs=3).learning_rate
         0.001
     """
 
     def __post_init__(self):
+        # What was chosen: all below is derived, some of it from the machine.
+        self.given = copy.copy(self)
+        self.given.hub_token = None
+        trackers = list(split_list(self.report_to)) or ["none"]
+        self.report_to = trackers  # type: ignore[assignment]  # the Trainer takes a list
         if not torch.accelerator.is_available():
             # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
             self.use_cpu, self.dataloader_pin_memory = True, False

@@ -49,7 +49,8 @@ def write_report(
     what they are worth.
     """
     folder = result.output_dir
-    write_options(folder / OPTIONS_FILE, options)
+    data, recipe, arguments = options
+    write_options(folder / OPTIONS_FILE, (data, recipe, arguments.given))
     write_predictions(folder / f"{result.tested_on}_predictions.csv", result.predictions)
     write_json(
         folder / METRICS_FILE,
@@ -71,12 +72,11 @@ def write_report(
 
 
 def write_options(path: Path, options: Sequence[Any]) -> None:
-    """Write what differs from the defaults as a setup file that repeats the run."""
+    """Write what was given and differs from the defaults as a setup that repeats the run."""
     changed = changed_options(options, LEFT_OUT)
     if "base_url" in changed:
         # This file is pushed with the model: addresses go without name, password and signature.
-        addresses = changed["base_url"].split(",")
-        changed["base_url"] = ",".join(Mirror(url, path.parent).shown("") for url in addresses)
+        changed["base_url"] = [Mirror(url, path.parent).shown("") for url in changed["base_url"]]
     write_text(path, "# What a run was given; the rest are defaults\n" + yaml.safe_dump(changed))
 
 

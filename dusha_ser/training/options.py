@@ -20,7 +20,7 @@ from typing import Any, ClassVar, cast
 from dusha_ser.corpus.configurations import CONFIGURATIONS, RAW
 from dusha_ser.corpus.options import LabelOptions, SourceOptions
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import TableOptions, option, read_label_map, trust_remote_code
+from dusha_ser.options import TableOptions, option, read_label_map, split_list, trust_remote_code
 
 SAMPLE = "sample"
 # The setup that is written beside a model and repeats its run.
@@ -34,6 +34,8 @@ RECORDINGS = (
     "a table with the columns path,label[,speaker], or a folder that holds a folder for each label"
 )
 LAST, AUTO = "last", "auto"
+# Types of values that a setup file holds.
+PLAIN = (str, int, float, dict, list)
 SAMPLERS = ("every_clip", "published")
 # Those of `dusha_ser.evaluation.ser.ser`, whose import takes seconds.
 SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -284,10 +286,12 @@ class RunOptions:
     keep_memory: bool = option(
         "reuse freed memory instead of giving it back (Linux, CPU)", True, rare=True
     )
-    report_to: str = option(
+    report_to: tuple[str, ...] = option(
         "trackers that get the curves: tensorboard (a folder in output_dir, see it with "
-        "tensorboard --logdir) or trackio, both on this machine, or any other of the Trainer's",
-        "none",
+        "tensorboard --logdir) or trackio, both on this machine, or any other of the Trainer's "
+        "(default: none)",
+        (),
+        type=split_list,
     )
     push_to_hub: bool = option("push the model to the Hub", False)
     hub_model_id: str | None = option("name of the model on the Hub, USER/NAME", None)
@@ -340,15 +344,17 @@ def changed_options(options: Sequence[Any], left_out: Sequence[str]) -> dict[str
     changed = {}
     for group in options:
         for one in dataclasses.fields(group):
+            default = one.default
+            if one.default_factory is not dataclasses.MISSING:
+                default = one.default_factory()
             value, default = (
                 plain.value if isinstance(plain, Enum) else plain
-                for plain in (getattr(group, one.name), one.default)
+                for plain in (getattr(group, one.name), default)
             )
             if value == default or not one.init or one.name in left_out:
                 continue
-            if isinstance(value, tuple):
-                value = ",".join(value)
-            if default is not dataclasses.MISSING and isinstance(value, (str, int, float, dict)):
+            value = list(value) if isinstance(value, tuple) else value
+            if default is not dataclasses.MISSING and isinstance(value, PLAIN):
                 changed[one.name] = value
     return changed
 

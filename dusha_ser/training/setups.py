@@ -72,9 +72,14 @@ def apply_setup(parser: argparse.ArgumentParser, path: Path) -> None:
             advice = f"did you mean {' or '.join(near)}?" if near else "see dusha train --help_all"
             raise WrongUseError(f"{path} has the unknown option {name!r}; {advice}")
     # Text is converted and checked as on the command line; "1e-3" is text in YAML.
-    words = {name: value for name, value in values.items() if isinstance(value, (str, int, float))}
+    words = {
+        name: value if isinstance(value, list) else [value]
+        for name, value in values.items()
+        if isinstance(value, (str, int, float, list))
+    }
+    given = [f"--{name}={value}" for name, several in words.items() for value in several]
     try:
-        parsed, _ = parser.parse_known_args([f"--{name}={value}" for name, value in words.items()])
+        parsed, _ = parser.parse_known_args(given)
     except WrongUseError as error:
         raise WrongUseError(f"{path}: {error}") from error
     parser.set_defaults(**values | {name: getattr(parsed, name) for name in words})

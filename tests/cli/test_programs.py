@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dusha_ser.cli.main import run
+from dusha_ser.cli.main import COMMANDS, GROUPS, find_command, run
 from dusha_ser.cli.program import on_interrupt, run_program
 
 CASES = {
@@ -112,3 +112,78 @@ def test_program_when_interrupted_during_imports_ends_in_one_line(words, library
     command = " ".join(words[: 2 if words[0] == "collect" else 1])
     assert error == f"dusha {command}: interrupted; the same command resumes\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def parsers():
+    """The parser of each program by its words."""
+    for word in COMMANDS:
+        for step in GROUPS.get(word, [""]):
+            words = f"dusha {word} {step}".strip()
+            module = sys.modules[find_command(words).__module__]
+            maker = getattr(find_command(words), "make_parser", None) or module.make_parser
+            yield words, maker()
+
+
+# Options that take several values: with commas, or as words.
+WITH_COMMAS = {
+    "dusha corpus": {"base_url", "checksum", "export", "labels", "parts"},
+    "dusha train": {"base_url", "label_map", "report_to"},
+    "dusha evaluate": {"label_map"},
+    "dusha cross-validate": {"label_map"},
+    "dusha collect tasks": {"label_map"},
+    "dusha collect answers": {"label_map"},
+    "dusha collect prompts": {"label_map"},
+    "dusha report annotators": {"parts", "labels"},
+}
+AS_WORDS = {
+    "dusha corpus": {"names"},
+    "dusha train": {"include_for_metrics", "label_names"},
+    "dusha predict": {"inputs"},
+    "dusha evaluate": {"models", "test_sets"},
+    "dusha collect slice": {"inputs"},
+    "dusha collect answers": {"files"},
+    "dusha report annotators": {"source"},
+    "dusha report results": {"results", "training"},
+    "dusha export": {"clips"},
+}
+# Two values of each, where not everything is taken.
+TWO = {"export": ("csv", "lhotse"), "checksum": ("a.tar=md5:1", "b.tar=md5:2")}
+
+
+def values_of(parser, action, *words):
+    """What a parser makes of words, none of which belongs to an option that must be given."""
+    for one in parser._actions:
+        one.required = False
+    found = vars(parser.parse_known_args(words)[0])[action.dest]
+    return [str(one) for one in found]
+
+
+def test_options_that_take_several_values_take_two_and_their_help_says_how(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dusha", "--help_all"])
+    with_commas, as_words = {}, {}
+    for words, parser in parsers():
+        for action in parser._actions:
+            help_text = (action.help or "").rpartition("; several ")[2]
+            name = f"--{action.dest}"
+            if help_text == "with commas, or by the option again":
+                with_commas.setdefault(words, set()).add(action.dest)
+                first, second = TWO.get(action.dest, ("a", "b"))
+                both = [f"{first},{second}"], [first, name, second], [f"{first}, {second}"]
+                expected = values_of(parser, action, name, first)
+                expected += values_of(parser, action, name, second)
+                for given in both:
+                    assert values_of(parser, action, name, *given) == expected, (words, name)
+                assert len(expected) == 2
+            elif help_text == "as words, or by the option again":
+                as_words.setdefault(words, set()).add(action.dest)
+                for given in (["a", "b"], ["a", name, "b"]):
+                    assert values_of(parser, action, name, *given) == ["a", "b"], (words, name)
+            elif help_text == "as words":
+                as_words.setdefault(words, set()).add(action.dest)
+                assert not action.option_strings and action.nargs in ("*", "+"), (words, name)
+                before = [""] * sum(one.nargs is None for one in parser._get_positional_actions())
+                assert values_of(parser, action, *before, "a", "b") == ["a", "b"], (words, name)
+            else:
+                # Two values that are a pair, or one.
+                assert action.nargs in (None, 0, "?") or action.dest == "compare", (words, name)
+    assert (with_commas, as_words) == (WITH_COMMAS, AS_WORDS)

@@ -26,6 +26,7 @@ from dusha_ser.evaluation.predictions import read_predictions
 from dusha_ser.training import preparation
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.batches import make_targets
+from dusha_ser.training.model_card import write_options
 from dusha_ser.training.run import train
 from dusha_ser.training.setups import SETUPS
 from dusha_ser.training.splits import hold_out_validation
@@ -352,6 +353,42 @@ def test_options_file_repeats_the_run(finished, small_model, splits, tmp_path):
     np.testing.assert_array_equal(
         again.predictions.probabilities, finished.predictions.probabilities
     )
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        [],
+        ["--save_strategy", "no"],
+        ["--save_strategy", "steps", "--save_steps", "7"],
+        ["--bf16", "--report_to", "tensorboard,trackio", "--class_weights", "balanced"],
+        ["--base_url", "http://a.example/,http://b.example/", "--label_map", "A=angry,S=sad"],
+        ["--lr_scheduler_kwargs", '{"num_cycles": 2}', "--label_names", "labels", "weights"],
+        ["--use_cpu", "--dataloader_num_workers", "2", "--report_to", "none", "--seed", "7"],
+    ],
+    ids=" ".join,
+)
+def test_options_file_holds_what_was_chosen_and_nothing_of_the_machine(chosen, tmp_path):
+    given = ["--dataset", "crowd", "--num_train_epochs", "3", *chosen]
+    _, *options = read_options(given)
+    data, recipe, run_options = options
+    arguments = make_arguments(run_options)
+    path = tmp_path / "options.yaml"
+    write_options(path, (data, recipe, arguments.given))
+    written = yaml.safe_load(path.read_text())
+    names = {word.removeprefix("--") for word in given if word.startswith("--")}
+    assert set(written) == names
+    # On any machine, what is read is what was chosen.
+    _, *again = read_options([str(path)])
+    assert again == options
+
+
+def test_options_file_of_a_run_holds_what_was_chosen(finished):
+    written = yaml.safe_load((finished.output_dir / "options.yaml").read_text())
+    derived = {"dataloader_pin_memory", "disable_tqdm", "logging_dir", "eval_steps", "run_name"}
+    assert not derived & set(written)
+    # Chosen by `run`, above.
+    assert written["use_cpu"] is True
 
 
 def test_validation_has_other_speakers_than_train(splits):

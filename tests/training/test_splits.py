@@ -3,6 +3,7 @@
 import datasets
 import pytest
 from own_recordings import write_recordings
+from small_corpus import write_corpus as write_archives
 from small_models import write_corpus
 
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -180,3 +181,19 @@ def test_load_splits_of_a_folder_that_was_prepared_again_reads_the_new_files(tmp
     assert load_splits(options, features_only=True)["train"][0]["audio"] is None
     write_corpus(folder, "podcast", audio=True)
     assert load_splits(options, features_only=True)["train"][0]["audio"] is not None
+
+
+@pytest.mark.parametrize("several", [str, tuple], ids=lambda kind: kind.__name__)
+def test_load_splits_when_the_first_of_two_addresses_has_nothing_asks_the_second(several, tmp_path):
+    (tmp_path / "empty").mkdir()
+    folder = write_archives(tmp_path / "archives")
+    addresses = [path.as_uri() for path in (tmp_path / "empty", folder)]
+    data = DataOptions(
+        dataset="crowd",
+        base_url=",".join(addresses) if several is str else tuple(addresses),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert len(load_splits(data, features_only=True)["train"]) == 24
+    with pytest.raises(MissingInputError, match=f"{addresses[0]}.*{addresses[0]}"):
+        data.base_url = (addresses[0], addresses[0] + "/")
+        load_splits(data, features_only=True)
