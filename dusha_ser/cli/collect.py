@@ -1,5 +1,6 @@
 """The steps of `dusha collect`, which build a corpus of your own."""
 
+import shlex
 from collections import Counter
 
 from dusha_ser.cli.program import command, tell
@@ -97,13 +98,17 @@ def collect_answers(options: AnswerOptions) -> None:
     from dusha_ser.collecting import answers
 
     counts = answers.collect_answers(options)
+    uncounted = answers.describe_uncounted(counts)
+    parts = [answers.TRAIN, *([answers.TEST] if counts["test"] else [])]
+    words = ["dusha", "corpus", "crowd", "--data_dir", str(options.output_dir)]
     tell(
         options.quiet,
         f"{counts['answers']} answers to {counts['clips']} clips ({counts['train']} train, "
         f"{counts['test']} test) written to {options.output_dir}; {counts['failed']} of "
         f"{counts['annotators']} annotators failed the exam, whose {counts['left_out']} answers "
-        f"are dropped, see {options.output_dir / answers.ANNOTATORS_FILE}; "
-        f"{counts['other_tasks']} answers to tasks that are not of this key",
+        f"are dropped, see {options.output_dir / answers.ANNOTATORS_FILE}"
+        + (f"; answers that do not count: {uncounted}" if uncounted else "")
+        + f"\nNext: {shlex.join([*words, '--parts', ','.join(parts)])}",
     )
 
 

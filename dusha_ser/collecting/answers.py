@@ -9,10 +9,11 @@ import json
 import math
 import re
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -26,8 +27,18 @@ from dusha_ser.storage import is_safe_name, replacing_folder, write_csv
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import ANSWERS
 
+# Why an answer does not count, in the words of the message, the first reason first.
+UNCOUNTED = {
+    "rejected": "of rejected, skipped or expired assignments",
+    "skipped": "without a choice",
+    "other_tasks": "to tasks that are not of this key",
+    "removed": "by removed users",
+}
 TRAIN, TEST = "crowd_train", "crowd_test"
 ANNOTATORS_FILE = "annotators.csv"
+# Where Toloka and MTurk say what became of an assignment, and what of it does not count.
+STATUS_COLUMNS = ("ASSIGNMENT:status", "AssignmentStatus")
+REFUSED = ("rejected", "skipped", "expired")
 
 
 @dataclass
@@ -59,8 +70,8 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
         options: which answers, to which tasks, and what counts.
 
     Returns:
-        Numbers: annotators, failed, answers, left_out (answers of those who failed), other_tasks
-        (answers to tasks that are not of the key), clips, train and test clips.
+        Numbers: annotators, failed, answers, left_out (answers of those who failed), clips, train
+        and test clips, and those of answers that do not count, by the keys of UNCOUNTED.
 
     Raises:
         MissingInputError: if a file is missing.
@@ -69,7 +80,7 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
     """
     options.check()
     key = read_key(options.tasks)
-    people, others = read_people(options, key)
+    people, uncounted = read_people(options, key)
     apply_exam(people, key, options.mark)
     failed = [person for person in people if not person.passed]
     rows = list(raw_rows(people, key))
@@ -92,24 +103,30 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
         "failed": len(failed),
         "answers": len(rows),
         "left_out": sum(key[task]["kind"] != EXAM for one in failed for task in one.answers),
-        "other_tasks": others,
         "clips": len(ids),
         "train": len(ids - test),
         "test": len(test),
+        **{kind: uncounted[kind] for kind in UNCOUNTED},
     }
 
 
-def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Annotator], int]:
-    """Read who answered what: annotators by name, and the number of answers to other tasks."""
+def read_people(
+    options: AnswerOptions, key: dict[str, dict]
+) -> tuple[list[Annotator], Counter[str]]:
+    """Read who answered what: annotators by name, and how many answers do not count, by reason."""
     people: dict[str, Annotator] = {}
-    others, meanings = 0, read_label_map(options.label_map)
+    uncounted, meanings = Counter[str](), read_label_map(options.label_map)
     for path in options.files:
         for row in read_file(path, options):
             task = task_name(row["task"])
-            if not row["answer"].strip():
-                continue  # The annotator skipped the task.
-            if task not in key:
-                others += 1
+            reason = {
+                "rejected": row["status"].lower() in REFUSED,
+                "skipped": not row["answer"].strip(),
+                "other_tasks": task not in key,
+                "removed": row["annotator"] is None,
+            }
+            if any(reason.values()):
+                uncounted[next(kind for kind, holds in reason.items() if holds)] += 1
                 continue
             label = answer_label(meanings.get(row["answer"].strip(), row["answer"]))
             if label is None or not row["annotator"]:
@@ -122,26 +139,36 @@ def read_people(options: AnswerOptions, key: dict[str, dict]) -> tuple[list[Anno
             person.answers.setdefault(task, label)
     if not people:
         raise WrongUseError(
-            f"{', '.join(map(str, options.files))}: no answer to a task of the key ({others} to "
-            "others); give the folder of the tasks that were answered"
+            f"{', '.join(map(str, options.files))}: no answer to a task of the key ("
+            f"{describe_uncounted(uncounted) or 'none at all'}); give the folder of the tasks that "
+            "were answered"
         )
     for number, name in enumerate(sorted(people), start=1):
         # Names on platforms may be e-mail addresses, which are nobody else's business.
         people[name].id = f"annotator{number:0{len(str(len(people)))}d}"
-    return sorted(people.values(), key=lambda person: person.name), others
+    return sorted(people.values(), key=lambda person: person.name), uncounted
 
 
-def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, str]]:
-    """Read the answers of one file: task, annotator, answer and place."""
+def describe_uncounted(numbers: Mapping[str, int]) -> str:
+    """Say how many answers do not count for which reason; "" where all do."""
+    return ", ".join(
+        f"{numbers[kind]} {words}" for kind, words in UNCOUNTED.items() if numbers[kind]
+    )
+
+
+def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, Any]]:
+    """Read the answers of one file: task, annotator, answer, status and place."""
     if not path.is_file():
         raise MissingInputError(f"no file {path}; give answers as .csv, .tsv or .json")
     if path.suffix.lower() == ".json":
-        yield from read_label_studio(path)
+        yield from ({"status": ""} | row for row in read_label_studio(path, options.answer_column))
         return
     columns = {role: getattr(options, f"{role}_column") for role in ("task", "annotator", "answer")}
     advice = "name yours with `task_column`, `annotator_column` and `answer_column`"
     for row in read_table(path, list(columns.values()), advice):
-        yield {role: row[column] for role, column in columns.items()} | {"place": row.place}
+        status = next((row[name] for name in STATUS_COLUMNS if name in row), "")
+        values = {role: row[column] for role, column in columns.items()}
+        yield values | {"status": status, "place": row.place}
 
 
 def task_name(text: str) -> str:

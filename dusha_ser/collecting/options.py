@@ -168,7 +168,9 @@ class AnswerOptions:
     )
     task_column: str = option("column of tables with the task or its recording's address", "task")
     annotator_column: str = option("column of tables with who answered", "annotator")
-    answer_column: str = option("column of tables with the answer", "answer")
+    answer_column: str = option(
+        "column of tables with the answer, or another name of the control in Label Studio", "answer"
+    )
     label_map: tuple[str, ...] = shared.label_map()
     quiet: bool = shared.quiet()
 

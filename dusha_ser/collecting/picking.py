@@ -4,6 +4,7 @@ Most speech is neutral (paper, section 3): annotating clips as they come would s
 answers on it.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
 from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import named_file, write_csv
 from dusha_ser.tables import find_clips_table, read_table
+
+logger = logging.getLogger(__name__)
 
 
 def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
@@ -100,6 +103,11 @@ def write_picked(
     if not usable:
         raise WrongUseError(
             f"there is no prediction for any clip of {options.clips}; see their errors"
+        )
+    if len(usable) < options.number:
+        logger.warning(
+            "%d clips are to be picked, and %d have a prediction: all of these are taken",
+            *(options.number, len(usable)),
         )
     columns = [name for name in usable[0] if name.startswith(PROBABILITY_PREFIX)]
     probabilities = np.array([[float(row[name]) for name in columns] for row in usable])

@@ -4,6 +4,7 @@ A text classifier says which emotion a text suggests. The actor gets that one an
 similar valence, or neutral, and says the text with one of the two.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from dusha_ser.options import read_label_map
 from dusha_ser.storage import hash_name, write_csv
 from dusha_ser.tables import parse_number, read_table
 from dusha_ser.vocabulary import EMOTIONS
+
+logger = logging.getLogger(__name__)
 
 # The paper's pairs; the one with the text's most probable emotion is taken, and where there are
 # two such, the one whose other emotion is the more probable.
@@ -63,6 +66,11 @@ def make_prompts(
     first = {text.strip(): place for place, text in reversed(list(enumerate(texts)))}
     places = np.array(sorted(place for text, place in first.items() if text))
     if number is not None:
+        if len(places) < number:
+            logger.warning(
+                "%d texts are asked for, and %d different ones are there: all of these are taken",
+                *(number, len(places)),
+            )
         suggested = probabilities[places].argmax(axis=1)
         generator = np.random.default_rng(seed)
         places = places[choose_evenly(suggested, min(number, len(places)), generator)]

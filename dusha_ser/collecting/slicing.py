@@ -6,6 +6,7 @@ limits. A stopped run resumes where notes are missing; the tables are made of th
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -22,6 +23,8 @@ from dusha_ser.collecting.clips import WAVS, wav_path, write_clip
 from dusha_ser.collecting.options import Cut
 from dusha_ser.storage import code_digest, hash_name, write_csv, write_json
 from dusha_ser.tables import CLIPS_FILE
+
+logger = logging.getLogger(__name__)
 
 RECORDINGS_FILE = "recordings.csv"
 NOTES = ".slices"
@@ -150,6 +153,12 @@ def slice_recordings(
         row = {"path": sound.name, "source_id": source_id, "clips": len(own)}
         row |= {name: found[name] for name in ("duration", "speech", "short", "error")}
         rows.append(row | {"repeated": len(found["clips"]) - len(own)})
+    if empty := sum(row["error"] is None and not row["clips"] for row in rows):
+        logger.warning(
+            "%d of %d recordings gave no clip: they hold no speech of %g s or more that is not in "
+            "an earlier one; see %s",
+            *(empty, len(rows), cut.shortest, folder / RECORDINGS_FILE),
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / RECORDINGS_FILE, RECORDING_COLUMNS, rows)
     write_csv(folder / CLIPS_FILE, CLIP_COLUMNS, clips)

@@ -5,6 +5,7 @@ random names, in the order of the tasks, and what is known stands in a key file 
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from dusha_ser.storage import (
 )
 from dusha_ser.tables import find_clips_table, read_table
 from dusha_ser.vocabulary import ANSWERS
+
+logger = logging.getLogger(__name__)
 
 UPLOAD = "upload"
 KEY_FILE = "key.csv"
@@ -94,6 +97,7 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
             answered, options.exam_size if known else 0, controls, generator
         )
         write_folder(folder, exam, mix_controls(fresh, control, generator), options, generator)
+    warn_of_controls(options, exam)
     return {
         CLIP: len(fresh),
         CONTROL: len(control),
@@ -101,6 +105,22 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
         "repeated": repeated + len(clips) - len(fresh),
         "unreadable": len(broken),
     }
+
+
+def warn_of_controls(options: TaskOptions, exam: Sequence[Item]) -> None:
+    """Warn where nothing, or not each answer, shows who answers with care."""
+    if not options.known:
+        logger.warning(
+            "no clips with known answers are given: there is no exam and no control task, so the "
+            "answers of careless annotators will count as others do; give a table as `known`"
+        )
+        return
+    tested = {item.label for item in exam}
+    if missing := [label for label in ANSWERS if exam and label not in tested]:
+        logger.warning(
+            "the exam of %d tasks has none with the answer %s; add such clips to %s",
+            *(len(exam), " or ".join(missing), options.known),
+        )
 
 
 def read_items(

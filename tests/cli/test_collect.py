@@ -67,7 +67,9 @@ def test_steps_tell_in_one_line_what_they_did_and_nothing_when_quiet(tmp_path, c
     ]
     write_csv(tmp_path / "answers.csv", ["task", "annotator", "answer"], answers)
     main(["answers", "round1", "answers.csv", "--test_share", "0"])
-    assert "6 answers to 3 clips" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "6 answers to 3 clips" in printed
+    assert printed.endswith("\nNext: dusha corpus crowd --data_dir collected --parts crowd_train\n")
     with pytest.raises(WrongUseError, match="--overwrite"):
         main(lines[2].split())
     again = [*lines[:2], f"{lines[2]} --overwrite", "answers round1 answers.csv --test_share 0"]

@@ -105,7 +105,7 @@ def test_label_clips_when_an_id_comes_twice(model, clips, tmp_path):
         label_clips(options_for(clips, model, tmp_path))
 
 
-def test_write_picked_leads_to_the_clips_from_where_it_lies(clips, tmp_path):
+def test_write_picked_leads_to_the_clips_from_where_it_lies(clips, tmp_path, caplog):
     rows = [
         {
             "id": f"clip{number}",
@@ -120,10 +120,20 @@ def test_write_picked_leads_to_the_clips_from_where_it_lies(clips, tmp_path):
     path = tmp_path / "round" / "picked.csv"
     options = PseudoLabelOptions(clips, "unused", 3, "uncertain", path)
     write_picked(rows, options)
+    assert not caplog.messages
     picked = rows_of(path)
     assert [row["id"] for row in picked] == ["clip9", "clip10", "clip11"]
     assert "error" not in picked[0]
     assert all((path.parent / row["path"]).is_file() for row in picked)
+    renamed = [{"file" if name == "path" else name: row[name] for name in row} for row in rows]
+    other = replace(options, path_column="file", output_file=tmp_path / "other" / "picked.csv")
+    for row in renamed:
+        row["file"] = f"wavs/{row['id'].removeprefix('clip')}.wav"
+    assert [row["file"] for row in write_picked(renamed, other)] == [row["path"] for row in picked]
+    write_picked(rows, replace(options, number=12))
+    assert caplog.messages == [
+        "12 clips are to be picked, and 11 have a prediction: all of these are taken"
+    ]
     for row in rows:
         row["error"] = "is broken"
     with pytest.raises(WrongUseError, match="no prediction for any clip of"):

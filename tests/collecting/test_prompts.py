@@ -52,7 +52,7 @@ def test_choose_pair_of_what_a_text_suggests(probabilities, pair):
     assert any(set(pair) == set(one) for one in PAIRS)
 
 
-def test_make_prompts_takes_each_text_once_and_each_emotion_alike():
+def test_make_prompts_takes_each_text_once_and_each_emotion_alike(caplog):
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet([0.3, 0.3, 3.0, 0.3], 300)
     texts = [f"text {number}" for number in range(298)] + ["text 0 ", "  "]
@@ -67,6 +67,11 @@ def test_make_prompts_takes_each_text_once_and_each_emotion_alike():
         assert row in everything
         assert row["emotion"] in row["instruction"]
         assert row["other_emotion"] in row["instruction"]
+    assert not caplog.messages
+    assert make_prompts(texts, probabilities, 299) == everything
+    assert caplog.messages == [
+        "299 texts are asked for, and 298 different ones are there: all of these are taken"
+    ]
     with pytest.raises(WrongUseError, match="`number` is 0"):
         make_prompts(texts, probabilities, 0)
 

@@ -161,6 +161,13 @@ def test_slice_recordings_when_audio_or_code_changed_does_the_work_again(
     assert slices()[1] == 3
 
 
+def test_slice_recordings_when_nobody_speaks_warns(podcasts, tmp_path, caplog):
+    (silence,) = (sound for sound in podcasts[0] if sound.name == "silence.wav")
+    slice_recordings([silence], tmp_path, Cut(), quiet=True)
+    (message,) = caplog.messages
+    assert message.startswith("1 of 1 recordings gave no clip: they hold no speech of 0.5 s")
+
+
 def test_slice_recordings_when_a_recording_comes_twice_keeps_its_clips_once(podcasts, tmp_path):
     first = podcasts[0][0]
     rows = slice_recordings([first, AudioFile("copy", first.path)], tmp_path, Cut(), quiet=True)

@@ -100,6 +100,50 @@ def test_write_tasks_gives_every_clip_once_and_as_many_control_tasks_as_asked_fo
     assert float(first["duration"]) == 0.05
 
 
+def test_write_tasks_without_known_clips_warns(material, tmp_path, caplog):
+    counts = write(material / "clips", None, tmp_path / "a", quiet=True)
+    assert (counts["clip"], counts["control"], counts["exam"]) == (45, 0, 0)
+    (message,) = caplog.messages
+    assert "there is no exam and no control task" in message and "`known`" in message
+
+
+def test_write_tasks_when_the_exam_has_not_each_answer_warns(material, tmp_path, caplog):
+    rows = [row for row in rows_of(material / "known.csv") if row["label"] not in ("sad", "other")]
+    for row in rows:
+        row["path"] = str(material / row["path"])
+    write_csv(tmp_path / "known.csv", ["path", "label"], rows)
+    write(material / "clips", tmp_path / "known.csv", tmp_path / "a", exam_size=9, quiet=True)
+    assert caplog.messages == [
+        f"the exam of 9 tasks has none with the answer sad or other; add such clips to "
+        f"{tmp_path / 'known.csv'}"
+    ]
+
+
+def test_write_tasks_of_tables_with_other_columns_and_codes_gives_the_same(
+    written, material, tmp_path
+):
+    tables = {}
+    for name, path in {"clips": "clips/clips.csv", "known": "known.csv"}.items():
+        folder = (material / path).parent
+        rows = [
+            {"file": folder / row["path"], "what": row.get("label", "").replace("sad", "S")}
+            | {"who": row.get("source_id", "")}
+            for row in rows_of(material / path)
+        ]
+        tables[name] = tmp_path / f"{name}.csv"
+        write_csv(tables[name], list(rows[0]), rows)
+    named = {"path_column": "file", "label_column": "what", "speaker_column": "who"}
+    folder = tmp_path / "tasks"
+    more = named | {"label_map": ("S=sad",), "exam_size": 15}
+    write(tables["clips"], tables["known"], folder, quiet=True, **more)
+    wanted = {row["id"]: (row["label"], row["source_id"]) for row in read_key(written[0]).values()}
+    for row in read_key(folder).values():
+        if row["kind"] == "clip":
+            assert wanted[row["id"]] == (row["label"], row["source_id"])
+        else:
+            assert row["label"] in EMOTIONS
+
+
 def test_write_tasks_shows_nothing_but_opaque_names_and_sounds(written):
     folder, _ = written
     upload, key = folder / "upload", read_key(folder)
