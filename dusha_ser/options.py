@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dusha_ser.errors import WrongUseError
+from dusha_ser.vocabulary import BAD_ROWS
 
 
 def split_list(value) -> tuple[str, ...]:
@@ -71,6 +72,12 @@ label_map = partial(
     type=split_list,
     metavar="CODE=LABEL",
 )
+bad_rows = partial(
+    option,
+    "stop at rows that cannot be read and recordings without usable audio, or skip and count them",
+    BAD_ROWS[0],
+    choices=BAD_ROWS,
+)
 allow_other_counts = partial(
     option, "accept another corpus whose number of recordings is not the published one", False
 )
@@ -94,6 +101,7 @@ class TableOptions:
     label_column: str = option("column of tables and data sets that holds the labels", "label")
     speaker_column: str = option("column of tables that holds the speakers", "speaker")
     label_map: tuple[str, ...] = label_map()
+    bad_rows: str = bad_rows()
 
     @property
     def meanings(self) -> dict[str, str]:

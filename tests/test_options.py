@@ -25,7 +25,9 @@ def described(kind):
 
 def test_options_of_tables_are_the_same_in_all_commands():
     shared = described(TableOptions)
-    assert list(shared) == ["path_column", "label_column", "speaker_column", "label_map"]
+    assert list(shared) == [
+        *("path_column", "label_column", "speaker_column", "label_map", "bad_rows")
+    ]
     for kind in (DataOptions, EvaluateOptions, CrossValidateOptions, TaskOptions):
         assert {name: described(kind)[name] for name in shared} == shared
     for kind in (PredictOptions, SliceOptions, PseudoLabelOptions):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import logging
+import os
 import wave
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import soxr
 
 from dusha_ser.audio.parts import Part, find_parts, open_part
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import foreign_content
+from dusha_ser.storage import foreign_content, named_file
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,8 @@ def _opened(source: AudioSource, at_once: int = 0) -> Iterator[BinaryIO]:
         file = io.BytesIO(file)
     with _explained_errors(), contextlib.ExitStack() as stack:
         if not hasattr(file, "read"):
-            file = stack.enter_context(Path(file).open("rb", buffering=0))
+            path = named_file(file) if isinstance(file, str) else Path(file)
+            file = stack.enter_context(path.open("rb", buffering=0))
         size = file.seek(0, io.SEEK_END)
         if not size:
             raise UnreadableAudioError("is empty (0 bytes)")
@@ -223,12 +225,13 @@ def _find_parts(file: BinaryIO, source: AudioSource) -> list[Part]:
     return parts
 
 
-def _files(file: BinaryIO, parts: Iterable[Part]) -> Iterator[BinaryIO | str]:
+def _files(file: BinaryIO, parts: Iterable[Part]) -> Iterator[BinaryIO | bytes]:
     """Yield what libsndfile decodes one after the other: the parts, or the file itself."""
     if parts:
         yield from (open_part(file, part) for part in parts)
     elif isinstance(file, io.FileIO):
-        yield file.name  # libsndfile is faster without Python between it and the file
+        # libsndfile is faster without Python between it and the file. Names need not be UTF-8.
+        yield os.fsencode(file.name)
     else:
         file.seek(0)
         yield file
@@ -265,7 +268,7 @@ def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iter
 
 
 def _libsndfile_blocks(
-    file: BinaryIO | str, sampling_rate: int, seconds: float
+    file: BinaryIO | bytes, sampling_rate: int, seconds: float
 ) -> Iterator[np.ndarray]:
     """Read blocks (samples,) with libsndfile."""
     with soundfile.SoundFile(file) as audio:

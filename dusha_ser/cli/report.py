@@ -7,7 +7,7 @@ from dusha_ser import options as shared
 from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import option, split_list
-from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, PARTS
+from dusha_ser.vocabulary import ANSWERS, PARTS
 
 
 @dataclass
@@ -62,9 +62,7 @@ class AnnotatorReportOptions:
     labels: tuple[str, ...] = option(
         "the answers that annotators could give", ANSWERS, type=split_list
     )
-    bad_rows: str = option(
-        "stop at a row that cannot be read, or skip and count it", BAD_ROWS[0], choices=BAD_ROWS
-    )
+    bad_rows: str = shared.bad_rows()
     cache_dir: str | None = option(
         "folder for fetched archives (default: in the Hugging Face cache)", None
     )

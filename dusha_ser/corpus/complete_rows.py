@@ -4,6 +4,7 @@ Most have `audio` and `label` alone: their ids are made of file names, text beco
 columns with other names are found by their types or named by options.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,9 +13,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dusha_ser.audio.problems import find_problems, settle_problems
+from dusha_ser.audio.reading import UnreadableAudioError
 from dusha_ser.corpus.own_recordings import number_labels
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import TableOptions
+from dusha_ser.vocabulary import BAD_ROWS
 
 AUDIO, LABEL, ID, SPEAKER, DOMAIN = "audio", "label", "id", "source_id", "domain"
 
@@ -51,8 +55,37 @@ def complete_rows(
                 # Another data set may have files of the same names.
                 place = str(Path(name).resolve()) if Path(name).exists() else name
                 rows = rows.add_column(DOMAIN, [place] * len(rows))
-        completed[split] = rows
+        completed[split] = _without_bad_rows(rows, options.bad_rows)
     return completed
+
+
+def _without_bad_rows(rows: datasets.Dataset, bad_rows: str) -> datasets.Dataset:
+    """Leave out rows whose audio cannot be used, where that is asked for."""
+    if bad_rows == BAD_ROWS[0] or AUDIO not in rows.column_names:
+        return rows
+    problems = find_row_problems(rows)
+    settle_problems(problems, len(rows), bad_rows)
+    return rows.select([row for row, name in enumerate(rows[ID]) if name not in problems])
+
+
+def find_row_problems(rows: datasets.Dataset) -> dict[str, str]:
+    """Read the audio of rows that have some; return why it cannot be used, by the rows' ids."""
+    return find_problems(
+        (str(row[ID]), row[AUDIO])
+        for row in rows.select_columns([ID, AUDIO])
+        # Dusha's podcasts have none.
+        if row[AUDIO] and any(row[AUDIO].values())
+    )
+
+
+@contextlib.contextmanager
+def all_problems_named(rows: datasets.Dataset) -> Iterator[None]:
+    """Turn the error of the first row whose audio cannot be read into one of all of them."""
+    try:
+        yield
+    except UnreadableAudioError:
+        settle_problems(find_row_problems(rows), len(rows), BAD_ROWS[0])
+        raise
 
 
 def _with_audio(rows: datasets.Dataset) -> datasets.Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dusha_ser.storage import digest
+from dusha_ser.storage import digest, named_file
 
 # What a row says of its audio, as far as training and evaluation read it.
 ROW_COLUMNS = ("id", "label", "label_probabilities", "duration", "source_id", "domain")
@@ -74,7 +74,7 @@ def _audio_hash(content: pa.BinaryScalar, path: str | None) -> str:
         return hashlib.sha256(held).hexdigest()[:32]
     if not path:
         return ""
-    with Path(path).open("rb") as file:
+    with named_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 

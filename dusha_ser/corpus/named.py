@@ -108,8 +108,10 @@ def named_rows(
     corpus, equals, folder = spelling.partition("=")
     if equals and corpus in CORPORA:
         recordings = read_corpus(corpus, folder, allow_other_counts)
-        rows = make_recordings(recordings, list(CORPORA[corpus].counts), domain=corpus)
-        folds = [recording.fold for recording in recordings if recording.fold is not None]
+        labels = list(CORPORA[corpus].counts)
+        rows = make_recordings(recordings, labels, corpus, options.bad_rows)
+        fold_of = {one.id: one.fold for one in recordings}
+        folds = [fold for name in rows["id"] if (fold := fold_of[name]) is not None]
         return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None)
     path = Path(spelling)
     if path.is_file() or is_table(path):

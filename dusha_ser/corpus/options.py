@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import option, split_list
+from dusha_ser.options import bad_rows, option, split_list
 from dusha_ser.vocabulary import (
     ANSWERS,
     BAD_ROWS,
@@ -98,9 +98,7 @@ class CorpusOptions(LabelOptions):
     validation: float = option(
         "share of train's clips to make a validation split of, by speaker", 0.0
     )
-    bad_rows: str = option(
-        "stop at a row that cannot be read, or skip and list it", "error", choices=BAD_ROWS
-    )
+    bad_rows: str = bad_rows()
 
     def check_options(self) -> None:
         """Bring lists to tuples and raise a WrongUseError where an option cannot be followed."""

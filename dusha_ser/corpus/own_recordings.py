@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +13,13 @@ import pyarrow as pa
 from datasets import data_files
 
 from dusha_ser.audio.finding import audio_suffixes, files_below
+from dusha_ser.audio.problems import MISSING, find_problems, settle_problems
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import NAME_COLUMNS, TableOptions
+from dusha_ser.storage import is_hidden, named_file, printable_name
 from dusha_ser.tables import read_table
-from dusha_ser.vocabulary import EMOTIONS
+from dusha_ser.vocabulary import BAD_ROWS, EMOTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,13 @@ class Recording:
         """Where a user finds it: a line of a table, or its path."""
         return self.line or str(self.path)
 
+    @property
+    def name(self) -> str:
+        """Where a user finds it, and the name of its file."""
+        shown = printable_name(self.place)
+        file = printable_name(self.path.name)
+        return shown if shown.endswith(file) else f"{shown}: {file}"
+
 
 def read_recordings(
     path: str | Path,
@@ -70,7 +79,7 @@ def read_recordings(
         source_id (the speaker, or null) and domain ("own").
 
     Raises:
-        MissingInputError: if the table, the folder or a recording is not there.
+        MissingInputError: if the table, the folder or recordings are not there.
         WrongUseError: if there is no such split, a column is missing, a label is not among `labels`
             or differs from another in case only, a recording occurs twice or cannot be read, or
             there is nothing at all.
@@ -87,21 +96,32 @@ def read_recordings(
             raise WrongUseError(
                 f"{recording.place} and {first} are one recording: keep one of them"
             )
-    return make_recordings(recordings, names)
+    return make_recordings(recordings, names, bad_rows=options.bad_rows)
 
 
 def make_recordings(
-    recordings: Collection[Recording], labels: Sequence[str], domain: str = DOMAIN
+    recordings: Sequence[Recording],
+    labels: Sequence[str],
+    domain: str = DOMAIN,
+    bad_rows: str = BAD_ROWS[0],
 ) -> datasets.Dataset:
     """Make a data set of recordings on disk: one row each, with the columns of `read_recordings`.
 
     Raises:
-        MissingInputError: if a recording is not there.
-        WrongUseError: if a recording cannot be read.
+        MissingInputError: if recordings are not there.
+        WrongUseError: if recordings cannot be read, and `bad_rows` is not "skip".
     """
-    labels = list(labels)
+    labels, named = list(labels), {one.name: one for one in recordings}
     with ThreadPoolExecutor() as pool:
-        durations = list(pool.map(audio_duration, recordings))
+        measured = list(pool.map(measure_recording, recordings))
+    durations = dict(zip(named, measured, strict=True))
+    problems = {name: found for name, found in durations.items() if isinstance(found, str)}
+    if problems or bad_rows != BAD_ROWS[0]:
+        # All are named at once, those, too, whose headers say nothing of it.
+        others = ((name, one.path) for name, one in named.items() if name not in problems)
+        problems |= find_problems(others)
+    settle_problems(problems, len(recordings), bad_rows)
+    recordings = [one for name, one in named.items() if name not in problems]
     text = datasets.Value("string")
     features = datasets.Features(
         {
@@ -116,9 +136,9 @@ def make_recordings(
     # An Arrow table, because Dataset.from_dict asks for torchcodec to take an Audio column.
     table = pa.table(
         {
-            "id": [one.id for one in recordings],
-            "audio": [{"bytes": None, "path": str(one.path)} for one in recordings],
-            "duration": durations,
+            "id": [printable_name(one.id) for one in recordings],
+            "audio": [{"bytes": None, "path": printable_name(str(one.path))} for one in recordings],
+            "duration": [durations[one.name] for one in recordings],
             "label": [labels.index(one.label) for one in recordings],
             "source_id": [one.speaker for one in recordings],
             "domain": [domain] * len(recordings),
@@ -174,7 +194,7 @@ def _from_table(path: Path, options: TableOptions) -> Iterator[Recording]:
         name = row[options.path_column]
         yield Recording(
             id=name,
-            path=(path.parent / name).resolve(),
+            path=named_file(name, path.parent).resolve(),
             label=row[options.label_column],
             speaker=row.get(options.speaker_column) or None,
             line=row.place,
@@ -193,6 +213,8 @@ def _from_folder(folder: Path, root: Path, options: TableOptions) -> Iterator[Re
         return
     suffixes = audio_suffixes()
     for label in sorted(one for one in folder.iterdir() if one.is_dir()):
+        if is_hidden(label.name):
+            continue
         for path in files_below(label, suffixes):
             name = path.relative_to(root).as_posix()
             yield Recording(name, path.resolve(), label.name, speaker=None, line=str(path))
@@ -211,7 +233,7 @@ def find_split_folders(root: Path) -> dict[str, list[Path]]:
     words: dict[str, list[Path]] = {split: [] for split in SPLIT_WORDS.values()}
     suffixes, others = audio_suffixes(), list[Path]()
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.name.startswith(".") or not folder.is_dir():
+        if is_hidden(folder.name) or not folder.is_dir():
             continue
         split = SPLIT_WORDS.get(folder.name.lower())
         is_flat = any(path.suffix.lower() in suffixes for path in folder.iterdir())
@@ -260,17 +282,12 @@ def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path
     return list(labels)
 
 
-def audio_duration(recording: Recording) -> float:
-    """Measure a recording by its file's header, in seconds above 0."""
-    place, path = recording.place, recording.path
-    if not path.is_file():
-        raise MissingInputError(f"{place}: there is no file {path}")
+def measure_recording(recording: Recording) -> float | str:
+    """Measure a recording by its file's header, in seconds above 0, or say why it has none."""
+    if not recording.path.is_file():
+        return MISSING
     try:
-        info = read_info(path)
+        info = read_info(recording.path)
     except UnreadableAudioError as error:
-        raise WrongUseError(
-            f"{place}: {path} cannot be read ({error}); convert it to wav or flac, or leave it out"
-        ) from error
-    if not info.frames:
-        raise WrongUseError(f"{place}: {path} holds no samples; leave it out")
-    return info.duration
+        return str(error)
+    return info.duration or "holds no samples"

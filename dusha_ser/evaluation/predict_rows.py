@@ -8,7 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from configuration_dusha import DushaConfig
+from dusha_ser.audio.problems import warn_of_silent
 from dusha_ser.audio.reading import read_audio
+from dusha_ser.corpus.complete_rows import all_problems_named
 from dusha_ser.corpus.named import NamedRows
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions
@@ -43,17 +45,21 @@ def predict_rows(
         WorkFailedError: if a probability is NaN or infinite.
     """
     columns = match_labels(model.config.id2label, test_set)
-    read, classify = row_reader(model, feature_extractor, test_set)
+    silent: list[str] = []
+    read, classify = row_reader(model, feature_extractor, test_set, silent)
     order = by_length(test_set.rows)
     batch_size = batch_size or (BATCH_SIZE if model.config.model_type == DUSHA else 1)
     probabilities = np.zeros((len(order), len(test_set.labels)))
     with tqdm(total=len(order), unit="clip", desc=test_set.name, disable=quiet or None) as bar:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            found = classify([read(test_set.rows[int(row)]) for row in batch])
+            with all_problems_named(test_set.rows):
+                clips = [read(test_set.rows[int(row)]) for row in batch]
+            found = classify(clips)
             probabilities[batch] = found[:, columns]
             bar.update(len(batch))
     several = is_multi_label(model.config.problem_type)
+    warn_of_silent(silent, len(order), test_set.name)
     # A model may know more labels than the test set has; these are left out.
     sums = probabilities.sum(axis=1, keepdims=True)
     if not np.isfinite(sums).all() or not (several or (sums > 0).all()):
@@ -83,9 +89,11 @@ def match_labels(id2label: dict[int, str], test_set: NamedRows) -> list[int]:
 
 
 def row_reader(
-    model, feature_extractor, test_set: NamedRows
+    model, feature_extractor, test_set: NamedRows, silent: list[str]
 ) -> tuple[Callable[[dict], np.ndarray], Callable[[list[np.ndarray]], np.ndarray]]:
     """Choose how to read a row and how to classify what was read.
+
+    `silent` gets the ids of clips in which nothing is to be heard.
 
     Returns:
         A function from a row to its features (frames, mels) or samples, and one from a list of
@@ -113,7 +121,10 @@ def row_reader(
                 f"{test_set.name}: the clip {row['id']!r} has no audio; leave it out, or prepare "
                 "the corpus by `dusha corpus` with `input_features=True`"
             )
-        return read_audio(row["audio"], feature_extractor.sampling_rate)
+        samples = read_audio(row["audio"], feature_extractor.sampling_rate)
+        if not np.any(samples):
+            silent.append(str(row["id"]))
+        return samples
 
     return read_waveform, torch_classifier(model, feature_extractor)
 

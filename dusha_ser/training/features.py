@@ -1,5 +1,6 @@
 """A model's inputs, computed once from the audio of a data set and kept in the cache."""
 
+import itertools
 import logging
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from dusha_ser.audio.problems import warn_of_silent
 from dusha_ser.audio.reading import read_audio
+from dusha_ser.corpus.complete_rows import all_problems_named
 from dusha_ser.corpus.contents import CONTENT_COLUMN, ROW_COLUMNS, row_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.subnormals import flush_subnormals
@@ -19,8 +22,13 @@ from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 logger = logging.getLogger(__name__)
 
 INPUT_COLUMN = "input_features"
+# Whether nothing is to be heard in a clip.
+SILENT_COLUMN = "is_silent"
 # Whose code decides the inputs, beside that of the feature extractor.
-CODE = ("dusha_ser.audio.reading", "dusha_ser.training.features", "feature_extraction_dusha")
+CODE = (
+    *("dusha_ser.audio.reading", "dusha_ser.audio.mp3_parts", "dusha_ser.audio.wav_parts"),
+    *("dusha_ser.audio.parts", "dusha_ser.training.features", "feature_extraction_dusha"),
+)
 
 
 def compute_inputs(
@@ -59,7 +67,8 @@ def compute_inputs(
         rows = leave_out_silent(rows, split)
     compute = trim_input if is_ready else compute_input
     settings = {"feature_extractor": feature_extractor, "column": column}
-    first = compute(rows[0], **settings)[column]
+    with all_problems_named(rows):
+        first = np.asarray(compute(rows[0], **settings)[column])
     input_feature = (
         datasets.List(datasets.Value("float32"))
         if first.ndim == 1
@@ -73,19 +82,27 @@ def compute_inputs(
     folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
     folder.mkdir(parents=True, exist_ok=True)
     remove_damaged(folder, fingerprint, len(rows))
-    inputs = rows.select_columns(needed).map(
-        compute,
-        fn_kwargs=settings,
-        remove_columns=needed,
-        features=datasets.Features({column: input_feature}),
-        cache_file_name=str(folder / f"{fingerprint}.arrow"),
-        new_fingerprint=fingerprint,
-        load_from_cache_file=True,
-        num_proc=num_proc if num_proc and num_proc < len(rows) else None,
-        # Features of a thousand clips would be held in memory.
-        writer_batch_size=100,
-        desc=f"features of {split}",
-    )
+    made = {column: input_feature}
+    if not is_ready:
+        made[SILENT_COLUMN] = datasets.Value("bool")
+    with all_problems_named(rows):
+        inputs = rows.select_columns(needed).map(
+            compute,
+            fn_kwargs=settings,
+            remove_columns=needed,
+            features=datasets.Features(made),
+            cache_file_name=str(folder / f"{fingerprint}.arrow"),
+            new_fingerprint=fingerprint,
+            load_from_cache_file=True,
+            num_proc=num_proc if num_proc and num_proc < len(rows) else None,
+            # Features of a thousand clips would be held in memory.
+            writer_batch_size=100,
+            desc=f"features of {split}",
+        )
+    if not is_ready:
+        silent = inputs.select_columns([SILENT_COLUMN])[SILENT_COLUMN]
+        warn_of_silent(list(itertools.compress(rows["id"], silent)), len(rows), split)
+        inputs = inputs.select_columns([column])
     described = rows.select_columns(kept_columns(rows))
     table = described.with_format("arrow")[:]
     # In memory, because beside another data set `datasets` would write a selection to the cache.
@@ -140,15 +157,16 @@ def leave_out_silent(rows: datasets.Dataset, split: str) -> datasets.Dataset:
     return rows
 
 
-def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:
-    """Compute the model's input of one row: (frames, mels) or (samples,) float32."""
+def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray | bool]:
+    """Compute the model's input of one row, (frames, mels) or (samples,) float32; is it silent?"""
     rate = feature_extractor.sampling_rate
     samples = read_audio(row["audio"], rate)
     try:
         inputs = feature_extractor(samples, sampling_rate=rate)
     except ValueError as error:
         raise WrongUseError(f"the clip {row['id']} is unusable: {error}; leave it out") from error
-    return {column: np.asarray(inputs[column][0], dtype=np.float32)}
+    is_silent = not samples.any()
+    return {column: np.asarray(inputs[column][0], dtype=np.float32), SILENT_COLUMN: is_silent}
 
 
 def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:

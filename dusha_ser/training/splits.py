@@ -111,6 +111,7 @@ def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets
     if name in MANIFESTS:
         # Their labels are published.
         labels = {"golden": options.golden}
+    labels["bad_rows"] = options.bad_rows
     # Podcasts and the published experiments come as features, which save 28 GB of audio.
     features = features_only and (name in MANIFESTS or name in ("podcast", "all"))
     return dict(dusha.load_dataset(name, quiet=quiet, input_features=features, **source, **labels))

@@ -2,12 +2,15 @@
 
 import datasets
 import fake_corpora
+import numpy as np
 import pytest
+import soundfile
 from small_models import replace_audio, write_corpus, write_recordings
 
 from dusha_ser.corpus.named import NamedRows, named_rows, refuse_other_labels
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
+from dusha_ser.options import TableOptions
 
 
 def test_named_rows_of_a_table_have_its_speakers(tmp_path):
@@ -89,6 +92,24 @@ def test_named_rows_of_another_corpus_have_its_folds_and_ids(tmp_path):
     assert first["domain"] == "iemocap"
     with pytest.raises(WrongUseError, match="5,531"):
         named_rows(f"iemocap={tmp_path}")
+
+
+def test_named_rows_of_another_corpus_when_recordings_are_blank(tmp_path, caplog):
+    fake_corpora.write_iemocap(tmp_path, {"ang": 10, "hap": 5, "exc": 5})
+    rows = named_rows(f"iemocap={tmp_path}", allow_other_counts=True).rows
+    wavs = [audio["path"] for audio in rows["audio"]]
+    for path, size in ((wavs[0], 0), (wavs[1], 16000), (wavs[-1], 0)):
+        soundfile.write(path, np.zeros(size), 16000)
+    with pytest.raises(WrongUseError, match=f"^3 of {len(wavs)} recordings .* `bad_rows=skip`$"):
+        named_rows(f"iemocap={tmp_path}", allow_other_counts=True)
+    skip = TableOptions(bad_rows="skip")
+    test_set = named_rows(f"iemocap={tmp_path}", allow_other_counts=True, options=skip)
+    assert len(test_set.rows) == len(test_set.folds) == len(wavs) - 3
+    assert all(
+        f"Ses0{fold[-1]}" in name
+        for name, fold in zip(test_set.rows["id"], test_set.folds, strict=True)
+    )
+    assert [text for text in caplog.messages if "3 of" in text and "they are left out" in text]
 
 
 def test_named_rows_of_a_prepared_corpus_take_the_split_that_is_meant(tmp_path):

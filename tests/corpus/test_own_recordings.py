@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import TableOptions
+from dusha_ser.storage import write_csv
 
 
 def write_tone(path, seconds=0.5, rate=16000, channels=1, pitch=440.0):
     path.parent.mkdir(parents=True, exist_ok=True)
     tone = 0.5 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)
-    soundfile.write(path, np.repeat(tone[:, None], channels, axis=1), rate)
+    # As bytes, because names need not be UTF-8.
+    soundfile.write(os.fsencode(path), np.repeat(tone[:, None], channels, axis=1), rate)
 
 
 def write_table(path, rows, delimiter=","):
@@ -87,9 +90,9 @@ def test_read_recordings_when_labels_are_coded_takes_what_they_mean(tmp_path):
         ([["file", "label"], ["a.wav", "sad"]], ["file, label", "`path_column`"]),
         ([["path", "label"]], ["no rows"]),
         ([["path", "label"], ["a.wav", ""]], ["line 2", "has no label"]),
-        ([["path", "label"], ["b.wav", "sad"]], ["line 2", "b.wav", "no file"]),
+        ([["path", "label"], ["b.wav", "sad"]], ["line 2", "b.wav", "there is no such file"]),
         ([["path", "label"], ["a.wav", "sad"], ["a.wav", "angry"]], ["line 3", "line 2"]),
-        ([["path", "label"], ["t.csv", "sad"]], ["cannot be read"]),
+        ([["path", "label"], ["t.csv", "sad"]], ["line 2", "read it"]),
         ([["path", "label"], ["a.raw", "sad"]], ["cannot be read"]),
         ([["path", "label"], ["empty.wav", "sad"]], ["holds no samples"]),
         ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad", "`label_map`"]),
@@ -137,3 +140,96 @@ def test_read_recordings_when_they_are_real(shared):
     recordings = read_recordings(shared / "data" / "ravdess" / "labels.csv", options=names)
     assert np.bincount(recordings["label"]).tolist() == [192, 192, 288, 192]
     assert len(set(recordings["source_id"])) == 24
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\nsize 9\n"
+
+
+def write_unusable(folder):
+    """Eight recordings for each of two labels, of which seven cannot be used."""
+    for number in range(16):
+        write_tone(folder / ("sad" if number % 2 else "angry") / f"{number}.wav")
+    for name in ("angry/0", "sad/1"):
+        soundfile.write(folder / f"{name}.wav", np.zeros(0), 16000)
+    for name in ("angry/2", "sad/3", "angry/4"):
+        (folder / f"{name}.wav").write_bytes(LFS)
+    soundfile.write(folder / "sad" / "5.wav", np.zeros(16000), 16000)
+    soundfile.write(folder / "angry" / "6.wav", [0.1, np.nan], 16000, subtype="FLOAT")
+    return folder
+
+
+def test_read_recordings_when_some_cannot_be_used_names_all_at_once(tmp_path):
+    with pytest.raises(WrongUseError) as caught:
+        read_recordings(write_unusable(tmp_path))
+    said = str(caught.value)
+    assert said.startswith('7 of 16 recordings cannot be used: 3 x "is a Git LFS pointer')
+    assert "fetch that with git lfs pull" in said and said.endswith("`bad_rows=skip`")
+    for reason, names in {
+        "holds no samples": ("angry/0.wav", "sad/1.wav"),
+        "silent from beginning to end": ("sad/5.wav",),
+        "NaN or infinite": ("angry/6.wav",),
+    }.items():
+        part = next(part for part in said.split("; ") if reason in part)
+        assert part.startswith(f"{len(names)} x ") and all(name in part for name in names)
+
+
+def test_read_recordings_when_those_that_cannot_be_used_are_skipped_counts_them(tmp_path, caplog):
+    rows = read_recordings(write_unusable(tmp_path), options=TableOptions(bad_rows="skip"))
+    assert rows["id"][:] == [
+        *(f"angry/{number}.wav" for number in (10, 12, 14, 8)),
+        *(f"sad/{number}.wav" for number in (11, 13, 15, 7, 9)),
+    ]
+    (warning,) = caplog.messages
+    assert warning.startswith("7 of 16 recordings cannot be used: ")
+    assert warning.endswith("; they are left out")
+
+
+def test_read_recordings_when_none_can_be_used_is_refused(tmp_path):
+    (tmp_path / "sad").mkdir()
+    (tmp_path / "sad" / "a.wav").write_bytes(LFS)
+    with pytest.raises(WrongUseError, match="1 of 1 recordings cannot be used"):
+        read_recordings(tmp_path, options=TableOptions(bad_rows="skip"))
+
+
+def test_read_recordings_when_files_are_missing_names_all_lines(tmp_path):
+    write_tone(tmp_path / "a.wav")
+    names = ["a.wav", *(f"{number}.wav" for number in range(9))]
+    table = write_table(tmp_path / "t.csv", [["path", "label"], *([one, "sad"] for one in names)])
+    with pytest.raises(MissingInputError, match="9 of 10 .*line 3: 0.wav, .*line 7: 4.wav, "):
+        read_recordings(table)
+    rows = read_recordings(table, options=TableOptions(bad_rows="skip"))
+    assert rows["id"][:] == ["a.wav"]
+
+
+def test_read_recordings_of_a_folder_when_phones_recorded_them(tmp_path):
+    av = pytest.importorskip("av")
+    (tmp_path / "sad").mkdir()
+    with av.open(str(tmp_path / "sad" / "a.m4a"), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        tone = np.sin(np.arange(16000, dtype=np.float32))[None]
+        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    (row,) = read_recordings(tmp_path)
+    assert row["id"] == "sad/a.m4a"
+    assert row["duration"] == pytest.approx(1, abs=0.13)
+    assert len(read_audio(row["audio"], 16000)) == pytest.approx(16000 * row["duration"], abs=1)
+
+
+def test_read_recordings_when_names_are_hidden_or_unusual(tmp_path):
+    names = ("caf\udce9.wav", "new\nline.wav", " blank.wav", "Ёж.wav", 'a,"b".wav')
+    for name in (*names, "._a.wav", ".a.wav"):
+        write_tone(tmp_path / "in" / "sad" / name)
+    for name in (".cache", "__MACOSX"):
+        write_tone(tmp_path / "in" / name / "a.wav")
+    rows = read_recordings(tmp_path / "in")
+    assert rows.features["label"].names == ["angry", "sad", "neutral", "positive"]
+    assert len(rows) == len(names)
+    # The ids in a table find the files again.
+    table = tmp_path / "in" / "t.csv"
+    write_csv(table, ["path", "label"], ({"path": one, "label": "sad"} for one in rows["id"]))
+    again = read_recordings(table)
+    assert again["id"][:] == rows["id"][:]
+    assert again["audio"][:] == rows["audio"][:]
+    for row in again:
+        assert len(read_audio(row["audio"], 16000)) == 8000

@@ -6,8 +6,11 @@ import pytest
 import soundfile
 from small_models import replace_audio, write_recordings
 
+from dusha_ser.audio.reading import encode_wav
+from dusha_ser.corpus.complete_rows import complete_rows
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import WrongUseError
+from dusha_ser.options import TableOptions
 from dusha_ser.training import features
 from dusha_ser.training.features import compute_inputs
 from feature_extraction_dusha import DushaFeatureExtractor
@@ -159,3 +162,40 @@ def test_inputs_when_silence_is_cut_off_ready_features_keep_todays_labels(tmp_pa
     second, _ = compute_inputs(relabelled.cast_column("label", labels), trimming, tmp_path)
     assert (first["label"][:], second["label"][:]) == ([0, 0], [1, 0])
     assert second[column][:] == first[column][:]
+
+
+SILENT = {"bytes": encode_wav(np.zeros(8000)), "path": None}
+BROKEN = {"bytes": b"version https://git-lfs.github.com/spec/v1", "path": "a.wav"}
+
+
+def test_inputs_when_clips_are_silent_warn_of_them_from_the_cache_too(tmp_path, caplog):
+    rows = clips(SILENT, wav(0.5), SILENT)
+    for _ in range(2):
+        caplog.clear()
+        inputs, column = compute_inputs(rows, DushaFeatureExtractor(), str(tmp_path), split="train")
+        (warning,) = caplog.messages
+        assert warning == (
+            "2 of 3 clips of train are silent from beginning to end: clip 0, clip 2; leave them "
+            "out with `bad_rows=skip`"
+        )
+        assert inputs.column_names == ["id", "label", column]
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_inputs_when_audio_cannot_be_read_names_all_clips(processes, tmp_path):
+    rows = clips(wav(0.5), BROKEN, wav(0.5), {"bytes": b"RIFF", "path": None}, BROKEN, SILENT)
+    with pytest.raises(WrongUseError) as caught:
+        compute_inputs(rows, DushaFeatureExtractor(), str(tmp_path), processes)
+    said = str(caught.value)
+    assert said.startswith('4 of 6 recordings cannot be used: 2 x "is a Git LFS pointer')
+    assert "(clip 1, clip 4)" in said and "(clip 3)" in said and "(clip 5)" in said
+
+
+def test_inputs_when_rows_that_cannot_be_used_are_skipped(tmp_path, caplog):
+    rows = clips(wav(0.5), BROKEN, SILENT, None)
+    kept = complete_rows({"train": rows}, "data", TableOptions(bad_rows="skip"))["train"]
+    # What has no audio may have features.
+    assert kept["id"][:] == ["clip 0", "clip 3"]
+    assert caplog.messages[0].startswith("2 of 4 recordings cannot be used: ")
+    inputs, _ = compute_inputs(kept, DushaFeatureExtractor(), str(tmp_path))
+    assert inputs["id"][:] == ["clip 0"]
