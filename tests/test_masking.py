@@ -1,5 +1,6 @@
 """Padding: a clip gets the same answer in any batch, at any place, and trains the same."""
 
+import copy
 import math
 
 import pytest
@@ -121,6 +122,52 @@ def test_masked_batch_norm_equals_normalising_real_frames_only(kind):
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
     torch.testing.assert_close(ours.running_var, theirs.running_var)
     assert ours.num_batches_tracked == theirs.num_batches_tracked == 1
+
+
+def normalised(states, lengths, layer, gradient, masked=True):
+    """Output and gradients of real frames, in doubles, and the running statistics."""
+    states = states.clone().requires_grad_()
+    if masked:
+        output = masked_batch_norm(states, lengths, layer)
+        output.backward(gradient)
+    else:
+        real = frame_mask(states, lengths, torch.bool).expand_as(states).transpose(0, 1)
+        normal = layer(states.transpose(0, 1)[real].view(1, states.shape[1], 1, -1))
+        output = torch.zeros_like(states).transpose(0, 1)
+        output = output.masked_scatter(real, normal.flatten()).transpose(0, 1)
+        output.backward(gradient)
+    real = frame_mask(states, lengths, torch.bool)
+    found = [output * real, states.grad * real, layer.weight.grad, layer.bias.grad]
+    return [one.detach().double() for one in (*found, layer.running_mean, layer.running_var)]
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"), [(0, 1), (100, 1), (1000, 1), (100, 0.1), (-80, 0.01), (0, 1e-3)]
+)
+def test_masked_batch_norm_when_mean_is_large_is_as_precise_as_pytorch(mean, deviation):
+    lengths = torch.tensor([100] * 7 + [60])
+    states, gradient = torch.randn(8, 4, 16, 100) * deviation + mean, torch.randn(8, 4, 16, 100)
+    layer = nn.BatchNorm2d(4).train()
+    nn.init.uniform_(layer.weight, 0.5, 2)
+    layers = [copy.deepcopy(layer) for _ in range(3)]
+    # Padding gets a gradient, too, which is to count for nothing.
+    exact = normalised(states.double(), lengths, layers[0].double(), gradient.double(), False)
+    pytorch = normalised(states, lengths, layers[1], gradient, False)
+    ours = normalised(states, lengths, layers[2], gradient)
+    for one, other, truth in zip(ours, pytorch, exact, strict=True):
+        scale = truth.abs().max()
+        error, allowed = (float((found - truth).abs().max() / scale) for found in (one, other))
+        assert error < 8 * allowed + 1e-6
+
+
+def test_masked_batch_norm_when_double_stays_double():
+    states, lengths = torch.randn(2, 3, 4, 5, dtype=torch.float64) + 1e6, torch.tensor([5, 2])
+    layer = nn.BatchNorm2d(3).double().train()
+    result = masked_batch_norm(states, lengths, layer)
+    real = states[0].flatten(1), states[1][:, :, :2].flatten(1)
+    variance, mean = torch.var_mean(torch.cat(real, 1), 1, correction=0)
+    expected = (states[0] - mean.view(-1, 1, 1)) / (variance.view(-1, 1, 1) + layer.eps).sqrt()
+    torch.testing.assert_close(result[0], expected, atol=1e-8, rtol=0)
 
 
 def test_training_step_when_padded_equals_step_without_padding():

@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-# All dimensions of (batch, channels, mels, frames) but the channels.
-POSITIONS = (0, 2, 3)
+from modeling_dusha import masked_batch_norm
 
 
 class PreciseBatchNorm2d(nn.BatchNorm2d):
@@ -38,57 +37,7 @@ class PreciseBatchNorm2d(nn.BatchNorm2d):
         )
         if not is_precise:
             return super().forward(hidden_states)
-        normalized, mean, variance = _BatchNorm.apply(
-            hidden_states, self.weight, self.bias, self.eps
-        )
-        count = hidden_states.numel() // hidden_states.shape[1]
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
-        return normalized
-
-
-class _BatchNorm(torch.autograd.Function):
-    """Normalisation by the batch's own mean and variance, with the gradient written out.
-
-    With n positions a channel, x the input, xhat = (x - mean) / sqrt(variance + eps) and g the
-    gradient of the output, that of the input is (Ioffe and Szegedy 2015)
-    weight / sqrt(variance + eps) * (g - sum(g) / n - xhat * sum(g * xhat) / n).
-    """
-
-    @staticmethod
-    def forward(ctx, hidden_states, weight, bias, eps):
-        mean = hidden_states.mean(POSITIONS)
-        variance = (hidden_states - by_channel(mean)).square_().mean(POSITIONS)
-        inverse = (variance + eps).rsqrt()
-        scale = weight * inverse
-        ctx.save_for_backward(hidden_states, weight, mean, inverse)
-        ctx.mark_non_differentiable(mean, variance)
-        normalized = torch.addcmul(
-            by_channel(bias - mean * scale), hidden_states, by_channel(scale)
-        )
-        return normalized, mean, variance
-
-    @staticmethod
-    def backward(ctx, gradient, _mean_gradient, _variance_gradient):
-        hidden_states, weight, mean, inverse = ctx.saved_tensors
-        count = hidden_states.numel() // hidden_states.shape[1]
-        of_bias = gradient.sum(POSITIONS)
-        centred = hidden_states - by_channel(mean)
-        of_weight = centred.mul_(gradient).sum(POSITIONS) * inverse
-        # The gradient of the input is linear in the gradient of the output and in the input.
-        scale = weight * inverse
-        slope, level = -scale * of_weight * inverse / count, -scale * of_bias / count
-        of_input = torch.addcmul(
-            by_channel(level - slope * mean), hidden_states, by_channel(slope), out=centred
-        )
-        return of_input.addcmul_(gradient, by_channel(scale)), of_weight, of_bias, None
-
-
-def by_channel(values: torch.Tensor) -> torch.Tensor:
-    """Shape (channels,) so that it meets (batch, channels, mels, frames)."""
-    return values.view(1, -1, 1, 1)
+        return masked_batch_norm(hidden_states, None, self)
 
 
 def make_precise(model: nn.Module) -> None:
