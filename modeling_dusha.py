@@ -117,14 +117,13 @@ class BatchNormalization(torch.autograd.Function):
             centred = hidden_states * mask
             mean = centred.sum(POSITIONS) / count
             centred.addcmul_(mask, by_channel(mean), value=-1)
-        # New memory costs as much as arithmetic does, so it is used twice here and below.
         squares = centred.square()
         variance = squares.sum(POSITIONS) / count
         inverse = (variance + eps).rsqrt()
         ctx.save_for_backward(centred, mask, count, weight, inverse)
         ctx.mark_non_differentiable(mean, variance)
         scale = by_channel(weight * inverse)
-        normalized = torch.addcmul(by_channel(bias), centred, scale, out=squares)
+        normalized = torch.addcmul(by_channel(bias), centred, scale, out=reused(squares))
         return normalized, mean, variance
 
     @staticmethod
@@ -137,7 +136,9 @@ class BatchNormalization(torch.autograd.Function):
         of_weight = products.sum(POSITIONS) * inverse
         scale = weight * inverse
         slope, level = -scale * of_weight * inverse / count, -scale * of_bias / count
-        of_input = torch.addcmul(by_channel(level), centred, by_channel(slope), out=products)
+        of_input = torch.addcmul(
+            by_channel(level), centred, by_channel(slope), out=reused(products)
+        )
         of_input.addcmul_(gradient, by_channel(scale))
         return (
             of_input if mask is None else of_input.mul_(mask),
@@ -147,6 +148,14 @@ class BatchNormalization(torch.autograd.Function):
             of_bias,
             None,
         )
+
+
+def reused(memory: torch.Tensor) -> torch.Tensor | None:
+    """Return memory to write to, as new memory costs as much as arithmetic does.
+
+    None where a compiler traces, which manages memory itself and would lose the gradient.
+    """
+    return None if torch.compiler.is_compiling() else memory
 
 
 def by_channel(values: torch.Tensor) -> torch.Tensor:
