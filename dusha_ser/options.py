@@ -1,6 +1,7 @@
 """Options as fields of dataclasses, and those that several commands share, each written once."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,35 @@ def split_list(value) -> tuple[str, ...]:
     """
     words = value.split(",") if isinstance(value, str) else value
     return tuple(str(word).strip() for word in words)
+
+
+# How names on the Hub look that belong to somebody.
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+# Of weights that are saved without their model.
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+FILE_SUFFIXES = (
+    *(*WEIGHTS_SUFFIXES, ".onnx", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".yaml", ".parquet"),
+    *(".arrow", ".tar", ".tgz", ".gz", ".zip", ".npy", ".npz", ".wav", ".flac", ".mp3", ".ogg"),
+)
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a model or data set can only be on the Hub, USER/NAME.
+
+    What is there, or looks like a path or a file, is never looked for on the Hub, which would take
+    half a minute without a network; nor is a misspelled folder beside others of the same parent.
+
+    Examples:
+        >>> [is_hub_name(name) for name in ("user/dusha-1.5", "./a/b", "weights/last.pt", "model")]
+        [True, False, False, False]
+    """
+    path = Path(name)
+    return bool(
+        HUB_NAME.fullmatch(name)
+        and path.suffix.lower() not in FILE_SUFFIXES
+        and not path.exists()
+        and not path.parent.is_dir()
+    )
 
 
 def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> Any:

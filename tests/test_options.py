@@ -15,7 +15,7 @@ from dusha_ser.collecting.options import (
 from dusha_ser.errors import WrongUseError
 from dusha_ser.experiments.options import CrossValidateOptions, EvaluateOptions
 from dusha_ser.inference.settings import PredictOptions
-from dusha_ser.options import TableOptions, read_label_map
+from dusha_ser.options import TableOptions, is_hub_name, read_label_map
 from dusha_ser.training.options import DataOptions
 
 
@@ -50,3 +50,31 @@ def test_read_label_map_when_a_code_has_an_equals_sign_or_is_repeated():
 def test_read_label_map_when_a_pair_is_wrong_names_it(pair):
     with pytest.raises(WrongUseError, match=f"has {pair!r}; give CODE=LABEL"):
         read_label_map(["A=angry", pair])
+
+
+LOCAL_NAMES = (
+    *("nowhere", "./a/b", "../a", "/nowhere/at/all", "~/model", "a\\b", "runs/a/b", "runs/mine"),
+    *(
+        "a/weights.pt",
+        "a/model.PTH",
+        "a/x.ckpt",
+        "a/pytorch_model.bin",
+        "a/clips.csv",
+        "модели/моя",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", LOCAL_NAMES)
+def test_is_hub_name_when_a_name_looks_local(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert not is_hub_name(name)
+
+
+@pytest.mark.parametrize("name", ["user/name", "user/dusha-1.5", "user/a_b.c", "A-1/b"])
+def test_is_hub_name_when_it_may_be_there_unless_a_folder_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_name(name)
+    (tmp_path / name).mkdir(parents=True)
+    assert not is_hub_name(name)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser import options as shared
-from dusha_ser.errors import WrongUseError
+from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.settings import STANDARD_INPUT, check_model
-from dusha_ser.options import check_range, option
+from dusha_ser.options import check_range, is_hub_name, option
 
 SOURCES = ("file", "folder")
 PICKS = ("balanced", "uncertain")
@@ -204,6 +204,11 @@ class PromptOptions:
         """Raise a WrongUseError if what is asked for cannot be done."""
         check_choice(self.number, self.seed)
         shared.read_label_map(self.label_map)
+        if self.model and not Path(self.model).is_dir() and not is_hub_name(self.model):
+            raise MissingInputError(
+                f"no text classifier {self.model!r}: give its folder, or its name on the Hub "
+                "(USER/NAME)"
+            )
 
 
 @dataclass

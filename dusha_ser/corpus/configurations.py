@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.tables import is_table
+from dusha_ser.options import is_hub_name
 
 CITATION = """\
 @inproceedings{kondratenko2023hybrid,
@@ -115,6 +115,5 @@ def check_spelling(spelling: str) -> None:
             )
         return
     name = spelling if Path(spelling).exists() else spelling.partition(":")[0]
-    is_path = is_table(Path(name)) or Path(name).is_absolute()
-    if not Path(name).exists() and (is_path or name.count("/") > 1 or name.startswith(".")):
+    if not Path(name).exists() and not is_hub_name(name):
         raise MissingInputError(f"no data set {spelling!r}; give {SPELLINGS}")

@@ -13,7 +13,7 @@ from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.corpus.published import published_domains
 from dusha_ser.errors import MissingInputError, WrongUseError, first_cause
-from dusha_ser.options import TableOptions
+from dusha_ser.options import TableOptions, is_hub_name
 from dusha_ser.storage import digest
 from dusha_ser.tables import is_table
 from dusha_ser.vocabulary import EMOTIONS
@@ -164,6 +164,8 @@ def load_folder_or_hub(
         # The cache of `datasets` knows a local folder by its last name and its card alone, so one
         # that was prepared again would come out as the old one. Each state has its own cache.
         cache_dir = str(Path(datasets.config.HF_DATASETS_CACHE) / f"folder-{folder_state(name)}")
+    elif not is_hub_name(name):
+        raise MissingInputError(f"no data set {name!r}; {allowed}")
     try:
         if is_saved(Path(name)):
             loaded = datasets.load_from_disk(name)

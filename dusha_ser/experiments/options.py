@@ -6,7 +6,7 @@ from pathlib import Path
 from dusha_ser import options as shared
 from dusha_ser.corpus.configurations import OTHER_CORPORA, SPELLINGS, check_spelling
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.inference.settings import check_model
+from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.options import check_range, option
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 
@@ -65,9 +65,7 @@ class EvaluateOptions(shared.TableOptions):
         for spelling in [*self.test_sets, *([self.train_on] if self.train_on else [])]:
             check_spelling(spelling)
         for model in self.models:
-            check_model(model)
-            if model.endswith(".onnx"):
-                raise WrongUseError(f"{model} is an exported model; give the model folder")
+            check_model_folder(model)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 import feature_extraction_dusha  # noqa: F401 - both make Transformers know our model type
 from dusha_ser.errors import MissingInputError, WrongUseError, first_line
+from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.inference.subnormals import flush_subnormals
 from modeling_dusha import clear_subnormals, is_multi_label
 
@@ -38,6 +39,7 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
         MissingInputError: if there is no such model.
         WrongUseError: if it is not an audio classification model, or weights or labels are missing.
     """
+    check_model_folder(name)
     flush_subnormals()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options = {"trust_remote_code": trust_remote_code}
@@ -80,6 +82,7 @@ def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
         MissingInputError: if there is no such model.
     """
     folder = Path(name)
+    check_model_folder(name)
     if not folder.is_dir():
         with explained_errors(name):
             config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)

@@ -1,14 +1,13 @@
 """What can be asked of `dusha predict` and `dusha export`; nothing heavy is imported."""
 
 import os
-import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import check_range, option
+from dusha_ser.options import WEIGHTS_SUFFIXES, check_range, is_hub_name, option
 
 # Windows are as long as the clips of Dusha's podcasts are (paper, section 3.2).
 WINDOW = 5.0
@@ -22,32 +21,34 @@ CODE = (
     *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha"),
     *("dusha_ser.audio", "dusha_ser.inference"),
 )
-# How names on the Hub look that belong to somebody: USER/NAME.
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-RELEASED_SUFFIXES = (".pt", ".pth", ".ckpt")
 
 
 def check_model(name: str) -> None:
     """Raise a WrongUseError for what cannot be a model, without loading it or asking the Hub."""
     path = Path(name)
-    if path.is_file():
-        if path.suffix in RELEASED_SUFFIXES:
-            raise WrongUseError(
-                f"{name} holds weights alone; `dusha convert {name} MODEL` makes a model folder of "
-                "released ones"
-            )
-        if path.suffix != ".onnx":
-            raise WrongUseError(
-                f"{name} is a file; give a model folder, a Hub name or an .onnx file"
-            )
-    elif path.suffix == ".onnx":
+    is_file, suffix = path.is_file(), path.suffix.lower()
+    if is_file and suffix in WEIGHTS_SUFFIXES:
+        raise WrongUseError(
+            f"{name} holds weights alone; `dusha convert {name} MODEL` makes a model folder of "
+            "released ones, and of others give the whole folder that they were saved in"
+        )
+    if suffix == ".onnx" and not path.exists():
         raise MissingInputError(f"no such file: {name}; `dusha export` writes one")
-    elif not path.exists() and not HUB_NAME.fullmatch(name):
+    if is_file and suffix != ".onnx":
+        raise WrongUseError(f"{name} is a file; give a model folder, a Hub name or an .onnx file")
+    if not path.exists() and not is_hub_name(name):
         raise MissingInputError(
             f"no model {name!r}: there is no such folder, and names on the Hub are USER/NAME; give "
             "a model folder (what `dusha train` or `dusha convert` writes), a Hub name or an "
             ".onnx file"
         )
+
+
+def check_model_folder(name: str) -> None:
+    """Raise a WrongUseError for what cannot be a model folder or a name on the Hub."""
+    check_model(name)
+    if name.endswith(".onnx"):
+        raise WrongUseError(f"{name} is an exported model; give the model folder")
 
 
 @dataclass
@@ -178,6 +179,4 @@ class ExportOptions:
         for path in self.clips:
             if not path.exists():
                 raise MissingInputError(f"no such file or folder: {path}")
-        check_model(self.model)
-        if self.model.endswith(".onnx"):
-            raise WrongUseError(f"{self.model} is exported already; give a model folder")
+        check_model_folder(self.model)

@@ -10,7 +10,6 @@ import difflib
 import importlib.util
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +19,15 @@ from typing import Any, ClassVar, cast
 from dusha_ser.corpus.configurations import CONFIGURATIONS, RAW
 from dusha_ser.corpus.options import LabelOptions, SourceOptions
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import TableOptions, option, read_label_map, split_list, trust_remote_code
+from dusha_ser.inference.settings import check_model_folder
+from dusha_ser.options import (
+    TableOptions,
+    is_hub_name,
+    option,
+    read_label_map,
+    split_list,
+    trust_remote_code,
+)
 
 SAMPLE = "sample"
 # The setup that is written beside a model and repeats its run.
@@ -99,10 +106,12 @@ class DataOptions(TableOptions, LabelOptions, SourceOptions):
             if path and not Path(path).exists():
                 raise MissingInputError(f"`{name}` is {path}, which does not exist: {advice}")
         known = (SAMPLE, *CONFIGURATIONS)
-        if not self.train_file and self.dataset not in known and not is_name(self.dataset):
-            near = difflib.get_close_matches(self.dataset, known, n=1)
+        name = self.dataset
+        named = name in known or Path(name).exists() or is_hub_name(name)
+        if not self.train_file and not named:
+            near = difflib.get_close_matches(name, known, n=1)
             advice = f"did you mean {near[0]}? Else {DATASETS}" if near else DATASETS
-            raise MissingInputError(f"there is no data set {self.dataset!r}: {advice}")
+            raise MissingInputError(f"there is no data set {name!r}: {advice}")
 
 
 @dataclass
@@ -204,12 +213,9 @@ class RecipeOptions:
             raise WrongUseError(f"`trim_silence` is {self.trim_silence} dB: take more than 0")
 
     def check_names(self) -> None:
-        """Raise a MissingInputError where a model folder is named that does not exist."""
-        name = self.model_name_or_path
-        if name is not None and not is_name(name):
-            raise MissingInputError(
-                f"there is no model {name!r}: give a model folder, or a name on the Hub (USER/NAME)"
-            )
+        """Raise a WrongUseError where what is named cannot be a model folder."""
+        if self.model_name_or_path is not None:
+            check_model_folder(self.model_name_or_path)
 
 
 @dataclass
@@ -320,15 +326,6 @@ def check_ranges(options: Any) -> None:
         if least is not None and not least <= value < below:
             allowed = f"{least} to below {below}" if below < math.inf else f"at least {least}"
             raise WrongUseError(f"`{one.name}` is {value}: take {allowed}")
-
-
-def is_name(name: str) -> bool:
-    """Return whether a folder is there, or a name may be one on the Hub."""
-    if Path(name).exists():
-        return True
-    on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)
-    # Beside other folders of the same parent, a wrong name is rather a misspelled folder.
-    return bool(on_hub) and not Path(name).parent.is_dir()
 
 
 def changed_options(options: Sequence[Any], left_out: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from transformers import (
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.loading import explained_errors
+from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.features import compute_inputs
@@ -98,6 +99,7 @@ def network_type(recipe: RecipeOptions) -> str:
     name = recipe.model_name_or_path
     if name is None:
         return DushaConfig.model_type
+    check_model_folder(name)
     with explained_errors(name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=recipe.trust_remote_code)
     return config.model_type

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_models import write_recordings
 
 from dusha_ser.cli.main import COMMANDS, GROUPS, find_command, run
 from dusha_ser.cli.program import on_interrupt, run_program
@@ -37,6 +39,68 @@ CASES = {
     "dusha, no such configuration": ("corpus", "nowhere", "--data_dir", "."),
     "sample, no such option": ("sample", "out", "--nowhere", "1"),
 }
+
+
+# What takes a model, and what takes a data set, by the place of its name.
+TAKE_MODELS = {
+    "train": ("train", "--model_name_or_path", "NAME"),
+    "predict": ("predict", "NAME", "clip.wav"),
+    "evaluate": ("evaluate", "--models", "NAME", "--test_sets", "clips.csv"),
+    "cross_validate": ("cross-validate", "clips.csv", "--model_name_or_path", "NAME"),
+    "export": ("export", "NAME", "out.onnx"),
+    "demo": ("demo", "--model", "NAME"),
+    "pseudo-label": ("collect", "pseudo-label", "clips.csv", "--model", "NAME", "--number", "1"),
+    "prompts": ("collect", "prompts", "clips.csv", "--model", "NAME"),
+}
+TAKE_DATA = {
+    "train": ("train", "--dataset", "NAME"),
+    "evaluate": ("evaluate", "--models", "model", "--test_sets", "NAME"),
+    "evaluate, to train on": ("evaluate", "--train_on", "NAME", "--test_sets", "clips.csv"),
+    "cross_validate": ("cross-validate", "NAME"),
+}
+
+
+def last_line(command, monkeypatch):
+    """Run a command that is used wrongly; return what it says last."""
+    monkeypatch.setattr(sys, "argv", ["dusha", *command])
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as end:
+        run()
+    assert end.value.code == 2, said.getvalue()
+    assert "Traceback" not in said.getvalue()
+    return said.getvalue().splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["./runs/mine", "runs/mine", "../mine", "a/b/c", "~/mine"])
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [(command, "no (model|text classifier)") for command in TAKE_MODELS.values()]
+    + [(command, "no data set") for command in TAKE_DATA.values()],
+)
+def test_name_when_it_looks_local_is_not_looked_for_on_the_hub(
+    command, missing, name, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "model").mkdir()
+    write_recordings(tmp_path, speakers=2)
+    # Whoever asks the Hub gets another error.
+    monkeypatch.setattr("httpx2.Client.send", None)
+    line = last_line([name if word == "NAME" else word for word in command], monkeypatch)
+    assert re.search(f"{missing} '{name}'", line), line
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".bin"])
+@pytest.mark.parametrize("command", [name for name in TAKE_MODELS if name != "prompts"])
+def test_weights_alone_where_a_model_is_taken_are_told_how_to_convert(
+    command, suffix, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_recordings(tmp_path, speakers=2)
+    name = f"weights{suffix}"
+    (tmp_path / name).write_bytes(b"weights")
+    command = [name if word == "NAME" else word for word in TAKE_MODELS[command]]
+    assert f"dusha convert {name} MODEL" in last_line(command, monkeypatch)
 
 
 @pytest.mark.parametrize("case", list(CASES))

@@ -133,8 +133,12 @@ def test_names_when_folders_are_misspelled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     for name in ("nowhere", "runs/mine", "./a/b", "/nowhere/at/all"):
-        assert not options.is_name(name)
+        with pytest.raises(MissingInputError, match="no data set"):
+            options.DataOptions(dataset=name).check_names()
+        with pytest.raises(MissingInputError, match="no model"):
+            options.RecipeOptions(model_name_or_path=name).check_names()
     for name in ("user/name", "runs"):
-        assert options.is_name(name)
+        options.DataOptions(dataset=name).check_names()
+        options.RecipeOptions(model_name_or_path=name).check_names()
     with pytest.raises(MissingInputError, match=r"no data set 'crowd_smal': did you mean crowd_sm"):
         options.DataOptions(dataset="crowd_smal").check_names()
