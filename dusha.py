@@ -38,7 +38,7 @@ from dusha_ser.processes import workers_end_with_us
 from dusha_ser.storage import code_digest, digest
 
 # Raise it when the same archives and options give other rows.
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 # Modules whose code decides features that are computed.
 FEATURES_CODE = (
     *("feature_extraction_dusha", "dusha_ser.audio.reading", "dusha_ser.corpus.clip_sources"),

@@ -28,7 +28,7 @@ from dusha_ser.storage import code_digest, digest, replacing
 from dusha_ser.vocabulary import PARTS
 
 # Part of the names of cached files: what older versions of this code made is never read.
-FORM = 2
+FORM = 3
 # Modules whose code decides the labels.
 CODE = ("dusha_ser.labels", "dusha_ser.corpus.clips")
 # How often a bar of waiting is drawn, and from when on a bar is worth drawing, in seconds.
@@ -52,7 +52,8 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
 
     Returns:
         One row per clip in the order of first answers: FIRST_ROW_COLUMNS, label_probabilities and
-        votes, vectors of one number per label, whose names are in the metadata of both fields.
+        votes, vectors of one number per label, and `answers`, the labels in that order, which are
+        in the metadata of both fields, too.
     """
     crowd = code_answers(answers, options.labels)
     asked = crowd if options.golden else crowd.with_truth(None)
@@ -68,7 +69,9 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         clips = clips.append_column(pa.field(name, column.type, metadata=names), column)
-    return clips
+    answers = pa.array(list(found.labels) * len(clips), pa.string())
+    column = pa.FixedSizeListArray.from_arrays(answers, len(found.labels))
+    return clips.append_column("answers", column)
 
 
 def posteriors(clips: pa.Table) -> Posteriors:

@@ -45,6 +45,7 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
         "duration": datasets.Value("float64"),
         "label": datasets.ClassLabel(names=classes),
         "labels": datasets.Sequence(datasets.ClassLabel(names=classes)),
+        "answers": datasets.Sequence(text, length=count),
         "label_probabilities": datasets.Sequence(datasets.Value("float64"), length=count),
         "votes": datasets.Sequence(datasets.Value("int32"), length=count),
         "text": text,

@@ -69,7 +69,7 @@ DESCRIPTIONS = {
 }
 # Columns of a clip that come from its first answer, and all that a row takes from its clip.
 METADATA = ("golden_emotion", "text", "speaker_emotion", "source_id")
-CLIP_COLUMNS = ("label_probabilities", "votes", *METADATA)
+CLIP_COLUMNS = ("answers", "label_probabilities", "votes", *METADATA)
 RAW_COLUMNS = ("id", "audio_path", "duration", "annotator_emotion", *METADATA, "annotator_id")
 # What the columns hold, for the dataset card.
 COLUMNS = {
@@ -80,6 +80,7 @@ COLUMNS = {
     "duration": "seconds",
     "label": "the most probable emotion",
     "labels": "all emotions that are probable enough",
+    "answers": "names of the answers, in the order of the next two columns",
     "label_probabilities": "probability of each answer being the true one: {labels}",
     "votes": "number of annotators who gave each answer: {labels}",
     "text": "what was to be said (crowd)",

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from dusha_ser.storage import digest, named_file
 
 # What a row says of its audio, as far as training and evaluation read it.
-ROW_COLUMNS = ("id", "label", "label_probabilities", "duration", "source_id", "domain")
+ROW_COLUMNS = (
+    *("id", "label", "answers", "label_probabilities", "duration", "source_id", "domain"),
+)
 # Holds what `row_contents` returned, so that it is computed once.
 CONTENT_COLUMN = "content"
 CARD = "README.md"

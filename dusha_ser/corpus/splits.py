@@ -232,6 +232,7 @@ def join_clips(
         types = dict.fromkeys(JOINED_COLUMNS, pa.string())
         types["label_probabilities"] = pa.list_(pa.float64(), label_count)
         types["votes"] = pa.list_(pa.int32(), label_count)
+        types["answers"] = pa.list_(pa.string(), label_count)
         clips = pa.schema(types).empty_table()
     row = pc.index_in(manifest["id"], value_set=clips["id"].combine_chunks())
     joined = clips.select(JOINED_COLUMNS[2:]).take(row)

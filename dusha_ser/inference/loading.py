@@ -5,6 +5,7 @@ import hashlib
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -58,14 +59,28 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
             "random: fetch it again whole, or train it first (`dusha train` takes it as the "
             "`model_name_or_path`)"
         )
-    labels = model.config.id2label
+    label_names(model.config, name)
+    clear_subnormals(model)
+    return model.to(device).eval(), extractor
+
+
+def label_names(config: Any, name: str) -> list[str]:
+    """List the labels of a model in the order of their numbers.
+
+    Args:
+        config: of the model; its id2label counts.
+        name: of the model, for the message.
+
+    Raises:
+        WrongUseError: if two labels are the same, or a number is missing.
+    """
+    labels = config.id2label
     if sorted(labels) != list(range(len(labels))) or len(set(labels.values())) < len(labels):
         raise WrongUseError(
             f"{name} has the labels {labels}; they must be different and numbered from 0 without "
             "a gap: correct id2label in its config.json"
         )
-    clear_subnormals(model)
-    return model.to(device).eval(), extractor
+    return [labels[number] for number in range(len(labels))]
 
 
 def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:

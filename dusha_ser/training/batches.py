@@ -14,8 +14,6 @@ import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from configuration_dusha import DushaConfig
-from dusha_ser.errors import WrongUseError
-from dusha_ser.labels.aggregation import multi_labels
 from dusha_ser.training.augmentation import (
     SILENCE,
     Augmentation,
@@ -230,44 +228,6 @@ def stack_targets(items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch
         name: torch.stack([items[number][name] for number in numbers])
         for name in ("labels", "weights")
     }
-
-
-def make_targets(
-    rows: datasets.Dataset, order: np.ndarray, recipe: RecipeOptions
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the loss compares clips with, and how much each clip weighs.
-
-    Args:
-        rows: with label and, where the crowd's probabilities are asked for, these.
-        order: the model's number of each class of the rows.
-        recipe: the kind of loss.
-
-    Returns:
-        Class numbers of the model (clips,) int64, or (clips, labels) float32; weights (clips,).
-
-    Raises:
-        WrongUseError: if the rows have no probabilities.
-    """
-    numbers, weights = np.array(rows["label"]), np.ones(len(rows), np.float32)
-    if recipe.loss == "hard" and not recipe.posterior_weights:
-        return order[numbers], weights
-    vectors = list(rows["label_probabilities"]) if "label_probabilities" in rows.features else []
-    if not vectors or any(vector is None for vector in vectors):
-        raise WrongUseError(
-            "`loss=soft`, `loss=multi` and `posterior_weights` need the crowd's probabilities of "
-            "each clip; the data set has no column label_probabilities with a value in each row"
-        )
-    # The last answer, "other", is not a class.
-    probabilities = np.array(vectors, np.float64)[:, : len(order)]
-    if recipe.posterior_weights:
-        weights = probabilities[np.arange(len(rows)), numbers].astype(np.float32)
-    if recipe.loss == "hard":
-        return order[numbers], weights
-    if recipe.loss == "multi":
-        targets = multi_labels(probabilities, recipe.multi_threshold)
-    else:
-        targets = probabilities / probabilities.sum(1, keepdims=True)
-    return targets[:, np.argsort(order)].astype(np.float32), weights
 
 
 def make_collators(

@@ -1,10 +1,13 @@
 """What a run trains: the model, and the clips with its inputs, validation held out."""
 
+import copy
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -15,13 +18,14 @@ from transformers import (
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
-from dusha_ser.inference.loading import explained_errors
+from dusha_ser.inference.loading import explained_errors, label_names
 from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
+from dusha_ser.training.targets import leave_out_uninformative
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification, clear_subnormals
 
@@ -50,8 +54,8 @@ class Preparation:
     @property
     def order(self) -> np.ndarray:
         """The model's number of each class of the clips, (classes,)."""
-        label2id = self.model.config.label2id or {}
-        return np.array([label2id[name] for name in self.labels])
+        names = label_names(self.model.config, "the model")
+        return np.array([names.index(label) for label in self.labels])
 
     def clips(self, split: str) -> ClipDataset | None:
         """Return the clips of a split, in their order, to evaluate on; None: it is missing."""
@@ -66,6 +70,7 @@ def prepare(
     recipe: RecipeOptions,
     arguments: DushaTrainingArguments,
     splits: dict[str, datasets.Dataset] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Preparation:
     """Read clips and model, and compute the model's inputs once.
 
@@ -77,7 +82,8 @@ def prepare(
     network = network_type(recipe)
     if splits is None:
         splits = load_splits(data, features_only=network == DushaConfig.model_type)
-    model, extractor = load_starting_model(recipe, splits["train"].features["label"].names)
+    labels = splits["train"].features["label"].names
+    model, extractor = load_starting_model(recipe, labels, tell)
     clear_subnormals(model)
     freeze_blocks(model, recipe.frozen_blocks)
     column, ready = "", {}
@@ -86,6 +92,7 @@ def prepare(
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)
     splits = hold_out_validation(ready, data.validation, recipe.published_quirks)
+    splits["train"] = leave_out_uninformative(splits["train"], recipe)
     return Preparation(model, extractor, splits, column)
 
 
@@ -106,29 +113,92 @@ def network_type(recipe: RecipeOptions) -> str:
 
 
 def load_starting_model(
-    recipe: RecipeOptions, labels: list[str]
+    recipe: RecipeOptions, labels: list[str], tell: Callable[[str], object] | None = None
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """Load the model that training starts from, and its feature extractor.
 
-    A classifier that knows other labels than those of the data is replaced; one that knows them in
-    another order keeps its own.
+    A model that knows the labels of the data, in any order, keeps its classifier and its order. Of
+    one that knows other ones, the classifier keeps the labels that the data have, by their names.
+
+    Args:
+        recipe: the model, and how it is trained.
+        labels: of the data.
+        tell: called with a line on the labels that are kept and those that are new.
+
+    Raises:
+        MissingInputError: if there is no such model.
+        WrongUseError: if it cannot be used.
     """
     name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
-    with explained_errors(name or "the model"):
-        config: Any = DushaConfig() if name is None else AutoConfig.from_pretrained(name, **options)
-        if name is None or set(config.id2label.values()) != set(labels):
-            config.id2label = dict(enumerate(labels))
-            config.label2id = {label: number for number, label in enumerate(labels)}
-        several = "multi" if recipe.loss == "multi" else "single"
-        config.problem_type = f"{several}_label_classification"
-        if config.model_type == DushaConfig.model_type:
-            config.use_attention_mask = not recipe.published_quirks
-        if name is None:
-            return DushaForAudioClassification(config), load_extractor(recipe)
-        model = AutoModelForAudioClassification.from_pretrained(
-            name, config=config, ignore_mismatched_sizes=True, **options
-        )
+    if name is None:
+        config = DushaConfig()
+        set_labels(config, labels)
+        model: Any = DushaForAudioClassification(config)
+    else:
+        check_model_folder(name)
+        with explained_errors(name):
+            model, report = AutoModelForAudioClassification.from_pretrained(
+                name, output_loading_info=True, **options
+            )
+        known = label_names(model.config, name)
+        if set(known) != set(labels):
+            model = replace_labels(model, known, labels, report["missing_keys"])
+            kept = [label for label in labels if label in known]
+            new = [label for label in labels if label not in known]
+            if tell:
+                tell(
+                    f"the classifier keeps {', '.join(kept) or 'no label'} of {name}"
+                    + (f"; new, with random weights: {', '.join(new)}" if new else "")
+                )
+    several = "multi" if recipe.loss == "multi" else "single"
+    model.config.problem_type = f"{several}_label_classification"
+    if model.config.model_type == DushaConfig.model_type:
+        model.config.use_attention_mask = not recipe.published_quirks
     return model, load_extractor(recipe)
+
+
+def set_labels(config: Any, labels: list[str]) -> None:
+    """Name the labels of a configuration, in the order of their numbers."""
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+
+
+def replace_labels(
+    model: Any, known: list[str], labels: list[str], random: Container[str] = ()
+) -> PreTrainedModel:
+    """Make a network for other labels: rows of labels that stay are copied by name.
+
+    Args:
+        model: a classifier, of any network.
+        known: its labels, in the order of their numbers.
+        labels: those of the network to make.
+        random: names of weights that the model's folder did not hold, of which nothing is copied.
+
+    Returns:
+        The network; its rows of new labels are drawn as its own initialisation draws them, all
+        else is the model's.
+    """
+    config = copy.deepcopy(model.config)
+    # What has a row for each label is what grows by one where there is one label more.
+    config.num_labels = len(known) + 1
+    with torch.device("meta"):
+        wider = type(model)(config).state_dict()
+    set_labels(config, labels)
+    new, state = type(model)(config).to(model.dtype), model.state_dict()
+    rows = {name for name, values in state.items() if values.shape != wider[name].shape}
+    new.load_state_dict(
+        {name: values for name, values in state.items() if name not in rows}, strict=False
+    )
+    kept = [label for label in labels if label in known]
+    places = torch.tensor([labels.index(label) for label in kept], dtype=torch.long)
+    numbers = torch.tensor([known.index(label) for label in kept], dtype=torch.long)
+    for name in rows:
+        if name not in random:
+            pairs = zip(state[name].shape, wider[name].shape, strict=True)
+            axis = next(axis for axis, (ours, wide) in enumerate(pairs) if ours != wide)
+            values = state[name].index_select(axis, numbers)
+            new.state_dict()[name].index_copy_(axis, places, values)
+    return new
 
 
 def load_extractor(recipe: RecipeOptions) -> SequenceFeatureExtractor:

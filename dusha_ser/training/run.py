@@ -12,7 +12,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
 from dusha_ser.training.arguments import DushaTrainingArguments
-from dusha_ser.training.batches import ClipDataset, make_collators, make_targets
+from dusha_ser.training.batches import ClipDataset, make_collators
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
 from dusha_ser.training.losses import ClassificationLoss, Mixup
@@ -22,6 +22,7 @@ from dusha_ser.training.origins import Origins, base_origin, data_origin
 from dusha_ser.training.preparation import Preparation, prepare
 from dusha_ser.training.result import TrainingResult, final_test
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
+from dusha_ser.training.targets import make_targets
 from dusha_ser.training.trainer import DushaTrainer
 
 # As in `dusha_ser.cli.main`, for those who train from Python.
@@ -43,7 +44,8 @@ def train(
         arguments: of the Trainer.
         splits: train and, if wanted, validation and test, in place of those that `data` names;
             columns as of the corpus.
-        tell: called with a line at the start, and one per epoch where there are no bars.
+        tell: called with a line at the start, one on a classifier that gets other labels, and one
+            per epoch where there are no bars.
 
     Returns:
         Predictions, metrics and where the model is.
@@ -66,7 +68,7 @@ def train(
         transformers.logging.disable_progress_bar()
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):
-        prepared = prepare(data, recipe, arguments, splits)
+        prepared = prepare(data, recipe, arguments, splits, tell)
     origins = Origins(data_origin(data, prepared.splits, splits is not None), base_origin(recipe))
     trainer = make_trainer(prepared, recipe, arguments)
     if tell:

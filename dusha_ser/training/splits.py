@@ -123,7 +123,7 @@ def values_of(options: DataOptions, kind: type) -> dict[str, Any]:
 
 
 # What a permutation of the labels moves from clip to clip.
-LABEL_COLUMNS = ("label", "labels", "label_probabilities", "votes")
+LABEL_COLUMNS = ("label", "labels", "answers", "label_probabilities", "votes")
 
 
 def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:

@@ -136,6 +136,8 @@ class DushaTrainer(Trainer):
             weights = weights * self.classification_loss.factors(labels)
             total = weights.sum() if num_items_in_batch is None else num_items_in_batch
             # Gradients are averaged over the processes, not summed.
+            # Where no clip of a step counts, there is nothing to learn: 0, not NaN.
+            total = torch.as_tensor(total).clamp(min=torch.finfo(torch.float32).tiny)
             loss = (loss * weights).sum() / total * self.accelerator.num_processes
         # A number stays what it is.
         return (loss.mean(), outputs) if return_outputs else loss.mean()

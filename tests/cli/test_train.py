@@ -25,11 +25,11 @@ from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import read_predictions
 from dusha_ser.training import preparation
 from dusha_ser.training.arguments import make_arguments
-from dusha_ser.training.batches import make_targets
 from dusha_ser.training.model_card import write_options
 from dusha_ser.training.run import train
 from dusha_ser.training.setups import SETUPS
 from dusha_ser.training.splits import hold_out_validation
+from dusha_ser.training.targets import make_targets
 
 NETWORKS = ("wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer")
 

@@ -160,7 +160,7 @@ def test_join_clips_when_no_answers_are_there():
     rows = join_clips(manifest("a", "b"), None, 5, "crowd")
     assert rows["label"].to_pylist() == [1, 1]
     assert rows["domain"].to_pylist() == ["crowd", "crowd"]
-    for column in ("text", "votes", "label_probabilities", "source_id"):
+    for column in ("text", "answers", "votes", "label_probabilities", "source_id"):
         assert rows[column].null_count == 2
 
 
@@ -168,7 +168,15 @@ def test_join_clips_when_only_some_are_known(plan):
     clips = plan("crowd").splits["train"]
     known = clips["id"][0].as_py()
     table = clips.select(
-        ["id", "label_probabilities", "votes", "text", "speaker_emotion", "golden_emotion"]
+        [
+            "id",
+            "answers",
+            "label_probabilities",
+            "votes",
+            "text",
+            "speaker_emotion",
+            "golden_emotion",
+        ]
     )
     for name in ("source_id", "part", "audio_path"):
         values = pa.array([f"crowd_{name}"] * len(table))

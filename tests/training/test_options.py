@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import datasets
-import numpy as np
 import pytest
 from small_network import small_classifier
 from transformers import TrainingArguments
@@ -17,53 +15,10 @@ from dusha_ser.training.batches import (
     ExtractorCollator,
     SpectrogramCollator,
     make_collators,
-    make_targets,
 )
 from dusha_ser.training.options import RecipeOptions, RunOptions
 from dusha_ser.training.sampling import SAMPLERS
 from feature_extraction_dusha import DushaFeatureExtractor
-
-# Votes of angry, sad, neutral, positive, other.
-PROBABILITIES = [[0.6, 0.4, 0, 0, 0], [0, 0, 0.5, 0, 0.5], [0.1, 0.2, 0.3, 0.4, 0]]
-LABELS = [0, 2, 3]
-# The model's number of each class.
-ORDER = np.array([2, 0, 3, 1])
-
-
-@pytest.fixture
-def rows():
-    """Three clips and what the crowd said of them."""
-    return datasets.Dataset.from_dict({"label": LABELS, "label_probabilities": PROBABILITIES})
-
-
-def test_targets_when_hard_are_the_models_numbers(rows):
-    targets, weights = make_targets(rows, ORDER, RecipeOptions())
-    assert targets.tolist() == [2, 3, 1]
-    assert weights.tolist() == [1, 1, 1]
-
-
-def test_targets_when_soft_are_shares_of_the_four_classes(rows):
-    targets, _ = make_targets(rows, ORDER, RecipeOptions(loss="soft"))
-    np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
-    np.testing.assert_allclose(
-        targets[:, ORDER], [[0.6, 0.4, 0, 0], [0, 0, 1, 0], [*PROBABILITIES[2][:4]]]
-    )
-
-
-def test_targets_when_several_are_those_above_the_threshold(rows):
-    targets, _ = make_targets(rows, ORDER, RecipeOptions(loss="multi", multi_threshold=0.35))
-    assert targets[:, ORDER].tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-
-
-def test_weights_when_by_posterior_are_the_probabilities_of_the_labels(rows):
-    targets, weights = make_targets(rows, ORDER, RecipeOptions(posterior_weights=True))
-    assert targets.tolist() == [2, 3, 1]
-    np.testing.assert_allclose(weights, [0.6, 0.5, 0.4], rtol=1e-6)
-
-
-def test_targets_when_the_crowd_is_not_known_are_refused(rows):
-    with pytest.raises(WrongUseError, match="label_probabilities"):
-        make_targets(rows.remove_columns("label_probabilities"), ORDER, RecipeOptions(loss="soft"))
 
 
 def test_collators_when_published_quirks_are_asked_for_pad_with_what_is_loudest():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from own_recordings import write_recordings
 from small_network import small_classifier
-from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, set_seed
 
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.training.arguments import make_arguments
@@ -52,6 +52,74 @@ def test_model_when_its_labels_are_those_of_the_data_keeps_their_order(folder):
     assert list(model.config.id2label.values()) == LABELS
     start = small_classifier().from_pretrained(folder)
     torch.testing.assert_close(model.classifier.weight, start.classifier.weight)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["angry", "happy", "neutral", "sad"],  # as many, one of them new
+        ["positive", "sad"],
+        ["sad", "bored", "neutral", "calm", "angry", "afraid"],
+        ["positive", "neutral", "sad", "angry", "other"],
+    ],
+)
+def test_model_when_some_labels_are_its_own_keeps_their_rows_by_name(folder, labels):
+    start, told = small_classifier().from_pretrained(folder), []
+    set_seed(3)
+    model, _ = load_starting_model(RecipeOptions(folder), labels, told.append)
+    assert list(model.config.id2label.values()) == labels
+    assert model.config.label2id == {label: number for number, label in enumerate(labels)}
+    old = start.classifier.weight
+    for number, label in enumerate(labels):
+        row = model.classifier.weight[number]
+        if label in LABELS:
+            assert torch.equal(row, old[LABELS.index(label)])
+            assert model.classifier.bias[number] == start.classifier.bias[LABELS.index(label)]
+        else:
+            # As the network draws its first weights: far below a trained row, never one of them.
+            assert 0 < row.abs().max() <= 1 / old.shape[1] ** 0.5
+            assert not any(torch.equal(row, one) for one in old)
+    network = {name: value for name, value in model.state_dict().items() if "dusha" in name}
+    assert network.keys() == {name for name in start.state_dict() if "dusha" in name}
+    for name, value in network.items():
+        assert torch.equal(value, start.state_dict()[name])
+    kept = [label for label in labels if label in LABELS]
+    new = ", ".join(label for label in labels if label not in LABELS)
+    (line,) = told
+    assert line.startswith(f"the classifier keeps {', '.join(kept)} of {folder}")
+    assert line.endswith(f"new, with random weights: {new}" if new else folder)
+    set_seed(3)
+    again, _ = load_starting_model(RecipeOptions(folder), labels)
+    assert torch.equal(again.classifier.weight, model.classifier.weight)
+
+
+def test_model_when_no_label_is_its_own_says_so(folder):
+    told = []
+    load_starting_model(RecipeOptions(folder), ["no", "yes"], told.append)
+    assert told == [f"the classifier keeps no label of {folder}; new, with random weights: no, yes"]
+    load_starting_model(RecipeOptions(folder), LABELS[::-1], told.append)
+    assert len(told) == 1
+
+
+def test_model_of_another_network_keeps_rows_by_name_in_its_own_head(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    names = dict(enumerate(LABELS))
+    start = ASTForAudioClassification(ASTConfig(**sizes, intermediate_size=8, id2label=names))
+    torch.nn.init.normal_(start.classifier.dense.bias)
+    start.save_pretrained(tmp_path)
+    ASTFeatureExtractor().save_pretrained(tmp_path)
+    model, _ = load_starting_model(RecipeOptions(str(tmp_path)), ["sad", "happy", "angry", "calm"])
+    for part in ("weight", "bias"):
+        ours, theirs = (getattr(one.classifier.dense, part) for one in (model, start))
+        assert torch.equal(ours[[0, 2]], theirs[[1, 0]])
+        assert not (ours[[1, 3]] == theirs[[1, 3]]).any()
+    torch.testing.assert_close(model.classifier.layernorm.weight, start.classifier.layernorm.weight)
+
+
+def test_model_when_two_labels_are_the_same_is_refused(tmp_path):
+    small_classifier(id2label={0: "no", 1: "no"}).save_pretrained(tmp_path)
+    with pytest.raises(WrongUseError, match="must be different"):
+        load_starting_model(RecipeOptions(str(tmp_path)), ["no", "yes"])
 
 
 def test_model_when_its_labels_are_other_ones_gets_a_new_head(folder):
@@ -142,7 +210,7 @@ def test_clips_of_an_evaluation_have_the_models_numbers_in_the_order_of_the_rows
     columns = {"input_features": spectrograms, "label": [0, 1, 0]}
     rows = datasets.Dataset.from_dict(columns, features=features)
     model = small_classifier()
-    model.config.label2id = {"no": 1, "yes": 0}
+    model.config.id2label = {1: "no", 0: "yes"}
     prepared = Preparation(model, None, {"train": rows}, "input_features")
     clips = prepared.clips("train")
     assert prepared.clips("test") is None

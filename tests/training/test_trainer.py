@@ -81,6 +81,21 @@ def make_trainer(
     )
 
 
+def test_loss_when_no_label_of_a_step_counts_is_zero_and_teaches_nothing(tmp_path):
+    trainer = make_trainer(tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    ignored = batch | {"labels": torch.full_like(batch["labels"], -100)}
+    weightless = batch | {"weights": torch.zeros_like(batch["weights"])}
+    for empty in (ignored, weightless):
+        loss = trainer.compute_loss(
+            trainer.model, empty, num_items_in_batch=trainer.step_weight([empty])
+        )
+        loss.backward()
+        assert loss.item() == 0
+        for parameter in trainer.model.parameters():
+            assert not parameter.grad.any()
+
+
 def weights(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
