@@ -14,6 +14,16 @@ from dusha_ser.evaluation.ser.ser import LABELS
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
+# Rows of a corpus that was prepared with features and without audio.
+FEATURE_ROWS = datasets.Features(
+    {
+        "id": datasets.Value("string"),
+        "label": datasets.ClassLabel(names=list(LABELS)),
+        "duration": datasets.Value("float64"),
+        "source_id": datasets.Value("string"),
+        "input_features": datasets.Array2D((None, 64), "float32"),
+    }
+)
 PITCHES = {"angry": 420.0, "sad": 150.0, "neutral": 220.0, "positive": 320.0}
 
 

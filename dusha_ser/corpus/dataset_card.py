@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
@@ -18,16 +19,31 @@ from dusha_ser.corpus.configurations import (
     DESCRIPTIONS,
     HOMEPAGE,
     LICENSE,
+    LICENSE_FIELDS,
     MANIFESTS,
     RAW,
+    SPLITS,
     SUMMARY,
 )
 from dusha_ser.corpus.parquet_folder import first_footer, lock_folder, read_footer
+from dusha_ser.corpus.published import published_domains
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import write_text
 
 # Which configuration is read when none is named: the first of these that is there.
 DEFAULTS = ("crowd", "all")
+
+# Of archives whose clips, by their number and length, are not Dusha's.
+OWN_TITLE = (
+    "# Emotional speech\n\nClips of speech with the emotions that listeners heard in them, in the "
+    "form of the corpus Dusha."
+)
+OWN_LICENCE = (
+    "Not stated: by their number and length these are not Dusha's clips as published. Those who "
+    "publish them choose a licence that the speakers and the rights in the recordings allow, and "
+    "name it in the header (`license`), with the language. Clips that do come from Dusha keep its "
+    f"own licence: {LICENSE}. See {HOMEPAGE}."
+)
 
 
 @dataclass
@@ -90,15 +106,28 @@ def default_name(names: list[str]) -> str:
     return next((name for name in DEFAULTS if name in names), names[0])
 
 
+def is_dusha(prepared: list[Prepared]) -> bool:
+    """Return whether clips of a configuration are those of Dusha, not of anyone's own archives."""
+    for configuration in prepared:
+        if configuration.name == RAW:
+            continue
+        for part in SPLITS:
+            splits = [one for one in configuration.shards if (one == "test") == (part == "test")]
+            domains, durations = (
+                [value for split in splits for value in configuration.column(split, name)]
+                for name in ("domain", "duration")
+            )
+            if published_domains(domains, durations, part):
+                return True
+    return False
+
+
 def card_data(prepared: list[Prepared]) -> DatasetCardData:
     """Make the card's YAML, by which the stock `load_dataset` finds configurations and splits."""
     rows = max(sum(map(one.count_rows, one.shards)) for one in prepared)
+    known: dict[str, Any] = {"language": ["ru"], "pretty_name": "Dusha", **LICENSE_FIELDS}
     data = DatasetCardData(
-        language=["ru"],
-        license="other",
-        license_name="dusha-public-license-with-attribution",
-        license_link=HOMEPAGE,
-        pretty_name="Dusha",
+        **(known if is_dusha(prepared) else {}),
         task_categories=["audio-classification"],
         tags=["speech-emotion-recognition", "crowdsourcing"],
         size_categories=[size_category(rows)],
@@ -152,8 +181,13 @@ def card_text(prepared: list[Prepared], path: str = "dusha") -> str:
     """Write the card for people; `path` is what to give to load_dataset."""
     names = [configuration.name for configuration in prepared]
     default = default_name(names)
+    title, citation = f"# Dusha\n\n{SUMMARY}", "## Citation"
+    licence = f"The corpus has a licence of its own: {LICENSE}. See {HOMEPAGE}."
+    if not is_dusha(prepared):
+        title, licence = OWN_TITLE, OWN_LICENCE
+        citation = "## Citation\n\nThe way of labelling is that of Dusha:"
     sections = [
-        f"# Dusha\n\n{SUMMARY}",
+        title,
         "```python\nimport datasets\n\n"
         f'dataset = datasets.load_dataset("{path}", "{default}")\n```',
         "## Configurations\n\n" + "\n".join(f"- `{name}`: {DESCRIPTIONS[name]}" for name in names),
@@ -161,8 +195,8 @@ def card_text(prepared: list[Prepared], path: str = "dusha") -> str:
         column_section(prepared),
         "## How the labels were made\n\n"
         + "\n\n".join(label_section(configuration) for configuration in prepared),
-        f"## Licence\n\nThe corpus has a licence of its own: {LICENSE}. See {HOMEPAGE}.",
-        f"## Citation\n\n```bibtex\n{CITATION}\n```",
+        f"## Licence\n\n{licence}",
+        f"{citation}\n\n```bibtex\n{CITATION}\n```",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -6,12 +6,15 @@ from small_corpus import COUNTS, make_clips, write_corpus
 
 import dusha
 from dusha_ser.corpus.dataset_card import (
+    card_data,
+    card_text,
     default_name,
     find_prepared,
     format_length,
     size_category,
     write_card,
 )
+from dusha_ser.corpus.published import PAPER_PARTS
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +48,37 @@ def test_card_when_the_library_reads_it(card):
     splits = {split["name"]: split["num_examples"] for split in info["crowd"]["splits"]}
     assert list(splits) == ["train", "validation", "test"]
     assert splits["train"] + splits["validation"] == COUNTS["crowd_train"] - 1
-    assert data["license"] == "other"
     assert data["size_categories"] == ["n<1K"]
+
+
+def test_card_of_ones_own_archives_leaves_licence_and_language_open(card):
+    data, text = card
+    assert not {"license", "license_name", "license_link", "language", "pretty_name"} & set(data)
+    assert text.lstrip().startswith("# Emotional speech")
+    assert "largest corpus" not in text
+    licence = text.split("## Licence")[1].split("##")[0]
+    assert "Not stated" in licence and "name it in the header (`license`)" in licence
+    assert "The way of labelling is that of Dusha" in text
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_card_of_dusha_has_its_licence_and_language(folder, monkeypatch, part):
+    (crowd,) = (one for one in find_prepared(folder) if one.name == "crowd")
+    splits = ["test"] if part == "test" else ["train", "validation"]
+    seconds = [value for split in splits for value in crowd.column(split, "duration")]
+    # Few clips stand for the published ones.
+    monkeypatch.setitem(PAPER_PARTS["crowd"], part, (len(seconds), 0, sum(seconds) / 60))
+    prepared = find_prepared(folder)
+    data, text = card_data(prepared).to_dict(), card_text(prepared)
+    assert data["license"] == "other" and data["language"] == ["ru"]
+    assert data["license_name"] == "dusha-public-license-with-attribution"
+    assert data["pretty_name"] == "Dusha" and text.startswith("# Dusha\n")
+    assert "The corpus has a licence of its own" in text
+
+
+def test_card_of_answers_alone_leaves_the_licence_open(folder):
+    (raw,) = (one for one in find_prepared(folder) if one.name == "raw")
+    assert "license" not in card_data([raw]).to_dict()
 
 
 def test_card_when_people_read_it(card, folder):

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 from huggingface_hub import ModelCard
+from small_models import FEATURE_ROWS
 from small_network import save_small_classifier
 
+from dusha_ser.evaluation.ser.ser import LABELS
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.origins import Origins, data_origin
 from dusha_ser.training.result import describe_result
 from dusha_ser.training.run import train
-
-LABELS = ["angry", "sad", "neutral", "positive"]
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +30,6 @@ def small_model(tmp_path_factory):
 def rows_of(clips, speakers):
     """Random features of clips by speakers in turn."""
     generator = np.random.default_rng(clips)
-    features = datasets.Features(
-        {
-            "id": datasets.Value("string"),
-            "label": datasets.ClassLabel(names=LABELS),
-            "duration": datasets.Value("float64"),
-            "source_id": datasets.Value("string"),
-            "input_features": datasets.Array2D((None, 64), "float32"),
-        }
-    )
     columns = {
         "id": [f"{clips}_{i}" for i in range(clips)],
         "label": [i % 4 for i in range(clips)],
@@ -48,7 +39,7 @@ def rows_of(clips, speakers):
             (-80 * generator.random((30, 64))).astype("float32") for _ in range(clips)
         ],
     }
-    return datasets.Dataset.from_dict(columns, features=features)
+    return datasets.Dataset.from_dict(columns, features=FEATURE_ROWS)
 
 
 def trained(folder, small_model, splits, **data):

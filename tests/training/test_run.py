@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from chance import chance_p_value
+from small_models import FEATURE_ROWS
 from small_network import one_thread, small_config  # noqa: F401 - a fixture
 
 from dusha_ser.training.arguments import DushaTrainingArguments
@@ -15,7 +16,6 @@ from dusha_ser.training.run import make_trainer
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
-LABELS = ["angry", "sad", "neutral", "positive"]
 SEEDS = range(6)
 # Of runs that learn nothing, one set of six in a hundred fails this test by chance.
 ERROR_RATE = 0.01
@@ -24,16 +24,7 @@ ERROR_RATE = 0.01
 def rows_of(clips_each, speakers, seed):
     """Clips of four emotions, as many of each by every speaker, each louder in bands of its own."""
     generator = np.random.default_rng(seed)
-    features = datasets.Features(
-        {
-            "id": datasets.Value("string"),
-            "label": datasets.ClassLabel(names=LABELS),
-            "duration": datasets.Value("float64"),
-            "source_id": datasets.Value("string"),
-            "input_features": datasets.Array2D((None, 64), "float32"),
-        }
-    )
-    columns = {name: [] for name in features}
+    columns = {name: [] for name in FEATURE_ROWS}
     for speaker in range(speakers):
         for number in range(4 * clips_each):
             clip = generator.normal(-60, 6, (24, 64))
@@ -43,7 +34,7 @@ def rows_of(clips_each, speakers, seed):
             columns["duration"].append(0.24)
             columns["source_id"].append(f"{seed} {speaker}")
             columns["input_features"].append(clip.clip(-80, 0).astype("float32"))
-    return datasets.Dataset.from_dict(columns, features=features)
+    return datasets.Dataset.from_dict(columns, features=FEATURE_ROWS)
 
 
 @pytest.fixture(scope="module")
