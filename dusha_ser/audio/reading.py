@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from dusha_ser.audio.parts import Part, find_parts, open_part
+from dusha_ser.audio.wav_parts import Part, find_parts, open_part
 from dusha_ser.errors import WrongUseError
 from dusha_ser.storage import foreign_content, named_file
 
@@ -43,6 +43,10 @@ class UnreadableAudioError(WrongUseError):
     """There is no audio that can be read; the message says why."""
 
 
+class _NotToItsEndError(Exception):
+    """libsndfile reads the file, but loses its end; the message says why."""
+
+
 class AudioInfo(NamedTuple):
     """What the header of an audio file states."""
 
@@ -67,10 +71,10 @@ def read_info(source: AudioSource) -> AudioInfo:
         UnreadableAudioError: if it is not audio.
     """
     with _opened(source) as file, _explained_errors():
-        parts = _find_parts(file, source)
         try:
-            stated = [soundfile.info(one) for one in _files(file, parts)]
-        except soundfile.LibsndfileError as error:
+            stated = [soundfile.info(one) for one in _files(file, _find_parts(file, source))]
+            _check_subtype(stated[0].subtype)
+        except (soundfile.LibsndfileError, _NotToItsEndError) as error:
             return _av_info(file, _reason(error))
     first = stated[0]
     _check_header(first.samplerate, first.channels)
@@ -134,7 +138,7 @@ def read_blocks(
     """Read a recording piece by piece, mixed to one channel and resampled.
 
     Args:
-        source: any `AudioSource`; a file is what libsndfile reads, or FFmpeg if PyAV is installed.
+        source: any `AudioSource`; a file is what libsndfile or FFmpeg reads.
         sampling_rate: of the samples to yield, in Hz.
         seconds: length of a piece; memory grows with it, not with the file.
 
@@ -164,7 +168,7 @@ def complete_wav(content: bytes, name: str) -> bytes:
         name: for the warning.
     """
     with io.BytesIO(content) as file:
-        parts = _find_parts(file, name) if content[:1] == b"R" else []
+        parts = _find_parts(file, name)
     if len(parts) != 1:
         return content
     return parts[0].header + content[parts[0].start : parts[0].stop]
@@ -213,8 +217,8 @@ def _opened(source: AudioSource, at_once: int = 0) -> Iterator[BinaryIO]:
 
 
 def _find_parts(file: BinaryIO, source: AudioSource) -> list[Part]:
-    """Find the parts of a file, and warn of a header that is not true."""
-    parts, wrong = find_parts(file, file.seek(0, io.SEEK_END))
+    """Find the parts of a wav whose header is not true of it, and warn of that."""
+    parts, wrong = find_parts(file)
     if wrong:
         name = source["path"] if isinstance(source, Mapping) else source
         shown = str(name) if isinstance(name, (str, Path)) else "a recording"
@@ -237,6 +241,15 @@ def _files(file: BinaryIO, parts: Iterable[Part]) -> Iterator[BinaryIO | bytes]:
         yield file
 
 
+def _check_subtype(name: str) -> None:
+    """Leave MP3s to FFmpeg: libsndfile reads no more than the first header states.
+
+    Podcasts that advertisements were inserted into are several MP3s, one after the other.
+    """
+    if name.startswith("MPEG_LAYER"):
+        raise _NotToItsEndError("it reads joined MP3s in part")
+
+
 def _check_header(sampling_rate: int, channels: int) -> None:
     """Refuse what only a damaged header states."""
     if not RATES[0] <= sampling_rate <= RATES[1]:
@@ -250,7 +263,7 @@ def _check_header(sampling_rate: int, channels: int) -> None:
 
 
 def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iterator[np.ndarray]:
-    """Read blocks (samples,) with libsndfile or, where it does not know the file, with PyAV."""
+    """Read blocks (samples,) with libsndfile or, where it does not read all of it, with FFmpeg."""
     if isinstance(source, tuple):
         yield from resample_blocks([_mix(source[0])], source[1], sampling_rate)
         return
@@ -261,7 +274,7 @@ def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iter
                 for block in _libsndfile_blocks(part, sampling_rate, seconds):
                     begun = True
                     yield block
-        except soundfile.LibsndfileError as error:
+        except (soundfile.LibsndfileError, _NotToItsEndError) as error:
             if begun:
                 raise
             yield from _av_blocks(file, sampling_rate, _reason(error))
@@ -272,9 +285,11 @@ def _libsndfile_blocks(
 ) -> Iterator[np.ndarray]:
     """Read blocks (samples,) with libsndfile."""
     with soundfile.SoundFile(file) as audio:
+        subtype = audio.subtype
+        _check_subtype(subtype)
         _check_header(audio.samplerate, audio.channels)
         # libsndfile takes twice as long to turn integers of 16 bits into the same floats.
-        dtype = "int16" if audio.subtype == "PCM_16" else "float32"
+        dtype = "int16" if subtype == "PCM_16" else "float32"
         size = min(int(seconds * audio.samplerate), SAMPLES_AT_ONCE // audio.channels)
         # The frame count of a header may be wrong, so this reads until nothing is left.
         blocks = itertools.takewhile(
@@ -294,16 +309,12 @@ def _mix(samples: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def _av_stream(file: BinaryIO, reason: str) -> Iterator[tuple[Any, Any]]:
     """Open a file with FFmpeg, as container and stream; `reason` is why libsndfile does not."""
+    # Only here: importing it takes 0.2 s.
+    import av
+
     file.seek(0)
     if foreign := foreign_content(file.read(512)):
         raise UnreadableAudioError(foreign)
-    try:
-        import av
-    except ImportError as error:
-        raise UnreadableAudioError(
-            f"libsndfile cannot read it ({reason}); if it is audio of another format, such as "
-            'm4a or webm: pip install "dusha-ser[formats]"'
-        ) from error
     file.seek(0)
     try:
         # Given a file and no name, FFmpeg cannot be led by a playlist to other files and addresses.
@@ -323,11 +334,11 @@ def _av_stream(file: BinaryIO, reason: str) -> Iterator[tuple[Any, Any]]:
 
 def _av_blocks(file: BinaryIO, sampling_rate: int, reason: str) -> Iterator[np.ndarray]:
     """Read blocks (samples,) with FFmpeg; its frames may change their rate and channels."""
-    with _av_stream(file, reason) as (container, stream):
-        import av
+    import av
 
+    with _av_stream(file, reason) as (container, stream):
         runs = itertools.groupby(
-            container.decode(stream), lambda frame: (frame.sample_rate, frame.layout.name)
+            _decode(container, stream), lambda frame: (frame.sample_rate, frame.layout.name)
         )
         for (rate, _), frames in runs:
             planes = av.AudioResampler(format="fltp")
@@ -339,12 +350,27 @@ def _av_blocks(file: BinaryIO, sampling_rate: int, reason: str) -> Iterator[np.n
             yield from resample_blocks(decoded, rate, sampling_rate)
 
 
+def _decode(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames of a stream; tags between the parts of a joined MP3 are passed over."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.InvalidDataError:
+            if container.format.name != "mp3":
+                raise
+
+
 def _av_info(file: BinaryIO, reason: str) -> AudioInfo:
     """Count the samples of a file with FFmpeg."""
     with _av_stream(file, reason) as (container, stream):
         context = stream.codec_context
-        frames = sum(frame.samples for frame in container.decode(stream))
-        return AudioInfo(context.sample_rate, context.channels, frames, context.name)
+        # Both are those of the last frame in the end.
+        rate, channels = context.sample_rate, context.channels
+        seconds = sum(frame.samples / frame.sample_rate for frame in _decode(container, stream))
+        frames = round(seconds * rate)
+        return AudioInfo(rate, channels, frames, context.name)
 
 
 def resample_blocks(

@@ -4,6 +4,7 @@ A recorder that is killed, or that writes into a pipe, never learns the size tha
 header. What is behind the samples is read as chunks (titles, cue points) where it can be one.
 """
 
+import io
 import struct
 from typing import BinaryIO, NamedTuple
 
@@ -18,6 +19,14 @@ TAGS = (b"TAG", b"ID3", b"APETAGEX")
 SECTOR = 4096
 
 
+class Part(NamedTuple):
+    """A stretch of a file, and what decoders read in front of it."""
+
+    header: bytes
+    start: int  # its first byte in the file
+    stop: int  # the byte behind its last one
+
+
 class Wav(NamedTuple):
     """Where a wav and its samples lie in a file, in bytes."""
 
@@ -28,16 +37,33 @@ class Wav(NamedTuple):
     is_regular: bool  # whether libsndfile finds its chunks
 
 
-def find_wav_parts(file: BinaryIO, size: int) -> tuple[list[tuple[bytes, int, int]], str]:
-    """Find the samples of a wav whose header is not true of it.
+def find_parts(file: BinaryIO) -> tuple[list[Part], str]:
+    """Find what libsndfile reads of a file, where it would not read it right as it is.
 
     Args:
-        file: the wav, of `size` bytes.
-        size: of the file.
+        file: of any format.
 
     Returns:
-        As `mp3_parts.find_mp3_parts`; and what the header states wrongly, empty if it is true.
+        The parts to decode one after the other, empty where decoders read the file right; and what
+        the header states wrongly, empty if it is true.
     """
+    size = file.seek(0, io.SEEK_END)
+    begin = _peek(file, 0, 44)
+    if begin[36:40] == b"data" and int.from_bytes(begin[40:], "little") == size - 44:
+        return [], ""  # the plain wavs that most recordings are
+    if begin.startswith(FORMS):
+        return _find_wav_parts(file, size)
+    if not begin.startswith(b"ID3"):
+        return [], ""
+    # libsndfile would lose as many bytes at the end of what is in memory as the tags take. Their
+    # size is in bytes of seven bits.
+    tags = 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(begin[9:5:-1]))
+    inner = Part(b"", tags, size)
+    parts, wrong = find_parts(open_part(file, inner)) if tags < size else ([], "")
+    return [Part(one.header, tags + one.start, tags + one.stop) for one in parts] or [inner], wrong
+
+
+def _find_wav_parts(file: BinaryIO, size: int) -> tuple[list[Part], str]:
     wavs: list[tuple[Wav, int]] = []
     start = 0
     while (wav := _read_header(file, start, size)) is not None:
@@ -61,7 +87,7 @@ def find_wav_parts(file: BinaryIO, size: int) -> tuple[list[tuple[bytes, int, in
         wrong = f"its header states {stated} of samples and {there:,} bytes are there"
     elif len(wavs) == 1 and wav.is_regular:
         return [], ""
-    return [(_make_header(one, stop), one.samples, stop) for one, stop in wavs], wrong
+    return [Part(_make_header(one, stop), one.samples, stop) for one, stop in wavs], wrong
 
 
 def _read_header(file: BinaryIO, start: int, size: int) -> Wav | None:
@@ -121,3 +147,41 @@ def _is_name(name: bytes) -> bool:
 def _peek(file: BinaryIO, place: int, size: int) -> bytes:
     file.seek(place)
     return file.read(size)
+
+
+def open_part(file: BinaryIO, part: Part) -> BinaryIO:
+    """Open a part of an open file as a file of its own, to be read."""
+    return io.BufferedReader(_PartFile(file, part), 2**16)
+
+
+class _PartFile(io.RawIOBase):
+    def __init__(self, file: BinaryIO, part: Part):
+        self._file, self._part = file, part
+        self._size = len(part.header) + part.stop - part.start
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of any file."""
+        self._place = max(0, offset + (0, self._place, self._size)[whence])
+        return self._place
+
+    def readinto(self, buffer) -> int:
+        """As of any file; fewer bytes than asked for where the header ends."""
+        header, start, _ = self._part
+        wanted = min(len(buffer), max(0, self._size - self._place))
+        if self._place < len(header):
+            content = header[self._place : self._place + wanted]
+        else:
+            self._file.seek(start + self._place - len(header))
+            content = self._file.read(wanted)
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)

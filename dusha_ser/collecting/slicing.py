@@ -183,7 +183,7 @@ def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) 
         if all(wav_path(folder, clip["id"]).is_file() for clip in found["clips"]):
             return found
     found = slice_recording(sound, folder, detector, cut) | {"content": content}
-    # A recording that cannot be read may be readable next time, with PyAV installed.
+    # A recording that cannot be read may be readable next time.
     if found["error"] is None:
         write_json(note, found)
     return found

@@ -3,6 +3,7 @@
 import io
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -47,7 +48,6 @@ def test_read_audio_when_samples_are_integers_is_of_full_scale_1():
 
 
 def test_read_blocks_when_ffmpeg_reads_a_file_object(tmp_path):
-    av = pytest.importorskip("av")
     content = io.BytesIO()
     with av.open(content, "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
@@ -115,7 +115,6 @@ def test_reading_when_a_header_is_damaged_names_the_limit(place, form, value, re
 
 @pytest.mark.parametrize("suffix", ["m4a", "webm", "mka"])
 def test_read_info_when_ffmpeg_reads_the_file_counts_its_samples(suffix, tmp_path):
-    av = pytest.importorskip("av")
     codec, form = {"m4a": ("aac", "mp4"), "webm": ("libopus", "webm"), "mka": ("aac", "matroska")}[
         suffix
     ]

@@ -9,7 +9,7 @@ import soundfile
 
 from dusha_ser.audio import reading
 from dusha_ser.audio.reading import complete_wav, read_audio, read_blocks, read_info
-from dusha_ser.audio.wav_parts import find_wav_parts
+from dusha_ser.audio.wav_parts import find_parts
 
 SAMPLES = np.random.default_rng(0).integers(-20000, 20000, 8000).astype(np.int16)
 FMT = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)
@@ -78,8 +78,8 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("content", RIGHT.values(), ids=RIGHT.keys())
-def test_find_wav_parts_when_the_header_is_right_finds_none(content, caplog):
-    assert find_wav_parts(io.BytesIO(content), len(content)) == ([], "")
+def test_find_parts_when_the_header_is_right_finds_none(content, caplog):
+    assert find_parts(io.BytesIO(content), len(content)) == ([], "")
     assert complete_wav(content, "a.wav") is content
     assert not caplog.messages
 
