@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 
@@ -254,17 +254,19 @@ def _escape(found: re.Match) -> str:
 
 
 def named_file(name: str, folder: Path | None = None) -> Path:
-    """Return the file of a name as it stands or, where there is none, as `printable_name` wrote it.
+    """Return the file of a name as it stands, or else as `printable_name` or Windows writes it.
 
     Args:
         name: of the file, as a table holds it.
         folder: that it is relative to.
     """
-    path = Path(name) if folder is None else folder / name
-    if ESCAPE.search(name) and not os.path.lexists(path):
-        real = ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
-        return Path(real) if folder is None else folder / real
-    return path
+    folder = folder or Path()
+    path = folder / name
+    if "\\" not in name or os.path.lexists(path):
+        return path
+    path = folder / ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
+    from_windows = folder / PureWindowsPath(name).as_posix()
+    return from_windows if os.path.lexists(from_windows) else path
 
 
 def check_space(folder: Path, size: int, what: str) -> None:

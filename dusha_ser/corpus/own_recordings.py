@@ -212,9 +212,8 @@ def _from_folder(folder: Path, root: Path, options: TableOptions) -> Iterator[Re
             yield replace(one, id=(folder / one.id).relative_to(root).as_posix())
         return
     suffixes = audio_suffixes()
-    for label in sorted(one for one in folder.iterdir() if one.is_dir()):
-        if is_hidden(label.name):
-            continue
+    folders = (one for one in folder.iterdir() if one.is_dir() and not is_hidden(one.name))
+    for label in sorted(folders):
         for path in files_below(label, suffixes):
             name = path.relative_to(root).as_posix()
             yield Recording(name, path.resolve(), label.name, speaker=None, line=str(path))
@@ -264,15 +263,21 @@ def number_labels(found: Sequence[str], labels: Sequence[str] | None, path: Path
         >>> number_labels(["no", "yes"], None, Path("clips.csv"))
         ['no', 'yes']
     """
-    spellings: dict[str, str] = {}
-    for label in found:
-        if spellings.setdefault(label.casefold(), label) != label:
-            other = spellings[label.casefold()]
-            raise WrongUseError(
-                f"{path} has the labels {other!r} and {label!r}, which differ in case only; write "
-                f"them alike, or give `label_map={label}={other}`"
-            )
+    spellings = {label.casefold(): label for label in [*sorted(set(found)), *(labels or EMOTIONS)]}
+    others = [label for label in sorted(set(found)) if spellings[label.casefold()] != label]
+    meant = ",".join(f"{label}={spellings[label.casefold()]}" for label in others)
+    if others and len({label.casefold() for label in found}) < len(set(found)):
+        raise WrongUseError(
+            f"{path} has labels that differ in case only, such as {others[0]!r} and "
+            f"{spellings[others[0].casefold()]!r}; write them alike, or give `label_map={meant}`"
+        )
     if labels is None:
+        if others:
+            logger.warning(
+                "%s has the labels %s, which differ from Dusha's in case only; if these are meant, "
+                "give `label_map=%s`",
+                *(path, ", ".join(others), meant),
+            )
         return list(EMOTIONS) if set(found) <= set(EMOTIONS) else sorted(set(found))
     if unknown := sorted(set(found) - set(labels)):
         raise WrongUseError(

@@ -84,6 +84,24 @@ def test_read_recordings_when_labels_are_coded_takes_what_they_mean(tmp_path):
     ]
 
 
+def test_read_recordings_when_labels_are_dushas_but_for_their_case_warns(tmp_path, caplog):
+    rows = [["path", "label"]]
+    for label in ("Angry", "sad", "Calm"):
+        write_tone(tmp_path / f"{label}.wav")
+        rows.append([f"{label}.wav", label])
+    names = read_recordings(write_table(tmp_path / "t.csv", rows)).features["label"].names
+    assert names == ["Angry", "Calm", "sad"]
+    (message,) = caplog.messages
+    assert message.endswith("if these are meant, give `label_map=Angry=angry`")
+
+
+def test_read_recordings_of_a_table_from_windows_finds_the_files(tmp_path):
+    write_tone(tmp_path / "sub" / "deep" / "a.wav")
+    table = write_table(tmp_path / "t.csv", [["path", "label"], ["sub\\deep\\a.wav", "sad"]])
+    recordings = read_recordings(table)
+    assert recordings["audio"][0]["path"] == str(tmp_path / "sub" / "deep" / "a.wav")
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
@@ -98,7 +116,7 @@ def test_read_recordings_when_labels_are_coded_takes_what_they_mean(tmp_path):
         ([["path", "label"], ["a.wav", "glad"]], ["glad", "angry, sad", "`label_map`"]),
         (
             [["path", "label"], ["a.wav", "sad"], ["b.wav", "Sad"]],
-            ["'sad' and 'Sad'", "differ in case only", "`label_map=Sad=sad`"],
+            ["'Sad' and 'sad'", "differ in case only", "`label_map=Sad=sad`"],
         ),
     ],
 )
