@@ -25,10 +25,7 @@ INPUT_COLUMN = "input_features"
 # Whether nothing is to be heard in a clip.
 SILENT_COLUMN = "is_silent"
 # Whose code decides the inputs, beside that of the feature extractor.
-CODE = (
-    *("dusha_ser.audio.reading", "dusha_ser.audio.mp3_parts", "dusha_ser.audio.wav_parts"),
-    *("dusha_ser.audio.parts", "dusha_ser.training.features", "feature_extraction_dusha"),
-)
+CODE = ("dusha_ser.audio", "dusha_ser.training.features", "feature_extraction_dusha")
 
 
 def compute_inputs(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from huggingface_hub.constants import HF_HOME
 
 import dusha
-from dusha_ser.corpus import sample, sample_voice
+from dusha_ser.corpus import sample
 from dusha_ser.corpus.complete_rows import complete_rows
 from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
 from dusha_ser.corpus.named import is_own_folder, load_folder_or_hub
@@ -20,11 +20,13 @@ from dusha_ser.corpus.own_recordings import find_split_folders, read_recordings
 from dusha_ser.corpus.speakers import warn_of_splits
 from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import digest
+from dusha_ser.storage import code_digest
 from dusha_ser.training.options import DATASETS, SAMPLE, TRAINABLE, DataOptions
 
 logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
+# Modules whose code decides the sample corpus.
+SAMPLE_CODE = ("dusha_ser.corpus.sample", "dusha_ser.corpus.sample_voice")
 
 
 def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
@@ -100,8 +102,8 @@ def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets
                 f"`dataset`, one of {', '.join(TRAINABLE)}"
             )
         name = options.configuration or "crowd"
-        code = [Path(str(module.__file__)).read_text() for module in (sample, sample_voice)]
-        folder = Path(options.cache_dir or Path(HF_HOME, "dusha")) / f"sample-{digest(code)}"
+        cache = Path(options.cache_dir or Path(HF_HOME, "dusha"))
+        folder = cache / f"sample-{code_digest(*SAMPLE_CODE)}"
         if not folder.is_dir():
             sample.write_sample(folder, quiet=quiet)
         source["data_dir"] = str(folder)

@@ -8,6 +8,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGE = REPOSITORY / "docs" / "maintainers" / "reliability.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 FEWEST_FAULTS = 60
+FEWEST_CACHES = 25
 
 
 def faults() -> list[list[str]]:
@@ -33,6 +34,13 @@ def test_page_names_tests_that_exist():
         for path, name in NAMED.findall(row[2]):
             assert (REPOSITORY / path).is_file(), row
             assert name in names_of_tests(REPOSITORY / path), row
+
+
+def test_page_of_caches_names_tests_that_exist():
+    named = NAMED.findall(PAGE.with_name("caches.md").read_text(encoding="utf-8"))
+    assert len(named) >= FEWEST_CACHES
+    for path, name in named:
+        assert name in names_of_tests(REPOSITORY / path), (path, name)
 
 
 def test_page_names_all_tests_of_faults():

@@ -4,10 +4,11 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
-from small_models import replace_audio, write_recordings
+from small_models import replace_audio, write_corpus, write_recordings
 
 from dusha_ser.audio.reading import encode_wav
 from dusha_ser.corpus.complete_rows import complete_rows
+from dusha_ser.corpus.named import load_folder_or_hub
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import TableOptions
@@ -199,3 +200,18 @@ def test_inputs_when_rows_that_cannot_be_used_are_skipped(tmp_path, caplog):
     assert caplog.messages[0].startswith("2 of 4 recordings cannot be used: ")
     inputs, _ = compute_inputs(kept, DushaFeatureExtractor(), str(tmp_path))
     assert inputs["id"][:] == ["clip 0"]
+
+
+def test_inputs_when_a_dataset_folder_holds_other_audio_of_the_same_sizes(tmp_path):
+    folder, found = write_corpus(tmp_path / "dusha"), []
+    for _ in range(2):
+        rows = load_folder_or_hub(str(folder))["train"]
+        found.append(compute_inputs(rows, DushaFeatureExtractor(), tmp_path)[0])
+        sounds, kind = rows["audio"][:], rows.features["audio"]
+        for one in sounds:
+            one["bytes"] = one["bytes"][:44] + one["bytes"][:43:-1]
+        rows = rows.remove_columns("audio").add_column("audio", sounds, feature=kind)
+        rows.to_parquet(folder / "crowd" / "train-00000.parquet")
+    first, second = (rows["input_features"][:] for rows in found)
+    assert [len(one) for one in first] == [len(one) for one in second]
+    assert all(one != two for one, two in zip(first, second, strict=True))

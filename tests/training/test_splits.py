@@ -1,12 +1,19 @@
 """The splits of a run: what is held out to choose the best epoch on, and what is refused."""
 
+import os
+import shutil
+
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from own_recordings import write_recordings
 from small_corpus import write_corpus as write_archives
 from small_models import write_corpus
 
+from dusha_ser.corpus import sample
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.training import splits as splits_module
 from dusha_ser.training.options import DataOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
 
@@ -181,6 +188,40 @@ def test_load_splits_of_a_folder_that_was_prepared_again_reads_the_new_files(tmp
     assert load_splits(options, features_only=True)["train"][0]["audio"] is None
     write_corpus(folder, "podcast", audio=True)
     assert load_splits(options, features_only=True)["train"][0]["audio"] is not None
+
+
+def test_load_splits_of_a_folder_whose_labels_were_replaced_reads_the_new_ones(tmp_path):
+    options = DataOptions(dataset=str(write_corpus(tmp_path / "dusha")))
+    assert set(load_splits(options, features_only=True)["train"]["label"]) == {0, 1, 2}
+    path = tmp_path / "dusha" / "crowd" / "train-00000.parquet"
+    state, table = path.stat(), pq.read_table(path)
+    labels = pa.array([3] * len(table), table["label"].type)
+    other = table.set_column(table.column_names.index("label"), "label", labels)
+    pq.write_table(other.replace_schema_metadata(table.schema.metadata), path)
+    # A copy keeps the time.
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert set(load_splits(options, features_only=True)["train"]["label"]) == {3}
+    # Another folder of the same name with the same card.
+    elsewhere = shutil.copytree(tmp_path / "dusha", tmp_path / "elsewhere" / "dusha")
+    pq.write_table(table, elsewhere / "crowd" / path.name)
+    options = DataOptions(dataset=str(elsewhere))
+    assert set(load_splits(options, features_only=True)["train"]["label"]) == {0, 1, 2}
+
+
+def test_load_splits_of_the_sample_makes_it_once_for_the_same_code(tmp_path, monkeypatch):
+    made, write = [], sample.write_sample
+
+    def write_few(folder, quiet):
+        made.append(folder)
+        return write(folder, clips=96, quiet=quiet)
+
+    monkeypatch.setattr(sample, "write_sample", write_few)
+    options = DataOptions(cache_dir=str(tmp_path))
+    first, again = (load_splits(options, features_only=True)["train"]["id"][:] for _ in range(2))
+    assert first == again and len(made) == 1
+    monkeypatch.setattr(splits_module, "SAMPLE_CODE", ("dusha_ser.errors",))
+    load_splits(options, features_only=True)
+    assert len(set(made)) == 2
 
 
 @pytest.mark.parametrize("several", [str, tuple], ids=lambda kind: kind.__name__)
