@@ -79,7 +79,7 @@ RIGHT = {
 
 @pytest.mark.parametrize("content", RIGHT.values(), ids=RIGHT.keys())
 def test_find_parts_when_the_header_is_right_finds_none(content, caplog):
-    assert find_parts(io.BytesIO(content), len(content)) == ([], "")
+    assert find_parts(io.BytesIO(content)) == ([], "")
     assert complete_wav(content, "a.wav") is content
     assert not caplog.messages
 
