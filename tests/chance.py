@@ -14,17 +14,21 @@ def chance_p_value(confusions: Sequence[np.ndarray]) -> float:
     naming four classes is as probable as any other, in each run by itself.
 
     Args:
-        confusions: clips by true and predicted label of each run, (runs, labels, labels); each
-            label as often in its training clips as any other.
+        confusions: clips by true and predicted label of each run, (runs, labels, labels), at least
+            one of each label.
 
     Returns:
-        The share of all namings, of all runs, with at least as many hits, in (0, 1].
+        The share of all namings, of all runs, with at least as high a sum of recalls, in (0, 1].
+        Recalls, because a model that knows how frequent labels are gains nothing by that.
     """
     labels = len(confusions[0])
     namings = np.array(list(itertools.permutations(range(labels))))
-    shares = np.ones(1)  # of all namings of the runs so far, by their number of hits
-    for confusion in confusions:
-        hits = np.asarray(confusion)[np.arange(labels), namings].sum(axis=1)
-        shares = np.convolve(shares, np.bincount(hits) / len(namings))
-    right = sum(int(np.trace(confusion)) for confusion in confusions)
-    return float(shares[right:].sum())
+    shares = np.ones(1)  # of all namings of the runs so far, by their recalls in thousandths
+    found = 0
+    for confusion in map(np.asarray, confusions):
+        recalls = np.round(1000 * confusion / confusion.sum(axis=1, keepdims=True)).astype(int)
+        shares = np.convolve(
+            shares, np.bincount(recalls[np.arange(labels), namings].sum(axis=1)) / len(namings)
+        )
+        found += np.trace(recalls)
+    return float(shares[found:].sum())

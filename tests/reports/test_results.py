@@ -89,6 +89,8 @@ def test_report_shows_what_the_results_hold(page, results):
     assert "GigaAM-Emo" in text and "always angry" in text
     assert "the test set has no positive clips" in text
     assert "± 0.125" in text
+    assert "on 120 clips of 8 speakers; intervals over only 8 speakers are too narrow" in text
+    assert "Intervals over only 8 speakers are too narrow." in text, "beside the comparison"
     assert "dusha evaluate --models 'a & b'" in text
 
 

@@ -88,6 +88,10 @@ def test_chance_p_value_is_the_share_of_namings_with_as_many_hits():
     swapped = right[[1, 0, 2, 3]]
     assert chance_p_value([swapped]) == pytest.approx(7 / 24)
     assert chance_p_value([np.full((4, 4), 3)]) == pytest.approx(1)
+    # All clips taken for the most frequent label.
+    majority = np.zeros((4, 4), int)
+    majority[:, 2] = [20, 21, 23, 22]
+    assert chance_p_value([majority] * 4) == pytest.approx(1)
 
 
 def test_chance_p_value_of_models_that_know_nothing_keeps_its_error_rate():
