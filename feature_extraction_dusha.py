@@ -6,7 +6,10 @@ bands.
 """
 
 import functools
+import io
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +34,8 @@ LOUDEST = 1e15
 KEPT_SILENCE = 5
 # What converters record, in Hz: the rate in a damaged header may need minutes a clip.
 RATES = (1_000, 768_000)
+# An array of (samples, channels) has at most so many columns, and no clip so few samples.
+MOST_CHANNELS = 8
 # Weights of the resampling filter that are held at a time, and of old samples under them.
 WEIGHTS_AT_ONCE = 2**20
 
@@ -107,10 +112,13 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         """Compute the features of one mono waveform or of several.
 
         Args:
-            raw_speech: a waveform (a one-dimensional array, tensor or list of numbers), or a list
-                of waveforms. Floating-point samples are taken as they are, int16 and int32 ones
-                as parts of full scale.
-            sampling_rate: of raw_speech, in Hz; None: the extractor's own.
+            raw_speech: a waveform (a one-dimensional array, tensor or list of numbers), a list of
+                waveforms, or a (batch, samples) array or tensor; also an audio column's value or
+                a list of such: a dictionary of array and sampling_rate, or of bytes and path,
+                which soundfile reads, or an AudioDecoder. Floating-point samples are taken as they
+                are, int16 and int32 ones as parts of full scale.
+            sampling_rate: of raw_speech, in Hz; None: the one that comes with an audio column's
+                value, else the extractor's own.
             resample: whether to convert other sampling rates, which are an error otherwise.
             padding: as for SequenceFeatureExtractor.pad; by default to the longest clip where
                 tensors are asked for, else none.
@@ -129,17 +137,19 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             ValueError: if a waveform is empty, not mono, not finite or not of a known type, or
                 the sampling rate differs.
         """
-        is_list = isinstance(raw_speech, (list, tuple))
-        if is_list and not len(raw_speech):
-            raise ValueError("got an empty list, need a waveform or a list of waveforms")
-        clips = raw_speech if is_list and np.ndim(raw_speech[0]) > 0 else [raw_speech]
-        waveforms = [self._as_waveform(clip, number) for number, clip in enumerate(clips)]
-        rate = self._check_sampling_rate(sampling_rate, resample)
-        if rate != self.sampling_rate:
-            waveforms = [
-                resample_waveform(waveform.to(torch.float64), rate, self.sampling_rate)
-                for waveform in waveforms
-            ]
+        waveforms = []
+        for number, clip in enumerate(split_clips(raw_speech)):
+            samples, own_rate = read_samples(clip, number)
+            waveform = self._as_waveform(samples, number)
+            if own_rate is not None and sampling_rate not in (None, own_rate):
+                raise ValueError(
+                    f"clip {number} has {own_rate} Hz, and sampling_rate is {sampling_rate}; leave "
+                    "it out, or correct it"
+                )
+            rate = self._check_sampling_rate(own_rate or sampling_rate, resample)
+            if rate != self.sampling_rate:
+                waveform = resample_waveform(waveform.to(torch.float64), rate, self.sampling_rate)
+            waveforms.append(waveform)
         # Clip by clip, because that much fits a processor's cache.
         features = [self._log_mel(waveform).numpy() for waveform in waveforms]
         name, mask_name = self.model_input_names
@@ -247,6 +257,75 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         spectrum = spectrum.to(torch.float32).square_()
         power = spectrum[..., 0] + spectrum[..., 1]
         return power @ filters.to(torch.float32)
+
+
+def split_clips(raw_speech) -> list:
+    """List the clips of what DushaFeatureExtractor takes: one waveform, or several in any form.
+
+    Raises:
+        ValueError: if there is none, or an array is (samples, channels).
+
+    Examples:
+        >>> len(split_clips(np.ones((3, 800)))), len(split_clips([0.1, 0.2]))
+        (3, 1)
+    """
+    if isinstance(raw_speech, (list, tuple)):
+        if not len(raw_speech):
+            raise ValueError("got an empty list, need a waveform or a list of waveforms")
+        first = raw_speech[0]
+        several = isinstance(first, Mapping) or is_decoder(first) or np.ndim(first) > 0
+        return list(raw_speech) if several else [raw_speech]
+    if not isinstance(raw_speech, (np.ndarray, torch.Tensor)) or raw_speech.ndim != 2:
+        return [raw_speech]
+    count, samples = raw_speech.shape
+    if samples <= MOST_CHANNELS < count:
+        raise ValueError(
+            f"got shape {tuple(raw_speech.shape)}, which seems to be one channel beside another, "
+            "need (batch, samples): average the channels of stereo audio"
+        )
+    return list(raw_speech)
+
+
+def is_decoder(clip) -> bool:
+    """Return whether a clip is an AudioDecoder, as torchcodec and `datasets` give them."""
+    return hasattr(clip, "get_all_samples")
+
+
+def read_samples(clip, number: int) -> tuple[Any, int | None]:
+    """Return the samples of a clip and, of an audio column's value, their rate in Hz.
+
+    Args:
+        clip: a waveform, which stays as it is, or the value of an audio column.
+        number: of the clip, for messages.
+
+    Raises:
+        ValueError: if it holds no audio that can be read here.
+    """
+    if is_decoder(clip):
+        samples = clip.get_all_samples()
+        return samples.data.mean(0), samples.sample_rate
+    if not isinstance(clip, Mapping):
+        return clip, None
+    if "array" in clip and "sampling_rate" in clip:
+        return clip["array"], clip["sampling_rate"]
+    source = clip.get("path") if clip.get("bytes") is None else io.BytesIO(clip["bytes"])
+    if source is None:
+        raise ValueError(
+            f"clip {number} has {', '.join(map(str, clip)) or 'nothing'}, need array and "
+            "sampling_rate, or bytes or path of a file"
+        )
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ValueError(
+            f"clip {number} is a file, which needs soundfile to be read: pip install soundfile, or "
+            "give its samples"
+        ) from error
+    try:
+        samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError, TypeError) as error:
+        raise ValueError(f"clip {number} is a file that cannot be read ({error})") from error
+    return samples.mean(1), rate
 
 
 def trim_frames(features: torch.Tensor, trim_silence: float) -> torch.Tensor:

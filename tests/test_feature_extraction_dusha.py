@@ -1,8 +1,11 @@
 """Features: equal to librosa's recipe, for any mono sound, alone or in any batch."""
 
 import inspect
+import io
 import json
 import pickle
+import sys
+from types import SimpleNamespace
 
 import librosa
 import numpy as np
@@ -219,9 +222,6 @@ BAD = {
     "nan": (np.array([0.0, np.nan, 0.1]), "NaN or infinity"),
     "infinite": ([0.1, float("inf")], "NaN or infinity"),
     "too loud for single precision": (np.full(900, 1e18), r"1.0e\+18 times full scale"),
-    "stereo": (np.zeros((2, 900)), "one channel"),
-    "stereo, channels last": (np.zeros((900, 2)), "one channel"),
-    "stereo tensor": (torch.zeros(2, 900), "one channel"),
     "three dimensions": (np.zeros((1, 1, 900)), "one channel"),
     "a number": (np.float32(0.5), "one channel"),
     "whole numbers": (np.zeros(900, np.int64), "full scale is not known"),
@@ -231,7 +231,11 @@ BAD = {
     "text": ("speech.wav", "is not a waveform"),
     "nothing": (None, "is not a waveform"),
     "numbers and text": ([0.1, "b"], "is not a waveform"),
-    "a dictionary": ({"array": FLOATS}, "is not a waveform"),
+    "a dictionary": ({"array": FLOATS}, "need array and sampling_rate"),
+    "no audio": ({"bytes": None, "path": None}, "need array and sampling_rate, or bytes"),
+    "no such file": ({"bytes": None, "path": "nowhere.wav"}, "cannot be read"),
+    "bytes of no audio": ({"bytes": b"<html>", "path": "a.wav"}, "cannot be read"),
+    "stereo in a dictionary": ({"array": np.zeros((2, 9)), "sampling_rate": 16000}, "one channel"),
 }
 
 
@@ -242,6 +246,91 @@ def test_waveform_when_bad_is_refused_by_what_is_wrong(extractor, name):
         extractor(waveform, RATE)
     with pytest.raises(ValueError, match=f"clip 1 .*{words}"):
         extractor([FLOATS, waveform], RATE)
+
+
+@pytest.mark.parametrize("stereo", [np.zeros((2, 900)), np.zeros((900, 2)), torch.zeros(2, 900)])
+def test_waveform_when_stereo_is_refused_among_others(extractor, stereo):
+    with pytest.raises(ValueError, match="clip 1 .*one channel"):
+        extractor([FLOATS, stereo], RATE)
+
+
+def test_array_when_channels_are_beside_each_other_is_refused(extractor):
+    for stereo in (np.zeros((900, 2)), torch.zeros(900, 6)):
+        with pytest.raises(ValueError, match="average the channels"):
+            extractor(stereo, RATE)
+
+
+@pytest.mark.parametrize("clips", [1, 2, 5])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, list, tuple, np.ndarray.tolist])
+def test_batch_when_given_in_any_form_gives_features_of_each_clip(extractor, kind, clips):
+    batch = np.stack([noise(2000, seed) for seed in range(clips)])
+    features = extractor(kind(batch), RATE, return_tensors="np")["input_features"]
+    assert features.shape == (clips, 13, 64)
+    for ours, waveform in zip(features, batch, strict=True):
+        np.testing.assert_allclose(ours, one(extractor, waveform), atol=1e-4, rtol=0)
+
+
+def wav(samples, rate):
+    """The bytes of a wav."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+class Decoder:
+    """An AudioDecoder, as torchcodec has them: (channels, samples) and their rate."""
+
+    def __init__(self, samples, sample_rate):
+        self.samples = SimpleNamespace(
+            data=torch.from_numpy(np.atleast_2d(samples)), sample_rate=sample_rate
+        )
+
+    def get_all_samples(self):
+        return self.samples
+
+
+def columns(samples, rate, folder):
+    """A waveform as an audio column of `datasets` may hold it."""
+    (folder / "clip.wav").write_bytes(wav(samples, rate))
+    return {
+        "decoded": {"path": "clip.wav", "array": samples, "sampling_rate": rate},
+        "bytes": {"bytes": wav(samples, rate), "path": None},
+        "path": {"bytes": None, "path": str(folder / "clip.wav")},
+        "stereo": {"bytes": wav(np.stack([samples * 2, samples * 0], 1), rate), "path": "a.wav"},
+        "decoder": Decoder(samples, rate),
+        "stereo decoder": Decoder(np.stack([samples * 2, samples * 0]), rate),
+    }
+
+
+def test_audio_columns_in_any_form_give_the_features_of_their_samples(extractor, tmp_path):
+    samples = FLOATS.astype(np.float32)
+    expected = one(extractor, samples)
+    for name, value in columns(samples, RATE, tmp_path).items():
+        for rate in (RATE, None):
+            forms = [value, [value], [value, value], [value, samples]]
+            for form in forms if rate else forms[:3]:
+                found = extractor(form, rate)["input_features"]
+                np.testing.assert_allclose(found[0], expected, atol=1e-3, rtol=0, err_msg=name)
+                np.testing.assert_allclose(found[-1], expected, atol=1e-3, rtol=0, err_msg=name)
+
+
+def test_audio_columns_of_another_rate_are_refused_or_resampled(extractor, tmp_path):
+    samples = noise(6000).astype(np.float32)
+    expected = one(extractor, samples, 48000, resample=True)
+    for name, value in columns(samples, 48000, tmp_path).items():
+        with pytest.raises(ValueError, match="48000 Hz.*16000 Hz.*resample=True"):
+            extractor(value)
+        with pytest.raises(ValueError, match="clip 0 has 48000 Hz, and sampling_rate is 16000"):
+            extractor(value, RATE, resample=True)
+        for rate in (None, 48000):
+            found = one(extractor, value, rate, resample=True)
+            np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0, err_msg=name)
+
+
+def test_file_without_soundfile_says_what_to_do(extractor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(ValueError, match="clip 0 is a file.*pip install soundfile"):
+        extractor({"bytes": b"RIFF", "path": None}, RATE)
 
 
 def test_features_when_samples_are_as_loud_as_may_be_are_finite(extractor):
