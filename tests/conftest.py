@@ -25,6 +25,7 @@ import pytest  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
+NO_REAL_DATA = "no real data in ../shared"
 
 # The same examples in every run; --hypothesis-profile=default looks for new ones.
 hypothesis.settings.register_profile("seeded", derandomize=True)
@@ -44,5 +45,14 @@ def seeds():
 def shared():
     """The folder of real speech, real answers and released weights, which is not ours to ship."""
     if not (SHARED / "data").is_dir():
-        pytest.skip(f"real speech and released weights are not here: no folder {SHARED / 'data'}")
+        pytest.skip(NO_REAL_DATA)
     return SHARED
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one line how many tests had no real data, instead of one line for each place."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    without_data = [report for report in skipped if NO_REAL_DATA in str(report.longrepr)]
+    if without_data:
+        count = len(without_data)
+        terminalreporter.write_line(f"{count} test{'s' * (count > 1)} skipped: {NO_REAL_DATA}")
