@@ -27,10 +27,10 @@ from dusha_ser.corpus.configurations import (
     SUMMARY,
     check_name,
 )
-from dusha_ser.corpus.dataset_card import refuse_foreign_card, write_card
+from dusha_ser.corpus.dataset_card import refuse_foreign_folder, write_card
 from dusha_ser.corpus.missing import collect_lists, note_missing
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc
-from dusha_ser.corpus.parquet_folder import Content, write_configuration
+from dusha_ser.corpus.parquet_folder import Content, is_written, write_configuration
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.options import split_list
@@ -279,6 +279,7 @@ def write_folder(
     *,
     num_proc: int | None = None,
     quiet: bool = False,
+    overwrite: bool = False,
     **source_and_options,
 ) -> list[str]:
     """Write configurations into a dataset folder that the stock `load_dataset` reads.
@@ -288,28 +289,33 @@ def write_folder(
         output_dir: the folder.
         num_proc: number of processes; None: one.
         quiet: whether to show no progress bars.
+        overwrite: whether to write these configurations again, and replace those that were made
+            with other options or of other archives.
         **source_and_options: fields of `DushaBuilderConfig`.
 
     Returns:
         The names of those that were not there already.
 
     Raises:
-        WrongUseError: no such configuration or option, an empty split, missing files.
+        WrongUseError: no such configuration or option, an empty split, missing files, or the folder
+            holds files of others or another corpus.
         WorkFailedError: an archive cannot be fetched or read.
     """
     for name in names:
         check_name(name)
     check_num_proc(num_proc)
-    refuse_foreign_card(output_dir)
-    written = []
+    refuse_foreign_folder(output_dir)
+    written, contents = [], []
     with no_bars(quiet):
         for name in names:
             builder = Dusha(config_name=name, **source_and_options)
             facts = {"options": builder.config.as_dict(), "version": VERSION}
             features, content_id = builder.info.features, builder.content_id()
-            content = Content(name, content_id, builder.make_plan, features, facts)
-            if write_configuration(output_dir, content, num_proc, quiet):
-                written.append(name)
+            contents.append(Content(name, content_id, builder.make_plan, features, facts))
+            is_written(output_dir, contents[-1], overwrite)
+        for content in contents:
+            if write_configuration(output_dir, content, num_proc, quiet, overwrite):
+                written.append(content.name)
             # Each time, so that what is written can be read whatever happens to the next one.
             write_card(output_dir)
     return written

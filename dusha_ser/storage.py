@@ -1,11 +1,17 @@
-"""Files and folders that are written whole or not at all, names for them, and keys of caches."""
+"""Files and folders that are written whole or not at all, names for them, and keys of caches.
+
+Finished results are replaced only where the user says so (`overwrite=True`), and a folder that
+other programs filled is never written into: `check_file`, `check_folder` and `replacing_folder`.
+"""
 
 import ast
 import contextlib
 import csv
+import fnmatch
 import functools
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -20,6 +26,8 @@ try:
 except ImportError:  # Windows: what killed programs leave there stays
     fcntl = None  # type: ignore[assignment]  # mypy has no name for a missing module
 
+# What a file manager, a shell or a scheduler leaves in a folder.
+BESIDE = (".*", "*.log", "*.out", "*.err")
 # What is being written has a hidden name such as ".table.4711.unfinished.csv".
 UNFINISHED = re.compile(r"\..+\.\d+\.unfinished(\.[^.]*)?", re.DOTALL)
 # What `printable_name` writes in place of a character.
@@ -57,7 +65,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 def replacing_folder(
     place: str | os.PathLike,
     own: Sequence[str] | None = None,
-    overwrite: bool = True,
+    overwrite: bool = False,
     merge: bool = False,
 ) -> Iterator[Path]:
     """Write a folder whole or not at all: a temporary one takes its place when the block ends well.
@@ -67,8 +75,8 @@ def replacing_folder(
 
     Args:
         place: the folder; its parents are made. If it is a link, what it points to is replaced.
-        own: names of all that may be in a folder that is replaced; None: anything.
-        overwrite: whether a folder that is not empty may be replaced.
+        own: patterns of names that may be in a folder that is replaced; None: anything.
+        overwrite: whether a folder that is not empty, or where merged a file, may be replaced.
         merge: whether what is in the folder stays, except files of equal names.
 
     Yields:
@@ -77,30 +85,145 @@ def replacing_folder(
     Raises:
         WrongUseError: place is a file, or holds something that may not be replaced.
     """
-    shown, place = place, Path(place).resolve()
+    shown, place = Path(place), Path(place).resolve()
+    _check_writable(shown, "output_dir")
     place.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(place.parent):
-        _restore(place)
-    if place.exists() and not place.is_dir():
-        raise WrongUseError(f"{shown} is a file; name a folder")
+    restore_folder(place)
+    check_folder(shown)
     there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    if others := [name for name in there if own is not None and name not in own]:
-        raise WrongUseError(
-            f"{shown} holds {others[0]}, which this program did not write; name another folder as "
-            "`output_dir`"
-        )
-    if there and not overwrite:
-        raise WrongUseError(
-            f"{shown} already holds {there[0]}; name another folder as `output_dir`, or replace "
-            "what is there with `overwrite=True` if nobody needs it any more"
-        )
-    with _temporary(place, Path.mkdir) as unfinished:
+    if others := [name for name in there if own is not None and not _matches(name, own)]:
+        raise WrongUseError(foreign(shown, others[0]))
+    if there and not (merge or overwrite):
+        raise WrongUseError(in_the_way(shown, there[0]))
+    merge = merge and place.exists()
+    # Of a folder that stays, the parent may be somebody else's.
+    with _temporary(place / "new" if merge else place, Path.mkdir) as unfinished:
         yield unfinished
-        if merge and place.exists():
-            for path in unfinished.iterdir():
-                path.replace(place / path.name)
+        if merge:
+            files = {path: path.relative_to(unfinished) for path in unfinished.rglob("*")}
+            files = {path: name for path, name in sorted(files.items()) if path.is_file()}
+            for name in () if overwrite else files.values():
+                if (place / name).exists():
+                    raise WrongUseError(in_the_way(shown, name))
+            for path, name in files.items():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                path.replace(place / name)
         else:
             replace_folder(unfinished, place)
+
+
+def check_file(
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    inputs: Iterable[str | os.PathLike] = (),
+    name: str = "output_file",
+) -> None:
+    """Make sure, before any work is done, that a file can be written and replaces nothing.
+
+    Args:
+        path: of the file.
+        overwrite: whether it may be replaced.
+        inputs: what is read, which may not be replaced in any case.
+        name: of the option that names the file.
+
+    Raises:
+        WrongUseError: it is there, is a folder, is an input, or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise WrongUseError(f"{path} is a folder; name a file as `{name}`")
+    _check_writable(path, name)
+    if not path.exists():
+        return
+    if any(_exists(Path(one)) and path.samefile(one) for one in inputs):
+        raise WrongUseError(f"{path} is read here and would be replaced; name another `{name}`")
+    if not overwrite:
+        raise WrongUseError(
+            f"{path} is there already; name another `{name}`, or replace it with `overwrite=True`"
+        )
+
+
+def check_folder(
+    place: str | os.PathLike,
+    overwrite: bool = False,
+    finished: Sequence[str] = (),
+    marks: Sequence[str] | None = None,
+    neutral: Sequence[str] = (),
+) -> None:
+    """Make sure, before any work is done, that a folder can be written and replaces nothing.
+
+    Hidden files and logs are nobody's results.
+
+    Args:
+        place: the folder, which need not be there.
+        overwrite: whether a finished result may be replaced.
+        finished: patterns of names that a finished result has.
+        marks: patterns of paths of which a folder of this program has one; a folder with other
+            files and none of these is refused. None: any folder may be written into.
+        neutral: patterns of names that say nothing of whose folder it is.
+
+    Raises:
+        WrongUseError: the folder is of others or holds a finished result, is a file, or cannot be
+            written.
+    """
+    place = Path(place)
+    if place.exists() and not place.is_dir():
+        raise WrongUseError(f"{place} is a file; name a folder as `output_dir`")
+    _check_writable(place, "output_dir")
+    there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    others = [name for name in there if not _matches(name, (*BESIDE, *neutral))]
+    if others and marks is not None and not any(any(place.glob(mark)) for mark in marks):
+        raise WrongUseError(foreign(place, others[0]))
+    if not overwrite and (taken := [name for name in there if _matches(name, finished)]):
+        raise WrongUseError(in_the_way(place, taken[0]))
+
+
+def foreign(place: Path, name: str | os.PathLike) -> str:
+    """Say that a folder is not this program's, by the name of something in it."""
+    return (
+        f"{place} holds {name}, which this program did not write; name another folder as "
+        "`output_dir`"
+    )
+
+
+def in_the_way(place: Path, name: str | os.PathLike) -> str:
+    """Say that a folder holds a finished result, by the name of something in it."""
+    return (
+        f"{place} already holds {name}; name another folder as `output_dir`, or replace what is "
+        "there with `overwrite=True` if nobody needs it any more"
+    )
+
+
+def free_name(place: Path, word: str) -> Path:
+    """Name a folder beside a place, such as model_tuned or model_tuned_2, that is not there yet."""
+    place = place.resolve() if place.name in ("", "..") else place
+    names = itertools.chain([word], (f"{word}_{number}" for number in itertools.count(2)))
+    places = (place.with_name(f"{place.name}_{name}") for name in names)
+    return next(one for one in places if not one.exists())
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether something is at a path; not if the folder may not be looked into."""
+    with contextlib.suppress(OSError):
+        return path.exists()
+    return False
+
+
+def _check_writable(path: Path, name: str) -> None:
+    """Raise a WrongUseError if a file or folder cannot be made or replaced at a path."""
+    there = next(one for one in (path, *path.parents) if _exists(one))
+    if there == path and not path.is_dir():
+        there = path.parent
+    if not there.is_dir():
+        raise WrongUseError(f"{there} is a file, so {path} cannot be made; name another `{name}`")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise WrongUseError(
+            f"{path} cannot be written: {there} may not be changed; name another `{name}`"
+        )
 
 
 def replace_folder(new: Path, place: Path) -> None:
@@ -111,6 +234,13 @@ def replace_folder(new: Path, place: Path) -> None:
             place.rename(old)
         new.rename(place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(place: Path) -> None:
+    """Put a folder back that a program moved aside to replace it, and was killed."""
+    if place.parent.is_dir():
+        with _locked(place.parent):
+            _restore(place)
 
 
 def _restore(place: Path) -> Path:
@@ -286,6 +416,12 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, ob
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a CSV that `write_csv` wrote, all as text."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all; NaN or an infinite number in it is a ValueError."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -310,6 +446,32 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise WrongUseError(f"{path} is not JSON ({error}); make it again") from error
+
+
+def check_settings(note: Path, settings: dict, shown: Path, name: str) -> None:
+    """Let no result be resumed with other settings than those that began it.
+
+    Args:
+        note: the file where they are noted, now if they were not.
+        settings: JSON values.
+        shown: the result.
+        name: of the option that names it.
+
+    Raises:
+        WrongUseError: others began it.
+    """
+    if not note.exists():
+        write_json(note, settings)
+        return
+    try:
+        before = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        before = {}
+    if other := sorted(key for key in settings if before.get(key) != settings[key]):
+        raise WrongUseError(
+            f"{shown} was begun with another {', '.join(other)}; name another `{name}`, or replace "
+            "it with `overwrite=True`"
+        )
 
 
 def digest(*values: object) -> str:

@@ -508,7 +508,7 @@ def test_program_when_the_folder_is_somebody_elses(archives, complain, tmp_path)
     (tmp_path / "README.md").write_text("my project")
     status, complaint = complain("crowd", "--data_dir", archives, "--output_dir", ".")
     assert status == 2
-    assert "README.md is not the card of a prepared corpus and would be replaced" in complaint
+    assert ". holds README.md, which this program did not write; name another" in complaint
     assert (tmp_path / "README.md").read_text() == "my project"
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 

@@ -1,10 +1,13 @@
 """Files and folders that are written whole or not at all, names and keys."""
 
+import contextlib
 import csv
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,12 @@ import pytest
 from dusha_ser import storage
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import (
+    check_file,
+    check_folder,
+    check_settings,
     code_digest,
     digest,
+    free_name,
     hash_name,
     is_safe_name,
     read_json,
@@ -40,7 +47,8 @@ if kind == "between":
         real(path, target)
         os.kill(os.getpid(), signal.SIGKILL)
     Path.rename = kill_after
-with (replacing if kind == "file" else replacing_folder)(place) as unfinished:
+write = replacing if kind == "file" else lambda place: replacing_folder(place, overwrite=True)
+with write(place) as unfinished:
     (unfinished if kind == "file" else unfinished / "file").write_text("half of")
     if kind != "between":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -88,7 +96,7 @@ def test_replacing_when_the_block_fails_leaves_what_was_there(tmp_path):
 @pytest.mark.parametrize("kind", ["file", "folder", "between"])
 def test_writing_when_killed_leaves_the_old_one_and_nothing_once_another_writes(kind, tmp_path):
     place = tmp_path / "place"
-    write = replacing if kind == "file" else replacing_folder
+    write = replacing if kind == "file" else partial(replacing_folder, overwrite=True)
     file = place if kind == "file" else place / "file"
     with write(place) as unfinished:
         (unfinished if kind == "file" else unfinished / "file").write_text("old")
@@ -150,7 +158,7 @@ def test_writing_when_the_place_is_a_link_replaces_what_it_points_to(tmp_path):
     for name in ("file", "folder"):
         (tmp_path / name).symlink_to(real / name)
     write_text(tmp_path / "file", "new")
-    with replacing_folder(tmp_path / "folder") as unfinished:
+    with replacing_folder(tmp_path / "folder", overwrite=True) as unfinished:
         (unfinished / "b").write_text("new")
     assert (tmp_path / "file").is_symlink() and (tmp_path / "folder").is_symlink()
     assert (real / "file").read_text() == "new"
@@ -161,11 +169,11 @@ def test_replacing_folder_when_the_block_fails_leaves_what_was_there(tmp_path):
     place = tmp_path / "out"
     with replacing_folder(place, OWN) as folder:
         (folder / "key.csv").write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing_folder(place, OWN) as folder:
+    with pytest.raises(KeyboardInterrupt), replacing_folder(place, OWN, True) as folder:
         (folder / "key.csv").write_text("new")
         raise KeyboardInterrupt
     assert (place / "key.csv").read_text() == "old"
-    with replacing_folder(place, OWN) as folder:
+    with replacing_folder(place, OWN, overwrite=True) as folder:
         (folder / "key.csv").write_text("new")
     assert (place / "key.csv").read_text() == "new"
     assert names(tmp_path) == ["out"]
@@ -202,13 +210,25 @@ def test_replacing_folder_when_it_must_not_be_replaced(tmp_path):
 
 
 def test_replacing_folder_when_merged_replaces_files_of_its_names_only(tmp_path):
-    for _ in range(2):
-        with replacing_folder(tmp_path / "out", merge=True) as folder:
-            (folder / "own").write_text("new")
-        assert (tmp_path / "out" / "own").read_text() == "new"
-        (tmp_path / "out" / "own").write_text("old")
-        (tmp_path / "out" / "notes").write_text("mine")
-    assert names(tmp_path / "out") == ["notes", "own"] and names(tmp_path) == ["out"]
+    place = tmp_path / "out"
+    for number in range(2):
+        with replacing_folder(place, overwrite=bool(number), merge=True) as folder:
+            (folder / "figures").mkdir()
+            for name in ("own", "figures/1"):
+                (folder / name).write_text("new")
+        for name in ("own", "figures/1"):
+            assert (place / name).read_text() == "new"
+            (place / name).write_text("old")
+        for name in ("notes", "figures/notes"):
+            (place / name).write_text("mine")
+    refused = pytest.raises(WrongUseError, match=r"already holds figures/1; name.*overwrite=True")
+    with refused, replacing_folder(place, merge=True) as folder:
+        (folder / "figures").mkdir()
+        for name in ("another", "figures/1"):
+            (folder / name).write_text("new")
+    assert (place / "figures" / "1").read_text() == "old"
+    assert names(place) == ["figures", "notes", "own"] and names(tmp_path) == ["out"]
+    assert names(place / "figures") == ["1", "notes"]
 
 
 def test_replace_folder_when_stopped_in_between(tmp_path):
@@ -222,14 +242,93 @@ def test_replace_folder_when_stopped_in_between(tmp_path):
         for name in there:
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / name / "content").write_text(name)
-        with pytest.raises(KeyError), replacing_folder(tmp_path / "place"):
+        with pytest.raises(KeyError), replacing_folder(tmp_path / "place", overwrite=True):
             raise KeyError
         assert (tmp_path / "place" / "content").read_text() == expected
         assert names(tmp_path) == ["place"]
     (tmp_path / "place").rename(tmp_path / ".place.replaced")
-    with pytest.raises(KeyError), replacing_folder(tmp_path / "place"):
+    with pytest.raises(KeyError), replacing_folder(tmp_path / "place", overwrite=True):
         raise KeyError
     assert (tmp_path / "place" / "content").read_text() == "place"
+
+
+def test_check_file_when_it_cannot_be_written_or_would_replace_something(tmp_path):
+    (tmp_path / "there.csv").touch()
+    (tmp_path / "folder").mkdir()
+    for name, message in {
+        "there.csv": r"there\.csv is there already; name another `table`, or replace it with `over",
+        "folder": "folder is a folder; name a file as `table`",
+        "there.csv/a.csv": r"there\.csv is a file, so .*a\.csv cannot be made; name another",
+        "there.csv/b/a.csv": r"there\.csv is a file, so ",
+    }.items():
+        with pytest.raises(WrongUseError, match=message):
+            check_file(tmp_path / name, name="table")
+    check_file(tmp_path / "there.csv", overwrite=True, inputs=["-", tmp_path / "other.csv"])
+    with pytest.raises(WrongUseError, match="is read here and would be replaced; name another"):
+        check_file(tmp_path / "there.csv", True, inputs=[tmp_path / "folder" / ".." / "there.csv"])
+    check_file(tmp_path / "new" / "a.csv")
+    assert names(tmp_path) == ["folder", "there.csv"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process of another user")
+def test_checks_when_a_folder_may_not_be_written_in():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        child = os.fork()
+        if not child:
+            status = 1
+            with contextlib.suppress(BaseException):
+                if not os.getuid():
+                    os.setuid(65534)  # root may write anywhere
+                for check in (check_file, check_folder):
+                    with pytest.raises(
+                        WrongUseError, match=f"be written: {folder} may not be changed;"
+                    ):
+                        check(Path(folder, "new", "place"))
+                status = 0
+            os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_check_folder_when_it_is_of_others_or_finished(tmp_path):
+    marks, finished = ["*.safetensors"], ["model.*"]
+    check_folder(tmp_path / "new", marks=marks, finished=finished)
+    check_folder(tmp_path, marks=marks, finished=finished)
+    for name in (".hidden", "slurm-1.out", "train.log", "runs"):
+        (tmp_path / name).touch()
+    check_folder(tmp_path, marks=marks, neutral=["runs"])
+    with pytest.raises(WrongUseError, match="holds runs, which this program did not write; name"):
+        check_folder(tmp_path, True, marks=marks)
+    (tmp_path / "model.safetensors").touch()
+    check_folder(tmp_path, marks=marks)
+    check_folder(tmp_path, True, marks=marks, finished=finished)
+    with pytest.raises(WrongUseError, match=r"already holds model\.safetensors; name another"):
+        check_folder(tmp_path, marks=marks, finished=finished)
+    for name, message in {"runs": "is a file; name a folder", "runs/a": "is a file, so "}.items():
+        with pytest.raises(WrongUseError, match=message):
+            check_folder(tmp_path / name)
+
+
+def test_check_settings_when_others_began_it(tmp_path):
+    note, shown = tmp_path / ".settings.json", tmp_path / "clips"
+    check_settings(note, {"cut": 5.0, "source": "file"}, shown, "output_dir")
+    check_settings(note, {"cut": 5.0, "source": "file"}, shown, "output_dir")
+    before = note.read_bytes()
+    with pytest.raises(WrongUseError, match=r"clips was begun with another cut; name another"):
+        check_settings(note, {"cut": 4.0, "source": "file"}, shown, "output_dir")
+    assert note.read_bytes() == before
+    note.write_text("{torn")
+    with pytest.raises(WrongUseError, match="another cut, source;"):
+        check_settings(note, {"cut": 4.0, "source": "file"}, shown, "output_dir")
+
+
+def test_free_name_when_names_are_taken(tmp_path, monkeypatch):
+    assert free_name(Path("runs/model"), "tuned") == Path("runs/model_tuned")
+    for number in ("", "_2"):
+        (tmp_path / f"model_tuned{number}").mkdir()
+    assert free_name(tmp_path / "model", "tuned") == tmp_path / "model_tuned_3"
+    monkeypatch.chdir(tmp_path)
+    assert free_name(Path(), "tuned") == tmp_path.with_name(f"{tmp_path.name}_tuned")
 
 
 def test_write_csv_when_values_hold_anything(tmp_path):

@@ -31,7 +31,9 @@ def collect_slice(options: SliceOptions, cut: Cut) -> None:
     # Only now, because it takes seconds that a misspelled path need not wait for.
     from dusha_ser.collecting.slicing import RECORDINGS_FILE, slice_recordings
 
-    rows = slice_recordings(files, options.output_dir, cut, options.source, options.quiet)
+    rows = slice_recordings(
+        files, options.output_dir, cut, options.source, options.quiet, options.overwrite
+    )
     clips = sum(row["clips"] for row in rows)
     tell(options.quiet, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")
     if failed := sum(row["error"] is not None for row in rows):
@@ -122,7 +124,7 @@ def collect_prompts(options: PromptOptions) -> None:
     from dusha_ser.collecting.prompts import make_prompts, read_texts, write_prompts
 
     prompts = make_prompts(*read_texts(options), options.number, options.seed)
-    write_prompts(options.output_file, prompts)
+    write_prompts(options.output_file, prompts, options.overwrite)
     tell(options.quiet, f"{len(prompts)} recording tasks written to {options.output_file}")
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from dusha_ser import options as shared
 from dusha_ser.cli.program import command, tell
-from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.errors import MissingInputError
 from dusha_ser.options import option
+from dusha_ser.storage import check_folder
 
 
 @dataclass
@@ -15,6 +16,7 @@ class ConvertOptions:
 
     checkpoint: Path = option("the released weights, a .pt state dict", positional=True)
     output_dir: Path = option("model folder to write", positional=True)
+    overwrite: bool = shared.overwrite()
     quiet: bool = shared.quiet()
 
     def check(self) -> None:
@@ -23,9 +25,7 @@ class ConvertOptions:
             raise MissingInputError(
                 f"no such file: {self.checkpoint}; give the released weights (a .pt file)"
             )
-        folder = self.output_dir
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise WrongUseError(f"{folder} exists and is not an empty folder; name another one")
+        check_folder(self.output_dir, self.overwrite, finished="*")
 
 
 @command("dusha convert", "dusha convert released_checkpoint.pt dusha-model", ConvertOptions)
@@ -33,6 +33,7 @@ def main(options: ConvertOptions) -> None:
     """Turn the weights that the paper's authors released into a model folder of Transformers."""
     from dusha_ser.inference.released_weights import read_checkpoint, write_model
 
-    dead = write_model(read_checkpoint(options.checkpoint), options.output_dir)
+    released = read_checkpoint(options.checkpoint)
+    dead = write_model(released, options.output_dir, options.overwrite)
     note = f"; {dead} channels are dead in these weights" if dead else ""
     tell(options.quiet, f"wrote {options.output_dir}{note}")

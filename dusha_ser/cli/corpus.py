@@ -9,6 +9,7 @@ from dusha_ser.corpus.configurations import CONFIGURATIONS, EXPORT_FORMATS, chec
 from dusha_ser.corpus.options import CorpusOptions, SourceOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import option, split_list
+from dusha_ser.storage import check_folder
 
 
 def archive_checksums(text: str) -> list[tuple[str, str]]:
@@ -59,6 +60,7 @@ class FolderOptions:
         "push the configurations to a dataset on the Hub", None, metavar="USER/NAME"
     )
     private: bool | None = option("make a new dataset there private", None)
+    overwrite: bool = shared.overwrite()
     quiet: bool = shared.quiet()
 
     def check(self) -> None:
@@ -67,6 +69,7 @@ class FolderOptions:
             check_name(name)
         if self.private is not None and not self.push_to_hub:
             raise WrongUseError("`private` says how to push: give `push_to_hub=USER/NAME` with it")
+        check_folder(self.output_dir)
 
 
 @command(
@@ -95,6 +98,7 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
         folder,
         num_proc=source.num_proc,
         quiet=quiet,
+        overwrite=options.overwrite,
         data_dir=source.data_dir,
         base_url=source.base_url,
         checksums=dict(options.checksum),
@@ -105,7 +109,9 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
     if options.export or options.export_audio:
         check_exports(folder, names, options.export)
         for name in names:
-            place = export_configuration(folder, name, options.export, options.export_audio, quiet)
+            place = export_configuration(
+                folder, name, options.export, options.export_audio, quiet, options.overwrite
+            )
             print(f"{place} written")
     if options.push_to_hub:
         address = push_folder(folder, names, options.push_to_hub, options.private)

@@ -17,7 +17,8 @@ from dusha_ser.inference.settings import PredictOptions
 def main(options: PredictOptions) -> None:
     """Predict the emotion of audio files: one prediction per file, or a timeline of windows."""
     hide_bars(options.quiet or options.rank > 0)
-    on_interrupt("the same command resumes" if options.output_file else "")
+    resumes = options.output_file and not options.overwrite
+    on_interrupt("the same command resumes" if resumes else "")
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:
         from dusha_ser.audio.finding import list_audio_files
 

@@ -220,7 +220,8 @@ class Command:
         """Read the options, hide bars where they do not belong, and do the work."""
         options = self.make_parser().parse_options(arguments, self.rest)
         hide_bars(options[0].quiet)
-        on_interrupt("the same command resumes" if self.resumes else "")
+        resumes = self.resumes and not getattr(options[0], "overwrite", False)
+        on_interrupt("the same command resumes" if resumes else "")
         self.work(*options)
 
 

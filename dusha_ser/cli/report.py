@@ -7,6 +7,7 @@ from dusha_ser import options as shared
 from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import option, split_list
+from dusha_ser.storage import check_folder
 from dusha_ser.vocabulary import ANSWERS, PARTS
 
 
@@ -20,7 +21,12 @@ class CorpusReportOptions:
         None,
     )
     output_dir: Path = option("folder for corpus.md, tables and figures", Path("report"))
+    overwrite: bool = shared.overwrite()
     quiet: bool = option("print nothing", False)
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the page is there already, or cannot be written."""
+        check_folder(self.output_dir, self.overwrite, finished=["corpus.html", "corpus.md"])
 
 
 @command(
@@ -34,7 +40,7 @@ def report_corpus(options: CorpusReportOptions) -> None:
     from dusha_ser.reports.corpus import read_clips, write_report
 
     clips = read_clips(options.folder, options.configuration)
-    write_report(clips, options.output_dir)
+    write_report(clips, options.output_dir, options.overwrite)
     page = options.output_dir / "corpus.md"
     tell(options.quiet, f"{page}: {len(clips.table)} clips of {options.folder}")
 
@@ -66,7 +72,12 @@ class AnnotatorReportOptions:
     cache_dir: str | None = option(
         "folder for fetched archives (default: in the Hugging Face cache)", None
     )
+    overwrite: bool = shared.overwrite()
     quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the page is there already, or cannot be written."""
+        check_folder(self.output_dir, self.overwrite, finished=["annotators.*"])
 
 
 @command(
@@ -93,7 +104,7 @@ def report_annotators(options: AnnotatorReportOptions) -> None:
     if not len(answers):
         raise WrongUseError(f"there is no answer in {', '.join(parts)}: fetch the archives again")
     rated = rate_crowd(answers, options.labels, options.method, len(bad_rows), options.quiet)
-    files = write_report(rated, options.output_dir)
+    files = write_report(rated, options.output_dir, options.overwrite)
     tell(options.quiet, f"wrote {', '.join(files)} to {options.output_dir}")
 
 
@@ -111,7 +122,12 @@ class ResultsReportOptions:
     )
     output_dir: Path = option("folder for the page", Path("report"))
     title: str = option("headline", "Speech emotion recognition: results")
+    overwrite: bool = shared.overwrite()
     quiet: bool = option("print nothing", False)
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the page is there already, or cannot be written."""
+        check_folder(self.output_dir, self.overwrite, finished=["results.html", "results.md"])
 
 
 @command(
@@ -123,5 +139,7 @@ def report_results(options: ResultsReportOptions) -> None:
     """Write results as a page to send to a colleague."""
     from dusha_ser.reports.results import write_report
 
-    write_report(options.results, options.training, options.output_dir, options.title)
+    write_report(
+        options.results, options.training, options.output_dir, options.title, options.overwrite
+    )
     tell(options.quiet, f"wrote {options.output_dir / 'results.html'} and results.md")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from dusha_ser.cli.program import command
-from dusha_ser.options import option, quiet, seed
+from dusha_ser.options import option, overwrite, quiet, seed
+from dusha_ser.storage import check_folder
 
 
 @dataclass
@@ -13,7 +14,12 @@ class SampleOptions:
     output_dir: str = option("folder to write the archives into", positional=True)
     seed: int = seed()
     clips: int = option("number of clips in all four parts", 480)
+    overwrite: bool = overwrite()
     quiet: bool = quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the folder cannot be written."""
+        check_folder(self.output_dir)
 
 
 @command(
@@ -25,5 +31,7 @@ def main(options: SampleOptions) -> None:
     """Write a small synthetic corpus as archives in the published layout."""
     from dusha_ser.corpus.sample import write_sample
 
-    folder = write_sample(options.output_dir, options.seed, options.clips, options.quiet)
+    folder = write_sample(
+        options.output_dir, options.seed, options.clips, options.quiet, options.overwrite
+    )
     print(f"{options.clips} clips written to {folder}")

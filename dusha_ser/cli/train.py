@@ -9,7 +9,7 @@ from pathlib import Path
 from dusha_ser.cli.program import Parser, hide_bars, on_interrupt, tell
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import option
-from dusha_ser.training.checkpoints import checkpoint_to_resume, find_checkpoint
+from dusha_ser.training.checkpoints import checkpoint_to_resume, find_checkpoint, is_finished
 from dusha_ser.training.options import (
     LAST,
     SAMPLE,
@@ -100,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     data.check_names()
     recipe.check_names()
-    checkpoint_to_resume(run)
+    if is_finished(run):
+        tell(run.quiet, f"{run.output_dir}: finished before (--overwrite trains it again)")
+        return
+    checkpoint_to_resume(run, recipe.model_name_or_path)
     on_interrupt(lambda: resume_advice(arguments, run))
     hide_bars(run.quiet)
 

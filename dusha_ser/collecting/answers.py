@@ -75,8 +75,8 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
 
     Raises:
         MissingInputError: if a file is missing.
-        WrongUseError: if an answer is not one of the labels, no answer is left, or a test set by
-            whole sources cannot be made.
+        WrongUseError: if an answer is not one of the labels, no answer is left, a test set by
+            whole sources cannot be made, or the folder is not empty.
     """
     options.check()
     key = read_key(options.tasks)
@@ -92,7 +92,8 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
     clips = {task: key[task] for _, task in rows}
     ids = {clip["id"] for clip in clips.values()}
     test = choose_test(clips.values(), options.test_share)
-    with replacing_folder(options.output_dir, own=(ANNOTATORS_FILE, TRAIN, TEST)) as folder:
+    names = (ANNOTATORS_FILE, TRAIN, TEST)
+    with replacing_folder(options.output_dir, names, options.overwrite) as folder:
         for part in (TRAIN, TEST) if test else (TRAIN,):
             own = [(row, task) for row, task in rows if (row["hash_id"] in test) == (part == TEST)]
             write_part(folder / part, own, options)

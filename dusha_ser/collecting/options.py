@@ -8,6 +8,8 @@ from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.settings import STANDARD_INPUT, check_model
 from dusha_ser.options import check_range, is_hub_name, option
+from dusha_ser.storage import check_file, check_folder
+from dusha_ser.tables import find_clips_table
 
 SOURCES = ("file", "folder")
 PICKS = ("balanced", "uncertain")
@@ -55,6 +57,7 @@ class SliceOptions:
         "clips", "wavs/, clips.csv and recordings.csv; a stopped run is resumed"
     )
     path_column: str = shared.path_column()
+    overwrite: bool = shared.overwrite()
     source: str = option(
         "what clips of one speaker or show have in common, so that no split trains and tests on "
         "it: their file, or the folder of that file",
@@ -67,6 +70,7 @@ class SliceOptions:
         """Raise a WrongUseError if standard input is to be cut."""
         if STANDARD_INPUT in self.inputs:
             raise WrongUseError("standard input (-) cannot be cut; give files, folders or a table")
+        check_folder(self.output_dir)
 
 
 @dataclass
@@ -88,7 +92,7 @@ class PseudoLabelOptions:
         Path("picked.csv"),
     )
     seed: int = shared.seed()
-    overwrite: bool = shared.overwrite()
+    overwrite: bool = shared.overwrite("probabilities of the same model are kept")
     device: str | None = shared.device()
     trust_remote_code: bool = shared.trust_remote_code()
     quiet: bool = shared.quiet()
@@ -104,6 +108,9 @@ class PseudoLabelOptions:
         check_choice(self.number, self.seed)
         if self.output_file.suffix.lower() != ".csv":
             raise WrongUseError(f"{self.output_file} does not end in .csv; rename it")
+        # Beside the predictions of an earlier run, it is compared with what is picked now.
+        again = self.overwrite or self.predictions_file.is_file()
+        check_file(self.output_file, again, inputs=[find_clips_table(self.clips)])
         check_model(self.model)
 
 
@@ -142,6 +149,7 @@ class TaskOptions(shared.TableOptions):
         share, size = self.control_share, self.exam_size
         check_range("control_share", share, 0 <= share <= 0.5, "from 0 to 0.5")
         check_range("exam_size", size, size >= 0, "at least 0")
+        check_folder(self.output_dir, self.overwrite, finished="*")
 
 
 @dataclass
@@ -156,8 +164,9 @@ class AnswerOptions:
         metavar="ANSWERS",
     )
     output_dir: Path = shared.output_dir(
-        "collected", "crowd_train/, crowd_test/ and annotators.csv, from scratch each time"
+        "collected", "crowd_train/, crowd_test/ and annotators.csv"
     )
+    overwrite: bool = shared.overwrite()
     mark: float = option(
         "fraction of the exam that an annotator must have right to count, a task without an answer "
         "being wrong; 0 lets everybody pass; the paper's by default",
@@ -180,6 +189,7 @@ class AnswerOptions:
         check_range("mark", self.mark, 0 <= self.mark <= 1, "a fraction between 0 and 1")
         share = self.test_share
         check_range("test_share", share, 0 <= share < 1, "a fraction of at least 0 and below 1")
+        check_folder(self.output_dir, self.overwrite, finished="*")
 
 
 @dataclass
@@ -197,6 +207,7 @@ class PromptOptions:
     output_file: Path = option("table to write", Path("prompts.csv"))
     number: int | None = option("texts to take, balanced over emotions (default: all)", None)
     seed: int = shared.seed()
+    overwrite: bool = shared.overwrite()
     device: str | None = shared.device()
     quiet: bool = shared.quiet()
 
@@ -209,6 +220,7 @@ class PromptOptions:
                 f"no text classifier {self.model!r}: give its folder, or its name on the Hub "
                 "(USER/NAME)"
             )
+        check_file(self.output_file, self.overwrite, inputs=[self.texts])
 
 
 @dataclass
@@ -235,3 +247,7 @@ class PodcastOptions:
     )
     overwrite: bool = shared.overwrite()
     quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the folder cannot be written."""
+        check_folder(self.output_dir)

@@ -17,11 +17,11 @@ from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.options import PICKS, PseudoLabelOptions, check_choice
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.audio_files import decisive, load_classifier
-from dusha_ser.inference.predict_files import add_missing, remove_old
-from dusha_ser.inference.prediction_files import PredictionFile, check_settings
+from dusha_ser.inference.predict_files import add_missing
+from dusha_ser.inference.prediction_files import PredictionFile, begin_file, replaced_when_whole
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
 from dusha_ser.inference.settings import Settings
-from dusha_ser.storage import named_file, write_csv
+from dusha_ser.storage import named_file, read_csv, write_csv
 from dusha_ser.tables import find_clips_table, read_table
 
 logger = logging.getLogger(__name__)
@@ -50,13 +50,23 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     classifier = load_classifier(
         settings, options.device, trust_remote_code=options.trust_remote_code
     )
-    if options.overwrite:
-        remove_old(output_file)
-    check_settings(output_file, decisive(settings, options.trust_remote_code))
+    mark = decisive(settings, options.trust_remote_code)
     form = make_form("csv", False, False, classifier.labels)
-    file = PredictionFile(output_file, form)
-    file.check_inputs(sounds)
-    with tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar:
+    is_other = False
+    if options.overwrite and output_file.is_file():
+        # Of the same model and audio, it need not be made again to pick other clips.
+        try:
+            begin_file(output_file, mark)
+            PredictionFile(output_file, form).check_inputs(sounds, note=False)
+        except WrongUseError:
+            is_other = True
+    with (
+        replaced_when_whole(output_file, is_other) as place,
+        tqdm(total=len(sounds), unit="clip", disable=options.quiet or None) as bar,
+    ):
+        begin_file(place, mark)
+        file = PredictionFile(place, form)
+        file.check_inputs(sounds)
         bar.update(len(file.done))
         add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
     found = {row["id"]: row for row in read_table(output_file, ("id",), exact=True)}
@@ -97,7 +107,7 @@ def write_picked(
         The rows that were chosen.
 
     Raises:
-        WrongUseError: if no clip has probabilities.
+        WrongUseError: if no clip has probabilities, or another choice is there.
     """
     usable = [row for row in rows if not row["error"] and row["prediction"]]
     if not usable:
@@ -120,5 +130,11 @@ def write_picked(
     for row in chosen:
         row[column] = Path(os.path.relpath(folder / row[column], path.parent)).as_posix()
     columns = [name for name in chosen[0] if name != "error"]
-    write_csv(path, columns, [{name: row[name] for name in columns} for row in chosen])
+    table = [{name: row[name] for name in columns} for row in chosen]
+    if not options.overwrite and path.is_file() and read_csv(path) != table:
+        raise WrongUseError(
+            f"{path} holds another choice of clips; name another `output_file`, or replace it with "
+            "`overwrite=True`"
+        )
+    write_csv(path, columns, table)
     return chosen

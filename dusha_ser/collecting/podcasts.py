@@ -30,9 +30,10 @@ from dusha_ser.audio.reading import (
 from dusha_ser.audio.voice_activity import cut_spans
 from dusha_ser.collecting.clips import wav_path, write_clip
 from dusha_ser.collecting.options import UNITS, PodcastOptions
-from dusha_ser.errors import MissingInputError
+from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.prediction_files import input_state
 from dusha_ser.storage import (
+    check_folder,
     code_digest,
     hash_name,
     is_safe_name,
@@ -84,8 +85,10 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
 
     Raises:
         MissingInputError: if a table or folder is missing.
-        WrongUseError: if a column of a table is missing.
+        WrongUseError: if a column of a table is missing, or the output folder is of others or
+            holds other clips of the same names.
     """
+    check_folder(options.output_dir, marks=[NOTES, MISSING_FILE])
     roles = ("id", "recording", "start", "end")
     names = {role: getattr(options, f"{role}_column") for role in roles}
     advice = "name yours with " + ", ".join(f"`{role}_column`" for role in roles)
@@ -103,19 +106,17 @@ def cut_podcasts(options: PodcastOptions) -> dict[str, int]:
         else:
             by_recording[piece.recording].append(piece)
     found = find_recordings(by_recording, options.audio_dir, options.files)
+    plans = {
+        recording: plan_cut(options, own, found[recording])
+        for recording, own in by_recording.items()
+    }
+    # What is begun from here on is this program's.
+    (options.output_dir / NOTES).mkdir(parents=True, exist_ok=True)
     counts = {"cut": 0, "there": 0}
     count = len(rows) - len(missing)
     bar = tqdm(total=count, unit="clip", desc="podcasts", disable=options.quiet or None)
     for recording, own in by_recording.items():
-        note = options.output_dir / NOTES / f"{hash_name(recording.encode())}.json"
-        before = read_json(note) if note.is_file() and not options.overwrite else {}
-        made_of = {piece.id: origin(piece, found[recording]) for piece in own}
-        todo = [
-            one
-            for one in own
-            if not is_same(before.get(one.id), made_of[one.id])
-            or not is_cut(options.output_dir, one)
-        ]
+        note, before, made_of, todo = plans[recording]
         counts["there"] += len(own) - len(todo)
         not_cut = cut_recording(found[recording], todo, options.output_dir)
         counts["cut"] += len(todo) - len(not_cut)
@@ -237,6 +238,34 @@ def origin(piece: Piece, path: Path | str) -> list:
 def is_same(before: list | None, now: list) -> bool:
     """Tell whether a clip is made of the same; what a recording was that is gone does not count."""
     return before == now or (before is not None and now[2] is None and before[:2] == now[:2])
+
+
+def plan_cut(
+    options: PodcastOptions, pieces: Sequence[Piece], path: Path | str
+) -> tuple[Path, dict, dict, list[Piece]]:
+    """Find out what of a recording is to be cut.
+
+    Returns:
+        The note on what its clips are made of, what it says, what they are made of now, and the
+        clips that are not there.
+
+    Raises:
+        WrongUseError: if a clip that is there was made of something else.
+    """
+    folder = options.output_dir
+    note = folder / NOTES / f"{hash_name(pieces[0].recording.encode())}.json"
+    before = read_json(note) if note.is_file() and not options.overwrite else {}
+    made_of = {piece.id: origin(piece, path) for piece in pieces}
+    same = [piece for piece in pieces if is_same(before.get(piece.id), made_of[piece.id])]
+    for piece in pieces:
+        place = wav_path(folder, piece.id)
+        if piece.id in before and piece not in same and place.is_file():
+            raise WrongUseError(
+                f"{place} was cut by other timings, of other audio or by another version; name "
+                "another `output_dir`, or replace such clips with `overwrite=True`"
+            )
+    there = {piece.id for piece in same if is_cut(folder, piece)}
+    return note, before, made_of, [piece for piece in pieces if piece.id not in there]
 
 
 def is_cut(output_dir: Path, piece: Piece) -> bool:

@@ -18,7 +18,7 @@ from dusha_ser.collecting.options import PromptOptions, check_choice
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.options import read_label_map
-from dusha_ser.storage import hash_name, write_csv
+from dusha_ser.storage import check_file, hash_name, write_csv
 from dusha_ser.tables import parse_number, read_table
 from dusha_ser.vocabulary import EMOTIONS
 
@@ -174,6 +174,11 @@ def classify_texts(texts: Sequence[str], options: PromptOptions) -> np.ndarray:
     return values / np.where(totals == 0, 1, totals)
 
 
-def write_prompts(path: Path, prompts: Iterable[dict[str, str]]) -> None:
-    """Write recording tasks as a table."""
+def write_prompts(path: Path, prompts: Iterable[dict[str, str]], overwrite: bool = False) -> None:
+    """Write recording tasks as a table; with `overwrite` it may replace one.
+
+    Raises:
+        WrongUseError: if the file is there.
+    """
+    check_file(path, overwrite)
     write_csv(path, PROMPT_COLUMNS, prompts)

@@ -7,6 +7,7 @@ limits. A stopped run resumes where notes are missing; the tables are made of th
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -21,7 +22,17 @@ from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, encode_
 from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
 from dusha_ser.collecting.clips import WAVS, wav_path, write_clip
 from dusha_ser.collecting.options import Cut
-from dusha_ser.storage import code_digest, hash_name, write_csv, write_json
+from dusha_ser.errors import WrongUseError
+from dusha_ser.storage import (
+    check_folder,
+    check_settings,
+    code_digest,
+    hash_name,
+    in_the_way,
+    read_csv,
+    write_csv,
+    write_json,
+)
 from dusha_ser.tables import CLIPS_FILE
 
 logger = logging.getLogger(__name__)
@@ -30,6 +41,7 @@ RECORDINGS_FILE = "recordings.csv"
 NOTES = ".slices"
 # Modules whose code decides the clips.
 CODE = ("dusha_ser.audio", "dusha_ser.collecting.slicing", "dusha_ser.collecting.clips")
+SETTINGS = "settings"
 CLIP_COLUMNS = ("id", "path", "source_id", "start", "end", "duration")
 RECORDING_COLUMNS = (
     *("path", "source_id", "duration", "speech", "clips", "repeated", "short", "error"),
@@ -115,9 +127,16 @@ def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cu
 
 
 def slice_recordings(
-    sounds: Sequence[AudioFile], folder: Path, cut: Cut, source: str = "file", quiet: bool = False
+    sounds: Sequence[AudioFile],
+    folder: Path,
+    cut: Cut,
+    source: str = "file",
+    quiet: bool = False,
+    overwrite: bool = False,
 ) -> list[dict]:
     """Cut recordings into clips and write their tables; what an earlier run did is not done again.
+
+    The tables may grow by further recordings; what they hold goes with `overwrite` only.
 
     Args:
         sounds: the recordings.
@@ -126,16 +145,20 @@ def slice_recordings(
         source: what clips of one speaker or podcast have in common: their "file", or the "folder"
             that the file lies in.
         quiet: no bar.
+        overwrite: whether to cut everything again, and replace the clips of other recordings or
+            limits.
 
     Returns:
         The rows of recordings.csv, one a recording.
 
     Raises:
-        WrongUseError: if a limit is out of range, or silero-vad is not installed.
+        WrongUseError: if a limit is out of range, silero-vad is not installed, or the folder is of
+            others or holds other clips.
     """
     cut.check()
     rows, clips = [], []
     detector = SpeechDetector(cut.threshold)
+    begin_slices(sounds, folder, asdict(cut) | {"source": source}, overwrite)
     seen: set[str] = set()
     for sound in tqdm(sounds, unit="recording", desc="slice", disable=quiet or None):
         found = take_up(sound, folder, detector, cut)
@@ -159,10 +182,36 @@ def slice_recordings(
             "an earlier one; see %s",
             *(empty, len(rows), cut.shortest, folder / RECORDINGS_FILE),
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    lost = listed(folder / CLIPS_FILE, "id") - {clip["id"] for clip in clips}
+    if lost and not overwrite:
+        # A recording has other content now, or cannot be read any more.
+        raise WrongUseError(in_the_way(folder, f"{WAVS}/{min(lost)}.wav, cut of the same files"))
     write_csv(folder / RECORDINGS_FILE, RECORDING_COLUMNS, rows)
     write_csv(folder / CLIPS_FILE, CLIP_COLUMNS, clips)
+    for name in lost:
+        wav_path(folder, name).unlink(missing_ok=True)
     return rows
+
+
+def begin_slices(
+    sounds: Sequence[AudioFile], folder: Path, settings: dict, overwrite: bool
+) -> None:
+    """Raise a WrongUseError if a folder holds anything but clips of these recordings and settings.
+
+    With `overwrite`, forget instead which recordings are done.
+    """
+    check_folder(folder, marks=[NOTES])
+    lost = listed(folder / RECORDINGS_FILE, "path") - {sound.name for sound in sounds}
+    if overwrite:
+        shutil.rmtree(folder / NOTES, ignore_errors=True)
+    elif lost:
+        raise WrongUseError(in_the_way(folder, f"clips of {min(lost)}, which is not given now"))
+    check_settings(folder / NOTES / SETTINGS, settings, folder, "output_dir")
+
+
+def listed(table: Path, column: str) -> set[str]:
+    """What a column of a table of an earlier run holds; nothing if there is none."""
+    return {row[column] for row in read_csv(table)} if table.is_file() else set()
 
 
 def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:

@@ -27,8 +27,7 @@ from dusha_ser.corpus.configurations import (
 )
 from dusha_ser.corpus.parquet_folder import first_footer, lock_folder, read_footer
 from dusha_ser.corpus.published import published_domains
-from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import write_text
+from dusha_ser.storage import check_folder, write_text
 
 # Which configuration is read when none is named: the first of these that is there.
 DEFAULTS = ("crowd", "all")
@@ -91,14 +90,9 @@ def write_card(folder: str | os.PathLike) -> None:
         write_text(folder / "README.md", text)
 
 
-def refuse_foreign_card(folder: str | os.PathLike) -> None:
-    """Raise a WrongUseError if a folder has a README.md that is not a card of ours."""
-    card = Path(folder) / "README.md"
-    if card.exists() and not find_prepared(Path(folder)):
-        raise WrongUseError(
-            f"{card} is not the card of a prepared corpus and would be replaced: name another "
-            "folder as `output_dir`, such as dusha"
-        )
+def refuse_foreign_folder(folder: str | os.PathLike) -> None:
+    """Raise a WrongUseError if a folder has files and none of our configurations among them."""
+    check_folder(folder, marks=[one.name for one in find_prepared(Path(folder))])
 
 
 def default_name(names: list[str]) -> str:

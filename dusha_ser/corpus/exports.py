@@ -27,13 +27,15 @@ from dusha_ser.audio.reading import AudioInfo, read_info
 from dusha_ser.corpus.dataset_card import Prepared, find_prepared
 from dusha_ser.corpus.parquet_folder import lock_folder
 from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.storage import replacing_folder
+from dusha_ser.storage import replacing_folder, restore_folder
 
 logger = logging.getLogger(__name__)
 
 WAVS = "wavs"
 # Holds the content_id of what was exported.
 MARK = ".content_id"
+# All that an export's folder may hold.
+OWN = (MARK, WAVS, "emobox", "lhotse", "train.csv", "validation.csv", "test.csv")
 # EmoBox's names of the splits.
 EMOBOX = {"train": "train", "validation": "valid", "test": "test"}
 # What would make a path of the name of a file, on any system.
@@ -80,8 +82,11 @@ def export_configuration(
     formats: list[str],
     export_audio: bool = False,
     quiet: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Write a configuration of a dataset folder in the formats of other toolkits.
+
+    What is there of the same content stays.
 
     Args:
         output_dir: the dataset folder.
@@ -89,12 +94,14 @@ def export_configuration(
         formats: of FORMATS.
         export_audio: whether to extract the recordings too, where there are any.
         quiet: no progress bar.
+        overwrite: whether to write it again, and replace an export of other content.
 
     Returns:
         The folder of the export.
 
     Raises:
-        WrongUseError: no such format, or the configuration has no audio and the format needs it.
+        WrongUseError: no such format, the configuration has no audio and the format needs it, or
+            the folder holds files of others or of other content.
         WorkFailedError: a clip's id would lead out of the folder.
     """
     folder = Path(output_dir)
@@ -103,7 +110,15 @@ def export_configuration(
         (configuration,) = check_exports(folder, [name], formats)
         export_audio = export_audio and has_audio(configuration)
         place = folder / "exports" / name
-        with replacing_folder(place) as unfinished:
+        content_id = configuration.footer["content_id"]
+        restore_folder(place)
+        same = not overwrite and read_mark(place) == content_id
+        if same:
+            formats = [name for name in formats if not is_exported(place, name)]
+            export_audio = export_audio and not (place / WAVS).is_dir()
+            if not formats and not export_audio:
+                return place
+        with replacing_folder(place, OWN, overwrite or same) as unfinished:
             if "emobox" in formats:
                 names = configuration.features["label"].names
                 label_map = {name: name.capitalize() for name in names}
@@ -111,7 +126,7 @@ def export_configuration(
                     file.write(json.dumps(label_map, indent=4) + "\n")
             for split in configuration.shards:
                 _export_split(configuration, split, unfinished, formats, export_audio, quiet)
-            keep_others(place, unfinished, configuration.footer["content_id"])
+            keep_others(place, unfinished, content_id)
     return place
 
 
@@ -142,8 +157,7 @@ def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
 
     Nothing is moved: if this run is stopped, the earlier export is still whole.
     """
-    mark = place / MARK
-    if mark.exists() and mark.read_text() == content_id:
+    if read_mark(place) == content_id:
         new = {MARK, *(path.name for path in unfinished.iterdir())}
         shutil.copytree(
             place,
@@ -153,6 +167,18 @@ def keep_others(place: Path, unfinished: Path, content_id: str) -> None:
             dirs_exist_ok=True,
         )
     (unfinished / MARK).write_text(content_id)
+
+
+def read_mark(place: Path) -> str | None:
+    """Return the content_id of what was exported to a folder; None where nothing was."""
+    mark = place / MARK
+    return mark.read_text() if mark.exists() else None
+
+
+def is_exported(place: Path, name: str) -> bool:
+    """Tell whether a folder holds an export in a format."""
+    files = (path.format(split, EMOBOX[split]) for path in FORMATS[name] for split in EMOBOX)
+    return any((place / path).exists() for path in files)
 
 
 def link_or_copy(source: str, target: str) -> None:

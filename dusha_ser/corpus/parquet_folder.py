@@ -22,11 +22,11 @@ from filelock import BaseFileLock, FileLock
 from tqdm.auto import tqdm
 
 from dusha_ser.corpus.columns import cut_rows, read_tables, row_bytes
-from dusha_ser.corpus.missing import write_lists
+from dusha_ser.corpus.missing import BAD_ROWS_FILE, MISSING_FILE, write_lists
 from dusha_ser.corpus.splits import Plan
 from dusha_ser.errors import WrongUseError
 from dusha_ser.processes import SPAWN, WorkerPool
-from dusha_ser.storage import replace_folder, replacing
+from dusha_ser.storage import foreign, in_the_way, replace_folder, replacing, restore_folder
 
 # Files of the Hub's data sets have at most 500 MB; half of that lets processes share the work.
 SHARD_BYTES = 250 * 10**6
@@ -60,7 +60,11 @@ class Shard:
 
 
 def write_configuration(
-    output_dir: str | os.PathLike, content: Content, num_proc: int | None = None, quiet: bool = True
+    output_dir: str | os.PathLike,
+    content: Content,
+    num_proc: int | None = None,
+    quiet: bool = True,
+    overwrite: bool = False,
 ) -> bool:
     """Write a configuration into a dataset folder, unless the same one is there already.
 
@@ -69,6 +73,7 @@ def write_configuration(
         content: what to write.
         num_proc: number of processes; None: one.
         quiet: no progress bar.
+        overwrite: whether to write it again, and replace one of other options or archives.
 
     Returns:
         Whether anything was written.
@@ -79,18 +84,12 @@ def write_configuration(
     """
     name, content_id, features = content.name, content.content_id, content.features
     folder = Path(output_dir)
-    if is_complete(folder / name, content_id):
+    if is_written(folder, content, overwrite):
         return False
-    is_used = (folder / name).exists() and any((folder / name).iterdir())
-    if is_used and first_footer(sorted((folder / name).glob("*.parquet"))) is None:
-        raise WrongUseError(
-            f"{folder / name} holds files that are not a prepared corpus and would be replaced: "
-            "name another folder as `output_dir`, or move them away"
-        )
     plan = content.make_plan()
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        if is_complete(folder / name, content_id):
+        if is_written(folder, content, overwrite):
             return False  # Another process has done it while we waited.
         # Not a `replacing_folder`: finished shards must outlive a killed run, so that the next one
         # need not write them again.
@@ -118,6 +117,34 @@ def write_configuration(
         write_lists(unfinished, plan.missing + missing, plan.bad_rows)
         replace_folder(unfinished, folder / name)
     return True
+
+
+def is_written(output_dir: str | os.PathLike, content: Content, overwrite: bool = False) -> bool:
+    """Tell whether a configuration is in a dataset folder and need not be written again.
+
+    Raises:
+        WrongUseError: files of others are in its place, or, without `overwrite`, one of other
+            options or archives.
+    """
+    folder, name = Path(output_dir), content.name
+    restore_folder(folder / name)
+    others = [
+        path.name
+        for path in sorted((folder / name).glob("*"))
+        if path.suffix != ".parquet" and path.name not in (MISSING_FILE, BAD_ROWS_FILE)
+    ]
+    shards = sorted((folder / name).glob("*.parquet"))
+    footer = first_footer(shards)
+    if others or (shards and footer is None):
+        raise WrongUseError(foreign(folder / name, (others or [shards[0].name])[0]))
+    if overwrite or footer is None:
+        return False
+    if footer["content_id"] == content.content_id:
+        return is_complete(folder / name, content.content_id)
+    before, now = footer["options"], content.facts["options"]
+    changed = [option for option in now if before.get(option) != now[option]]
+    made = f"with another {', '.join(changed)}" if changed else "of other archives"
+    raise WrongUseError(in_the_way(folder, f"{name}, made {made}"))
 
 
 def lock_folder(folder: Path) -> BaseFileLock:

@@ -26,10 +26,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dusha_ser.archives.find import ARCHIVES
 from dusha_ser.audio.reading import SAMPLING_RATE, encode_wav
 from dusha_ser.corpus.sample_voice import draw_voice, speak, wordless
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import replacing_folder, write_csv
+from dusha_ser.storage import read_json, replacing_folder, write_csv, write_json
 from dusha_ser.vocabulary import ANSWERS, EMOTIONS, OTHER
 
 # Fraction of the clips, and mean clips per speaker; a speaker (or podcast) is in one part only.
@@ -40,6 +41,9 @@ PARTS = {
     "podcast_test": (0.05, 6),
 }
 DEFAULT_CLIPS = 480
+# What is in a sample's folder beside the archives: what was made, and what is true of it.
+NOTE = "sample.json"
+TABLES = ("truth.csv", "annotators.csv")
 # Below it crowd_train has too few speakers to learn from.
 MINIMUM_CLIPS = 48
 OTHER_SHARE = 0.02
@@ -68,24 +72,30 @@ class Clip:
 
 
 def write_sample(
-    output_dir: str | os.PathLike, seed: int = 0, clips: int = DEFAULT_CLIPS, quiet: bool = False
+    output_dir: str | os.PathLike,
+    seed: int = 0,
+    clips: int = DEFAULT_CLIPS,
+    quiet: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Write a synthetic corpus as the four published archives.
 
-    The same arguments give the same bytes. The folder appears when it is complete; archives of
-    the same names in an existing folder are replaced.
+    The same arguments give the same bytes. The folder appears when it is complete; a sample that is
+    there already stays, and archives that are not a sample's are never replaced.
 
     Args:
         output_dir: the folder to write.
         seed: of all random choices, at least 0.
         clips: how many clips the four parts have together.
         quiet: no progress bar.
+        overwrite: whether to write it again, and replace a sample of another seed or size.
 
     Returns:
         output_dir as a path.
 
     Raises:
-        WrongUseError: too few clips, a negative seed, or output_dir is a file.
+        WrongUseError: too few clips, a negative seed, or output_dir is a file or holds anything but
+            such a sample.
     """
     output_dir = Path(output_dir)
     if clips < MINIMUM_CLIPS:
@@ -95,9 +105,27 @@ def write_sample(
         )
     if seed < 0:
         raise WrongUseError(f"`seed` is {seed}; take an integer of at least 0")
-    with replacing_folder(output_dir, merge=True) as unfinished:
+    made = {"seed": seed, "clips": clips}
+    there = read_note(output_dir)
+    if not overwrite and there == made:
+        return output_dir
+    own = () if there is None else (NOTE, *ARCHIVES, *TABLES)
+    with replacing_folder(output_dir, own, overwrite) as unfinished:
         _write_archives(unfinished, seed, clips, quiet)
+        sizes = {name: (unfinished / name).stat().st_size for name in ARCHIVES}
+        write_json(unfinished / NOTE, made | {"sizes": sizes})
     return output_dir
+
+
+def read_note(folder: Path) -> dict[str, int] | None:
+    """Return seed and clips of the sample in a folder; None where other archives are or none."""
+    if not (folder / NOTE).is_file():
+        return None
+    note = read_json(folder / NOTE)
+    for name, size in note["sizes"].items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+            return None
+    return {name: note[name] for name in ("seed", "clips")}
 
 
 def _write_archives(folder: Path, seed: int, clips: int, quiet: bool) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dusha_ser.corpus.published import PAPER_PARTS
-from dusha_ser.errors import MissingInputError
+from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LEAST_GROUPS_FOR_P, SCORES, interval_warning
-from dusha_ser.storage import read_json, safe_name, write_json
+from dusha_ser.storage import check_file, read_json, safe_name, write_json
 from dusha_ser.tables import number_cell
 
 # A result file's name is its pair's; both parts are made safe for any file system.
@@ -224,6 +224,20 @@ def write_table(path: Path, command: str, table: Sequence[Sequence[str]]) -> Non
     `python -m benchmarks.page_numbers` takes it into a page.
     """
     write_json(path, {"command": command, "columns": table[0], "rows": list(table[1:])})
+
+
+def check_table(path: Path, command: str, overwrite: bool = False) -> None:
+    """Make sure that `write_table` will replace nothing but the table of the same command.
+
+    Raises:
+        WrongUseError: something else is there, or the file cannot be written.
+    """
+    try:
+        content = read_json(path)
+    except (MissingInputError, WrongUseError):
+        content = {}
+    same = isinstance(content, dict) and content.get("command") == command
+    check_file(path, overwrite or same, name="table")
 
 
 def read_results(folder: Path) -> list[dict]:

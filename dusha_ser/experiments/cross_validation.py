@@ -17,7 +17,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dusha_ser.corpus.named import NamedRows, named_rows
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
-from dusha_ser.evaluation.results import all_rows, folds_table, results_table, write_table
+from dusha_ser.evaluation.results import (
+    all_rows,
+    check_table,
+    folds_table,
+    results_table,
+    write_table,
+)
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
 from dusha_ser.experiments.evaluation import write_figures, write_result
 from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
@@ -48,6 +54,8 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
         WrongUseError: if they cannot be divided so, or a folder is not of these options.
         WorkFailedError: if training fails.
     """
+    for path in filter(None, (options.table, options.folds_table)):
+        check_table(path, options.command, options.overwrite)
     rows = named_rows(options.data, options.split, options.allow_other_counts, options)
     folds, fold_of = make_folds(options, rows)
     results = run_folds(folds, options.jobs, tell)

@@ -20,6 +20,7 @@ from dusha_ser.evaluation.results import (
     PREDICTIONS_DIR,
     RESULTS_DIR,
     all_rows,
+    check_table,
     comparison_notes,
     comparison_table,
     pair_name,
@@ -36,6 +37,13 @@ from dusha_ser.tables import markdown_table, screen_table
 
 # Modules whose code decides the numbers.
 CODE = (*PREDICTION_CODE, "dusha_ser.evaluation", "dusha_ser.experiments.evaluation")
+# What a result is compared by, for messages.
+DECISIVE = {
+    "model": "this model",
+    "rows": "these clips",
+    "options": "these options",
+    "code": "this version of the software",
+}
 PAGE = """# Results
 
 The best macro F1 first; intervals are 95 % bootstrap intervals over speakers. `accuracy` is what
@@ -55,9 +63,12 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
 
     Raises:
         MissingInputError: if a model or test set is missing.
-        WrongUseError: if a model and a test set do not fit.
+        WrongUseError: if a model and a test set do not fit, or other results of the same names are
+            there.
         WorkFailedError: if training or a model fails.
     """
+    if options.table:
+        check_table(options.table, options.command, options.overwrite)
     test_sets = load_test_sets(options)
     models = list(options.models)
     if options.train_on:
@@ -95,9 +106,17 @@ def evaluate_pair(
         "options": digest(options.batch_size, options.device, options.trust_remote_code),
         "code": code_digest(*CODE),
     }
-    there = metrics_path.is_file() and predictions_path.is_file() and not options.overwrite
-    if there and read_json(metrics_path).get("fingerprint") == fingerprint:
-        return False
+    if metrics_path.is_file() and not options.overwrite:
+        before = read_json(metrics_path).get("fingerprint", {})
+        if other := [
+            words for key, words in DECISIVE.items() if before.get(key) != fingerprint[key]
+        ]:
+            raise WrongUseError(
+                f"{metrics_path} was not made with {', '.join(other)}; name another `output_dir`, "
+                "or replace it with `overwrite=True`"
+            )
+        if predictions_path.is_file():
+            return False
     if model not in loaded:
         loaded.clear()
         loaded[model] = load_model(model, options.device, options.trust_remote_code)

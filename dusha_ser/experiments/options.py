@@ -8,10 +8,13 @@ from dusha_ser.corpus.configurations import OTHER_CORPORA, SPELLINGS, check_spel
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.options import check_range, option
+from dusha_ser.storage import check_folder
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 
 TABLE = "JSON file for the table, from which pages take their numbers"
 SETUP = "setup of `dusha train`, a name or a YAML file"
+# Of these, a folder of these commands holds one.
+MARKS = ("metrics/*--*.json", "models/*/settings.json", "folds/*/settings.json")
 FOLDS = 5
 # Up to this number, each speaker is a fold of its own, where nothing else is said.
 MOST_SINGLE_FOLDS = 10
@@ -62,6 +65,7 @@ class EvaluateOptions(shared.TableOptions):
                 "no model to evaluate; give `models`, or what to train one on as `train_on`"
             )
         shared.read_label_map(self.label_map)
+        check_folder(self.output_dir, marks=MARKS)
         for spelling in [*self.test_sets, *([self.train_on] if self.train_on else [])]:
             check_spelling(spelling)
         for model in self.models:
@@ -103,6 +107,7 @@ class CrossValidateOptions(shared.TableOptions):
     def check(self) -> None:
         """Settle the spelling of a corpus, and refuse what is missing."""
         check_range("jobs", self.jobs, self.jobs >= 1, "at least 1")
+        check_folder(self.output_dir, marks=MARKS)
         shared.read_label_map(self.label_map)
         if self.data in OTHER_CORPORA:
             if not self.data_dir:

@@ -1,6 +1,5 @@
 """Training runs on given rows, with the options of `dusha train`, that can be resumed."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from dusha_ser.inference.loading import model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
 from dusha_ser.storage import code_digest, digest, read_json, write_json
 from dusha_ser.training.arguments import make_arguments
-from dusha_ser.training.checkpoints import find_checkpoint, remove_checkpoints
+from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import (
-    LAST,
+    AUTO,
     DataOptions,
     RecipeOptions,
     RunOptions,
@@ -30,7 +29,7 @@ SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
 # Options that do not decide the result; the data are compared clip by clip, the model by content.
 PLACES = (
-    *("output_dir", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
+    *("output_dir", "overwrite", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
     *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path"),
 )
 # Modules whose code decides the result.
@@ -85,8 +84,8 @@ def train_run(
 ) -> TrainingResult:
     """Train a model on given rows; a run that was stopped resumes from its last checkpoint.
 
-    The splits are train and, where there is one, test; with `overwrite` the content of the output
-    folder may be deleted.
+    The splits are train and, where there is one, test; with `overwrite` a model of other options
+    or clips may be replaced.
 
     Raises:
         WrongUseError: if options are wrong, or the folder holds a run with other ones.
@@ -94,20 +93,21 @@ def train_run(
     """
     settings = settings_of(run, splits)
     path = run.output_dir / SETTINGS_FILE
+    # Its own earlier model may always be replaced; what that needs is checked before it is marked.
+    options = replace(run.options, overwrite=True, resume_from_checkpoint=AUTO)
     if run.output_dir.is_dir() and any(run.output_dir.iterdir()):
         known = read_json(path) if path.is_file() else {}
         other = [words for name, words in DECISIVE.items() if known.get(name) != settings[name]]
-        if overwrite:
-            shutil.rmtree(run.output_dir)
-        elif other:
+        if other and not overwrite:
             raise WrongUseError(
                 f"{run.output_dir} holds something that was not made with {', '.join(other)}; name "
                 "another `output_dir`, or give `overwrite=True` to lose it"
             )
+    checkpoint_to_resume(options, run.recipe.model_name_or_path)
+    if overwrite:
+        remove_checkpoints(run.output_dir)
     write_json(path, settings)
-    resume = LAST if find_checkpoint(run.output_dir) else None
-    arguments = make_arguments(replace(run.options, resume_from_checkpoint=resume))
-    result = train(run.data, run.recipe, arguments, splits)
+    result = train(run.data, run.recipe, make_arguments(options), splits)
     # Checkpoints are for resuming; the run is over, and they take three times the model's size.
     remove_checkpoints(run.output_dir)
     write_json(run.output_dir / FINISHED_FILE, settings)

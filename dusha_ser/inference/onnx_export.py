@@ -28,7 +28,7 @@ from dusha_ser.inference.onnx_runtime import OUTPUTS, OnnxClassifier
 from dusha_ser.inference.settings import ExportOptions
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify
-from dusha_ser.storage import replacing
+from dusha_ser.storage import check_file, replacing
 from feature_extraction_dusha import DushaFeatureExtractor, window_and_filters
 from modeling_dusha import (
     DushaForAudioClassification,
@@ -303,6 +303,7 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
         WorkFailedError: if a clip cannot be read, or the export differs from the model.
     """
     flush_subnormals()
+    check_file(options.output_file, options.overwrite)
     calibration, compared = (clips[::2], clips[1::2]) if options.int8 else ([], clips)
     if options.int8 and not compared:
         raise WrongUseError(

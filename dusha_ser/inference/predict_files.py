@@ -19,12 +19,11 @@ from dusha_ser.inference.audio_files import FileClassifier, decisive, load_class
 from dusha_ser.inference.batching import Rows, make_groups
 from dusha_ser.inference.prediction_files import (
     PredictionFile,
-    check_settings,
+    begin_file,
     find_parts,
-    inputs_path,
     merge_parts,
     part_path,
-    settings_path,
+    replaced_when_whole,
 )
 from dusha_ser.inference.prediction_rows import RowForm, make_form
 from dusha_ser.inference.settings import PredictOptions
@@ -106,30 +105,32 @@ def write_to_file(
     Each process of a launcher writes a part of its own files, and the first one makes one file of
     the parts. Where the launcher gives no address to meet at, the same command without it does.
     """
-    path, launched = Path(str(options.output_file)), options.world_size > 1
-    if options.overwrite and not options.rank:
-        remove_old(path)
-    if launched:
-        _meet(options)
-    check_settings(path, decisive(options, options.trust_remote_code))
-    part = part_path(path, options.rank, options.world_size) if launched else path
-    if not launched and find_parts(path):
-        merge_parts(path, names, form, options.timeline)
-    file = PredictionFile(part, form, options.timeline)
-    if launched and path.exists():
-        before = PredictionFile(path, form, options.timeline)
-        before.check_inputs(own, note=False)
-        file.done |= before.done
-    file.check_inputs(own)
-    done = sum(one.name in file.done for one in own)
-    with _progress_bar(own, options, done) as bar:
-        add_missing(file, own, classify, bar)
-    if not launched:
-        return file.failed & set(names)
-    failed = file.failed
-    if _meet(options) and not options.rank:
-        merge_parts(path, names, form)
-        failed = PredictionFile(path, form).failed & set(names)
+    launched = options.world_size > 1
+    replaced = replaced_when_whole(
+        Path(str(options.output_file)), options.overwrite, first=not options.rank
+    )
+    with replaced as path:
+        if launched:
+            _meet(options)
+        begin_file(path, decisive(options, options.trust_remote_code))
+        part = part_path(path, options.rank, options.world_size) if launched else path
+        if not launched and find_parts(path):
+            merge_parts(path, names, form, options.timeline)
+        file = PredictionFile(part, form, options.timeline)
+        if launched and path.exists():
+            before = PredictionFile(path, form, options.timeline)
+            before.check_inputs(own, note=False)
+            file.done |= before.done
+        file.check_inputs(own)
+        done = sum(one.name in file.done for one in own)
+        with _progress_bar(own, options, done) as bar:
+            add_missing(file, own, classify, bar)
+        if not launched:
+            return file.failed & set(names)
+        failed = file.failed
+        if _meet(options) and not options.rank:
+            merge_parts(path, names, form)
+            failed = PredictionFile(path, form).failed & set(names)
     # No process leaves before the file is whole: launchers end the others when one fails.
     _meet(options)
     return failed
@@ -144,13 +145,6 @@ def add_missing(
         before = len(file.done)
         file.write(rows)
         bar.update(len(file.done) - before)
-
-
-def remove_old(path: Path) -> None:
-    """Remove what earlier runs left of a file of predictions."""
-    for one in (path, *find_parts(path)):
-        for old in (one, settings_path(one), inputs_path(one)):
-            old.unlink(missing_ok=True)
 
 
 def _meet(options: PredictOptions) -> bool:

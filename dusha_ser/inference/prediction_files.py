@@ -15,7 +15,7 @@ from pathlib import Path
 from dusha_ser.audio.finding import STANDARD_INPUT, AudioFile
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.prediction_rows import CsvForm, RowForm
-from dusha_ser.storage import hash_name, replacing, write_json, write_text
+from dusha_ser.storage import check_settings, hash_name, replacing, write_text
 
 OR_REPLACE = "name another `output_file`, or replace it with `overwrite=True`"
 
@@ -186,18 +186,47 @@ def inputs_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.inputs.json")
 
 
-def check_settings(path: Path, settings: dict) -> None:
-    """Raise a WrongUseError if other settings (JSON values) began a file; note them if none did."""
+def begin_file(path: Path, settings: dict) -> None:
+    """Note the settings (JSON values) of a file that is begun now, or compare those that began it.
+
+    Raises:
+        WrongUseError: other settings began it, or it is not a file of predictions that was begun.
+    """
     note = settings_path(path)
-    if not note.exists():
-        write_json(note, settings)
+    if path.is_file() and path.stat().st_size and not note.exists():
+        raise WrongUseError(f"{path} is there and not by a run of this kind; {OR_REPLACE}")
+    check_settings(note, settings, path, "output_file")
+
+
+@contextlib.contextmanager
+def replaced_when_whole(path: Path, overwrite: bool, first: bool = True) -> Iterator[Path]:
+    """Give the place to write rows to; with `overwrite` it replaces the file once it is whole.
+
+    Args:
+        path: of the file of rows.
+        overwrite: whether to start from scratch, beside what an earlier run left.
+        first: whether this is the process that replaces it, among those that write it together.
+    """
+    if not overwrite:
+        yield path
         return
-    try:
-        before = json.loads(note.read_text(encoding="utf-8"))
-    except ValueError:
-        before = {}
-    if other := sorted(name for name in settings if before.get(name) != settings[name]):
-        raise WrongUseError(f"{path} was begun with another {', '.join(other)}; {OR_REPLACE}")
+    new = path.with_name(f".{path.stem}.new{path.suffix}")
+    if first:
+        remove_old(new)
+    yield new
+    if first:
+        new.replace(path)
+        for note in (settings_path, inputs_path):
+            note(new).replace(note(path))
+        for part in find_parts(path):
+            remove_old(part)
+
+
+def remove_old(path: Path) -> None:
+    """Remove what earlier runs left of a file of predictions."""
+    for one in (path, *find_parts(path)):
+        for old in (one, settings_path(one), inputs_path(one)):
+            old.unlink(missing_ok=True)
 
 
 def settings_path(path: Path) -> Path:

@@ -14,6 +14,8 @@ from dusha_ser.storage import replacing_folder, write_text
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
+# What a converted model's folder holds.
+OWN = ("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "*_dusha.py")
 LAYER = {"0": "convolution", "1": "normalization"}
 NARROW_BLOCK = {
     "0.0": "depthwise_3x3.convolution",
@@ -111,17 +113,19 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     return released
 
 
-def write_model(released: dict[str, torch.Tensor], output_dir: Path) -> int:
-    """Write a model folder, new or empty until now, whole or not at all.
+def write_model(
+    released: dict[str, torch.Tensor], output_dir: Path, overwrite: bool = False
+) -> int:
+    """Write a model folder, whole or not at all; with `overwrite` it may replace such a folder.
 
     Returns:
         The number of dead channels.
 
     Raises:
         WrongUseError: if the weights are not those of the published architecture, or the folder
-            holds something.
+            holds something that may not be replaced.
     """
-    with replacing_folder(output_dir, own=(), overwrite=False) as unfinished:
+    with replacing_folder(output_dir, own=OWN, overwrite=overwrite) as unfinished:
         model = DushaForAudioClassification(DushaConfig())
         try:
             model.load_state_dict(convert_checkpoint(released))

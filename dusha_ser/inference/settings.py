@@ -8,6 +8,7 @@ from typing import Any
 from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.options import WEIGHTS_SUFFIXES, check_range, is_hub_name, option
+from dusha_ser.storage import check_file
 
 # Windows are as long as the clips of Dusha's podcasts are (paper, section 3.2).
 WINDOW = 5.0
@@ -124,8 +125,9 @@ class PredictOptions(Settings):
             )
         if file and self.format == "table":
             raise WrongUseError("a table is for the screen; give `format` csv or jsonl with a file")
-        if file and file.is_dir():
-            raise WrongUseError(f"{file} is a folder; name a file in it")
+        if file:
+            # Rows that are there are resumed, or it is said whose they are.
+            check_file(file, overwrite=True, inputs=self.inputs)
         check_range("num_proc", self.num_proc, self.num_proc >= 1, "at least 1")
         if self.inputs.count(STANDARD_INPUT) > 1:
             raise WrongUseError("standard input (-) can be read only once")
@@ -170,6 +172,7 @@ class ExportOptions:
         metavar="PATH",
     )
     int8: bool = option("write 8-bit convolutions (static quantisation); needs clips", False)
+    overwrite: bool = shared.overwrite()
     quiet: bool = shared.quiet()
 
     def check(self) -> None:
@@ -180,3 +183,4 @@ class ExportOptions:
             if not path.exists():
                 raise MissingInputError(f"no such file or folder: {path}")
         check_model_folder(self.model)
+        check_file(self.output_file, self.overwrite, inputs=self.clips)

@@ -20,7 +20,7 @@ from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.options import split_list
 from dusha_ser.reports.figures import draw_annotators
 from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
-from dusha_ser.storage import write_text
+from dusha_ser.storage import replacing_folder, write_text
 from dusha_ser.tables import number_cell
 
 # What is worked out from; features and manifests aren't needed.
@@ -106,12 +106,17 @@ def annotators_frame(rated: Rated) -> pd.DataFrame:
     )
 
 
-def write_report(rated: Rated, output_dir: Path) -> list[str]:
-    """Write the page on annotators and the table of all of them; return the files' names."""
+def write_report(rated: Rated, output_dir: Path, overwrite: bool = False) -> list[str]:
+    """Write the page on annotators and the table of all of them; return the files' names.
+
+    Raises:
+        WrongUseError: if one of them is there and may not be replaced.
+    """
     frame = annotators_frame(rated)
     text = frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    write_text(output_dir / f"{NAME}.csv", text)
-    write_page("Annotators", make_blocks(rated, frame), output_dir, NAME)
+    with replacing_folder(output_dir, overwrite=overwrite, merge=True) as folder:
+        write_text(folder / f"{NAME}.csv", text)
+        write_page("Annotators", make_blocks(rated, frame), folder, NAME)
     return [f"{NAME}.{suffix}" for suffix in ("html", "md", "csv")]
 
 

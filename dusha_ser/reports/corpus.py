@@ -16,7 +16,7 @@ from dusha_ser.corpus.published import PAPER_PARTS
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.reports.figures import tidy
 from dusha_ser.reports.page import Block, Heading, Plot, Table, Text, write_page
-from dusha_ser.storage import write_text
+from dusha_ser.storage import replacing_folder, write_text
 
 PAPER = "Kondratenko et al., Hybrid Dataset for Speech Emotion Recognition in Russian Language"
 # Its Table 1: clips of each emotion, control tasks and `other` included.
@@ -111,12 +111,18 @@ def choose(prepared: dict[str, Prepared], configuration: str | None) -> list[Pre
     return [prepared[name]]
 
 
-def write_report(clips: Clips, folder: Path) -> None:
-    """Write corpus.html and corpus.md, the tables as CSV and the figures as PNG to a folder."""
-    for number, table in enumerate((class_table(clips), part_table(clips, round)), start=1):
-        text = pd.DataFrame(table[1:], columns=table[0]).to_csv(index=False, lineterminator="\n")
-        write_text(folder / f"table_{number}.csv", text)
-    write_page("The corpus", make_blocks(clips), folder, "corpus")
+def write_report(clips: Clips, output_dir: Path, overwrite: bool = False) -> None:
+    """Write corpus.html and corpus.md, the tables as CSV and the figures as PNG to a folder.
+
+    Raises:
+        WrongUseError: if one of them is there and may not be replaced.
+    """
+    with replacing_folder(output_dir, overwrite=overwrite, merge=True) as folder:
+        for number, table in enumerate((class_table(clips), part_table(clips, round)), start=1):
+            frame = pd.DataFrame(table[1:], columns=table[0])
+            text = frame.to_csv(index=False, lineterminator="\n")
+            write_text(folder / f"table_{number}.csv", text)
+        write_page("The corpus", make_blocks(clips), folder, "corpus")
 
 
 def make_blocks(clips: Clips) -> list[Block]:

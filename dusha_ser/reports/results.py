@@ -18,7 +18,7 @@ from dusha_ser.evaluation.results import (
 from dusha_ser.evaluation.ser.ser import interval_warning
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
 from dusha_ser.reports.page import Block, Code, Heading, Plot, Table, Text, write_page
-from dusha_ser.storage import read_json
+from dusha_ser.storage import read_json, replacing_folder
 
 NAMES = (
     "accuracy is the share of clips that are right: the Dusha paper calls it UA, most of the field "
@@ -32,7 +32,11 @@ HISTORY_FILES = ("metrics.json", "trainer_state.json")
 
 
 def write_report(
-    results: Sequence[Path], training: Sequence[Path], output_dir: Path, title: str
+    results: Sequence[Path],
+    training: Sequence[Path],
+    output_dir: Path,
+    title: str,
+    overwrite: bool = False,
 ) -> None:
     """Write results.html, which needs no other file, and results.md with its figures.
 
@@ -41,6 +45,7 @@ def write_report(
 
     Raises:
         MissingInputError: if a folder holds no results, or no log of a training run.
+        WrongUseError: if the page is there and may not be replaced.
     """
     pairs = [(result, folder) for folder in results for result in read_results(folder)]
     blocks: list[Block] = [
@@ -58,7 +63,8 @@ def write_report(
                 f"{', '.join(HISTORY_FILES)}"
             )
         blocks += [Heading(f"Training of {folder.name}"), *found]
-    write_page(title, blocks, output_dir, "results")
+    with replacing_folder(output_dir, overwrite=overwrite, merge=True) as page:
+        write_page(title, blocks, page, "results")
 
 
 def read_history(folder: Path) -> list[dict]:

@@ -32,7 +32,14 @@ METRIC_NAMES = {
     "f1_macro": "Macro F1",
 }
 # Options that say where and how to run rather than what to learn.
-LEFT_OUT = ("output_dir", "hub_token", "push_to_hub", "resume_from_checkpoint", "disable_tqdm")
+LEFT_OUT = (
+    "output_dir",
+    "hub_token",
+    "push_to_hub",
+    "resume_from_checkpoint",
+    "disable_tqdm",
+    "overwrite",
+)
 TEMPLATE = Path(__file__).with_name("model_card.markdown")
 
 

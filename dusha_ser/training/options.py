@@ -24,6 +24,7 @@ from dusha_ser.options import (
     TableOptions,
     is_hub_name,
     option,
+    overwrite,
     read_label_map,
     split_list,
     trust_remote_code,
@@ -229,6 +230,7 @@ class RunOptions:
     option_group: ClassVar[str] = "run"
 
     output_dir: str = option("folder for the model", "model")
+    overwrite: bool = overwrite()
     num_train_epochs: float = option("times that the clips are seen", 100)
     max_steps: int = option("steps to train, in place of epochs; -1: by epochs", -1)
     per_device_train_batch_size: int = option("clips per step on each device", 64, least=1)

@@ -9,6 +9,7 @@ import torch
 
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
+from dusha_ser.storage import free_name
 from dusha_ser.tables import screen_table
 from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.options import OPTIONS_FILE
@@ -96,8 +97,9 @@ def describe_result(result: TrainingResult) -> str:
             *([result.note] if result.note else []),
             f"Model, card, curves and predictions are in {folder}. Next:",
             f"  dusha predict {folder} recording.wav   classify a recording",
-            f"  dusha train --train_file clips.csv --model_name_or_path {folder}   "
-            "train it further on your own recordings",
-            f"  dusha train {folder / OPTIONS_FILE}   train the same again",
+            f"  dusha train --train_file clips.csv --model_name_or_path {folder} "
+            f"--output_dir {free_name(folder, 'tuned')}   train it further on your own recordings",
+            f"  dusha train {folder / OPTIONS_FILE} --output_dir {free_name(folder, 'again')}   "
+            "train the same again",
         ]
     )

@@ -51,15 +51,18 @@ def train(
         Predictions, metrics and where the model is.
 
     Raises:
-        WrongUseError: if the options do not fit each other or the data.
+        WrongUseError: if the options do not fit each other or the data, or the output folder holds
+            a finished model or other things.
         WorkFailedError: if the loss is NaN or infinite, or the disk is full.
     """
     flush_subnormals()
     for options in (data, recipe, arguments):
         options.check()
-    checkpoint = checkpoint_to_resume(arguments)
+    checkpoint = checkpoint_to_resume(arguments, recipe.model_name_or_path)
     if arguments.should_save:
-        remove_checkpoints(arguments.output_dir, incomplete_only=True)
+        # A finished model stays until the new one is complete.
+        others = arguments.overwrite and checkpoint is None
+        remove_checkpoints(arguments.output_dir, incomplete_only=not others)
     # One process speaks, and libraries show bars only where the Trainer does.
     if arguments.quiet or not arguments.should_log:
         transformers.logging.set_verbosity_error()

@@ -23,7 +23,7 @@ from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallba
 
 from dusha_ser.errors import WorkFailedError, WrongUseError, first_line
 from dusha_ser.evaluation.ser.ser import SCORES, scores
-from dusha_ser.storage import write_text
+from dusha_ser.storage import replacing_folder, write_text
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import TRAINED_WEIGHTS, AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
@@ -196,6 +196,14 @@ class DushaTrainer(Trainer):
                 clear_subnormals(self.averaging.average)
                 path = Path(output_dir or self.args.output_dir, TRAINED_WEIGHTS)
                 torch.save(self.averaging.average.state_dict(), path)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save the model whole or not at all: an earlier one stays until all is written."""
+        if not self.args.should_save or output_dir not in (None, self.args.output_dir):
+            super()._save(output_dir, state_dict)
+            return
+        with replacing_folder(self.args.output_dir, overwrite=True, merge=True) as folder:
+            super()._save(str(folder), state_dict)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Write our card, not the Trainer's, where the model is pushed."""

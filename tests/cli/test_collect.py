@@ -72,8 +72,10 @@ def test_steps_tell_in_one_line_what_they_did_and_nothing_when_quiet(tmp_path, c
     assert printed.endswith("\nNext: dusha corpus crowd --data_dir collected --parts crowd_train\n")
     with pytest.raises(WrongUseError, match="--overwrite"):
         main(lines[2].split())
-    again = [*lines[:2], f"{lines[2]} --overwrite", "answers round1 answers.csv --test_share 0"]
-    for line in again:
+    answers = "answers round1 answers.csv --test_share 0"
+    with pytest.raises(WrongUseError, match="--overwrite"):
+        main(answers.split())
+    for line in [*lines[:2], f"{lines[2]} --overwrite", f"{answers} --overwrite"]:
         main([*line.split(), "--quiet"])
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
@@ -84,12 +86,13 @@ def test_slice_and_podcast_when_something_fails_end_as_failed_work(tmp_path):
     pytest.importorskip("silero_vad")
     (tmp_path / "recordings").mkdir()
     (tmp_path / "recordings" / "broken.wav").write_bytes(b"This is no sound")
-    out = ["--output_dir", str(tmp_path / "clips"), "--quiet"]
+    out = ["--quiet", "--output_dir"]
     with pytest.raises(WorkFailedError, match="1 of 1 recordings failed; see the error column of"):
-        main(["slice", str(tmp_path / "recordings"), *out])
+        main(["slice", str(tmp_path / "recordings"), *out, str(tmp_path / "clips")])
     (tmp_path / "timings.csv").write_text("hash_id,link,start,end\nabc,lost.mp3,1,2\n")
     with pytest.raises(WorkFailedError, match="1 clips are missing; see"):
-        main(["podcast", str(tmp_path / "timings.csv"), str(tmp_path / "recordings"), *out])
+        sources = [str(tmp_path / "timings.csv"), str(tmp_path / "recordings")]
+        main(["podcast", *sources, *out, str(tmp_path / "podcasts")])
 
 
 @pytest.mark.parametrize(

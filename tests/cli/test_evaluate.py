@@ -268,7 +268,7 @@ def test_main_does_not_do_again_what_is_done(models, table, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_main_does_again_what_another_model_of_the_same_name_did(table, tmp_path):
+def test_main_does_again_what_another_model_of_the_same_name_did_when_told(table, tmp_path):
     model = save_model(tmp_path / "model")
     output = tmp_path / "results"
     arguments = ["--models", model, "--test_sets", table, "--output_dir", str(output), "--quiet"]
@@ -276,7 +276,10 @@ def test_main_does_again_what_another_model_of_the_same_name_did(table, tmp_path
     path = output / "metrics" / "model--clips.csv.json"
     before = json.loads(path.read_text())
     save_model(tmp_path / "model", seed=5)
-    main(arguments)
+    with pytest.raises(WrongUseError, match=r"csv\.json was not made with this model; .*overwrite"):
+        main(arguments)
+    assert json.loads(path.read_text()) == before
+    main([*arguments, "--overwrite"])
     after = json.loads(path.read_text())
     assert after["fingerprint"]["model"] != before["fingerprint"]["model"]
     assert after["metrics"] != before["metrics"]
@@ -291,31 +294,34 @@ def test_main_shows_no_published_rows_beside_ones_own_corpus(models, tmp_path, c
     assert not any(words in shown for words in ("GigaAM", "the paper", "14,035"))
 
 
-def test_main_does_again_what_other_audio_speakers_options_or_code_did(
+def test_main_does_again_what_other_audio_speakers_options_or_code_did_when_told(
     models, tmp_path, monkeypatch
 ):
     table = write_recordings(tmp_path / "own", speakers=2)
     arguments = ["--models", models[0], "--test_sets", str(table), "--quiet"]
     arguments += ["--output_dir", str(tmp_path / "results")]
 
-    def evaluated():
-        main(arguments)
+    def evaluated(other=""):
+        if other:
+            with pytest.raises(WrongUseError, match=f"was not made with {other}; name another"):
+                main(arguments)
+        main([*arguments, "--overwrite"] if other else arguments)
         (path,) = (tmp_path / "results" / "metrics").iterdir()
         return json.loads(path.read_text()), path.stat().st_ino
 
     result, place = evaluated()
     assert evaluated() == (result, place)
     replace_audio(table.parent / "wavs" / "0_sad_0.wav")
-    before, (result, place) = place, evaluated()
+    before, (result, place) = place, evaluated("these clips")
     assert place != before and result["metrics"]["group_count"] == 2
     table.write_text(table.read_text().replace("speaker 1", "speaker 0"))
-    result, place = evaluated()
+    result, place = evaluated("these clips")
     assert result["metrics"]["group_count"] == 1
     arguments += ["--batch_size", "2"]
-    assert evaluated()[1] != place
+    assert evaluated("these options")[1] != place
     place = evaluated()[1]
     monkeypatch.setattr(evaluation, "CODE", ("dusha_ser.errors",))
-    assert evaluated()[1] != place
+    assert evaluated("this version of the software")[1] != place
 
 
 def test_main_does_not_take_a_model_that_another_one_became(table, tmp_path):
@@ -353,7 +359,7 @@ def test_main_shows_published_rows_beside_dushas_test_sets(models, tmp_path, cap
 
 
 def test_main_tells_what_it_lacks(models, table, tmp_path):
-    output = ["--output_dir", str(tmp_path)]
+    output = ["--output_dir", str(tmp_path / "results")]
     with pytest.raises(MissingInputError, match="no model"):
         main(["--models", str(tmp_path / "none"), "--test_sets", table, *output])
     (tmp_path / "empty").mkdir()

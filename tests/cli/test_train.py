@@ -1,6 +1,7 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -496,7 +497,7 @@ def test_train_on_own_recordings_when_labels_are_other_ones(tmp_path, small_mode
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")} == caches
     assert not list((tmp_path / "model").glob("checkpoint-*"))
     with pytest.raises(WrongUseError, match="in both"):
-        run(tmp_path / "model", "--train_file", table, "--test_file", table)
+        run(tmp_path / "both", "--train_file", table, "--test_file", table)
 
 
 def test_train_when_the_folder_holds_a_run_that_did_not_end(tmp_path, splits, small_model):
@@ -515,6 +516,68 @@ def test_train_when_the_folder_holds_a_run_that_did_not_end(tmp_path, splits, sm
         splits=splits,
     )
     assert [entry["epoch"] for entry in longer.log_history if "eval_loss" in entry] == [1, 2]
+
+
+def contents(folder):
+    """The bytes of all files of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_train_when_a_model_is_there_replaces_it_only_when_told(
+    tmp_path, splits, small_model, monkeypatch, capsys
+):
+    folder, options = tmp_path / "model", ("--model_name_or_path", small_model, "--max_steps", 1)
+    folder.mkdir()
+    (folder / "slurm-1.out").write_text("what the scheduler writes")
+    run(folder, *options, splits=splits)
+    before = contents(folder)
+    in_the_way = pytest.raises(WrongUseError, match=r"holds model\.safetensors; name .*=True")
+    for more in ((), ("--resume_from_checkpoint", "auto")):
+        with in_the_way:
+            run(folder, *options, *more, splits=splits)
+    words = ("--dataset", "sample", "--output_dir", folder, *options)
+    status, output = program(monkeypatch, capsys, *words)
+    assert status == 2 and "--overwrite" in output.err
+    status, output = program(monkeypatch, capsys, *words, "--resume_from_checkpoint", "auto")
+    assert status == 0
+    assert output.out == f"{folder}: finished before (--overwrite trains it again)\n"
+    assert contents(folder) == before
+
+    def fail(*arguments):
+        raise KeyboardInterrupt
+
+    # It stays whole until the new one is.
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("dusha_ser.training.run.final_test", fail)
+        run(folder, *options, "--overwrite", "--seed", 1, splits=splits)
+    assert contents(folder) == before
+    run(folder, *options, "--overwrite", "--seed", 1, splits=splits)
+    after = contents(folder)
+    assert after.keys() == before.keys()
+    assert after["model.safetensors"] != before["model.safetensors"]
+    assert "overwrite" not in (folder / "options.yaml").read_text()
+    assert not list(folder.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("place", ["start", "start/tuned", "start/../start", "."])
+def test_train_when_the_model_to_start_from_would_be_written_into(place, tmp_path, small_model):
+    shutil.copytree(small_model, tmp_path / "start")
+    before = contents(tmp_path / "start")
+    for more in ((), ("--overwrite",), ("--overwrite", "--resume_from_checkpoint", "auto")):
+        with pytest.raises(WrongUseError, match=r"would write into it: .* such as \S+/start_tuned"):
+            options = ("--model_name_or_path", tmp_path / "start", *more)
+            # Only models are there, so nothing else is in the way.
+            run(tmp_path / place, "--dataset", "sample", *options)
+    assert contents(tmp_path / "start") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["start"]
+
+
+def test_train_when_the_folder_is_somebody_elses_refuses(tmp_path, small_model):
+    (tmp_path / "README.md").write_text("my project")
+    for more in ((), ("--overwrite",)):
+        with pytest.raises(WrongUseError, match=r"holds README\.md, which this program did not"):
+            run(tmp_path, "--dataset", "sample", "--model_name_or_path", small_model, *more)
+    assert contents(tmp_path) == {"README.md": b"my project"}
 
 
 @pytest.fixture(scope="module")

@@ -150,8 +150,10 @@ def test_collect_answers_leaves_out_those_below_the_mark(tasks, tmp_path):
     with pytest.raises(WrongUseError, match="5 of 5 annotators are below"):
         rows = [row for row in rows if row["annotator"] != "good" or row["task"] != "task0"]
         path = write_answers(tmp_path / "answers.csv", rows)
-        collect(tasks, [path], tmp_path / "archives", mark=1.0, quiet=True)
-    everybody = collect(tasks, [path], tmp_path / "archives", mark=0.0, quiet=True)
+        collect(tasks, [path], tmp_path / "archives", mark=1.0, overwrite=True, quiet=True)
+    with pytest.raises(WrongUseError, match=r"archives already holds annotators\.csv; .*overwrite"):
+        collect(tasks, [path], tmp_path / "archives", mark=0.0, quiet=True)
+    everybody = collect(tasks, [path], tmp_path / "archives", mark=0.0, overwrite=True, quiet=True)
     assert everybody["failed"] == 0
 
 

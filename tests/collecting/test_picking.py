@@ -130,7 +130,7 @@ def test_write_picked_leads_to_the_clips_from_where_it_lies(clips, tmp_path, cap
     for row in renamed:
         row["file"] = f"wavs/{row['id'].removeprefix('clip')}.wav"
     assert [row["file"] for row in write_picked(renamed, other)] == [row["path"] for row in picked]
-    write_picked(rows, replace(options, number=12))
+    write_picked(rows, replace(options, number=12, overwrite=True))
     assert caplog.messages == [
         "12 clips are to be picked, and 11 have a prediction: all of these are taken"
     ]

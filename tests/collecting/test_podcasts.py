@@ -140,14 +140,27 @@ def test_cut_podcasts_again_cuts_only_what_lacks(audio, tmp_path):
     assert {path: path.read_bytes() for path in wavs.iterdir()} == before
     counts = cut(table, folder, tmp_path / "out", overwrite=True, quiet=True)
     assert counts == {"cut": 5, "there": 0, "missing": 0}
+    assert {path: path.read_bytes() for path in wavs.iterdir()} == before
+    for overwrite in (False, True):
+        with pytest.raises(WrongUseError, match="which this program did not write"):
+            cut(table, folder, folder, overwrite=overwrite, quiet=True)
 
 
-def test_cut_podcasts_again_cuts_what_has_other_timings_audio_or_code(audio, tmp_path, monkeypatch):
+def test_cut_podcasts_again_refuses_other_timings_audio_or_code_unless_told(
+    audio, tmp_path, monkeypatch
+):
     folder = shutil.copytree(audio[0], tmp_path / "podcasts")
     table = write_metadata(tmp_path / "metadata.tsv", TIMINGS)
 
-    def again():
-        return cut(table, folder, tmp_path / "out", quiet=True)["cut"]
+    def again(overwrite=False):
+        return cut(table, folder, tmp_path / "out", overwrite=overwrite, quiet=True)["cut"]
+
+    def refused():
+        before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.[cjw]*")}
+        with pytest.raises(WrongUseError, match=r"\.wav was cut by other .*`overwrite=True`"):
+            again()
+        assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.[cjw]*")} == before
+        return True
 
     def clip(number):
         path = tmp_path / "out" / "wavs" / f"{name_of(number)}.wav"
@@ -156,17 +169,17 @@ def test_cut_podcasts_again_cuts_what_has_other_timings_audio_or_code(audio, tmp
     assert (again(), again()) == (5, 0)
     moved = [*TIMINGS[:2], (*TIMINGS[2][:2], "5.5", "8"), *TIMINGS[3:]]
     write_metadata(table, moved)
-    assert (again(), again()) == (1, 0)
+    assert refused() and (again(overwrite=True), again()) == (5, 0)
     expected = audio[1]["talk.flac"][88000:128000]
     assert np.abs(clip(2) - expected).max() <= 1
     samples = audio[1]["talk.flac"][::-1].astype(np.int16)
     soundfile.write(folder / "talk.flac", samples, RATE, subtype="PCM_16")
-    assert (again(), again()) == (4, 0)
+    assert refused() and (again(overwrite=True), again()) == (5, 0)
     assert np.abs(clip(1) - samples[32000:72000].astype(int)).max() <= 1
     (folder / "talk.flac").unlink()
     assert again() == 0
     monkeypatch.setattr(podcasts, "CODE", ("dusha_ser.errors",))
-    assert again() == 1
+    assert refused() and again(overwrite=True) == 1
 
 
 def test_cut_podcasts_out_of_the_archive_with_columns_of_other_names(audio, tmp_path):

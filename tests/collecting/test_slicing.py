@@ -126,19 +126,26 @@ def test_slice_recordings_when_stopped_goes_on_where_it_was(
 
 
 def test_slice_recordings_with_other_limits_or_a_lost_clip_does_the_work_again(podcasts, tmp_path):
+    shorter = Cut(longest=1.0, shortest=0.2)
     sound = podcasts[0][:1]
     slice_recordings(sound, tmp_path, Cut(), quiet=True)
     before = rows_of(tmp_path / "clips.csv")
     (tmp_path / before[0]["path"]).unlink()
     slice_recordings(sound, tmp_path, Cut(), quiet=True)
     assert (tmp_path / before[0]["path"]).is_file()
-    slice_recordings(sound, tmp_path, Cut(longest=1.0, shortest=0.2), quiet=True)
+    with pytest.raises(WrongUseError, match="begun with another longest, shortest; .*overwrite="):
+        slice_recordings(sound, tmp_path, shorter, quiet=True)
+    assert rows_of(tmp_path / "clips.csv") == before
+    slice_recordings(sound, tmp_path, shorter, quiet=True, overwrite=True)
     after = rows_of(tmp_path / "clips.csv")
+    assert sorted(path.name for path in (tmp_path / "wavs").iterdir()) == sorted(
+        f"{clip['id']}.wav" for clip in after
+    )
     assert max(float(clip["duration"]) for clip in after) <= 1
     assert len(after) > len(before)
 
 
-def test_slice_recordings_when_audio_or_code_changed_does_the_work_again(
+def test_slice_recordings_when_audio_changed_refuses_and_when_code_did_works_again(
     podcasts, tmp_path, monkeypatch
 ):
     first, second = podcasts[0][:2]
@@ -149,16 +156,47 @@ def test_slice_recordings_when_audio_or_code_changed_does_the_work_again(
         slicing, "slice_recording", lambda *given: begun.append(given) or cut_one(*given)
     )
 
-    def slices():
-        rows = slice_recordings([AudioFile("a", str(path))], tmp_path / "out", Cut(), quiet=True)
+    def slices(overwrite=False):
+        sounds, out = [AudioFile("a", str(path))], tmp_path / "out"
+        rows = slice_recordings(sounds, out, Cut(), quiet=True, overwrite=overwrite)
         return rows[0]["source_id"], len(begun)
 
     source, count = slices()
     assert (slices(), count) == ((source, 1), 1)
     shutil.copy(second.path, path)
-    assert slices()[0] != source and slices()[1] == 2
+    with pytest.raises(WrongUseError, match=r"\.wav, cut of the same files; .*overwrite"):
+        slices()
+    begun.clear()
+    changed, count = slices(overwrite=True)
+    assert changed != source and count == 1
+    assert slices() == (changed, 1)
     monkeypatch.setattr(slicing, "CODE", ("dusha_ser.errors",))
-    assert slices()[1] == 3
+    assert slices() == (changed, 2)
+
+
+def test_slice_recordings_when_clips_would_be_lost_refuses(podcasts, tmp_path):
+    first, second = podcasts[0][:2]
+    slice_recordings([first], tmp_path, Cut(), quiet=True)
+    before = files_of(tmp_path)
+    with pytest.raises(WrongUseError, match=r"clips of a\.wav, which is not given now; .*overw"):
+        slice_recordings([second], tmp_path, Cut(), quiet=True)
+    assert files_of(tmp_path) == before
+    with pytest.raises(WrongUseError, match=r"holds wavs/\w+\.wav, cut of the same files; .*overw"):
+        slice_recordings([AudioFile(first.name, "gone.wav")], tmp_path, Cut(), quiet=True)
+    assert files_of(tmp_path) == before
+    # Further recordings take nothing away.
+    slice_recordings([first, second], tmp_path, Cut(), quiet=True)
+    assert before.keys() < files_of(tmp_path).keys()
+    slice_recordings([second], tmp_path, Cut(), quiet=True, overwrite=True)
+    assert [row["path"] for row in rows_of(tmp_path / "recordings.csv")] == [second.name]
+
+
+def test_slice_recordings_when_the_folder_is_somebody_elses_refuses(podcasts, tmp_path):
+    (tmp_path / "clips.csv").write_text("path,label\na.wav,sad\n")
+    for overwrite in (False, True):
+        with pytest.raises(WrongUseError, match=r"holds clips\.csv, which this program did not"):
+            slice_recordings(podcasts[0], tmp_path, Cut(), quiet=True, overwrite=overwrite)
+    assert (tmp_path / "clips.csv").read_text() == "path,label\na.wav,sad\n"
 
 
 def test_slice_recordings_when_nobody_speaks_warns(podcasts, tmp_path, caplog):
@@ -249,7 +287,7 @@ def test_quietest_of_a_stretch_shorter_than_its_window():
 
 
 def test_notes_are_plain_json(podcasts, sliced):
-    notes = sorted((sliced[0] / ".slices").iterdir())
+    notes = sorted((sliced[0] / ".slices").glob("*.json"))
     assert len(notes) == 3
     for note in notes:
         assert json.loads(note.read_text())["error"] is None

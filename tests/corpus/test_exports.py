@@ -136,8 +136,17 @@ def test_export_when_another_format_was_there(folder):
     place = export_configuration(folder, "crowd", ["lhotse"], quiet=True)
     assert (place / "train.csv").exists()
     assert len(list((place / "wavs").iterdir())) == COUNTS["crowd_train"] + COUNTS["crowd_test"]
+    (place / "train.csv").write_text("corrected by hand")
+    assert export_configuration(folder, "crowd", ["csv"], export_audio=True, quiet=True) == place
+    assert (place / "train.csv").read_text() == "corrected by hand"
     (place / ".content_id").write_text("of other labels")
-    place = export_configuration(folder, "crowd", ["emobox"], quiet=True)
+    with pytest.raises(WrongUseError, match=r"crowd already holds .*`overwrite=True`"):
+        export_configuration(folder, "crowd", ["emobox"], quiet=True)
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(WrongUseError, match=r"holds notes\.txt, which this program did not write"):
+        export_configuration(folder, "crowd", ["emobox"], quiet=True, overwrite=True)
+    (place / "notes.txt").unlink()
+    place = export_configuration(folder, "crowd", ["emobox"], quiet=True, overwrite=True)
     assert [path.name for path in place.glob("[!.]*")] == ["emobox"]
 
 
@@ -163,8 +172,8 @@ def test_export_when_an_id_is_a_path(folder, monkeypatch):
     monkeypatch.setattr(exports, "read_clips", renamed)
     for formats, audio in ((["csv"], False), (["emobox"], False), ([], True)):
         with pytest.raises(WorkFailedError, match=r"'../../over' would be a file outside"):
-            export_configuration(folder, "crowd", formats, audio, quiet=True)
-    export_configuration(folder, "raw", ["csv"], quiet=True)
+            export_configuration(folder, "crowd", formats, audio, quiet=True, overwrite=True)
+    export_configuration(folder, "raw", ["csv"], quiet=True, overwrite=True)
 
 
 def test_export_when_nothing_can_be_heard(folder):

@@ -37,12 +37,19 @@ def plan(tmp_path):
 def write(tmp_path, plan):
     """Write the plan into tmp_path/dusha; returns whether anything was written."""
 
-    def write(content_id="id", num_proc=None):
+    def write(content_id="id", num_proc=None, overwrite=False, **options):
         return write_configuration(
             tmp_path / "dusha",
-            Content("crowd", content_id, lambda: plan, FEATURES, {"options": {"threshold": 0.9}}),
+            Content(
+                "crowd",
+                content_id,
+                lambda: plan,
+                FEATURES,
+                {"options": {"threshold": 0.9} | options},
+            ),
             num_proc,
             quiet=True,
+            overwrite=overwrite,
         )
 
     return write
@@ -82,8 +89,19 @@ def test_write_configuration_when_it_is_there(write, tmp_path):
     before = shards(tmp_path / "dusha" / "crowd")
     assert not write()
     assert shards(tmp_path / "dusha" / "crowd") == before
-    assert write("another id")
-    assert shards(tmp_path / "dusha" / "crowd") != before
+    with pytest.raises(WrongUseError, match=r"crowd, made of other archives; .*`overwrite=True`"):
+        write("another id")
+    with pytest.raises(WrongUseError, match="crowd, made with another threshold, method;"):
+        write("another id", threshold=0.8, method="bcc")
+    assert shards(tmp_path / "dusha" / "crowd") == before
+    assert write("another id", overwrite=True)
+    after = shards(tmp_path / "dusha" / "crowd")
+    assert after != before
+    assert write("another id", overwrite=True)
+    assert shards(tmp_path / "dusha" / "crowd") != after
+    (tmp_path / "dusha" / "crowd" / "notes.txt").touch()
+    with pytest.raises(WrongUseError, match=r"holds notes\.txt, which this program did not"):
+        write("another id", overwrite=True)
 
 
 def test_write_configuration_when_a_shard_is_gone(write, tmp_path):
@@ -171,7 +189,7 @@ def test_write_configuration_when_the_place_is_taken(content, write, tmp_path):
     theirs = tmp_path / "dusha" / "crowd" / "thesis.parquet"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(content)
-    with pytest.raises(WrongUseError, match="not a prepared corpus and would be replaced"):
+    with pytest.raises(WrongUseError, match=r"holds thesis\.parquet, which this program did not"):
         write()
     assert theirs.read_bytes() == content
 

@@ -236,19 +236,35 @@ def test_write_sample_when_repeated_gives_the_same_bytes(tmp_path):
         env=environment,
     )
     names = sorted(path.name for path in first.iterdir())
-    assert names == ["annotators.csv", *ARCHIVES, "truth.csv"]
+    assert names == ["annotators.csv", *ARCHIVES, "sample.json", "truth.csv"]
     for name in names:
         content = (first / name).read_bytes()
         assert content == (tmp_path / "process" / name).read_bytes(), name
         assert content != (tmp_path / "second" / name).read_bytes(), name
 
 
-def test_write_sample_when_the_folder_exists_replaces_only_its_own_files(tmp_path):
-    (tmp_path / "crowd.tar").write_text("old")
-    (tmp_path / "notes.txt").write_text("mine")
-    write_sample(tmp_path, clips=MINIMUM_CLIPS, quiet=True)
-    assert tarfile.is_tarfile(tmp_path / "crowd.tar")
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+def test_write_sample_when_archives_are_there_replaces_only_a_sample(tmp_path):
+    (tmp_path / "crowd.tar").write_text("58 GB of real speech")
+    for overwrite in (False, True):
+        with pytest.raises(WrongUseError, match=r"crowd\.tar, which this program did not write"):
+            write_sample(tmp_path, clips=MINIMUM_CLIPS, quiet=True, overwrite=overwrite)
+    assert (tmp_path / "crowd.tar").read_text() == "58 GB of real speech"
+
+    sample = write_sample(tmp_path / "sample", clips=MINIMUM_CLIPS, quiet=True)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sample.iterdir()}
+    assert write_sample(sample, clips=MINIMUM_CLIPS, quiet=True) == sample
+    with pytest.raises(WrongUseError, match=r"already holds .*`overwrite=True`"):
+        write_sample(sample, seed=1, clips=MINIMUM_CLIPS, quiet=True)
+    after = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sample.iterdir()}
+    assert after == before
+    write_sample(sample, seed=1, clips=MINIMUM_CLIPS, quiet=True, overwrite=True)
+    assert (sample / "crowd.tar").read_bytes() != before["crowd.tar"][1]
+
+    (sample / "crowd.tar").write_text("58 GB of real speech")
+    for overwrite in (False, True):
+        with pytest.raises(WrongUseError, match="which this program did not write"):
+            write_sample(sample, 1, MINIMUM_CLIPS, quiet=True, overwrite=overwrite)
+    assert (sample / "crowd.tar").read_text() == "58 GB of real speech"
 
 
 def test_write_sample_when_interrupted_leaves_nothing(tmp_path, monkeypatch):

@@ -105,7 +105,13 @@ def test_train_run_leaves_a_folder_alone_that_is_not_its_own(run, splits):
         write_json(run.output_dir / SETTINGS_FILE, settings_of(run, splits) | {name: "other"})
         with pytest.raises(WrongUseError, match=f"not made with {words};"):
             train_run(run, splits)
+    for name in (SETTINGS_FILE, "thesis.txt"):
+        assert (run.output_dir / name).is_file()
+    (run.output_dir / SETTINGS_FILE).unlink()
+    with pytest.raises(WrongUseError, match=r"holds thesis\.txt, which this program did not write"):
+        train_run(run, splits, overwrite=True)
     assert (run.output_dir / "thesis.txt").read_text() == "ten years"
+    assert [path.name for path in run.output_dir.iterdir()] == ["thesis.txt"]
 
 
 def test_with_inputs_computes_features_of_dushas_network_with_its_own_extractor(

@@ -217,18 +217,25 @@ def pack_podcasts(folder: Path, python) -> None:
 
 def export_model(folder: Path, python) -> None:
     """Have an .onnx file under the name that the page uses."""
-    status, output = python(["dusha", "export", "model", "dusha.onnx"], folder)
+    status, output = python(["dusha", "export", "model", "dusha.onnx", "--overwrite"], folder)
     assert status == 0, output
 
 
-def forget_model(folder: Path, python) -> None:
-    """Remove what another page made under the same name; the program replaces no model."""
-    shutil.rmtree(folder / "released", ignore_errors=True)
+def forget_models(*names: str):
+    """Remove models of other pages under the same names; no program replaces them unasked."""
+
+    def forget(folder: Path, python) -> None:
+        for name in names:
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+    return forget
 
 
 # What somebody else does between two commands.
 BEFORE = {
-    "dusha convert released_checkpoint.pt released": forget_model,
+    "dusha convert released_checkpoint.pt released": forget_models("released"),
+    "dusha train crowd_large": forget_models("runs/crowd_large"),
+    "dusha train podcast_tune": forget_models("runs/podcast_tune"),
     "dusha collect answers": answer_tasks,
     "dusha collect podcast archives": pack_podcasts,
     "dusha predict dusha.onnx": export_model,

@@ -123,6 +123,6 @@ def test_report_takes_curves_of_other_runs_and_says_when_there_are_none(results,
     assert "Training of run" in (tmp_path / "report" / "results.html").read_text()
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingInputError, match="holds no log of a training run"):
-        main([*arguments, "--training", str(tmp_path / "empty")])
+        main([*arguments, "--overwrite", "--training", str(tmp_path / "empty")])
     with pytest.raises(MissingInputError, match="no results in"):
         main([str(tmp_path / "empty")])

@@ -30,10 +30,19 @@ def test_description_holds_scores_confusions_and_the_next_steps(result):
     assert "true \\ predicted" in text
     for line in (
         "dusha predict runs/mine recording.wav",
-        "--model_name_or_path runs/mine",
-        "dusha train runs/mine/options.yaml",
+        "--model_name_or_path runs/mine --output_dir runs/mine_tuned ",
+        "dusha train runs/mine/options.yaml --output_dir runs/mine_again ",
     ):
         assert line in text
+
+
+def test_description_names_folders_that_are_not_there(result, tmp_path):
+    result.output_dir = tmp_path / "mine"
+    (tmp_path / "mine_tuned").mkdir()
+    (tmp_path / "mine_tuned_2").mkdir()
+    text = describe_result(result)
+    assert f"--output_dir {tmp_path / 'mine_tuned_3'} " in text
+    assert f"--output_dir {tmp_path / 'mine_again'} " in text
 
 
 def test_description_when_no_epoch_was_chosen_says_so(result):
