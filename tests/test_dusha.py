@@ -199,9 +199,9 @@ def test_content_id_when_the_version_the_code_or_an_archive_changes(
     folder = shutil.copytree(archives, tmp_path / "archives")
 
     def content_ids():
+        places = {"data_dir": str(folder), "archive_dir": str(tmp_path), "cache_dir": str(tmp_path)}
         options = [{}, {"input_features": True}, {"threshold": 0.5}]
-        made = [dusha.Dusha("crowd", data_dir=str(folder), archive_dir=str(tmp_path), **one)
-                for one in options]  # fmt: skip
+        made = [dusha.Dusha(config_name="crowd", **places, **one) for one in options]
         return [builder.content_id() for builder in made]
 
     first = content_ids()
