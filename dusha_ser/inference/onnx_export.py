@@ -44,6 +44,10 @@ OPSET = 18
 KEPT_CONVOLUTIONS = 2
 # How far an exported model's probabilities may be from PyTorch's.
 TOLERANCE = 1e-4
+# A clip whose samples all stay below 60 dB under full scale holds no speech.
+SILENCE = 1e-3
+FEWEST_CLIPS = 10  # to calibrate by, without a warning
+logger = logging.getLogger(__name__)
 
 
 class PooledAttention(nn.Module):
@@ -219,8 +223,7 @@ def export(
     }
     for name, value in metadata.items():
         program.model.metadata_props[name] = json.dumps(value)
-    # The exporter multiplies weights with those of batch normalisation, and dead channels' products
-    # are too small to be normal numbers.
+    # Products of dead channels' weights and batch normalisation, which the exporter folds.
     for value in program.model.graph.initializers.values():
         weights = value.const_value.numpy()
         if weights.dtype == np.float32:
@@ -241,6 +244,9 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
         path: file that `export` wrote.
         quantised_path: file to write.
         clips: some tens of typical clips, each (samples,) in [-1, 1] at the model's rate.
+
+    Raises:
+        WrongUseError: if all clips are silent; some, or fewer than ten clips, are a warning.
     """
     own_path = list(sys.path)
     import onnx
@@ -250,7 +256,7 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
     # It adds a folder whose modules, metrics among them, hide those of an editable installation.
     sys.path[:] = own_path
     classifier = OnnxClassifier(path)
-    inputs = (classifier.inputs([clip]) for clip in clips)
+    inputs = (classifier.inputs([clip]) for clip in heard(clips, "calibrate", FEWEST_CLIPS))
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self):
@@ -287,6 +293,29 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
     onnx.save(model, quantised_path)
 
 
+def heard(clips: Iterable[np.ndarray], purpose: str, fewest: int = 0) -> Iterator[np.ndarray]:
+    """Pass clips (samples,) on, and see at their end that they can tell something of a model.
+
+    On silence an 8-bit model gives the same label as any other.
+
+    Raises:
+        WrongUseError: if all clips are silent.
+    """
+    count = silent = 0
+    for clip in clips:
+        count += 1
+        silent += bool(np.abs(clip).max(initial=0) < SILENCE)
+        yield clip
+    if silent == count:
+        raise WrongUseError(
+            f"all {count} clips to {purpose} by are silent; give `clips` like those to classify"
+        )
+    if silent:
+        logger.warning("%d of the %d clips to %s by are silent", silent, count, purpose)
+    if count < fewest:
+        logger.warning("%d clips to %s by are few; give some tens", count, purpose)
+
+
 def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float]:
     """Export a model, compare it with PyTorch, and put it in its place if it is the same model.
 
@@ -299,7 +328,7 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is not Dusha's, or clips are too few.
+        WrongUseError: if it is not Dusha's, or clips are too few, or silent.
         WorkFailedError: if a clip cannot be read, or the export differs from the model.
     """
     flush_subnormals()
@@ -324,6 +353,8 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
             exact, written = written, unfinished
             quantise(exact, written, _read_clips(calibration, rate, quiet, "calibrate"))
         shown = _read_clips(compared, rate, quiet, "compare") if compared else _noise_clips(rate)
+        if options.int8:
+            shown = heard(shown, "compare")
         result = compare(torch_classifier(model, extractor), OnnxClassifier(written), shown)
         if not options.int8 and result["largest_difference"] > TOLERANCE:
             raise WorkFailedError(

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,9 @@ from configuration_dusha import DushaConfig
 from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.classify import torch_classifier
-from dusha_ser.inference.onnx_export import compare, export, quantise
+from dusha_ser.inference.onnx_export import compare, export, heard, quantise, write_onnx
 from dusha_ser.inference.onnx_runtime import OnnxClassifier
+from dusha_ser.inference.settings import ExportOptions
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
@@ -114,6 +116,36 @@ def test_int8_model_is_smaller_and_close(files, tmp_path):
     result = compare(exact, quantised, iter(clips[1::2]))
     assert result["clips"] == 6
     assert 0 < result["largest_difference"] < 0.2
+
+
+def test_quantising_refuses_silence_and_warns_of_some_and_of_few_clips(files, tmp_path, caplog):
+    silent = np.full(8000, 9e-4, np.float32)
+    with pytest.raises(WrongUseError, match="all 3 clips to calibrate by are silent.*`clips`"):
+        quantise(files / "waveform.onnx", tmp_path / "int8.onnx", [silent] * 3)
+    assert not (tmp_path / "int8.onnx").exists()
+    assert not caplog.messages
+    quantise(files / "waveform.onnx", tmp_path / "int8.onnx", [silent, clip(8000), clip(4000)])
+    assert caplog.messages == [
+        "1 of the 3 clips to calibrate by are silent",
+        "3 clips to calibrate by are few; give some tens",
+    ]
+    caplog.clear()
+    assert len(list(heard([clip(800)] * 10, "calibrate", 10))) == 10
+    assert not caplog.messages
+
+
+def test_export_of_8_bits_when_what_it_is_compared_by_is_silent_writes_nothing(
+    model, extractor, tmp_path
+):
+    model.save_pretrained(tmp_path / "model")
+    extractor.save_pretrained(tmp_path / "model")
+    clips = [tmp_path / f"{number}.wav" for number in range(4)]
+    for number, path in enumerate(clips):
+        soundfile.write(path, np.zeros(8000) if number % 2 else clip(8000, number), 16000)
+    options = ExportOptions(str(tmp_path / "model"), tmp_path / "int8.onnx", int8=True, quiet=True)
+    with pytest.raises(WrongUseError, match="all 2 clips to compare by are silent"):
+        write_onnx(options, clips)
+    assert not list(tmp_path.glob("*.onnx"))
 
 
 def test_quantising_leaves_the_modules_of_this_project_to_be_found(files, tmp_path):
