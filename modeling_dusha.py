@@ -10,6 +10,8 @@ mean. One model is one file, as in Transformers, masks included: it is saved wit
 """
 
 import math
+import os
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -209,6 +211,17 @@ def clear_subnormals(model: nn.Module) -> None:
             tensor.masked_fill_(tensor.abs() < least, 0)
 
 
+def share_weights(folder: str | os.PathLike) -> None:
+    """Give the weights of a saved model the permissions of its configuration, which the umask sets.
+
+    safetensors lets nobody but their owner read them.
+    """
+    configuration = Path(folder, "config.json")
+    for weights in Path(folder).glob("*.safetensors"):
+        if configuration.exists():
+            weights.chmod(configuration.stat().st_mode)
+
+
 class DushaConvLayer(nn.Module):
     """A convolution without bias, batch normalisation and, unless linear, the activation.
 
@@ -374,6 +387,7 @@ class DushaPreTrainedModel(PreTrainedModel):
         }
         clear_subnormals(self)
         super().save_pretrained(save_directory, *args, **kwargs)
+        share_weights(save_directory)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

@@ -339,6 +339,22 @@ def test_training_when_any_problem_type_lowers_loss_and_keeps_configuration(prob
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+# Saved
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+@pytest.mark.parametrize("shard", ["50GB", "2KB"])
+def test_saved_files_may_be_read_by_whom_the_umask_lets(tmp_path, umask, shard):
+    before = os.umask(umask)
+    try:
+        small_classifier().save_pretrained(tmp_path / "model", max_shard_size=shard)
+    finally:
+        os.umask(before)
+    files = list((tmp_path / "model").iterdir())
+    assert (len(list((tmp_path / "model").glob("*.safetensors"))) > 1) == (shard == "2KB")
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+
+
 # Numbers too small to be normal
 
 

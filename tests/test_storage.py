@@ -137,7 +137,7 @@ def test_replacing_when_hidden_files_are_the_user_s_leaves_them(tmp_path):
     assert names(tmp_path) == sorted([*mine, "a"])
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
 def test_writing_gives_the_permissions_that_the_umask_allows(umask, tmp_path):
     before = os.umask(umask)
     try:

@@ -30,7 +30,7 @@ from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remov
 from dusha_ser.training.losses import ClassificationLoss
 from dusha_ser.training.normalization import average_statistics, make_precise
 from dusha_ser.training.sampling import LengthBatchSampler
-from modeling_dusha import clear_subnormals
+from modeling_dusha import clear_subnormals, share_weights
 
 
 class DushaTrainer(Trainer):
@@ -192,6 +192,8 @@ class DushaTrainer(Trainer):
         with self.explained_disk_errors(), self.averaged_weights():
             clear_subnormals(self.model)
             super().save_model(output_dir, _internal_call)
+            if self.args.should_save:
+                share_weights(output_dir or self.args.output_dir)
             if self.averaging and self.averaging.training and self.args.should_save:
                 clear_subnormals(self.averaging.average)
                 path = Path(output_dir or self.args.output_dir, TRAINED_WEIGHTS)

@@ -635,6 +635,8 @@ def test_train_when_the_network_is_another_one(tmp_path, splits, other_networks,
         splits=few,
     )
     assert np.isfinite(result.predictions.probabilities).all()
+    modes = {name: (tmp_path / name).stat().st_mode for name in ("model.safetensors", "README.md")}
+    assert len(set(modes.values())) == 1, modes
     model = transformers.AutoModelForAudioClassification.from_pretrained(tmp_path)
     assert model.config.model_type == kind
     assert list(model.config.id2label.values()) == ["angry", "sad", "neutral", "positive"]
