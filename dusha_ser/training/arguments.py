@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import torch
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
+from transformers.utils import is_torch_tf32_available
 
 from dusha_ser.errors import WrongUseError, first_line
 from dusha_ser.options import split_list
 from dusha_ser.training.options import RunOptions
+
+# Clips of an evaluation on an accelerator, which smaller batches would keep waiting.
+EVALUATED_AT_ONCE = 256
 
 
 @dataclass
@@ -34,6 +38,18 @@ class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[mis
         if not torch.accelerator.is_available():
             # The Trainer refuses bf16 unless told, and warns of memory that it cannot pin.
             self.use_cpu, self.dataloader_pin_memory = True, False
+        if not self.use_cpu:
+            # It reads the loss at each step, and ours are checked on the device.
+            self.logging_nan_inf_filter = False
+            if self.tf32 is None and is_torch_tf32_available():
+                self.tf32 = True
+        if self.bf16 is None:
+            # Emulated it would be slower than single precision.
+            self.bf16 = (
+                not (self.use_cpu or self.fp16)
+                and torch.cuda.is_available()
+                and torch.cuda.is_bf16_supported(including_emulation=False)
+            )
         if self.save_strategy == "no":
             # Nothing is kept that could be gone back to.
             self.load_best_model_at_end = False
@@ -50,6 +66,18 @@ class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[mis
         # The data set has the columns that the collators and the loss need beyond the model's own.
         self.remove_unused_columns = False
         self.restore_callback_states_from_checkpoint = True
+
+    @property
+    def pads_to_few_lengths(self) -> bool:
+        """Whether batches take one of a few lengths."""
+        return not self.use_cpu if self.few_lengths is None else self.few_lengths
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Clips that are classified at once, on all devices of this process."""
+        if self.per_device_eval_batch_size is None:
+            return 1 if self.use_cpu else EVALUATED_AT_ONCE * max(1, self.n_gpu)
+        return super().eval_batch_size
 
     def check(self) -> None:
         """Raise a WrongUseError where values do not fit, or a tracker is not installed."""

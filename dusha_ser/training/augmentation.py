@@ -172,11 +172,8 @@ def assemble(
         frame.
     """
     numbers = [firsts, lefts, *(getattr(cuts, one.name) for one in fields(cuts))]
-    columns = torch.from_numpy(np.stack(numbers).astype(np.int64))
-    if frames.device.type == "cuda":
-        # From other memory the copy would make the processor wait.
-        columns = columns.pin_memory()
-    columns = columns.to(frames.device, non_blocking=True).unsqueeze(2)
+    columns = send(torch.from_numpy(np.stack(numbers).astype(np.int64)), frames.device)
+    columns = columns.unsqueeze(2)
     first, left, size, stretched_frames, stretched_bands = columns[:5].unbind()
     start, kept, time_start, time_stop, band_start, band_stop = columns[5:].unbind()
 
@@ -210,6 +207,12 @@ def assemble(
     filling = torch.where(seen.unsqueeze(1), 0.0, frames[0].float())
     # Products with 0 and 1 are exact, and a sixth of the time of masked_fill.
     return torch.addcmul(filling, features, kept_part, out=features), real.long()
+
+
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy values to a device without waiting for it, as only pinned memory can be."""
+    values = values.pin_memory() if device.type == "cuda" and not values.is_cuda else values
+    return values.to(device, non_blocking=True)
 
 
 def neighbours(

@@ -4,12 +4,13 @@ Each clip of a training batch has its own seed, so that the batch is the same in
 worker and attempt. Spectrograms are log-Mel features, (frames, mels) in dB.
 """
 
-from collections.abc import Iterator, Sequence
+import bisect
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow.compute
 import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
@@ -21,8 +22,10 @@ from dusha_ser.training.augmentation import (
     Draws,
     assemble,
     draw,
+    send,
     spread,
 )
+from dusha_ser.training.held_features import HeldClip, HeldFeatures, tensors
 from dusha_ser.training.losses import Mixup
 from dusha_ser.training.options import RecipeOptions
 from dusha_ser.training.sampling import Draw
@@ -39,6 +42,7 @@ class ClipDataset(torch.utils.data.Dataset):
         input_name: that column: "input_features" (frames, mels) or "input_values".
         targets: of the clips: class numbers (clips,) int64, or (clips, labels) float32.
         weights: of the clips in the loss, (clips,); None: 1 each.
+        held: their features, where they are held in memory; None: they are read from the rows.
 
     Raises:
         ValueError: if the numbers of rows, targets and weights differ.
@@ -50,6 +54,7 @@ class ClipDataset(torch.utils.data.Dataset):
         input_name: str,
         targets: np.ndarray,
         weights: np.ndarray | None = None,
+        held: HeldFeatures | None = None,
     ):
         weights = np.ones(len(rows), np.float32) if weights is None else weights
         if not len(rows) == len(targets) == len(weights):
@@ -61,6 +66,7 @@ class ClipDataset(torch.utils.data.Dataset):
         self.input_name = input_name
         self.targets = torch.as_tensor(targets)
         self.weights = torch.as_tensor(weights, dtype=torch.float32)
+        self.held = held
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +77,11 @@ class ClipDataset(torch.utils.data.Dataset):
     def __getitems__(self, keys: Sequence[int | Draw]) -> list[dict]:
         """Return several items, which a DataLoader asks for where it can: one reading for all."""
         draws = [key if isinstance(key, Draw) else Draw(int(key), 0) for key in keys]
-        column = self.rows[[draw.index for draw in draws]][self.input_name]
+        indices = [draw.index for draw in draws]
+        if self.held is None:
+            inputs: Iterable[Any] = tensors(self.rows[indices][self.input_name])
+        else:
+            inputs = map(self.held.clip, indices)
         return [
             {
                 "inputs": clip,
@@ -79,37 +89,8 @@ class ClipDataset(torch.utils.data.Dataset):
                 "weights": self.weights[draw.index],
                 "seed": draw.seed,
             }
-            for clip, draw in zip(tensors(column), draws, strict=True)
+            for clip, draw in zip(inputs, draws, strict=True)
         ]
-
-
-def tensors(column: pyarrow.ChunkedArray) -> Iterator[torch.Tensor]:
-    """Yield the rows of a column of Array2D or of lists as (length, width) or (length,) float32.
-
-    They are to be read only: where the column holds float32, they are the mapped file itself.
-    """
-    width: tuple[int, ...] = ()
-    if isinstance(column.type, pyarrow.ExtensionType):
-        # As a whole: each piece of it would make the type of `datasets` again, from JSON.
-        width, column = column.type.shape[1:], column.cast(column.type.storage_type)
-    lengths = pyarrow.compute.list_value_length(column).to_pylist()
-    values = pyarrow.compute.list_flatten(column)
-    values = pyarrow.compute.list_flatten(values) if width else values
-    # Rows lie in pieces one after the other, and none in two.
-    pieces = (as_tensor(piece).view(-1, *width) for piece in values.chunks if len(piece))
-    held, first = torch.empty(0, *width), 0
-    for length in lengths:
-        if first == len(held) and length:
-            held, first = next(pieces), 0
-        yield held[first : first + length]
-        first += length
-
-
-def as_tensor(values: pyarrow.Array) -> torch.Tensor:
-    """Show numbers as a float32 tensor, (numbers,), without a copy where they are float32."""
-    if values.type == pyarrow.float32() and not values.null_count:
-        return torch.from_dlpack(values)
-    return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=False), np.float32))
 
 
 @dataclass(frozen=True)
@@ -167,6 +148,8 @@ class SpectrogramCollator(Collator):
         equal_lengths: whether longer clips are cut to the batch's shortest, at a random place, but
             never to less than half of the longest, so that little or nothing is padded.
         multiple: frames that the length of a batch is a multiple of.
+        lengths: that a batch may have, in frames, rising: it takes the next of them; longer ones
+            keep theirs.
     """
 
     augmentation: Augmentation | None = None
@@ -174,10 +157,11 @@ class SpectrogramCollator(Collator):
     mask: bool = True
     equal_lengths: bool = False
     multiple: int = 1
+    lengths: tuple[int, ...] = ()
 
     def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
         """Cut clips of all processes, and gather some."""
-        clips: list[torch.Tensor] = [item["inputs"] for item in items]
+        clips: list[torch.Tensor | HeldClip] = [item["inputs"] for item in items]
         mels = clips[0].shape[1]
         cuts = Cuts.whole(np.array(list(map(len, clips))), mels)
         # Where cuts are, and how padding is split between the two sides.
@@ -188,17 +172,20 @@ class SpectrogramCollator(Collator):
             places = draws.place if self.augmentation.either_side else places
         if self.equal_lengths:
             cuts = cuts.shortened(max(cuts.kept.min(), -(-cuts.kept.max() // 2)), places)
-        length = -(-int(cuts.kept.max()) // self.multiple) * self.multiple
+        length = self.padded(int(cuts.kept.max()))
         lefts = spread(places, length - cuts.kept)
 
-        chosen = [clips[number] for number in numbers]
-        filling = torch.full((1, mels), self.fill)
-        firsts = np.cumsum([1, *map(len, chosen[:-1])])
-        features, mask = assemble(
-            torch.cat([filling, *chosen]), firsts, cuts.take(numbers), lefts[numbers], length
-        )
+        frames, firsts = lay_out([clips[number] for number in numbers], self.fill)
+        features, mask = assemble(frames, firsts, cuts.take(numbers), lefts[numbers], length)
         batch = {"input_features": features} | ({"attention_mask": mask} if self.mask else {})
-        return batch | stack_targets(items, numbers)
+        targets = stack_targets(items, numbers).items()
+        return batch | {name: send(values, features.device) for name, values in targets}
+
+    def padded(self, longest: int) -> int:
+        """Return the length of a batch whose longest clip is this long, in frames."""
+        longest = -(-longest // self.multiple) * self.multiple
+        place = bisect.bisect_left(self.lengths, longest)
+        return self.lengths[place] if place < len(self.lengths) else longest
 
 
 @dataclass(frozen=True)
@@ -217,6 +204,21 @@ class ExtractorCollator(Collator):
         return dict(batch) | stack_targets(items, numbers)
 
 
+def lay_out(
+    clips: Sequence[torch.Tensor | HeldClip], fill: float
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Return the frames of clips, one after the other behind a filling one, and each one's first.
+
+    What is held in memory lies there so already.
+    """
+    held = [clip for clip in clips if isinstance(clip, HeldClip)]
+    if held:
+        return held[0].frames, np.array([clip.first for clip in held])
+    read = [clip for clip in clips if isinstance(clip, torch.Tensor)]
+    filling = torch.full((1, read[0].shape[1]), fill)
+    return torch.cat([filling, *read]), np.cumsum([1, *map(len, read[:-1])])
+
+
 def draws_of(items: Sequence[dict]) -> Draws:
     """Draw the random numbers of a batch's items."""
     return draw(np.array([item["seed"] for item in items], np.uint64))
@@ -230,6 +232,11 @@ def stack_targets(items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch
     }
 
 
+def filling(recipe: RecipeOptions) -> float:
+    """Return the value of padding and masks, in dB."""
+    return PUBLISHED_FILL if recipe.published_quirks else SILENCE
+
+
 def make_collators(
     model: PreTrainedModel, extractor: SequenceFeatureExtractor, recipe: RecipeOptions
 ) -> tuple[Collator, Collator]:
@@ -237,8 +244,7 @@ def make_collators(
     if model.config.model_type != DushaConfig.model_type:
         collator = ExtractorCollator(feature_extractor=extractor)
         return collator, collator
-    fill = PUBLISHED_FILL if recipe.published_quirks else SILENCE
-    evaluation = SpectrogramCollator(fill=fill, mask=not recipe.published_quirks)
+    evaluation = SpectrogramCollator(fill=filling(recipe), mask=not recipe.published_quirks)
     changes = ("frequency_mask", "time_mask", "crop", "longest", "stretch")
     training = replace(
         evaluation,

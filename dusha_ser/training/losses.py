@@ -7,7 +7,7 @@ import scipy.special
 import torch
 from torch.nn import functional
 
-from dusha_ser.training.augmentation import Draws
+from dusha_ser.training.augmentation import Draws, send
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,26 @@ class ClassificationLoss:
         """Return (batch,): the weight of a clip's class, or the mean of its classes' weights."""
         if self.class_weights is None:
             return torch.ones(len(labels), device=labels.device)
-        weights = torch.as_tensor(self.class_weights, dtype=torch.float32, device=labels.device)
+        weights = self._class_weights(labels.device)
         targets = one_hot(labels, len(weights))
         # A clip of no class weighs as one of all classes.
         targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, 1.0)
         return (targets @ weights) / targets.sum(1)
 
+    def _class_weights(self, device: torch.device) -> torch.Tensor:
+        # Once for each device: to copy them at each step would make it wait.
+        kept = self.__dict__.setdefault("_placed", {})
+        if device not in kept:
+            kept[device] = torch.as_tensor(self.class_weights, dtype=torch.float32, device=device)
+        return kept[device]
+
 
 def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
     """Return class numbers (batch,) as float32 (batch, count); what has that shape stays."""
-    return (functional.one_hot(labels, count) if labels.ndim == 1 else labels).float()
+    if labels.ndim == 1:
+        # functional.one_hot reads the labels to check them.
+        labels = labels.unsqueeze(1) == torch.arange(count, device=labels.device)
+    return labels.float()
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,8 @@ class Mixup:
             The batch with labels (mixed, classes); a frame is real where it is in either clip.
         """
         device = next(iter(batch.values())).device
-        part = torch.from_numpy(shares.astype(np.float32)).to(device, non_blocking=True)
-        other = torch.from_numpy(others).to(device, non_blocking=True)
+        part = send(torch.from_numpy(shares.astype(np.float32)), device)
+        other = send(torch.from_numpy(others), device)
         mixed = dict(batch, labels=one_hot(batch["labels"], self.classes))
         for name, values in mixed.items():
             own, theirs = values[: len(part)], values[other]

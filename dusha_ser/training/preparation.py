@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from torch.utils.data import Subset
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -23,11 +24,21 @@ from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.features import compute_inputs
+from dusha_ser.training.held_features import (
+    FEATURE_TYPES,
+    HeldFeatures,
+    choose_place,
+    clip_lengths,
+    hold,
+)
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
 from dusha_ser.training.targets import leave_out_uninformative
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification, clear_subnormals
+
+# The test set is seen once.
+SEEN_OFTEN = ("train", "validation")
 
 
 @dataclass
@@ -39,12 +50,15 @@ class Preparation:
         extractor: of its inputs.
         splits: train and, where there are any, validation and test, with the model's inputs.
         column: that holds the inputs, (frames, mels) or (samples,).
+        held: the features of splits that are held in memory.
     """
 
     model: PreTrainedModel
     extractor: SequenceFeatureExtractor
     splits: dict[str, datasets.Dataset]
     column: str
+    held: dict[str, HeldFeatures] = field(default_factory=dict)
+    _lengths: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -62,7 +76,60 @@ class Preparation:
         rows = self.splits.get(split)
         if rows is None:
             return None
-        return ClipDataset(rows, self.column, self.order[np.array(rows["label"])])
+        targets = self.order[np.array(rows["label"])]
+        return ClipDataset(rows, self.column, targets, held=self.held.get(split))
+
+    def longest_first(self, split: str) -> Subset | None:
+        """Return the clips of a split by their length: batches of neighbours are padded little.
+
+        The indices of the result are the numbers of its clips in the split; None: it is missing.
+        """
+        clips = self.clips(split)
+        if clips is None:
+            return None
+        return Subset(clips, np.argsort(-self.lengths(split), kind="stable").tolist())
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Return the length of each clip of a split, in frames or samples, (clips,) int64."""
+        if split not in self._lengths:
+            self._lengths[split] = clip_lengths(self.splits[split], self.column)
+        return self._lengths[split]
+
+    def hold(self, arguments: DushaTrainingArguments, fill: float) -> str:
+        """Hold the features that are seen in each epoch in memory, where they are wanted and fit.
+
+        Args:
+            arguments: with `features_in` and `features_type`.
+            fill: value of padding, in dB.
+
+        Returns:
+            Where they are, in words.
+
+        Raises:
+            WrongUseError: if they do not fit where they are wanted, or are not Dusha's features.
+        """
+        wanted = arguments.features_in
+        if self.model.config.model_type != DushaConfig.model_type:
+            if wanted in ("device", "host"):
+                raise WrongUseError(
+                    f"`features_in={wanted}` is for Dusha's network, and this one is "
+                    f"{self.model.config.model_type}: leave it out"
+                )
+            wanted = "disk"
+        if wanted == "auto" and arguments.device.type == "cpu":
+            # The system keeps the file in memory as it can, in single precision.
+            wanted = "disk"
+        splits = [name for name in SEEN_OFTEN if name in self.splits]
+        kind = FEATURE_TYPES[arguments.features_type]
+        bands = self.model.config.num_mel_bins if wanted != "disk" else 0
+        frames = sum(int(self.lengths(name).sum()) for name in splits) if bands else 0
+        size = frames * bands * kind.itemsize
+        place, words = choose_place(wanted, size, arguments.device, arguments.world_size)
+        if place is not None:
+            for name in splits:
+                rows, lengths = self.splits[name], self.lengths(name)
+                self.held[name] = hold(rows, self.column, lengths, fill, place, kind)
+        return words
 
 
 def prepare(

@@ -6,12 +6,12 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch.utils.data import Subset
 
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
 from dusha_ser.storage import free_name
 from dusha_ser.tables import screen_table
-from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.options import OPTIONS_FILE
 from dusha_ser.training.preparation import Preparation
 from dusha_ser.training.trainer import DushaTrainer, first_output
@@ -61,9 +61,10 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     """Classify the test set, once; without one, the validation set, or else the train set."""
     tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
     rows, order = prepared.splits[tested_on], prepared.order
-    clips = cast(ClipDataset, prepared.clips(tested_on))
+    clips = cast(Subset, prepared.longest_first(tested_on))
     output = trainer.predict(clips, metric_key_prefix=tested_on)
-    logits = torch.from_numpy(first_output(output.predictions)).double()[:, order]
+    in_order = first_output(output.predictions)[np.argsort(clips.indices)]
+    logits = torch.from_numpy(in_order).double()[:, order]
     problem_type = trainer.model.config.problem_type
     speakers = list(rows["source_id"]) if "source_id" in rows.column_names else []
     predictions = Predictions(

@@ -1,18 +1,27 @@
 """One training run, from options to a tested model."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import datasets
 import numpy as np
 import transformers
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 
+from configuration_dusha import DushaConfig
 from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
 from dusha_ser.training.arguments import DushaTrainingArguments
-from dusha_ser.training.batches import ClipDataset, make_collators
+from dusha_ser.training.batch_lengths import STEP, choose_lengths
+from dusha_ser.training.batches import (
+    ClipDataset,
+    SpectrogramCollator,
+    filling,
+    make_collators,
+)
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
 from dusha_ser.training.losses import ClassificationLoss, Mixup
@@ -73,12 +82,15 @@ def train(
     with arguments.main_process_first(desc="preparing the data"):
         prepared = prepare(data, recipe, arguments, splits, tell)
     origins = Origins(data_origin(data, prepared.splits, splits is not None), base_origin(recipe))
+    held = prepared.hold(arguments, filling(recipe))
     trainer = make_trainer(prepared, recipe, arguments)
     if tell:
         counts = [f"{len(rows):,} {split} clips" for split, rows in prepared.splits.items()]
         tell(f"training on {data.name}: {', '.join(counts)}; model: {arguments.output_dir}")
         if dead := count_dead_channels(prepared.model):
             tell(f"{dead} channels of the starting model are dead, and stay so")
+        if held:
+            tell(held)
         if arguments.disable_tqdm:
             trainer.add_callback(EpochLines(tell))
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -105,16 +117,27 @@ def make_trainer(
         draw_weights = class_weights[numbers]
     elif class_weights is not None:
         loss_weights = class_weights[np.argsort(order)]
-    validation = prepared.clips("validation")
-    if validation is None:
-        # Nothing can be evaluated, and the last epoch is taken.
-        arguments = dataclasses.replace(arguments, eval_strategy="no", load_best_model_at_end=False)
     train_collator, eval_collator = make_collators(prepared.model, prepared.extractor, recipe)
+    arguments = fitted(arguments, prepared, recipe)
+    if arguments.pads_to_few_lengths:
+        step = math.lcm(STEP, recipe.pad_to_multiple_of)
+        lengths = choose_lengths(prepared.lengths("train"), step)
+        train_collator, eval_collator = (
+            dataclasses.replace(one, lengths=lengths)
+            if isinstance(one, SpectrogramCollator)
+            else one
+            for one in (train_collator, eval_collator)
+        )
     trainer = DushaTrainer(
         model=prepared.model,
         args=arguments,
-        train_dataset=ClipDataset(rows, prepared.column, *make_targets(rows, order, recipe)),
-        eval_dataset=validation,
+        train_dataset=ClipDataset(
+            rows,
+            prepared.column,
+            *make_targets(rows, order, recipe),
+            held=prepared.held.get("train"),
+        ),
+        eval_dataset=prepared.longest_first("validation"),
         train_sampler=SAMPLERS[recipe.sampler](
             durations(rows, prepared.column),
             draw_weights,
@@ -134,9 +157,28 @@ def make_trainer(
     )
     # It prints each line of the log where there are no bars.
     trainer.remove_callback(PrinterCallback)
-    if arguments.patience and validation is not None:
+    if arguments.patience and "validation" in prepared.splits:
         trainer.add_callback(EarlyStoppingCallback(arguments.patience))
     return trainer
+
+
+def fitted(
+    arguments: DushaTrainingArguments, prepared: Preparation, recipe: RecipeOptions
+) -> DushaTrainingArguments:
+    """Return the arguments as the clips, the model and where the features are allow them."""
+    changes: dict[str, Any] = {}
+    if "validation" not in prepared.splits:
+        # Nothing can be evaluated, and the last epoch is taken.
+        changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    is_masked = prepared.model.config.model_type == DushaConfig.model_type
+    if arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_masked):
+        # What is padded would change the predictions.
+        changes["per_device_eval_batch_size"] = 1
+    if any(held.frames.device.type != "cpu" for held in prepared.held.values()):
+        # Batches are made on the device: no other process can, and nothing is left to pin.
+        changes |= dict.fromkeys(("dataloader_pin_memory", "dataloader_persistent_workers"), False)
+        changes["dataloader_num_workers"] = 0
+    return dataclasses.replace(arguments, **changes) if changes else arguments
 
 
 class EpochLines(TrainerCallback):

@@ -6,7 +6,6 @@ overridden; tests/training/test_trainer.py fails where Transformers changes one 
 
 import contextlib
 import ctypes
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,6 +26,7 @@ from dusha_ser.storage import replacing_folder, write_text
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import TRAINED_WEIGHTS, AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
+from dusha_ser.training.finite_losses import FiniteLosses
 from dusha_ser.training.losses import ClassificationLoss
 from dusha_ser.training.normalization import average_statistics, make_precise
 from dusha_ser.training.sampling import LengthBatchSampler
@@ -59,6 +59,9 @@ class DushaTrainer(Trainer):
         # The loss below is divided by the weight of all clips of a step.
         self.loss_is_scaled_for_ga = True
         self.card_text = ""
+        self.losses = FiniteLosses(self.args.device)
+        # Reading the loss makes an accelerator wait, and costs a processor nothing.
+        self.checks_each_step = self.args.device.type == "cpu"
         if self.args.keep_memory:
             keep_freed_memory()
         if self.args.channels_last:
@@ -89,7 +92,7 @@ class DushaTrainer(Trainer):
             persistent_workers=self.args.dataloader_persistent_workers,
         )
         # Accelerate is not to share batches out: the sampler knows its process.
-        place = {"device": self.args.device, "put_on_device": True}
+        place = {"device": self.args.device, "put_on_device": True, "non_blocking": True}
         return prepare_data_loader(loader, num_processes=1, process_index=0, **place)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
@@ -108,8 +111,14 @@ class DushaTrainer(Trainer):
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
                 eps=self.args.adam_epsilon,
                 weight_decay=self.args.weight_decay,
+                fused=True if not self.checks_each_step else None,
             )
-        return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        if not self.checks_each_step and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # As PyTorch's GradScaler tells fused optimizers which steps to leave out.
+            optimizer.found_inf = self.losses.failed  # type: ignore[attr-defined]
+        optimizer.register_load_state_dict_pre_hook(keep_fused)
+        return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer=None) -> LRScheduler:
         """Make the scheduler, and let a resumed run take the learning rates asked for now."""
@@ -156,17 +165,32 @@ class DushaTrainer(Trainer):
         return self.accelerator.gather(torch.as_tensor(weight).to(self.args.device).view(1)).sum()
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """Do one step; where its loss is NaN or infinite stop with a message, weights untouched."""
+        """Do one step; where its loss is NaN or infinite the weights stay, and a message stops it.
+
+        On an accelerator that message waits until the next log, evaluation or checkpoint.
+        """
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.num_processes > 1:
             average_statistics(self.model, lambda ours: self.accelerator.reduce(ours, "mean"))
-        if not math.isfinite(loss.item()):
-            raise WorkFailedError(
-                f"the loss became {loss.item()} after {self.state.global_step} steps; take a "
-                "lower `learning_rate` or clip gradients (`max_grad_norm=1`), then "
-                f"{self.advice()}"
-            )
+        self.losses.add(loss, self.state.global_step)
+        if self.checks_each_step:
+            self.check_losses()
         return loss
+
+    def check_losses(self) -> None:
+        """Raise a WorkFailedError if a loss was NaN or infinite; this waits for the device."""
+        failure = self.losses.first_failure()
+        if failure:
+            loss, step = failure
+            raise WorkFailedError(
+                f"the loss became {loss} after {step} steps; take a lower `learning_rate` or clip "
+                f"gradients (`max_grad_norm=1`), then {self.advice()}"
+            )
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """Log, where the loss is read anyway, after checking that it was finite at each step."""
+        self.check_losses()
+        super().log(logs, *args, **kwargs)
 
     def advice(self) -> str:
         """Say how to resume the run."""
@@ -184,11 +208,13 @@ class DushaTrainer(Trainer):
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """Evaluate the average of the weights, where there is one."""
+        self.check_losses()
         with self.averaged_weights():
             return super().evaluate(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model and feature extractor; in a checkpoint also the weights to train on."""
+        self.check_losses()
         with self.explained_disk_errors(), self.averaged_weights():
             clear_subnormals(self.model)
             super().save_model(output_dir, _internal_call)
@@ -270,6 +296,15 @@ class LearningRateCallback(TrainerCallback):
                 course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
                 group["lr"], group["initial_lr"] = course * rate, rate
                 lr_scheduler.base_lrs[number] = rate
+
+
+def keep_fused(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Let a checkpoint of another kind of device be computed with as this one's are."""
+    groups = [
+        theirs | ({"fused": ours["fused"]} if "fused" in ours else {})
+        for theirs, ours in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return state | {"param_groups": groups}
 
 
 def head_names(model: torch.nn.Module) -> set[str]:

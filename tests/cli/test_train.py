@@ -53,13 +53,13 @@ def small_model(tmp_path_factory):
     return save_small_classifier(tmp_path_factory.mktemp("small") / "model")
 
 
-def run(folder, *options, splits=None):
+def run(folder, *options, splits=None, tell=None):
     """Train with the options of a command line, in this process."""
     arguments = ["--output_dir", str(folder), "--quiet", "--use_cpu", *map(str, options)]
     if splits is not None:
         arguments = ["--dataset", "sample", "--num_train_epochs", "1", *arguments]
     _, data, recipe, run_options = read_options(arguments)
-    return train(data, recipe, make_arguments(run_options), splits)
+    return train(data, recipe, make_arguments(run_options), splits, tell)
 
 
 def program(monkeypatch, capsys, *arguments):
@@ -413,6 +413,7 @@ def test_validation_has_other_speakers_than_train(splits):
         ["--validation", "0"],
         ["--bf16"],
         ["--gradient_accumulation_steps", "2", "--pad_to_multiple_of", "32"],
+        ["--mixup", "0.4", "--features_in", "host"],
     ],
     ids=lambda options: " ".join(options[:2]),
 )
@@ -426,6 +427,25 @@ def test_train_when_options_are_used(tmp_path, splits, small_model, options):
     assert extractor.padding_value == (0.0 if quirks else -80.0)
     assert (config.problem_type == "multi_label_classification") == ("multi" in options)
     assert (result.best_epoch is None) == (options == ["--validation", "0"])
+
+
+def test_train_as_on_a_gpu_predicts_what_it_does_from_the_disk(tmp_path, splits, small_model):
+    """Features held, batches of few lengths, evaluation in batches: the same clips and masks."""
+    start = ("--model_name_or_path", small_model)
+    disk = run(tmp_path / "disk", *start, splits=splits)
+    said = []
+    held = run(
+        tmp_path / "held",
+        *(*start, "--features_in", "host", "--features_type", "float32", "--few_lengths"),
+        *("--per_device_eval_batch_size", "16"),
+        splits=splits,
+        tell=said.append,
+    )
+    assert sum(line.startswith("features are held in the host's memory") for line in said) == 1
+    assert held.predictions.ids == disk.predictions.ids
+    np.testing.assert_allclose(
+        held.predictions.probabilities, disk.predictions.probabilities, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("loss", ["multi", "hard"])

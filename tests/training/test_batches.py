@@ -129,3 +129,11 @@ def test_collator_when_clips_are_mixed_takes_their_seeds():
     assert not torch.equal(mixed["input_features"], first["input_features"])
     others = [dict(one, seed=one["seed"] + 100) for one in items]
     assert not torch.equal(mixed["labels"], replace(plain, mixup=Mixup(0.4, 4))(others)["labels"])
+
+
+def test_collator_when_lengths_are_few_takes_the_next():
+    collate = SpectrogramCollator(lengths=(40, 80), multiple=16)
+    for frames, expected in ((10, 40), (40, 80), (41, 80), (80, 80), (81, 96)):
+        batch = collate([item(frames), item(5)])
+        assert batch["input_features"].shape[1] == expected
+        assert batch["attention_mask"].sum(1).tolist() == [frames, 5]

@@ -9,7 +9,7 @@ from small_network import small_classifier
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, set_seed
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.training.arguments import make_arguments
+from dusha_ser.training.arguments import DushaTrainingArguments, make_arguments
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 from dusha_ser.training.preparation import (
     Preparation,
@@ -216,3 +216,50 @@ def test_clips_of_an_evaluation_have_the_models_numbers_in_the_order_of_the_rows
     assert prepared.clips("test") is None
     assert [int(clips[number]["labels"]) for number in range(3)] == [1, 0, 1]
     assert [clips[number]["inputs"].shape[0] for number in range(3)] == [3, 1, 2]
+
+
+def prepared(*lengths):
+    """A small model, and clips of so many frames to train and to validate on, both the same."""
+    clips = [np.full((length, 12), -float(length), np.float32) for length in lengths]
+    rows = datasets.Dataset.from_dict(
+        {"input_features": clips, "label": [number % 4 for number in range(len(clips))]},
+        features=datasets.Features(
+            {
+                "input_features": datasets.Array2D((None, 12), "float32"),
+                "label": datasets.ClassLabel(names=["angry", "sad", "neutral", "positive"]),
+            }
+        ),
+    )
+    model = small_classifier()
+    model.config.label2id = {"angry": 0, "sad": 1, "neutral": 2, "positive": 3}
+    splits = {"train": rows, "validation": rows, "test": rows}
+    return Preparation(model, DushaFeatureExtractor(), splits, "input_features")
+
+
+def test_clips_to_evaluate_come_longest_first_and_know_their_places():
+    clips = prepared(5, 9, 7, 9).longest_first("validation")
+    assert clips.indices == [1, 3, 2, 0]
+    assert [len(clips[number]["inputs"]) for number in range(4)] == [9, 9, 7, 5]
+    assert [int(clips[number]["labels"]) for number in range(4)] == [1, 3, 2, 0]
+    assert prepared(5).longest_first("unknown") is None
+
+
+def test_features_when_they_are_to_be_held_are_those_seen_in_each_epoch(tmp_path):
+    ready = prepared(5, 9, 7)
+    assert ready.hold(DushaTrainingArguments(str(tmp_path)), -80.0) == "" and not ready.held
+    arguments = DushaTrainingArguments(str(tmp_path), features_in="host")
+    words = ready.hold(arguments, -80.0)
+    assert words.startswith("features are held in the host's memory: 1.01e-06 GB of ")
+    assert set(ready.held) == {"train", "validation"}
+    assert ready.held["train"].frames.dtype == torch.float16
+    clip = ready.clips("validation")[1]["inputs"]
+    assert clip.shape == (9, 12) and clip.frames is ready.held["validation"].frames
+
+
+def test_features_of_another_network_are_not_held(tmp_path):
+    ready = prepared(5)
+    ready.model.config.model_type = "wav2vec2"
+    assert ready.hold(DushaTrainingArguments(str(tmp_path)), -80.0) == ""
+    arguments = DushaTrainingArguments(str(tmp_path), features_in="device")
+    with pytest.raises(WrongUseError, match="`features_in=device` is for Dusha's network"):
+        ready.hold(arguments, -80.0)

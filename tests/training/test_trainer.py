@@ -10,6 +10,7 @@ from huggingface_hub import get_token
 from small_network import random_features, small_classifier
 from subnormal_numbers import count_subnormals, let_channels_die
 from transformers import EvalPrediction, Trainer, TrainerCallback
+from waiting import no_waiting
 
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.training.arguments import DushaTrainingArguments
@@ -125,7 +126,7 @@ def test_overridden_methods_are_public_and_still_the_trainers():
     assert overridden == {
         *("get_train_dataloader", "create_optimizer", "create_scheduler", "compute_loss"),
         *("get_batch_samples", "training_step", "train", "evaluate", "save_model"),
-        *("create_model_card", "init_hf_repo", "push_to_hub"),
+        *("log", "create_model_card", "init_hf_repo", "push_to_hub"),
     }
     source = inspect.getsource(Trainer)
     for name in overridden:
@@ -324,6 +325,93 @@ def test_train_when_the_loss_is_no_number_before_any_checkpoint(tmp_path):
     trainer = make_trainer(tmp_path, Spectrograms(nan_at=5), num_train_epochs=1)
     with pytest.raises(WorkFailedError, match="start again: no checkpoint has been kept"):
         trainer.train()
+
+
+class Recorder(TrainerCallback):
+    """Keeps the weights before the step whose loss is NaN, and how far training went."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.steps.append(weights(model))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "trainer"])
+def test_train_when_the_loss_is_read_later_keeps_weights_and_checkpoint(tmp_path, optimizer):
+    """As on an accelerator: what is no number stops the weights at once, and the run at its log."""
+    make_trainer(tmp_path, num_train_epochs=1, optimizer=optimizer).train()
+    checkpoint = find_checkpoint(tmp_path)
+    trainer = make_trainer(
+        tmp_path, Spectrograms(nan_at=5), num_train_epochs=2, optimizer=optimizer
+    )
+    trainer.checks_each_step = False
+    recorder = Recorder()
+    trainer.add_callback(recorder)
+    with pytest.raises(WorkFailedError, match=r"loss became nan after \d steps.*checkpoint-3"):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    assert find_checkpoint(tmp_path) == checkpoint
+    assert len(list(tmp_path.glob("checkpoint-*"))) == 1
+    # All steps of the epoch were done, and those since the failure left the weights alone.
+    assert len(recorder.steps) == 3
+    failed = trainer.losses.first_failure()[1] - 3
+    parameters = dict(trainer.model.named_parameters())
+    before = (
+        recorder.steps[failed - 1]
+        if failed
+        else torch.load(f"{checkpoint}/optimizer.pt", weights_only=True)
+    )
+    for name, parameter in parameters.items():
+        assert torch.isfinite(parameter).all()
+        assert not failed or torch.equal(parameter, before[name]), name
+
+
+def test_model_when_the_loss_was_no_number_is_not_saved(tmp_path):
+    trainer = make_trainer(tmp_path, num_train_epochs=1)
+    trainer.losses.add(torch.tensor(math.inf), 7)
+    trainer.losses.add(torch.tensor(1.0), 8)
+    for work in (trainer.save_model, trainer.evaluate, lambda: trainer.log({"loss": 1.0})):
+        with pytest.raises(WorkFailedError, match="the loss became inf after 7 steps"):
+            work()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_training_step_when_on_an_accelerator_waits_for_nothing(tmp_path):
+    """Forward, backward, optimizer and the note of the loss: no value is read in between."""
+    trainer = make_trainer(
+        tmp_path,
+        loss=ClassificationLoss("hard", 0.1, np.array([10.0, 20.0, 1.0, 5.0])),
+        average_decay=0.9,
+        mixup=0.4,
+    )
+    trainer.checks_each_step = False
+    optimizer = trainer.create_optimizer()
+    assert optimizer.found_inf is trainer.losses.failed
+    # Of the network this processor's own way out: a mask that hides nothing is not applied.
+    trainer.model.config.use_attention_mask = False
+    loader = iter(trainer.get_train_dataloader())
+    # The loader's seed is read once.
+    next(loader)
+    with no_waiting():
+        for _ in range(2):
+            batches, weight = trainer.get_batch_samples(loader, 1, trainer.args.device)
+            loss = trainer.training_step(trainer.model, batches[0], weight)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert loss.isfinite()
+    with pytest.raises(AssertionError, match="waits"), no_waiting():
+        trainer.check_losses()
+
+
+def test_fused_optimizer_learns_what_the_other_does(tmp_path):
+    learnt = []
+    for name in ("plain", "fused"):
+        trainer = make_trainer(tmp_path / name, num_train_epochs=1, save_strategy="no")
+        trainer.checks_each_step = name == "plain"
+        trainer.train()
+        learnt.append(weights(trainer.model))
+    for name, value in learnt[0].items():
+        torch.testing.assert_close(value, learnt[1][name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
