@@ -173,6 +173,13 @@ def _list_recordings(
                 f"{path} holds no audio files in folders named after labels, such as "
                 f"{path / 'angry' / 'clip.wav'}; formats are {', '.join(audio_suffixes())}"
             )
+        names = dict.fromkeys(one.label for one in recordings)
+        if all(name.lower() in SPLIT_WORDS for name in names):
+            raise WrongUseError(
+                f"{path} has folders of splits ({', '.join(names)}) with audio and no labels; give "
+                f"each a folder of each label, or {METADATA_FILE} with the columns {FILE_COLUMN} "
+                f"and {options.label_column}"
+            )
     elif path.is_file():
         recordings = list(_from_table(path, options))
     else:

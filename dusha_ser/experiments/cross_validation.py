@@ -29,7 +29,7 @@ from dusha_ser.experiments.evaluation import write_figures, write_result
 from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
 from dusha_ser.experiments.runs import Run, settings_of, train_run, with_inputs
 from dusha_ser.processes import WorkerPool
-from dusha_ser.storage import read_json, safe_name, write_json, write_text
+from dusha_ser.storage import printable_name, read_json, safe_name, write_json, write_text
 from dusha_ser.tables import markdown_table, read_table, screen_table
 
 FOLD_FILE = "fold.json"
@@ -68,7 +68,8 @@ def read_column(options: CrossValidateOptions, rows: NamedRows, name: str) -> li
     if name in rows.rows.column_names:
         values = list(rows.rows[name])
     elif path.is_file():
-        found = {row[options.path_column]: row for row in read_table(path, [options.path_column])}
+        table = read_table(path, [options.path_column])
+        found = {printable_name(row[options.path_column]): row for row in table}
         # Only the rows that became clips, in their order.
         values = [found[clip].get(name) for clip in rows.rows["id"]]
     if not values or any(value in (None, "") for value in values):

@@ -20,6 +20,7 @@ from dusha_ser.experiments.cross_validation import (
     Fold,
     assign_folds,
     make_folds,
+    read_column,
     shared_speakers,
     write_results,
 )
@@ -113,6 +114,17 @@ def test_make_folds_takes_columns_of_a_table(tmp_path):
     assert shared_speakers(rows, fold_of) == 6
     with pytest.raises(WrongUseError, match="no column 'room'"):
         make_folds(options_for(table, "--fold_column", "room"), rows)
+
+
+def test_read_column_of_a_table_finds_names_that_are_written_otherwise(tmp_path):
+    table = write_recordings(tmp_path, speakers=1)
+    header, *lines = table.read_text().splitlines()
+    (tmp_path / lines[0].split(",")[0]).rename(tmp_path / "a\tb.wav")
+    lines[0] = "a\tb.wav,sad,x"
+    rooms = [f"{line},room {number}" for number, line in enumerate(lines)]
+    table.write_text("\n".join([f"{header},room", *rooms]))
+    rows = named_rows(str(table))
+    assert read_column(options_for(table), rows, "room") == ["room 0", "room 1", "room 2", "room 3"]
 
 
 def test_make_folds_of_a_table_with_other_columns_and_codes(tmp_path):

@@ -56,6 +56,9 @@ def test_named_rows_of_folders_that_are_called_as_splits_but_hold_audio_are_labe
     for label in ("train", "test", "bus"):
         fake_corpora.write(tmp_path / label / "a.wav", fake_corpora.TINY)
     assert named_rows(str(tmp_path)).labels == ("bus", "test", "train")
+    (tmp_path / "bus" / "a.wav").unlink()
+    with pytest.raises(WrongUseError, match=r"folders of splits \(test, train\) with audio"):
+        named_rows(str(tmp_path))
     # Sessions of trains and buses are not splits either.
     write_splits(tmp_path / "deep", "train", "bus")
     assert named_rows(str(tmp_path / "deep")).labels == ("bus", "train")
