@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 MISSING = "there is no such file"
 SILENT = "is silent from beginning to end"
-# Names that are shown of each reason.
-SHOWN = 5
+# Reasons that are shown, and names of each.
+MOST_REASONS, SHOWN = 6, 5
 # Recordings that are held in memory at once.
 AT_ONCE = 64
 
@@ -58,10 +58,13 @@ def count_reasons(problems: Mapping[str, str]) -> str:
     names: dict[str, list[str]] = {}
     for name, reason in problems.items():
         names.setdefault(reason, []).append(name)
-    return "; ".join(
+    counted = [
         f'{len(own)} x "{reason}" ({", ".join(own[:SHOWN])}{", ..." if own[SHOWN:] else ""})'
         for reason, own in sorted(names.items(), key=lambda item: -len(item[1]))
-    )
+    ]
+    if others := len(counted[MOST_REASONS:]):
+        counted[MOST_REASONS:] = [f"{others} other reasons"]
+    return "; ".join(counted)
 
 
 def settle_problems(problems: Mapping[str, str], count: int, bad_rows: str) -> None:

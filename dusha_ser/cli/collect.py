@@ -36,10 +36,12 @@ def collect_slice(options: SliceOptions, cut: Cut) -> None:
     )
     clips = sum(row["clips"] for row in rows)
     tell(options.quiet, f"{clips} clips of {len(rows)} recordings written to {options.output_dir}")
-    if failed := sum(row["error"] is not None for row in rows):
+    if failed := {row["path"]: row["error"] for row in rows if row["error"] is not None}:
+        from dusha_ser.audio.problems import count_reasons
+
         raise WorkFailedError(
-            f"{failed} of {len(rows)} recordings failed; see the error column of "
-            f"{options.output_dir / RECORDINGS_FILE}"
+            f"{len(failed)} of {len(rows)} recordings failed: {count_reasons(failed)}; see the "
+            f"error column of {options.output_dir / RECORDINGS_FILE}"
         )
 
 
@@ -60,10 +62,12 @@ def collect_pseudo_label(options: PseudoLabelOptions) -> None:
     told = ", ".join(f"{count} {label}" for label, count in counts)
     picked = f"{len(chosen)} of {len(rows)} clips picked ({told}): {options.output_file}"
     tell(options.quiet, picked)
-    if failed := sum(bool(row["error"]) for row in rows):
+    if failed := {row["id"]: row["error"] for row in rows if row["error"]}:
+        from dusha_ser.audio.problems import count_reasons
+
         raise WorkFailedError(
-            f"{failed} of {len(rows)} clips failed; see the error column of "
-            f"{options.predictions_file}"
+            f"{len(failed)} of {len(rows)} clips failed: {count_reasons(failed)}; see the error "
+            f"column of {options.predictions_file}"
         )
 
 

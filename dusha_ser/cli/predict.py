@@ -29,8 +29,11 @@ def main(options: PredictOptions) -> None:
     if options.rank:
         return
     if failed:
+        from dusha_ser.audio.problems import count_reasons
+
         file = options.output_file
         where = f"see the error column of {file}" if file else "their rows say why"
-        raise WorkFailedError(f"{len(failed)} of {len(files)} files failed; {where}")
+        reasons = count_reasons(failed)
+        raise WorkFailedError(f"{len(failed)} of {len(files)} files failed: {reasons}; {where}")
     if options.output_file:
         tell(options.quiet, f"wrote {options.output_file}: {len(files)} files")

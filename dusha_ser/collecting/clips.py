@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import soundfile
+import numpy as np
 
 from dusha_ser.audio.reading import (
     SAMPLING_RATE,
-    UnreadableAudioError,
     encode_wav,
     read_audio,
     read_info,
@@ -54,12 +53,9 @@ def convert_clip(path: str | Path) -> bytes:
     Raises:
         UnreadableAudioError: if it is no sound.
     """
-    try:
-        info = read_info(path)
-        if (info.sampling_rate, info.channels, info.subtype) == (SAMPLING_RATE, 1, "PCM_16"):
-            samples, _ = soundfile.read(path, dtype="int16")
-            if len(samples):
-                return encode_wav(samples)
-    except (OSError, RuntimeError, UnreadableAudioError):
-        pass  # The next reader reports what is wrong, or can read it.
-    return encode_wav(read_audio(path, SAMPLING_RATE))
+    samples = read_audio(path, SAMPLING_RATE)
+    info = read_info(path)
+    if (info.sampling_rate, info.channels, info.subtype) == (SAMPLING_RATE, 1, "PCM_16"):
+        # Libraries write floating-point samples with another scale than they read.
+        return encode_wav((samples * 2**15).astype(np.int16))
+    return encode_wav(samples)

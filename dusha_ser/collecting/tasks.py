@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dusha_ser.audio.problems import count_reasons
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, count_frames
 from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
@@ -81,10 +82,13 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
         answered, broken, _ = read_items(known, options, label=True) if known else ([], [], 0)
         if broken:
             raise WrongUseError(
-                f"{known}: {' '.join(broken[0])} ({len(broken)} in all cannot be read); leave it "
-                "out"
+                f"{len(broken)} clips of {known} cannot be read: {count_reasons(dict(broken))}; "
+                "leave them out"
             )
         clips, broken, repeated = read_items(find_clips_table(options.clips), options)
+        if broken:
+            shown = count_reasons(dict(broken))
+            logger.warning("%d clips of %s cannot be read: %s", len(broken), options.clips, shown)
         taken = {item.id for item in answered}
         fresh = [clip for clip in clips if clip.id not in taken]
         if not fresh:

@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+from dusha_ser.audio.problems import count_reasons
 from dusha_ser.corpus.clip_sources import MISSING_COLUMNS
 from dusha_ser.storage import write_csv
 
@@ -42,9 +43,10 @@ def write_lists(folder: str | Path, missing: list[dict], bad_rows: list[dict]) -
         missing = sorted(missing, key=lambda clip: (clip["split"], clip["id"]))
         write_csv(Path(folder) / MISSING_FILE, MISSING_COLUMNS, missing)
         logger.warning(
-            "%d clips have missing, empty or unreadable files and are listed in %s",
+            "%d clips have missing, empty or unreadable files and are listed in %s: %s",
             len(missing),
             MISSING_FILE,
+            count_reasons({clip["id"]: clip["reason"] for clip in missing}),
         )
     if bad_rows:
         write_csv(Path(folder) / BAD_ROWS_FILE, list(bad_rows[0]), bad_rows)

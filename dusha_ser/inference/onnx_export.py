@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from dusha_ser.audio.problems import SILENT, count_reasons, find_problems
 from dusha_ser.audio.reading import UnreadableAudioError, read_audio
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.inference.classify import torch_classifier
@@ -389,7 +390,11 @@ def _read_clips(
         try:
             yield read_audio(path, sampling_rate)
         except UnreadableAudioError as error:
-            raise WorkFailedError(f"cannot read {path} ({error})") from error
+            found = find_problems((str(one), one) for one in paths)
+            problems = {name: reason for name, reason in found.items() if reason != SILENT}
+            raise WorkFailedError(
+                f"{len(problems)} of {len(paths)} clips cannot be read: {count_reasons(problems)}"
+            ) from error
 
 
 def _noise_clips(sampling_rate: int, seed: int = 0) -> Iterator[np.ndarray]:

@@ -35,10 +35,10 @@ WAIT_FOR_OTHERS = timedelta(days=30)
 ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
 
 
-def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> set[str]:
+def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> dict[str, str]:
     """Classify audio files and write their rows to the screen or to the output file.
 
-    A launcher's process takes its share of the files. Returns the names of those that failed.
+    A launcher's process takes its share of the files. Returns the errors of those that failed.
 
     Raises:
         MissingInputError: if there is no such model.
@@ -77,9 +77,9 @@ def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
 
 def write_to_screen(
     files: Sequence[AudioFile], form: RowForm, classify: ClassifyGroups, options: PredictOptions
-) -> set[str]:
-    """Print the rows of all files as they come; return the names of those that failed."""
-    failed = set()
+) -> dict[str, str]:
+    """Print the rows of all files as they come; return the errors by name."""
+    failed: dict[str, str] = {}
     # Names of files need not be UTF-8.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # tests replace it by another stream with this method
     sys.stdout.write(form.header())
@@ -88,7 +88,9 @@ def write_to_screen(
             with tqdm.external_write_mode(file=sys.stdout):
                 sys.stdout.write("".join(form.line(row) for rows in group for row in rows))
                 sys.stdout.flush()
-            failed |= {rows[0]["id"] for rows in group if rows[0]["error"] is not None}
+            failed |= {
+                rows[0]["id"]: rows[0]["error"] for rows in group if rows[0]["error"] is not None
+            }
             bar.update(len(group))
     return failed
 
@@ -99,8 +101,8 @@ def write_to_file(
     form: RowForm,
     classify: ClassifyGroups,
     options: PredictOptions,
-) -> set[str]:
-    """Add the rows that are missing to the output file; return the names that failed.
+) -> dict[str, str]:
+    """Add the rows that are missing to the output file; return the errors by name.
 
     Each process of a launcher writes a part of its own files, and the first one makes one file of
     the parts. Where the launcher gives no address to meet at, the same command without it does.
@@ -126,11 +128,11 @@ def write_to_file(
         with _progress_bar(own, options, done) as bar:
             add_missing(file, own, classify, bar)
         if not launched:
-            return file.failed & set(names)
+            return failed_of(names, file)
         failed = file.failed
         if _meet(options) and not options.rank:
             merge_parts(path, names, form)
-            failed = PredictionFile(path, form).failed & set(names)
+            failed = failed_of(names, PredictionFile(path, form))
     # No process leaves before the file is whole: launchers end the others when one fails.
     _meet(options)
     return failed
@@ -145,6 +147,11 @@ def add_missing(
         before = len(file.done)
         file.write(rows)
         bar.update(len(file.done) - before)
+
+
+def failed_of(names: Sequence[str], file: PredictionFile) -> dict[str, str]:
+    """Return the errors of some audio files by name, in the order of the names."""
+    return {name: file.failed[name] for name in names if name in file.failed}
 
 
 def _meet(options: PredictOptions) -> bool:

@@ -29,14 +29,14 @@ class PredictionFile:
 
     def __init__(self, path: Path, form: RowForm, rows_of_a_file: bool = False):
         self.path, self.form = path, form
-        self.failed: set[str] = set()  # ids that have an error
+        self.failed: dict[str, str] = {}  # errors by id
         self.places: dict[str, tuple[int, int]] = {}  # bytes where an id's rows begin and end
         path.parent.mkdir(parents=True, exist_ok=True)
         end = self._resume() if path.exists() else 0
         if rows_of_a_file and self.places:
             end = self.places.popitem()[1][0]
         self.done = set(self.places)
-        self.failed &= self.done
+        self.failed = {name: self.failed[name] for name in self.failed if name in self.done}
         with path.open("ab") as file:
             file.truncate(end)
         if not end:
@@ -51,13 +51,13 @@ class PredictionFile:
                     raise self._refusal("it has another header")
             else:
                 try:
-                    name, failed = self.form.read(record)
+                    name, error = self.form.read(record)
                 except (ValueError, TypeError, AttributeError, csv.Error) as error:
                     raise self._refusal(f"byte {begin} does not begin a row: {error}") from error
                 # Rows of one file stand together.
                 self.places[name] = (self.places.get(name, (begin, 0))[0], end)
-                if failed:
-                    self.failed.add(name)
+                if error is not None:
+                    self.failed[name] = error
             last = end
         return last
 
@@ -113,7 +113,7 @@ class PredictionFile:
                 lines += [self.form.line(row) for row in rows]
                 self.done.add(name)
                 if rows[0]["error"] is not None:
-                    self.failed.add(name)
+                    self.failed[name] = rows[0]["error"]
         self._append("".join(lines))
 
 

@@ -25,8 +25,8 @@ class RowForm:
         """One row as a line with its end."""
         raise NotImplementedError
 
-    def read(self, record: bytes) -> tuple[str, bool]:
-        """The id of a row's bytes, and whether it has an error; ValueError if it is not a row."""
+    def read(self, record: bytes) -> tuple[str, str | None]:
+        """The id of a row's bytes, and its error or None; ValueError if it is not a row."""
         raise NotImplementedError
 
 
@@ -44,13 +44,13 @@ class CsvForm(RowForm):
         values = [row[name] for name in self.columns]
         return self._write([*values, *probabilities.values(), row["error"]])
 
-    def read(self, record: bytes) -> tuple[str, bool]:
+    def read(self, record: bytes) -> tuple[str, str | None]:
         """As the base says."""
         text = record.decode("utf-8", "surrogateescape")
         values = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
         if len(values) != len(self.columns) + len(self.labels) + 1:
             raise ValueError(f"it has {len(values)} values")
-        return values[0], bool(values[-1])
+        return values[0], values[-1] or None
 
     def _write(self, values: list) -> str:
         text = io.StringIO(newline="")
@@ -65,14 +65,14 @@ class JsonForm(RowForm):
         """The row as it is."""
         return json.dumps(row, ensure_ascii=False) + "\n"
 
-    def read(self, record: bytes) -> tuple[str, bool]:
+    def read(self, record: bytes) -> tuple[str, str | None]:
         """As the base says."""
         row = json.loads(record.decode("utf-8", "surrogateescape"))
         if not isinstance(row, dict) or not {*self.columns, "probabilities", "error"} <= row.keys():
             raise ValueError("columns are missing")
         if row["probabilities"] is not None and list(row["probabilities"]) != self.labels:
             raise ValueError(f"it has probabilities of {', '.join(row['probabilities'])}")
-        return row["id"], row["error"] is not None
+        return row["id"], row["error"]
 
 
 class TableForm(RowForm):

@@ -49,3 +49,8 @@ def test_settle_problems_when_there_are_some(caplog):
     assert not caplog.messages
     settle_problems(problems, 2, "skip")
     assert "they are left out" in caplog.text
+
+
+def test_count_reasons_of_many_kinds_counts_the_others():
+    shown = count_reasons({f"{number}.wav": f"is broken in way {number}" for number in range(9)})
+    assert shown.endswith('1 x "is broken in way 5" (5.wav); 3 other reasons')

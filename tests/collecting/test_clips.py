@@ -42,6 +42,15 @@ def test_convert_clip_when_it_is_one_already_keeps_every_sample(tmp_path):
     assert convert_clip(tmp_path / "again.wav") == content
 
 
+@pytest.mark.parametrize("stated", [0, 2000, 200000], ids=["nothing", "less", "more"])
+def test_convert_clip_when_its_header_is_wrong_keeps_every_sample(stated, tmp_path):
+    values = np.arange(-32768, 32768, dtype=np.int16)
+    content = bytearray(encode_wav(values))
+    content[40:44] = stated.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    assert convert_clip(tmp_path / "a.wav") == encode_wav(values)
+
+
 def test_convert_clip_of_another_rate_and_two_channels(tmp_path):
     times = np.arange(48000) / 48000
     tone = 0.5 * np.sin(2 * np.pi * 440 * times)

@@ -274,7 +274,7 @@ def test_write_tasks_when_they_cannot_be_had(options, said, material, tmp_path):
     [
         ("path,label\nexperts/angry_0.wav,happy\n", "line 2 has the label 'happy'; allowed are"),
         ("path\nexperts/angry_0.wav\n", "not 'label'"),
-        ("path,label\nmissing.wav,sad\n", "missing.wav there is no such file"),
+        ("path,label\nmissing.wav,sad\n", r"there is no such file. \(missing.wav\)"),
         ("path,label\nexperts/angry_0.wav,sad\nexperts/angry_0.wav,angry\n", "line 3.*keep one"),
     ],
     ids=["label", "column", "file", "two labels"],
