@@ -17,6 +17,7 @@ from small_network import small_classifier
 from benchmarks import demo_load
 from dusha_ser.cli import corpus as corpus_command
 from dusha_ser.cli import predict
+from dusha_ser.storage import printable_name
 from feature_extraction_dusha import DushaFeatureExtractor
 
 pytestmark = pytest.mark.timeout(900)
@@ -182,8 +183,11 @@ def test_export_when_an_id_is_strange_stays_in_its_folder(name, hostile, program
     )
     new = files_below(tmp_path) - before
     assert all(path.split("/")[0] in ("dusha", "cache") for path in new)
-    assert f"dusha/exports/crowd/wavs/{name}.wav" in new
-    with (tmp_path / "dusha" / "exports" / "crowd" / "train.csv").open(newline="") as file:
+    # Its file "...wav" is hidden, and hidden files are not clips.
+    is_hidden = name == ".."
+    assert (f"dusha/exports/crowd/wavs/{name}.wav" in new) is not is_hidden
+    table = "crowd/missing_audio.csv" if is_hidden else "exports/crowd/train.csv"
+    with (tmp_path / "dusha" / table).open(newline="") as file:
         assert name in {row["id"] for row in csv.DictReader(file)}
 
 
@@ -197,20 +201,24 @@ def test_prediction_when_names_of_files_are_strange(program, tmp_path, monkeypat
         soundfile.write(clips / name, np.sin(np.arange(1600)), 16000, format="WAV")
     with (clips / "table.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerows([["path"], *([name] for name in [*names, "a\0b.wav", "no/such.wav"])])
+        table.writerows([["path"], *([name] for name in [*names, "no/such.wav"])])
+    with (clips / "zero.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path"], ["a\0b.wav"]])
     before = files_below(tmp_path)
     monkeypatch.chdir(clips)
     ended = program(
         *(predict.main, tmp_path / "small", clips / "table.csv", "--quiet"),
         *("--output_file", tmp_path / "answers.csv"),
     )
-    assert ended.status == 1 and "2 of 10 files failed" in ended.complaint
+    assert ended.status == 1 and "1 of 9 files failed" in ended.complaint
     with (tmp_path / "answers.csv").open(newline="") as file:
         rows = {row["id"]: row["error"] for row in csv.DictReader(file)}
-    assert [name for name, error in rows.items() if not error] == names
+    assert [name for name, error in rows.items() if not error] == list(map(printable_name, names))
     notes = {f".answers.csv.{note}" for note in ("settings.json", "inputs.json", "lock")}
     new = {"answers.csv", *notes}
     assert files_below(tmp_path) - before == new
+    ended = program(predict.main, tmp_path / "small", clips / "zero.csv", "--quiet")
+    assert ended.status == 2 and "zero byte" in ended.complaint
     ended = program(predict.main, tmp_path / "small", *clips.glob("*.wav"), "--quiet")
     assert "\x1b" not in ended.output, "a name of a file steers the terminal"
 
