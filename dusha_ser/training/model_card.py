@@ -178,7 +178,6 @@ def describe_measurement(result: TrainingResult) -> str:
         )
     count, speakers = result.metrics["count"], result.metrics.get("group_count")
     clips = f"{count:,} clips of {f'{speakers:,}' if speakers else 'unknown'} speakers"
-    return (
-        f"Measured once, at the end, on the {result.tested_on} split ({clips}), with "
-        f"{result.kept}. {result.note}"
-    ).strip()
+    when = "" if result.note else " once, at the end,"
+    text = f"Measured{when} on the {result.tested_on} split ({clips}), with {result.kept}."
+    return f"{text} {result.note}".strip()

@@ -29,6 +29,7 @@ class TrainingResult:
         best_epoch: epoch of the weights that were kept; None: the last.
         log_history: of the Trainer.
         output_dir: folder of the model and all about it.
+        chosen_on_test: whether the best epoch was chosen on the test split, as published.
     """
 
     predictions: Predictions
@@ -37,6 +38,7 @@ class TrainingResult:
     best_epoch: float | None
     log_history: list[dict]
     output_dir: Path
+    chosen_on_test: bool = False
 
     @property
     def kept(self) -> str:
@@ -45,7 +47,7 @@ class TrainingResult:
 
     @property
     def note(self) -> str:
-        """What must be known to read the scores, in a sentence; "": they are of the test split."""
+        """What must be known to read the scores, in a sentence; "": they are of a final test."""
         if self.tested_on == "train":
             return (
                 "These are scores of training clips, which say nothing about new recordings: there "
@@ -54,13 +56,16 @@ class TrainingResult:
         if self.tested_on == "validation":
             chosen = f", on which {self.kept} was chosen: expect less" if self.best_epoch else ""
             return f"There is no test split: these are scores of the validation split{chosen}."
+        if self.chosen_on_test:
+            return f"{self.kept.capitalize()} was chosen on the test split itself: expect less."
         return ""
 
 
 def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
     """Classify the test set, once; without one, the validation set, or else the train set."""
-    tested_on = next(split for split in ("test", "validation", "train") if split in prepared.splits)
-    rows, order = prepared.splits[tested_on], prepared.order
+    splits, order = prepared.splits, prepared.order
+    tested_on = next(split for split in ("test", "validation", "train") if split in splits)
+    rows = splits[tested_on]
     clips = cast(Subset, prepared.longest_first(tested_on))
     output = trainer.predict(clips, metric_key_prefix=tested_on)
     in_order = first_output(output.predictions)[np.argsort(clips.indices)]
@@ -84,6 +89,8 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
         best_epoch=best and round(best * state.num_train_epochs / state.max_steps, 2),
         log_history=state.log_history,
         output_dir=Path(trainer.args.output_dir),
+        # `published_quirks` takes the test split as the validation split.
+        chosen_on_test=bool(best) and splits.get("validation") is splits.get("test"),
     )
 
 

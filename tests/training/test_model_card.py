@@ -42,11 +42,11 @@ def rows_of(clips, speakers):
     return datasets.Dataset.from_dict(columns, features=FEATURE_ROWS)
 
 
-def trained(folder, small_model, splits, **data):
+def trained(folder, small_model, splits, published_quirks=False, **data):
     """Train for one step."""
     return train(
         DataOptions(**data),
-        RecipeOptions(model_name_or_path=small_model),
+        RecipeOptions(model_name_or_path=small_model, published_quirks=published_quirks),
         DushaTrainingArguments(
             str(folder), max_steps=1, disable_tqdm=True, use_cpu=True, quiet=True
         ),
@@ -82,10 +82,21 @@ def test_card_of_a_run_without_a_test_split_says_what_its_scores_were_chosen_on(
     splits = {"train": rows_of(16, 4), "validation": rows_of(8, 2)}
     result = trained(tmp_path / "mine", small_model, splits)
     card = ModelCard.load(tmp_path / "mine" / "README.md")
-    assert "on the validation split (8 clips of 2 speakers)" in card.text
+    assert "Measured on the validation split (8 clips of 2 speakers)" in card.text
     assert "There is no test split" in card.text and "was chosen: expect less" in card.text
     assert {one.dataset_split for one in card.data.eval_results} == {"validation"}
     assert "There is no test split" in describe_result(result)
+
+
+def test_card_of_a_run_that_chose_on_its_test_split_does_not_say_measured_once(
+    tmp_path, small_model
+):
+    splits = {"train": rows_of(16, 4), "test": rows_of(8, 2)}
+    result = trained(tmp_path / "mine", small_model, splits, published_quirks=True)
+    text = (tmp_path / "mine" / "README.md").read_text()
+    assert "Measured on the test split (8 clips of 2 speakers)" in text
+    assert "was chosen on the test split itself: expect less." in text
+    assert "once" not in text and "was chosen on the test split itself" in describe_result(result)
 
 
 def test_card_of_a_run_with_a_test_split_counts_its_clips_and_speakers(tested):
