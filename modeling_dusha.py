@@ -9,13 +9,17 @@ front, so that strides fall on the same frames as for the clip alone; what is be
 mean. One model is one file, as in Transformers, masks included: it is saved with each model.
 """
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, AutoModelForAudioClassification, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -313,6 +317,37 @@ class DushaInvertedResidual(nn.Module):
         return residual + hidden_states if self.use_residual else hidden_states
 
 
+def checkpointed(
+    block: nn.Module, hidden_states: torch.Tensor, lengths: torch.Tensor | None
+) -> torch.Tensor:
+    """Run a block that keeps only its input for the gradient, and is run again to find the rest."""
+    return checkpoint(
+        block,
+        hidden_states,
+        lengths,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (contextlib.nullcontext(), kept_statistics(block)),
+    )
+
+
+@contextlib.contextmanager
+def kept_statistics(block: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalisation as they are, though it trains."""
+    layers = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    counts = [cast(torch.Tensor, layer.num_batches_tracked) for layer in layers]
+    before = [count.clone() for count in counts]
+    try:
+        for layer in layers:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for layer, momentum, count, old in zip(layers, momenta, counts, before, strict=True):
+            layer.momentum = momentum
+            count.copy_(old)
+
+
 class DushaAttention(nn.Module):
     """Self-attention over all positions (mel x time), added to its input in proportion to gamma.
 
@@ -370,8 +405,7 @@ class DushaPreTrainedModel(PreTrainedModel):
     base_model_prefix = "dusha"
     main_input_name = "input_features"
     input_modalities = "audio"
-    # Running a block twice would move the running means of batch normalisation twice.
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
     _no_split_modules = ["DushaInvertedResidual", "DushaAttention"]
     _supports_sdpa = True
     _can_compile_fullgraph = True
@@ -421,6 +455,8 @@ class DushaModel(DushaPreTrainedModel):
                 in_channels = out_channels
         self.last_1x1 = DushaConvLayer(config, in_channels, config.hidden_size, kernel_size=1)
         self.attention = DushaAttention(config)
+        # Transformers sets it. A compiler chooses itself what it computes again.
+        self.gradient_checkpointing = False
         self.post_init()
 
     @can_return_tuple
@@ -467,8 +503,11 @@ class DushaModel(DushaPreTrainedModel):
 
         hidden_states = self.stem(hidden_states, lengths)
         all_hidden_states = [hidden_states]
+        compiling = torch.compiler.is_compiling()
+        recomputes = self.gradient_checkpointing and self.training and not compiling
         for block in self.blocks:
-            hidden_states = block(hidden_states, lengths)
+            run = partial(checkpointed, block) if recomputes else block
+            hidden_states = run(hidden_states, lengths)
             lengths = cast(DushaInvertedResidual, block).depthwise_3x3.output_lengths(lengths)
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from configuration_dusha import DushaConfig
+from dusha_ser.training.normalization import make_precise
 from modeling_dusha import DushaForAudioClassification, DushaModel
 
 
@@ -291,9 +292,37 @@ def test_gradients_when_outputs_are_kept_reach_states_and_attentions():
     assert all(tensor.grad is not None for tensor in kept)
 
 
-def test_gradient_checkpointing_when_asked_for_is_refused():
-    with pytest.raises(ValueError, match="does not support (gradient|activation) checkpointing"):
-        small_classifier().gradient_checkpointing_enable()
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("prepare", [lambda model: None, make_precise])
+def test_gradient_checkpointing_changes_neither_gradients_nor_statistics(masked, prepare):
+    features, mask = batch_of([random_features(9, 12), random_features(30, 12, seed=1)])
+    models = [small_classifier().train() for _ in range(2)]
+    for model in models:
+        model.to(memory_format=torch.channels_last)
+        prepare(model)
+    models[1].gradient_checkpointing_enable()
+    assert models[1].dusha.gradient_checkpointing
+    kept = []
+    for model in models:
+        kept.append(0)
+
+        def pack(tensor):
+            kept[-1] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            for _ in range(2):
+                output = model(features, mask if masked else None, labels=torch.tensor([0, 1]))
+        output.loss.backward()
+    assert kept[1] < kept[0] / 2
+    for (name, ours), theirs in zip(
+        models[1].state_dict().items(), models[0].state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+    for ours, theirs in zip(models[1].parameters(), models[0].parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-7)
+    models[1].gradient_checkpointing_disable()
+    assert not models[1].dusha.gradient_checkpointing
 
 
 def test_channels_last_when_chosen_changes_no_answer():

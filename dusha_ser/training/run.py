@@ -13,6 +13,7 @@ import transformers
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 
 from configuration_dusha import DushaConfig
+from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batch_lengths import STEP, choose_lengths
@@ -109,6 +110,14 @@ def make_trainer(
     prepared: Preparation, recipe: RecipeOptions, arguments: DushaTrainingArguments
 ) -> DushaTrainer:
     """Put model, clips, batches and loss together."""
+    # One option of two names. The Trainer would end with a traceback.
+    asked_for = ("activation_checkpointing", "gradient_checkpointing")
+    recomputes = any(getattr(arguments, name, None) for name in asked_for)
+    if recomputes and not prepared.model.supports_gradient_checkpointing:
+        raise WrongUseError(
+            f"`gradient_checkpointing` is not possible with {prepared.model.config.model_type}, "
+            "whose layers cannot be computed again: leave it out"
+        )
     rows, order = prepared.splits["train"], prepared.order
     numbers = np.array(rows["label"])
     class_weights = read_class_weights(recipe.class_weights, prepared.labels, numbers)

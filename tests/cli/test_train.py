@@ -250,6 +250,16 @@ def test_main_when_interrupted_names_the_command_that_resumes(monkeypatch, capsy
     assert output.err.splitlines()[-1] == f"dusha train: interrupted; {advice}"
 
 
+def test_train_when_layers_cannot_be_computed_again(tmp_path, splits, small_model, monkeypatch):
+    monkeypatch.setattr(
+        "modeling_dusha.DushaPreTrainedModel.supports_gradient_checkpointing", False
+    )
+    words = ["--gradient_checkpointing", "true", "--output_dir", str(tmp_path), "--quiet"]
+    _, data, recipe, options = read_options([*words, "--model_name_or_path", small_model])
+    with pytest.raises(WrongUseError, match="`gradient_checkpointing` is not possible with dusha"):
+        train(data, recipe, make_arguments(options), splits)
+
+
 def test_train_tells_what_it_trains_on_and_a_line_per_epoch(tmp_path, splits, small_model):
     words = ("--dataset", "sample", "--output_dir", str(tmp_path), "--num_train_epochs", "2")
     _, data, recipe, options = read_options([*words, "--model_name_or_path", small_model])

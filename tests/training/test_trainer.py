@@ -82,6 +82,18 @@ def make_trainer(
     )
 
 
+def test_training_when_layers_are_computed_again_is_the_same(tmp_path):
+    plain, again = (
+        make_trainer(tmp_path / str(on), max_steps=3, gradient_checkpointing=on)
+        for on in (False, True)
+    )
+    for trainer in (plain, again):
+        trainer.train()
+    assert again.model.dusha.gradient_checkpointing
+    for name, value in weights(plain.model).items():
+        torch.testing.assert_close(again.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_loss_when_no_label_of_a_step_counts_is_zero_and_teaches_nothing(tmp_path):
     trainer = make_trainer(tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
