@@ -701,6 +701,7 @@ def test_the_ten_lines_of_a_stock_user(archives, tmp_path, monkeypatch):
 TEN_LINES_IMPORTS = """\
 import io, soundfile, datasets
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaConfig, DushaForAudioClassification
 """
 TEN_LINES = """\
