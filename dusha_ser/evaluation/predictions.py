@@ -227,7 +227,7 @@ def compare_predictions(first: Predictions, second: Predictions, test_set: str) 
 
     Args:
         first: of one model.
-        second: of the other; clips may be in another order.
+        second: of the other; clips and labels may be in another order.
         test_set: name of the test set, for messages.
 
     Returns:
@@ -236,7 +236,7 @@ def compare_predictions(first: Predictions, second: Predictions, test_set: str) 
     Raises:
         WrongUseError: if clips or labels differ, or the speakers are not known.
     """
-    if set(second.ids) != set(first.ids) or first.labels != second.labels:
+    if set(second.ids) != set(first.ids) or set(first.labels) != set(second.labels):
         raise WrongUseError(
             f"predictions on {test_set} are of different clips or labels; evaluate both models "
             "again with `overwrite=True`"
@@ -246,6 +246,7 @@ def compare_predictions(first: Predictions, second: Predictions, test_set: str) 
             f"the speakers of {test_set} are not known, so models cannot be compared by speaker; "
             "give a table with a speaker column"
         )
-    found = dict(zip(second.ids, second.predicted, strict=True))
+    numbers = [first.labels.index(label) for label in second.labels]
+    found = {name: numbers[one] for name, one in zip(second.ids, second.predicted, strict=True)}
     others = [found[name] for name in first.ids]
     return compare_models(first.predicted, others, first.references, first.speakers, first.labels)

@@ -195,7 +195,11 @@ def pool_folds(folds: Sequence[Fold], rows: NamedRows) -> Predictions:
     found = {
         clip: (probabilities, fold.name)
         for fold, part in zip(folds, parts, strict=True)
-        for clip, probabilities in zip(part.ids, part.probabilities, strict=True)
+        for clip, probabilities in zip(
+            part.ids,
+            part.probabilities[:, [part.labels.index(label) for label in rows.labels]],
+            strict=True,
+        )
     }
     ids = list(map(str, rows.rows["id"]))
     return Predictions(

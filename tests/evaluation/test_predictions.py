@@ -9,6 +9,7 @@ import pytest
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import (
     Predictions,
+    compare_predictions,
     read_predictions,
     score_predictions,
     write_predictions,
@@ -188,3 +189,28 @@ def test_score_predictions_resamples_folds_where_speakers_are_not_known(predicti
     assert (scores["metrics"]["group_count"], scores["groups"]) == (3, "folds")
     alone = score_predictions(replace(without, folds=None))
     assert alone["groups"] is None and "intervals" not in alone["metrics"]
+
+
+def test_compare_predictions_when_labels_are_in_another_order_goes_by_name():
+    generator = np.random.default_rng(0)
+    labels, turn = ("angry", "sad", "neutral"), [2, 0, 1]
+    first, second = (
+        Predictions(
+            labels=labels,
+            ids=[str(number) for number in range(60)],
+            references=np.arange(60) % 3,
+            probabilities=generator.dirichlet(np.ones(3), 60),
+            speakers=[str(number % 12) for number in range(60)],
+        )
+        for _ in range(2)
+    )
+    turned = replace(
+        second,
+        labels=tuple(labels[number] for number in turn),
+        references=np.argsort(turn)[second.references],
+        probabilities=second.probabilities[:, turn],
+    )
+    expected = compare_predictions(first, second, "own")
+    np.testing.assert_equal(compare_predictions(first, turned, "own"), expected)
+    with pytest.raises(WrongUseError, match="different clips or labels"):
+        compare_predictions(first, replace(second, labels=("a", "b", "c")), "own")
