@@ -256,6 +256,13 @@ def test_commands_of_a_page_run(page, python, request):
                 prepare(folder, python)
         status, output = python([*words, *LESS.get(words[1], ())], folder)
         assert status == 0, f"{page}: {text}\n{output[-3000:]}"
+    if page != "README.md":
+        return
+    # A reader who types all of it again loses nothing.
+    for words in runnable:
+        status, output = python([*words, *LESS.get(words[1], ())], folder)
+        kept = status == 2 and "--overwrite" in output
+        assert kept or not status, f"{words}\n{output[-3000:]}"
 
 
 def test_each_reason_not_to_run_is_of_a_command():
