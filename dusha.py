@@ -33,9 +33,9 @@ from dusha_ser.corpus.options import CorpusOptions, check_num_proc
 from dusha_ser.corpus.parquet_folder import Content, is_written, write_configuration
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.options import split_list
 from dusha_ser.processes import workers_end_with_us
-from dusha_ser.storage import code_digest, digest
 
 # Raise it when the same archives and options give other rows.
 VERSION = "1.1.0"

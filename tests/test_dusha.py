@@ -22,7 +22,7 @@ import dusha
 from dusha_ser.cli.corpus import main
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import digest
+from dusha_ser.fingerprints import digest
 
 PROGRAM = Path(dusha.__file__).resolve()
 COLUMNS = [
@@ -542,7 +542,16 @@ def test_builder_imports_nothing_above_the_corpus():
         )
     ]
     ours = [module[1] for module in modules if module[0] == "dusha_ser"]
-    assert set(ours) <= {"corpus", "archives", "errors", "options", "storage", "processes"}
+    assert set(ours) <= {
+        "corpus",
+        "archives",
+        "errors",
+        "options",
+        "storage",
+        "processes",
+        "files",
+        "fingerprints",
+    }
     assert "corpus" in ours
     assert not any(module[0].endswith("_dusha") for module in modules)
 

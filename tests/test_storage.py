@@ -18,16 +18,11 @@ from dusha_ser.storage import (
     check_file,
     check_folder,
     check_settings,
-    code_digest,
-    digest,
     free_name,
-    hash_name,
-    is_safe_name,
     read_json,
     replace_folder,
     replacing,
     replacing_folder,
-    safe_name,
     write_csv,
     write_json,
     write_text,
@@ -354,50 +349,3 @@ def test_read_json_when_it_is_missing_or_torn(tmp_path):
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(WrongUseError, match="is not JSON.*make it again"):
         read_json(tmp_path / "a.json")
-
-
-def test_digest_tells_values_apart_and_not_their_order():
-    assert digest({"a": 1, "b": "да"}) == digest({"b": "да", "a": 1})
-    assert len({digest(1), digest("1"), digest([1]), digest(1, 1), digest()}) == 5
-    assert len(digest()) == 16
-
-
-CODE = """'''Halves.'''
-
-def half(number):
-    '''Divide by two.'''
-    # as taught
-    return number / 2
-"""
-
-
-@pytest.mark.parametrize(
-    ("other", "same"),
-    [
-        (CODE.replace("as taught", "in another way").replace("Divide", "Cut"), True),
-        (CODE.replace("number / 2", "( number/2 )"), True),
-        (CODE.replace("number / 2", "number // 2"), False),
-        (CODE.replace("def half", "def third"), False),
-    ],
-)
-def test_code_digest_tells_what_is_done_and_not_how_it_is_described(
-    other, same, tmp_path, monkeypatch
-):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "halving" / "inner").mkdir(parents=True)
-    (tmp_path / "halving" / "__init__.py").touch()
-    found = []
-    for source in (CODE, other):
-        (tmp_path / "halving" / "inner" / "half.py").write_text(source)
-        code_digest.cache_clear()
-        found.append(code_digest("halving", "dusha_ser.errors"))
-    assert (found[0] == found[1]) is same
-    assert code_digest("halving") != code_digest("dusha_ser.errors")
-
-
-def test_names_are_safe_for_files():
-    assert safe_name("/models/large v1.0") == "models_large_v1.0"
-    assert safe_name("../..") == safe_name("") == "_"
-    assert hash_name(b"a") != hash_name(b"b") and is_safe_name(hash_name(b""))
-    for name in ("", "a/b", "..", ".a", "a.b", "-a", "a" * 129, "ä"):
-        assert not is_safe_name(name)

@@ -13,8 +13,8 @@ from dusha_ser.archives.members import Index, Members, corpus_name
 from dusha_ser.archives.mirrors import Mirror, fetch_archives
 from dusha_ser.archives.tar_index import GZIP_SUFFIXES, TAR_SUFFIX, index_archive
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
+from dusha_ser.files import find_files
 from dusha_ser.options import split_list
-from dusha_ser.storage import find_files
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from filelock import FileLock
 from dusha_ser.archives.checksums import byte_bar
 from dusha_ser.archives.members import Index, corpus_name
 from dusha_ser.errors import WorkFailedError, WrongUseError
-from dusha_ser.storage import foreign_content, is_hidden, replacing
+from dusha_ser.files import foreign_content, is_hidden
+from dusha_ser.storage import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import soundfile
 
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import find_files, named_file, printable_name
+from dusha_ser.files import find_files, named_file, printable_name
 from dusha_ser.tables import is_table, read_table
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class AudioFile:
 
 
 def name_file(name: str, folder: Path | None = None) -> AudioFile:
-    """Make an AudioFile of a name that a table or list holds; see `storage.named_file`."""
+    """Make an AudioFile of a name that a table or list holds; see `files.named_file`."""
     return AudioFile(printable_name(name), str(named_file(name, folder)))
 
 

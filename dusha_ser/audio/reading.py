@@ -16,7 +16,7 @@ import soxr
 
 from dusha_ser.audio.wav_parts import Part, find_parts, open_part
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import foreign_content, named_file
+from dusha_ser.files import foreign_content, named_file
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ from dusha_ser.collecting.label_studio import answer_label, read_label_studio
 from dusha_ser.collecting.options import AnswerOptions
 from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.files import is_safe_name
 from dusha_ser.options import read_label_map
-from dusha_ser.storage import is_safe_name, replacing_folder, write_csv
+from dusha_ser.storage import replacing_folder, write_csv
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import ANSWERS
 

@@ -10,7 +10,9 @@ from dusha_ser.audio.reading import (
     read_audio,
     read_info,
 )
-from dusha_ser.storage import hash_name, is_safe_name, replacing
+from dusha_ser.files import is_safe_name
+from dusha_ser.fingerprints import hash_name
+from dusha_ser.storage import replacing
 
 WAVS = "wavs"
 

@@ -16,12 +16,13 @@ from dusha_ser.audio.finding import AudioFile
 from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.options import PICKS, PseudoLabelOptions, check_choice
 from dusha_ser.errors import WrongUseError
+from dusha_ser.files import named_file
 from dusha_ser.inference.audio_files import decisive, load_classifier
 from dusha_ser.inference.predict_files import add_missing
 from dusha_ser.inference.prediction_files import PredictionFile, begin_file, replaced_when_whole
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
 from dusha_ser.inference.settings import Settings
-from dusha_ser.storage import named_file, read_csv, write_csv
+from dusha_ser.storage import read_csv, write_csv
 from dusha_ser.tables import find_clips_table, read_table
 
 logger = logging.getLogger(__name__)

@@ -31,18 +31,10 @@ from dusha_ser.audio.voice_activity import cut_spans
 from dusha_ser.collecting.clips import wav_path, write_clip
 from dusha_ser.collecting.options import UNITS, PodcastOptions
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.files import is_safe_name, named_file, safe_name
+from dusha_ser.fingerprints import code_digest, hash_name
 from dusha_ser.inference.prediction_files import input_state
-from dusha_ser.storage import (
-    check_folder,
-    code_digest,
-    hash_name,
-    is_safe_name,
-    named_file,
-    read_json,
-    safe_name,
-    write_csv,
-    write_json,
-)
+from dusha_ser.storage import check_folder, read_json, write_csv, write_json
 from dusha_ser.tables import read_table
 
 METADATA = "podcast_metadata"

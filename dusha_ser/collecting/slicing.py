@@ -23,11 +23,10 @@ from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
 from dusha_ser.collecting.clips import WAVS, wav_path, write_clip
 from dusha_ser.collecting.options import Cut
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import code_digest, hash_name
 from dusha_ser.storage import (
     check_folder,
     check_settings,
-    code_digest,
-    hash_name,
     in_the_way,
     read_csv,
     write_csv,

@@ -21,15 +21,10 @@ from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
 from dusha_ser.collecting.label_studio import label_studio_config
 from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.errors import WrongUseError
+from dusha_ser.files import named_file
+from dusha_ser.fingerprints import hash_name
 from dusha_ser.options import NAME_COLUMNS
-from dusha_ser.storage import (
-    hash_name,
-    named_file,
-    replacing_folder,
-    write_csv,
-    write_json,
-    write_text,
-)
+from dusha_ser.storage import replacing_folder, write_csv, write_json, write_text
 from dusha_ser.tables import find_clips_table, read_table
 from dusha_ser.vocabulary import ANSWERS
 

@@ -21,10 +21,11 @@ from dusha_ser.archives.members import Members
 from dusha_ser.corpus.configurations import METADATA
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.labels.aggregation import aggregate
 from dusha_ser.labels.answers import code_answers, plain_text, read_answers
 from dusha_ser.labels.crowd_answers import Posteriors
-from dusha_ser.storage import code_digest, digest, replacing
+from dusha_ser.storage import replacing
 from dusha_ser.vocabulary import PARTS
 
 # Part of the names of cached files: what older versions of this code made is never read.

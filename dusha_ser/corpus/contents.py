@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dusha_ser.storage import digest, named_file
+from dusha_ser.files import named_file
+from dusha_ser.fingerprints import digest
 
 # What a row says of its audio, as far as training and evaluation read it.
 ROW_COLUMNS = (

@@ -13,8 +13,8 @@ from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.corpus.published import published_domains
 from dusha_ser.errors import MissingInputError, WrongUseError, first_cause
+from dusha_ser.fingerprints import digest
 from dusha_ser.options import TableOptions, is_hub_name
-from dusha_ser.storage import digest
 from dusha_ser.tables import is_table
 from dusha_ser.vocabulary import EMOTIONS
 

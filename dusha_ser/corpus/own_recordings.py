@@ -16,8 +16,8 @@ from dusha_ser.audio.finding import audio_suffixes, files_below
 from dusha_ser.audio.problems import MISSING, find_problems, settle_problems
 from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.files import is_hidden, named_file, printable_name
 from dusha_ser.options import NAME_COLUMNS, TableOptions
-from dusha_ser.storage import is_hidden, named_file, printable_name
 from dusha_ser.tables import read_table
 from dusha_ser.vocabulary import BAD_ROWS, EMOTIONS
 

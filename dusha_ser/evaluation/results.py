@@ -7,7 +7,8 @@ from pathlib import Path
 from dusha_ser.corpus.published import PAPER_PARTS
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.ser.ser import LEAST_GROUPS_FOR_P, SCORES, interval_warning
-from dusha_ser.storage import check_file, read_json, safe_name, write_json
+from dusha_ser.files import safe_name
+from dusha_ser.storage import check_file, read_json, write_json
 from dusha_ser.tables import number_cell
 
 # A result file's name is its pair's; both parts are made safe for any file system.

@@ -28,8 +28,9 @@ from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
 from dusha_ser.experiments.evaluation import write_figures, write_result
 from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
 from dusha_ser.experiments.runs import Run, settings_of, train_run, with_inputs
+from dusha_ser.files import printable_name, safe_name
 from dusha_ser.processes import WorkerPool
-from dusha_ser.storage import printable_name, read_json, safe_name, write_json, write_text
+from dusha_ser.storage import read_json, write_json, write_text
 from dusha_ser.tables import markdown_table, read_table, screen_table
 
 FOLD_FILE = "fold.json"

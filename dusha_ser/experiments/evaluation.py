@@ -29,10 +29,12 @@ from dusha_ser.evaluation.results import (
     write_table,
 )
 from dusha_ser.experiments.options import EvaluateOptions
+from dusha_ser.files import safe_name
+from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.loading import load_model, model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
 from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
-from dusha_ser.storage import code_digest, digest, read_json, safe_name, write_json, write_text
+from dusha_ser.storage import read_json, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
 
 # Modules whose code decides the numbers.

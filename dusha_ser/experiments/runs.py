@@ -8,9 +8,10 @@ import datasets
 from configuration_dusha import DushaConfig
 from dusha_ser.corpus.contents import CONTENT_COLUMN, row_contents, rows_key
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.loading import model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
-from dusha_ser.storage import code_digest, digest, read_json, write_json
+from dusha_ser.storage import read_json, write_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import compute_inputs

@@ -15,12 +15,12 @@ import numpy as np
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import code_digest
 from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
 from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
-from dusha_ser.storage import code_digest
 
 BATCH_SIZE = 16
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from dusha_ser.audio.finding import STANDARD_INPUT, AudioFile
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import hash_name
 from dusha_ser.inference.prediction_rows import CsvForm, RowForm
-from dusha_ser.storage import check_settings, hash_name, replacing, write_text
+from dusha_ser.storage import check_settings, replacing, write_text
 
 OR_REPLACE = "name another `output_file`, or replace it with `overwrite=True`"
 

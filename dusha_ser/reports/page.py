@@ -7,8 +7,9 @@ from pathlib import Path
 import jinja2
 from matplotlib.figure import Figure
 
+from dusha_ser.files import safe_name
 from dusha_ser.reports.figures import save_figure, svg_uri
-from dusha_ser.storage import safe_name, write_text
+from dusha_ser.storage import write_text
 from dusha_ser.tables import count_columns, markdown_table
 
 FIGURES_DIR = "figures"

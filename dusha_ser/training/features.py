@@ -15,8 +15,8 @@ from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.complete_rows import all_problems_named
 from dusha_ser.corpus.contents import CONTENT_COLUMN, ROW_COLUMNS, row_contents
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.subnormals import flush_subnormals
-from dusha_ser.storage import code_digest, digest
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 logger = logging.getLogger(__name__)

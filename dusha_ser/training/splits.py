@@ -20,7 +20,7 @@ from dusha_ser.corpus.own_recordings import find_split_folders, read_recordings
 from dusha_ser.corpus.speakers import warn_of_splits
 from dusha_ser.corpus.validation import carve_validation
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import code_digest
+from dusha_ser.fingerprints import code_digest
 from dusha_ser.training.options import DATASETS, SAMPLE, TRAINABLE, DataOptions
 
 logger = logging.getLogger(__name__)

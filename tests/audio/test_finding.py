@@ -11,7 +11,8 @@ import soundfile
 
 from dusha_ser.audio.finding import audio_suffixes, files_below, find_audio_files, list_audio_files
 from dusha_ser.audio.reading import read_audio, read_info
-from dusha_ser.storage import printable_name, write_csv
+from dusha_ser.files import printable_name
+from dusha_ser.storage import write_csv
 
 NAMES = (
     *(

@@ -10,7 +10,8 @@ import soundfile
 
 from dusha_ser.audio.reading import UnreadableAudioError, encode_wav
 from dusha_ser.collecting.clips import convert_clip, wav_path, write_clip
-from dusha_ser.storage import hash_name, is_safe_name
+from dusha_ser.files import is_safe_name
+from dusha_ser.fingerprints import hash_name
 
 
 def noise(size, seed=0):

@@ -22,7 +22,7 @@ from dusha_ser.collecting.podcasts import (
     without_overlap,
 )
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import hash_name
+from dusha_ser.fingerprints import hash_name
 
 RATE = 16000
 LINK = "https://feed.example/shows/1/"

@@ -16,7 +16,7 @@ from dusha_ser.collecting import slicing
 from dusha_ser.collecting.options import Cut
 from dusha_ser.collecting.slicing import cut_clips, join_spans, quietest, slice_recordings
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import hash_name
+from dusha_ser.fingerprints import hash_name
 
 pytest.importorskip("silero_vad")
 

@@ -11,7 +11,8 @@ from dusha_ser.collecting.clips import convert_clip
 from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.collecting.tasks import read_key, write_tasks
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.storage import hash_name, write_csv
+from dusha_ser.fingerprints import hash_name
+from dusha_ser.storage import write_csv
 
 EMOTIONS = ("angry", "sad", "neutral", "positive", "other")
 

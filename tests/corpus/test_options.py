@@ -8,8 +8,8 @@ import pytest
 from dusha_ser.cli.corpus import main
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import digest
 from dusha_ser.options import split_list
-from dusha_ser.storage import digest
 
 
 def parse(*arguments):

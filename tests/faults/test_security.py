@@ -17,7 +17,7 @@ from small_network import small_classifier
 from benchmarks import demo_load
 from dusha_ser.cli import corpus as corpus_command
 from dusha_ser.cli import predict
-from dusha_ser.storage import printable_name
+from dusha_ser.files import printable_name
 from feature_extraction_dusha import DushaFeatureExtractor
 
 pytestmark = pytest.mark.timeout(900)
