@@ -213,25 +213,25 @@ class DushaTrainer(Trainer):
             return super().evaluate(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save model and feature extractor; in a checkpoint also the weights to train on."""
+        """Save model and feature extractor; in a checkpoint also the weights to train on.
+
+        In the run's own folder an earlier model stays until all of the new one is written.
+        """
+        place = Path(output_dir or self.args.output_dir)
         self.check_losses()
+        is_own = self.args.should_save and place == Path(self.args.output_dir)
         with self.explained_disk_errors(), self.averaged_weights():
             clear_subnormals(self.model)
-            super().save_model(output_dir, _internal_call)
-            if self.args.should_save:
-                share_weights(output_dir or self.args.output_dir)
+            new = replacing_folder(place, overwrite=True, merge=True) if is_own else None
+            with new or contextlib.nullcontext(place) as folder:
+                super().save_model(str(folder), _internal_call=True)
+                if self.args.should_save:
+                    share_weights(folder)
             if self.averaging and self.averaging.training and self.args.should_save:
                 clear_subnormals(self.averaging.average)
-                path = Path(output_dir or self.args.output_dir, TRAINED_WEIGHTS)
-                torch.save(self.averaging.average.state_dict(), path)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model whole or not at all: an earlier one stays until all is written."""
-        if not self.args.should_save or output_dir not in (None, self.args.output_dir):
-            super()._save(output_dir, state_dict)
-            return
-        with replacing_folder(self.args.output_dir, overwrite=True, merge=True) as folder:
-            super()._save(str(folder), state_dict)
+                torch.save(self.averaging.average.state_dict(), place / TRAINED_WEIGHTS)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save")
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Write our card, not the Trainer's, where the model is pushed."""
