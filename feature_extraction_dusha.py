@@ -137,19 +137,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
             ValueError: if a waveform is empty, not mono, not finite or not of a known type, or
                 the sampling rate differs.
         """
-        waveforms = []
-        for number, clip in enumerate(split_clips(raw_speech)):
-            samples, own_rate = read_samples(clip, number)
-            waveform = self._as_waveform(samples, number)
-            if own_rate is not None and sampling_rate not in (None, own_rate):
-                raise ValueError(
-                    f"clip {number} has {own_rate} Hz, and sampling_rate is {sampling_rate}; leave "
-                    "it out, or correct it"
-                )
-            rate = self._check_sampling_rate(own_rate or sampling_rate, resample)
-            if rate != self.sampling_rate:
-                waveform = resample_waveform(waveform.to(torch.float64), rate, self.sampling_rate)
-            waveforms.append(waveform)
+        waveforms = self.read_waveforms(raw_speech, sampling_rate, resample)
         # Clip by clip, because that much fits a processor's cache.
         features = [self._log_mel(waveform).numpy() for waveform in waveforms]
         name, mask_name = self.model_input_names
@@ -176,6 +164,29 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         if return_tensors is None:
             return BatchFeature({name: list(values) for name, values in padded.items()})
         return padded
+
+    def read_waveforms(
+        self, raw_speech, sampling_rate: int | None = None, resample: bool = False
+    ) -> list[torch.Tensor]:
+        """Check clips and bring them to the extractor's rate; features are computed of these.
+
+        The arguments and errors are those of a call. Each clip is (samples,), at least one, in
+        float32 or float64, finite.
+        """
+        waveforms = []
+        for number, clip in enumerate(split_clips(raw_speech)):
+            samples, own_rate = read_samples(clip, number)
+            waveform = self._as_waveform(samples, number)
+            if own_rate is not None and sampling_rate not in (None, own_rate):
+                raise ValueError(
+                    f"clip {number} has {own_rate} Hz, and sampling_rate is {sampling_rate}; leave "
+                    "it out, or correct it"
+                )
+            rate = self._check_sampling_rate(own_rate or sampling_rate, resample)
+            if rate != self.sampling_rate:
+                waveform = resample_waveform(waveform.to(torch.float64), rate, self.sampling_rate)
+            waveforms.append(waveform)
+        return waveforms
 
     def _check_sampling_rate(self, sampling_rate: int | None, resample: bool) -> int:
         if sampling_rate is None:
@@ -237,7 +248,8 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
 
     def _log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         """Turn (samples,) into (frames, feature_size) in dB, float32."""
-        frames = _reflect(waveform, self.n_fft // 2).unfold(0, self.n_fft, self.hop_length)
+        padded = torch.empty(len(waveform) + 2 * (self.n_fft // 2), dtype=torch.float64)
+        frames = reflect_into(padded, waveform).unfold(0, self.n_fft, self.hop_length)
         power = torch.cat([self._mel_power(piece) for piece in frames.split(FRAMES_AT_ONCE)])
         decibel = power.clamp_min_(self.power_floor).log10_().mul_(10)
         decibel = decibel.sub_(decibel.max()).clamp_min_(-self.dynamic_range)
@@ -395,15 +407,20 @@ def resample_waveform(waveform: torch.Tensor, old_rate: int, new_rate: int) -> t
     return resampled.flatten()[:count]
 
 
-def _reflect(waveform: torch.Tensor, reach: int) -> torch.Tensor:
-    """Mirror (samples,) at both ends, again and again where it is short, in one pass to float64."""
+def reflect_into(padded: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
+    """Write (samples,) into the middle of `padded`, mirrored at both ends as often as it takes.
+
+    Examples:
+        >>> reflect_into(torch.empty(9), torch.tensor([1.0, 2.0, 3.0])).tolist()
+        [2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0]
+    """
     count = len(waveform)
+    reach = (len(padded) - count) // 2
     period = max(2 * (count - 1), 1)
     around = torch.cat([torch.arange(-reach, 0), torch.arange(count, count + reach)]) % period
     mirrored = waveform[torch.where(around < count, around, period - around)]
-    padded = torch.empty(count + 2 * reach, dtype=torch.float64)
-    padded[:reach], padded[-reach:] = mirrored[:reach], mirrored[reach:]
-    padded[reach:-reach] = waveform
+    padded[:reach], padded[reach + count :] = mirrored[:reach], mirrored[reach:]
+    padded[reach : reach + count] = waveform
     return padded
 
 
