@@ -109,7 +109,7 @@ def test_archives_when_tsv_or_unpacked_or_mixed(load, shared, tmp_path):
         ):
             assert ours == theirs
     mixed = tmp_path / "mixed"
-    shutil.unpack_archive(tmp_path / "tsv" / "crowd.tar", mixed / "crowd", filter="data")
+    shutil.unpack_archive(tmp_path / "tsv" / "crowd.tar", mixed / "crowd")
     shutil.copy(tmp_path / "tsv" / "podcast.tar", mixed)
     assert ids(load("all", mixed)) == ids(published)
     assert load("all", mixed)["test"][0] == published["test"][0]
