@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 from dusha_ser import options as shared
 from dusha_ser.cli.program import command
@@ -89,6 +90,7 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
     import dusha
     from dusha_ser.corpus.exports import check_exports, export_configuration
     from dusha_ser.corpus.hub import check_login, push_folder
+    from dusha_ser.corpus.summary import describe_folder, next_command
 
     folder, names, quiet = options.output_dir, options.names, options.quiet
     if options.push_to_hub:
@@ -106,6 +108,8 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
         **vars(corpus),
     )
     print(f"{folder}: {', '.join(written) or 'nothing new'} written")
+    if not quiet:
+        print(describe_folder(Path(folder), names))
     if options.export or options.export_audio:
         check_exports(folder, names, options.export)
         for name in names:
@@ -116,3 +120,5 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
     if options.push_to_hub:
         address = push_folder(folder, names, options.push_to_hub, options.private)
         print(f"{address}: {', '.join(names)} pushed")
+    if not quiet:
+        print(f"Next: {next_command(Path(folder), names, source)}")

@@ -18,6 +18,7 @@ from dusha_ser.corpus.clip_sources import (
     read_wav,
 )
 from dusha_ser.corpus.configurations import MANIFESTS, RAW, RAW_COLUMNS
+from dusha_ser.corpus.missing import KEPT
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.vocabulary import EMOTIONS
 
@@ -138,7 +139,7 @@ def read_row(row: dict, input_features: bool) -> tuple[bytes | None, np.ndarray 
     except ValueError as error:
         if row["domain"] != "podcast" or (input_features and npy is None):
             raise
-        reason = f"{error}, kept without audio"
+        reason = f"{error}{KEPT}"
     if not input_features:
         return content, None, reason
     if npy:

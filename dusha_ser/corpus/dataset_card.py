@@ -1,5 +1,6 @@
 """The dataset card: README.md of a dataset folder, made from the footers of its shards."""
 
+import itertools
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from dusha_ser.corpus.configurations import (
     SPLITS,
     SUMMARY,
 )
+from dusha_ser.corpus.missing import count_left_out
 from dusha_ser.corpus.parquet_folder import first_footer, lock_folder, read_footer
 from dusha_ser.corpus.published import published_domains
 from dusha_ser.storage import check_folder, write_text
@@ -32,6 +34,12 @@ from dusha_ser.storage import check_folder, write_text
 # Which configuration is read when none is named: the first of these that is there.
 DEFAULTS = ("crowd", "all")
 
+# Why labels leave a clip out, by the names in a plan's counts.
+REASONS = {
+    "control": "control tasks",
+    "unsure": "below the threshold",
+    "other": "labelled other (no usable voice)",
+}
 # Of archives whose clips, by their number and length, are not Dusha's.
 OWN_TITLE = (
     "# Emotional speech\n\nClips of speech with the emotions that listeners heard in them, in the "
@@ -63,6 +71,15 @@ class Prepared:
     def count_rows(self, split: str) -> int:
         """Count the rows of a split by its footers."""
         return sum(pq.read_metadata(path).num_rows for path in self.shards[split])
+
+    def count_without_audio(self) -> int:
+        """Count the rows without audio, which Dusha's podcasts are."""
+        if "audio" not in self.features:
+            return sum(map(self.count_rows, self.shards))
+        paths = [path for paths in self.shards.values() for path in paths]
+        return sum(
+            pq.read_table(path, columns=["audio.path"]).column(0).null_count for path in paths
+        )
 
 
 def find_prepared(folder: Path) -> list[Prepared]:
@@ -197,15 +214,55 @@ def card_text(prepared: list[Prepared], path: str = "dusha") -> str:
 
 def count_section(configuration: Prepared) -> str:
     """Count rows, hours and classes of each split."""
-    classes = configuration.features["label"].names if "label" in configuration.features else []
-    rows = [("split", "clips" if classes else "answers", "length", *classes)]
+    return f"### {configuration.name}\n\n{table(count_table(configuration))}"
+
+
+def count_table(configuration: Prepared) -> list[tuple]:
+    """Count clips, hours and classes of each split, of `raw` answers; the head comes first."""
+    if is_raw := configuration.name == RAW:
+        classes = keys = configuration.footer["options"]["labels"]
+    else:
+        classes = configuration.features["label"].names
+        keys = range(len(classes))
+    rows: list[tuple] = []
+    total: Counter = Counter()
+    total_seconds = 0.0
+
+    def add_row(split: str, counts: Counter, seconds: float) -> None:
+        # The length of a clip would count once for each of its answers.
+        length = () if is_raw else (format_length(seconds),)
+        rows.append((split, counts.total(), *length, *(counts[key] for key in keys)))
+
     for split in configuration.shards:
-        durations = configuration.column(split, "duration")
-        counts = Counter(configuration.column(split, "label")) if classes else {}
-        length = format_length(sum(filter(None, durations))) if classes else ""
-        per_class = (counts[number] for number in range(len(classes)))
-        rows.append((split, len(durations), length, *per_class))
-    return f"### {configuration.name}\n\n{table(rows)}"
+        column = "annotator_emotion" if is_raw else "label"
+        counts = Counter(configuration.column(split, column))
+        seconds = 0 if is_raw else sum(filter(None, configuration.column(split, "duration")))
+        add_row(split, counts, seconds)
+        total, total_seconds = total + counts, total_seconds + seconds
+    if len(rows) > 1:
+        add_row("total", total, total_seconds)
+    return [("split", *(("answers",) if is_raw else ("clips", "length")), *classes), *rows]
+
+
+def left_out(configuration: Prepared) -> dict[str, int] | None:
+    """Count the clips that were left out, each by its first reason; of `raw`, the answers.
+
+    None where that is not known, because an older version wrote the folder.
+    """
+    footer = configuration.footer
+    if "without_files" not in footer:
+        return None
+    if configuration.name == RAW:
+        reasons = Counter({"rows that cannot be read": footer["bad_rows"]})
+    else:
+        reasons = Counter(
+            {meaning: footer["counts"].get(reason, 0) for reason, meaning in REASONS.items()}
+        )
+        audio = Counter(footer["without_files"])
+        for path in itertools.chain.from_iterable(configuration.shards.values()):
+            audio += count_left_out(read_footer(path)["missing"])
+        reasons.update({f"audio: {reason}": count for reason, count in audio.items()})
+    return {reason: count for reason, count in reasons.items() if count}
 
 
 def table(rows: list[tuple]) -> str:
@@ -243,25 +300,21 @@ def label_section(configuration: Prepared) -> str:
     if name == RAW:
         return f"`{name}`: the answers as they were given, not aggregated."
     parts = ", ".join(options["parts"])
+    reasons = left_out(configuration)
     if name in MANIFESTS:
         text = f"`{name}`: clips and labels are those of the published experiment's manifest."
     else:
         known = " with control tasks' known answers as truth" if options["golden"] else ""
-        counts = footer["counts"]
-        left_out = ", ".join(
-            f"{counts[reason]} {meaning}"
-            for reason, meaning in {
-                "unsure": "below the threshold",
-                "other": "without a usable voice",
-                "control": "control tasks",
-            }.items()
-            if counts.get(reason)
-        )
         text = (
             f"`{name}`: one run of `{options['method']}` (at most {options['iterations']} "
             f"iterations) over the answers of {parts}{known}; a clip has its most probable label, "
-            f"kept where the probability is at least {options['threshold']}. Of {counts['clips']} "
-            f"clips, left out were (a clip may count twice): {left_out or 'none'}."
+            f"kept where the probability is at least {options['threshold']}."
+        )
+    if reasons is not None:
+        said = "; ".join(f"{count} {reason}" for reason, count in reasons.items())
+        text += (
+            f" Of {footer['counts']['clips']} clips, left out were (each by the first reason): "
+            f"{said or 'none'}."
         )
     if options["validation"]:
         text += (

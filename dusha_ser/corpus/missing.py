@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 
 from dusha_ser.audio.problems import count_reasons
@@ -12,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 MISSING_FILE = "missing_audio.csv"
 BAD_ROWS_FILE = "bad_rows.csv"
+# Ends the reason of a clip that stays although its file is broken.
+KEPT = ", kept without audio"
 # Each process writes notes in files of its own, which are gathered at the end.
 NOTE_PREFIX = ".missing-"
 
@@ -35,6 +38,17 @@ def collect_lists(folder: str, bad_rows: list[dict]) -> None:
     write_lists(folder, missing, bad_rows)
     for note in notes:
         note.unlink()
+
+
+def count_left_out(missing: list[dict]) -> Counter[str]:
+    """Count the missing clips that were left out, by their reasons without what is in brackets.
+
+    Examples:
+        >>> count_left_out([{"reason": "unreadable wav (no RIFF)"}, {"reason": "no wav"}])
+        Counter({'unreadable wav': 1, 'no wav': 1})
+    """
+    reasons = (clip["reason"] for clip in missing)
+    return Counter(reason.partition(" (")[0] for reason in reasons if not reason.endswith(KEPT))
 
 
 def write_lists(folder: str | Path, missing: list[dict], bad_rows: list[dict]) -> None:

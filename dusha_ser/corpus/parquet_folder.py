@@ -22,7 +22,12 @@ from filelock import BaseFileLock, FileLock
 from tqdm.auto import tqdm
 
 from dusha_ser.corpus.columns import cut_rows, read_tables, row_bytes
-from dusha_ser.corpus.missing import BAD_ROWS_FILE, MISSING_FILE, write_lists
+from dusha_ser.corpus.missing import (
+    BAD_ROWS_FILE,
+    MISSING_FILE,
+    count_left_out,
+    write_lists,
+)
 from dusha_ser.corpus.splits import Plan
 from dusha_ser.errors import WrongUseError
 from dusha_ser.processes import SPAWN, WorkerPool
@@ -104,6 +109,8 @@ def write_configuration(
             "content_id": content_id,
             "files": [shard.file_name for shard in shards],
             "counts": plan.counts,
+            "without_files": count_left_out(plan.missing),
+            "bad_rows": len(plan.bad_rows),
             "shared_sources": plan.shared_sources,
         }
         total = sum(len(shard.rows) for shard in shards)

@@ -46,7 +46,8 @@ class Plan:
     missing: list[dict] = field(default_factory=list)
     # Rows of the archives that were skipped: file, line, field, value, reason.
     bad_rows: list[dict] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)  # of clips left out, by reason
+    # Of all `clips`, and of those whose labels leave them out, each by the first reason.
+    counts: dict[str, int] = field(default_factory=dict)
     shared_sources: int = 0  # speakers or podcasts of test that are in another split too
 
 
@@ -156,13 +157,16 @@ def plan_aggregated(
     clips = clips.filter(pc.is_in(clips["part"], pa.array(wanted)))
     estimated = posteriors(clips)
     found = single_labels(estimated.probabilities, options.threshold)
-    reasons = {"unsure": found < 0}
-    if not options.keep_other and OTHER in estimated.labels:
-        reasons[OTHER] = found == estimated.labels.index(OTHER)
+    reasons = {}
     if not options.keep_control:
         reasons["control"] = pc.is_valid(clips["golden_emotion"]).to_numpy()
-    kept = ~np.logical_or.reduce(list(reasons.values()))
-    counts = {"clips": len(clips)} | {reason: int(which.sum()) for reason, which in reasons.items()}
+    reasons["unsure"] = found < 0
+    if not options.keep_other and OTHER in estimated.labels:
+        reasons[OTHER] = found == estimated.labels.index(OTHER)
+    kept, counts = np.ones(len(clips), bool), {"clips": len(clips)}
+    for reason, which in reasons.items():
+        counts[reason] = int((kept & which).sum())
+        kept &= ~which
     classes = number_classes(estimated.labels, options)
     columns = {column: clips[column] for column in JOINED_COLUMNS}
     columns["label"] = pa.array(np.where(kept, classes[found], -1))
@@ -216,7 +220,8 @@ def plan_manifest(
         split: join_clips(read_manifest(members, manifest), clips, len(options.labels), domain)
         for split, manifest in {"train": name, "test": f"test/{MANIFESTS[name]}"}.items()
     }
-    return Plan(splits, bad_rows=bad_rows)
+    counts = {"clips": sum(map(len, splits.values()))}
+    return Plan(splits, bad_rows=bad_rows, counts=counts)
 
 
 def join_clips(

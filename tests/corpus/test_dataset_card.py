@@ -86,7 +86,7 @@ def test_card_when_people_read_it(card, folder):
     assert "## Licence" in text
     assert "@inproceedings" in text
     assert "`crowd`: one run of `dawid_skene` (at most 100 iterations)" in text
-    assert "left out were (a clip may count twice): 1 control tasks." in text
+    assert "left out were (each by the first reason): 1 control tasks." in text
     assert "The validation split is 20% of train by whole speakers" in text
     assert "1 speakers or podcasts are in both train or validation and test" in text
     assert "| split | clips | length | angry | sad | neutral | positive |" in text
