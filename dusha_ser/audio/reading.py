@@ -12,20 +12,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
-import soxr
 
+from dusha_ser.audio.samples import UnreadableAudioError, check_header, resample_blocks, to_mono
 from dusha_ser.audio.wav_parts import Part, find_parts, open_part
-from dusha_ser.errors import WrongUseError
 from dusha_ser.files import foreign_content, named_file
 
 logger = logging.getLogger(__name__)
 
 # Of the corpus and its model, in Hz.
 SAMPLING_RATE = 16000
-# What converters record, in Hz, and in channels. Only damaged headers state more, and a file of a
-# minute would then last for weeks, or take all memory.
-RATES = (1_000, 768_000)
-MOST_CHANNELS = 64
 # Samples of all channels that are read at once, at most.
 SAMPLES_AT_ONCE = 2**22
 # Bytes of files that are read at once, which is faster than piece by piece.
@@ -34,13 +29,9 @@ AT_ONCE = 2**22
 MOST_WARNINGS = 5
 _warned: set[str] = set()
 
-# A path; a file's content; a file object; (samples,) or (samples, channels) with their rate in Hz;
-# the audio column of a row, which has bytes or, where they are None, a path.
+# A path; a file's content; a file object; what `to_mono` takes, with its rate in Hz; the audio
+# column of a row, which has bytes or, where they are None, a path.
 AudioSource = str | Path | bytes | BinaryIO | tuple[np.ndarray, int] | Mapping[str, Any]
-
-
-class UnreadableAudioError(WrongUseError):
-    """There is no audio that can be read; the message says why."""
 
 
 class _NotToItsEndError(Exception):
@@ -77,7 +68,7 @@ def read_info(source: AudioSource) -> AudioInfo:
         except (soundfile.LibsndfileError, _NotToItsEndError) as error:
             return _av_info(file, _reason(error))
     first = stated[0]
-    _check_header(first.samplerate, first.channels)
+    check_header(first.samplerate, first.channels)
     # Parts may be of other rates.
     frames = sum(round(one.frames * first.samplerate / one.samplerate) for one in stated)
     return AudioInfo(first.samplerate, first.channels, frames, first.subtype)
@@ -250,22 +241,10 @@ def _check_subtype(name: str) -> None:
         raise _NotToItsEndError("it reads joined MP3s in part")
 
 
-def _check_header(sampling_rate: int, channels: int) -> None:
-    """Refuse what only a damaged header states."""
-    if not RATES[0] <= sampling_rate <= RATES[1]:
-        raise UnreadableAudioError(
-            f"its sampling rate is {sampling_rate} Hz; audio of {RATES[0]} to {RATES[1]} Hz is read"
-        )
-    if channels > MOST_CHANNELS:
-        raise UnreadableAudioError(
-            f"it has {channels} channels; audio of up to {MOST_CHANNELS} is read"
-        )
-
-
 def _any_blocks(source: AudioSource, sampling_rate: int, seconds: float) -> Iterator[np.ndarray]:
     """Read blocks (samples,) with libsndfile or, where it does not read all of it, with FFmpeg."""
     if isinstance(source, tuple):
-        yield from resample_blocks([_mix(source[0])], source[1], sampling_rate)
+        yield from resample_blocks([to_mono(source[0])], source[1], sampling_rate)
         return
     with _opened(source, AT_ONCE) as file:
         begun = False
@@ -287,7 +266,7 @@ def _libsndfile_blocks(
     with soundfile.SoundFile(file) as audio:
         subtype = audio.subtype
         _check_subtype(subtype)
-        _check_header(audio.samplerate, audio.channels)
+        check_header(audio.samplerate, audio.channels)
         # libsndfile takes twice as long to turn integers of 16 bits into the same floats.
         dtype = "int16" if subtype == "PCM_16" else "float32"
         size = min(int(seconds * audio.samplerate), SAMPLES_AT_ONCE // audio.channels)
@@ -295,15 +274,7 @@ def _libsndfile_blocks(
         blocks = itertools.takewhile(
             len, (audio.read(max(1, size), dtype) for _ in itertools.count())
         )
-        yield from resample_blocks(map(_mix, blocks), audio.samplerate, sampling_rate)
-
-
-def _mix(samples: np.ndarray) -> np.ndarray:
-    """Turn (samples,) or (samples, channels) into (samples,) float32, the mean of the channels."""
-    if samples.dtype.kind == "i":
-        samples = samples * np.float32(-1 / np.iinfo(samples.dtype).min)
-    samples = samples if samples.ndim == 1 else samples.mean(axis=1)
-    return samples.astype(np.float32, copy=False)
+        yield from resample_blocks(map(to_mono, blocks), audio.samplerate, sampling_rate)
 
 
 @contextlib.contextmanager
@@ -324,7 +295,7 @@ def _av_stream(file: BinaryIO, reason: str) -> Iterator[tuple[Any, Any]]:
             stream = container.streams.audio[0]
             if stream.codec_context is None:
                 raise UnreadableAudioError("is coded in a way that FFmpeg does not know")
-            _check_header(stream.codec_context.sample_rate, stream.codec_context.channels)
+            check_header(stream.codec_context.sample_rate, stream.codec_context.channels)
             yield container, stream
     except av.FFmpegError as error:
         raise UnreadableAudioError(
@@ -371,24 +342,6 @@ def _av_info(file: BinaryIO, reason: str) -> AudioInfo:
         seconds = sum(frame.samples / frame.sample_rate for frame in _decode(container, stream))
         frames = round(seconds * rate)
         return AudioInfo(rate, channels, frames, context.name)
-
-
-def resample_blocks(
-    blocks: Iterable[np.ndarray], old_rate: int, new_rate: int
-) -> Iterator[np.ndarray]:
-    """Change the rate, in Hz, of a recording that comes in pieces (samples,); it may be the same.
-
-    Raises:
-        UnreadableAudioError: if nothing is recorded at old_rate.
-    """
-    _check_header(old_rate, 1)
-    if old_rate == new_rate:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(old_rate, new_rate, 1)
-    for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
 def encode_wav(samples: np.ndarray) -> bytes:

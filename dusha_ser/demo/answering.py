@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
+from dusha_ser.audio.samples import Resampler, to_mono
 from dusha_ser.demo.options import DemoOptions
 from dusha_ser.demo.waveform import Envelope
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
@@ -153,7 +153,7 @@ class LiveSession:
         self.recording = folder / f"{secrets.token_hex(8)}.wav"
         self.finished = False
         self.heard_at = time.monotonic()
-        self._resampler: soxr.ResampleStream | None = None
+        self._resampler: Resampler | None = None
         self._old_rate = 0
         # The page sends one piece after the other; others may send several at once.
         self._lock = threading.Lock()
@@ -177,11 +177,11 @@ class LiveSession:
         with self._lock:
             if self._resampler is None:
                 self._old_rate = rate
-                self._resampler = soxr.ResampleStream(rate, self.answerer.sampling_rate, 1)
+                self._resampler = Resampler(rate, self.answerer.sampling_rate)
             if rate != self._old_rate:
                 raise ValueError(f"its rate went from {self._old_rate} Hz to {rate} Hz")
             if not self.finished:
-                self._take(self._resampler.resample_chunk(samples.astype(np.float32) / 2**15))
+                self._take(self._resampler.push(to_mono(samples)))
             return self._answer()
 
     def finish(self) -> Answer:
@@ -190,7 +190,7 @@ class LiveSession:
             if not self.finished:
                 self.finished = True
                 if self._resampler is not None:
-                    self._take(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+                    self._take(self._resampler.finish())
                 if self.envelope.duration:
                     self.segments += self.timeline.finish()
                 self._file.close()
