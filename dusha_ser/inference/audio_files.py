@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, read_blocks
+from dusha_ser.audio.reading import (
+    SAMPLING_RATE,
+    AudioSource,
+    UnreadableAudioError,
+    read_blocks,
+)
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest
 from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
@@ -26,20 +31,26 @@ BATCH_SIZE = 16
 
 
 @dataclass
-class _Progress:
-    """What is known so far of one file; `waiting` has first sample and size of clips."""
+class Recording:
+    """What is known of one recording, in seconds.
+
+    `segments` are the windows of a timeline, or one of the whole; there are none if there was an
+    error or, where silence is cut, no speech. `waiting` has first sample and size of clips that
+    are yet to be classified.
+    """
 
     name: str
     duration: float = 0.0
     speech: float = 0.0
     error: str | None = None
+    model_failed: bool = False  # whether the error is the model's, not one of reading
     segments: list[Segment] = field(default_factory=list)
     waiting: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class FileClassifier:
-    """Classifies groups of files."""
+    """Classifies groups of files and other recordings."""
 
     settings: Settings
     classify: Classify
@@ -60,16 +71,44 @@ class FileClassifier:
             silence is cut), in seconds; prediction; probabilities by label; error, None where all
             went well. Without a prediction, the values are None.
         """
-        waiting = WaitingClips(self.classify, self.sampling_rate, self.batch_size, self.longest)
-        begun = [self._begin(number, file, waiting) for number, file in enumerate(files)]
-        waiting.flush()
-        return [self._finish(number, one, waiting) for number, one in enumerate(begun)]
+        recordings = self.classify_sources([(file.name, file.path) for file in files])
+        return [
+            [self._row(recording, segment) for segment in recording.segments]
+            or [self._row(recording, None)]
+            for recording in recordings
+        ]
 
-    def _begin(self, number: int, file: AudioFile, waiting: WaitingClips) -> _Progress:
-        """Read a file, and classify what is long; what is short waits."""
-        progress = _Progress(file.name)
+    def classify_sources(self, sources: Sequence[tuple[str, AudioSource]]) -> list[Recording]:
+        """Classify a group of recordings, of which alone batches are made.
+
+        Args:
+            sources: names, and what `read_blocks` reads.
+        """
+        waiting = WaitingClips(self.classify, self.sampling_rate, self.batch_size, self.longest)
+        begun = [self._begin(number, *one, waiting) for number, one in enumerate(sources)]
+        waiting.flush()
+        for number, recording in enumerate(begun):
+            self._finish(number, recording, waiting)
+        return begun
+
+    def open_timeline(self) -> TimelineClassifier:
+        """Begin the timeline of a recording; its `push` and `finish` raise a ModelFailedError."""
+        return TimelineClassifier(
+            lambda windows: checked_probabilities(self.classify, windows),
+            self.labels,
+            self.sampling_rate,
+            self.settings.window,
+            self.settings.hop,
+            self.batch_size,
+        )
+
+    def _begin(
+        self, number: int, name: str, source: AudioSource, waiting: WaitingClips
+    ) -> Recording:
+        """Read a recording, and classify what is long; what is short waits."""
+        recording = Recording(name)
         try:
-            pieces = self._pieces(file, progress)
+            pieces = self._pieces(source, recording)
             for first, own in itertools.groupby(pieces, lambda piece: piece[0]):
                 blocks = (samples for _, samples in own)
                 held, size = [], 0
@@ -78,43 +117,39 @@ class FileClassifier:
                     size += len(block)
                     if size > self.longest * self.sampling_rate:
                         long = itertools.chain(held, blocks)
-                        progress.segments += self._classify_windows(first, long)
+                        recording.segments += self._classify_windows(first, long)
                         break
                 else:
-                    progress.waiting.append((first, size))
+                    recording.waiting.append((first, size))
                     waiting.add((number, first), np.concatenate(held))
         except (UnreadableAudioError, ModelFailedError) as error:
-            progress.error = str(error)
-        return progress
+            recording.error = str(error)
+            recording.model_failed = isinstance(error, ModelFailedError)
+        return recording
 
-    def _pieces(self, file: AudioFile, progress: _Progress) -> Iterator[tuple[int, np.ndarray]]:
+    def _pieces(
+        self, source: AudioSource, recording: Recording
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Read what is to be classified; pieces of one number (a first sample) belong together."""
         if self.detector is None:
             size = 0
-            for block in read_blocks(file.path, self.sampling_rate):
+            for block in read_blocks(source, self.sampling_rate):
                 size += len(block)
-                progress.duration = size / self.sampling_rate
+                recording.duration = size / self.sampling_rate
                 yield 0, block
             return
         from dusha_ser.audio.voice_activity import cut_spans
 
-        spans, progress.duration = self.detector(read_blocks(file.path, SAMPLING_RATE))
-        progress.speech = sum(end - start for start, end in spans)
+        spans, recording.duration = self.detector(read_blocks(source, SAMPLING_RATE))
+        recording.speech = sum(end - start for start, end in spans)
         if spans:
-            blocks = read_blocks(file.path, self.sampling_rate)
+            blocks = read_blocks(source, self.sampling_rate)
             for start, samples in cut_spans(blocks, spans, self.sampling_rate):
                 yield start if self.settings.timeline else 0, samples
 
     def _classify_windows(self, first: int, blocks: Iterable[np.ndarray]) -> list[Segment]:
         """Classify a long recording, or part of one from its sample `first` on, in windows."""
-        timeline = TimelineClassifier(
-            lambda windows: checked_probabilities(self.classify, windows),
-            self.labels,
-            self.sampling_rate,
-            self.settings.window,
-            self.settings.hop,
-            self.batch_size,
-        )
+        timeline = self.open_timeline()
         segments = [segment for block in blocks for segment in timeline.push(block)]
         segments += timeline.finish()
         if not self.settings.timeline:
@@ -122,33 +157,33 @@ class FileClassifier:
         offset = first / self.sampling_rate
         return [replace(one, start=offset + one.start, end=offset + one.end) for one in segments]
 
-    def _finish(self, number: int, progress: _Progress, waiting: WaitingClips) -> list[dict]:
-        """Make the rows of a file when the clips that waited are classified."""
-        segments = progress.segments
+    def _finish(self, number: int, recording: Recording, waiting: WaitingClips) -> None:
+        """Complete a recording's segments when the clips that waited are classified."""
         try:
-            for first, size in progress.waiting if progress.error is None else ():
+            for first, size in recording.waiting if recording.error is None else ():
                 row = waiting.probabilities((number, first))
                 start, end = first / self.sampling_rate, (first + size) / self.sampling_rate
-                segments.append(Segment(start, end, self.labels[int(np.argmax(row))], row))
+                label = self.labels[int(np.argmax(row))]
+                recording.segments.append(Segment(start, end, label, row))
         except ModelFailedError as error:
-            progress.error = str(error)
-        if progress.error is not None or not segments:
-            return [self._row(progress, None)]
-        return [self._row(progress, one) for one in sorted(segments, key=lambda one: one.start)]
+            recording.error, recording.model_failed = str(error), True
+        if recording.error is not None:
+            recording.segments = []
+        recording.segments.sort(key=lambda one: one.start)
 
-    def _row(self, progress: _Progress, segment: Segment | None) -> dict:
-        whole = progress if progress.error is None else None
+    def _row(self, recording: Recording, segment: Segment | None) -> dict:
+        whole = recording if recording.error is None else None
         timed = segment if self.settings.timeline else whole
         columns = time_columns(self.settings.timeline, self.settings.vad)
         times = {name: timed and round(getattr(timed, name), 3) for name in columns}
         # Around the sixth digit, a probability depends on what else was in its batch.
         probabilities = segment and [round(float(value), 6) for value in segment.probabilities]
         return {
-            "id": progress.name,
+            "id": recording.name,
             **times,
             "prediction": segment and segment.label,
             "probabilities": probabilities and dict(zip(self.labels, probabilities, strict=True)),
-            "error": progress.error,
+            "error": recording.error,
         }
 
 

@@ -38,7 +38,8 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is not an audio classification model, or weights or labels are missing.
+        WrongUseError: if it is not an audio classification model, weights or labels are missing, or
+            there is no such device.
     """
     check_model_folder(name)
     flush_subnormals()
@@ -61,7 +62,14 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
         )
     label_names(model.config, name)
     clear_subnormals(model)
-    return model.to(device).eval(), extractor
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise WrongUseError(
+            f"`device` is {device!r}, where {name} cannot run: {first_line(error)}; give cpu, cuda "
+            "or another device of this machine"
+        ) from error
+    return model.eval(), extractor
 
 
 def label_names(config: Any, name: str) -> list[str]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configuration_dusha import DushaConfig
+from dusha_ser import EmotionClassifier
 from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.classify import torch_classifier
@@ -79,6 +80,20 @@ def test_probabilities_equal_pytorch_when_the_clip_is_special(exported, model, e
     clips = [samples.astype(np.float32) for samples in clips]
     expected = torch_classifier(model, extractor)(clips)
     np.testing.assert_allclose(exported(clips), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_emotion_classifier_gives_what_it_gives_with_pytorch(
+    files, kind, model, extractor, tmp_path
+):
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    clips = [(clip(size, seed=size), 48000) for size in (9000, 60_000, 400_000)]
+    expected = EmotionClassifier(tmp_path, "cpu").predict(clips)
+    found = EmotionClassifier(files / f"{kind}.onnx").predict(clips)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.label, one.duration) == (other.label, other.duration)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
 def test_answers_differ_between_clips(exported):
