@@ -219,7 +219,7 @@ def test_clips_of_an_evaluation_have_the_models_numbers_in_the_order_of_the_rows
 
 
 def prepared(*lengths):
-    """A small model, and clips of so many frames to train and to validate on, both the same."""
+    """A small model, and clips of these lengths, in frames, to train and to validate on alike."""
     clips = [np.full((length, 12), -float(length), np.float32) for length in lengths]
     rows = datasets.Dataset.from_dict(
         {"input_features": clips, "label": [number % 4 for number in range(len(clips))]},

@@ -351,7 +351,7 @@ class Recorder(TrainerCallback):
 
 @pytest.mark.parametrize("optimizer", ["adam", "trainer"])
 def test_train_when_the_loss_is_read_later_keeps_weights_and_checkpoint(tmp_path, optimizer):
-    """As on an accelerator: what is no number stops the weights at once, and the run at its log."""
+    """As on an accelerator: a NaN stops the weights at once, and the run at its log."""
     make_trainer(tmp_path, num_train_epochs=1, optimizer=optimizer).train()
     checkpoint = find_checkpoint(tmp_path)
     trainer = make_trainer(
