@@ -1,7 +1,6 @@
 """Keys of rows, which change with ids, labels, speakers and audio, and of data sets' folders."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dusha_ser.files import named_file
+from dusha_ser.files import find_files, named_file
 from dusha_ser.fingerprints import digest
 
 # What a row says of its audio, as far as training and evaluation read it.
@@ -97,8 +96,7 @@ def _feature_hashes(features: pa.ChunkedArray, sizes_only: bool) -> Iterator[str
 
 def folder_state(folder: str) -> str:
     """Name the state of a data set's files: of its card and Parquet files, else of all."""
-    walk = os.walk(folder, followlinks=True)
-    paths = sorted(Path(root, name) for root, _, names in walk for name in names if name[0] != ".")
+    paths = sorted(find_files(Path(folder)))
     cards = [path.read_text("utf-8", "replace") for path in paths if path == Path(folder, CARD)]
     # What is exported beside Parquet files is no part of the data set.
     parquet = [path for path in paths if path.suffix == ".parquet"]

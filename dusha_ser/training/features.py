@@ -21,7 +21,6 @@ from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 logger = logging.getLogger(__name__)
 
-INPUT_COLUMN = "input_features"
 # Whether nothing is to be heard in a clip.
 SILENT_COLUMN = "is_silent"
 # Whose code decides the inputs, beside that of the feature extractor.
