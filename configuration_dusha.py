@@ -28,12 +28,14 @@ class DushaConfig(PreTrainedConfig):
         batch_norm_momentum: weight of a new batch in the running mean and variance, 0 to 1.
         use_attention_mask: whether frames that attention_mask marks as padding are hidden from
             the network; False is the published network, to which padding is audio.
+        temperature: what logits are divided by in evaluation mode, so that the probabilities of
+            predictions are as often right as they say (Guo et al. 2017); above 0, 1: as learnt.
         id2label: name of each class, by its number.
         label2id: number of each class, by its name; by default that of id2label.
 
     Raises:
-        StrictDataclassError: if a value has a wrong type, a dimension is not positive, or the
-            lists of stages differ in length.
+        StrictDataclassError: if a value has a wrong type, a dimension or the temperature is not
+            positive, or the lists of stages differ in length.
 
     Examples:
         >>> config = DushaConfig()
@@ -63,6 +65,7 @@ class DushaConfig(PreTrainedConfig):
     batch_norm_eps: float = 1e-5
     batch_norm_momentum: float = 0.1
     use_attention_mask: bool = True
+    temperature: float = 1.0
     id2label: dict[int, str] | dict[str, str] | None = None
     label2id: dict[str, int] | dict[str, str] | None = None
 
@@ -96,6 +99,8 @@ class DushaConfig(PreTrainedConfig):
                 "batch_norm_eps must be positive and batch_norm_momentum within 0 to 1, got "
                 f"{self.batch_norm_eps} and {self.batch_norm_momentum}"
             )
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be a number above 0, got {self.temperature}")
 
 
 # A saved model carries this file, so that it loads where the project is not installed. There the

@@ -574,7 +574,8 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             output_attentions: as for DushaModel.
 
         Returns:
-            loss (a scalar, or None), logits (batch, labels), and what else was asked for.
+            loss (a scalar, or None), logits (batch, labels), in evaluation mode divided by the
+            configuration's temperature, and what else was asked for.
         """
         outputs = self.dusha(
             input_features,
@@ -584,6 +585,9 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             return_dict=True,
         )
         logits = self.classifier(outputs.pooler_output)
+        if not self.training and self.config.temperature != 1:
+            # Here, as Transformers' pipeline turns logits into probabilities without asking.
+            logits = logits / self.config.temperature
         loss = None
         if labels is not None:
             loss = classification_loss(logits, labels, self.config.problem_type)

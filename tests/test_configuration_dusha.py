@@ -64,6 +64,7 @@ def test_labels_of_two_configurations_are_apart():
         | {"stage_strides": [2, 1]},
         {"use_attention_mask": False, "hidden_act": "silu", "batch_norm_eps": 1e-3},
         {"problem_type": "multi_label_classification", "output_hidden_states": True},
+        {"temperature": 1.7},
     ],
 )
 def test_configuration_when_saved_and_loaded_is_the_same(changes, tmp_path):
@@ -98,6 +99,8 @@ def test_number_of_layers_when_asked_counts_blocks():
         ({"num_mel_bins": -1}, "num_mel_bins must be positive"),
         ({"batch_norm_eps": 0.0}, "batch_norm_eps must be positive"),
         ({"batch_norm_momentum": 1.5}, "within 0 to 1"),
+        ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
+        ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),
     ],
 )
 def test_configuration_when_dimension_is_impossible_is_refused(changes, words):

@@ -315,6 +315,20 @@ def test_probabilities_are_the_sigmoid_of_several_labels_and_the_softmax_of_one(
         class_probabilities(logits, "regression")
 
 
+def test_temperature_divides_logits_in_evaluation_and_not_in_training():
+    model, plain = small_classifier(temperature=2.0), small_classifier()
+    features, labels = random_features(3, 40, 12), torch.tensor([0, 3, 1])
+    expected = plain(features, labels=labels)
+    found = model(features, labels=labels)
+    torch.testing.assert_close(found.logits, expected.logits / 2)
+    # A loss is that of the logits beside it.
+    torch.testing.assert_close(found.loss, nn.functional.cross_entropy(found.logits, labels))
+    raw = plain.train()(features, labels=labels)
+    learning = model.train()(features, labels=labels)
+    torch.testing.assert_close(learning.logits, raw.logits)
+    torch.testing.assert_close(learning.loss, raw.loss)
+
+
 @pytest.mark.parametrize(
     ("problem_type", "labels"),
     [

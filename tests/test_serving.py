@@ -34,16 +34,23 @@ SEVERAL = "multi_label_classification"
 LABELS = ["angry", "sad", "neutral", "positive"]
 
 
-@pytest.fixture(scope="module", params=[SEVERAL, None], ids=str)
-def problem_type(request):
+# Calibrated models have a temperature that is not 1.
+@pytest.fixture(scope="module", params=[(SEVERAL, 0.7), (None, 1.0), (None, 1.6)], ids=str)
+def served(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def model(problem_type, tmp_path_factory):
+def problem_type(served):
+    return served[0]
+
+
+@pytest.fixture(scope="module")
+def model(served, tmp_path_factory):
     """A saved model that gives each clip other probabilities, some of them of several labels."""
     folder = tmp_path_factory.mktemp("served") / "model"
-    model = small_classifier(num_mel_bins=64, problem_type=problem_type)
+    problem_type, temperature = served
+    model = small_classifier(num_mel_bins=64, problem_type=problem_type, temperature=temperature)
     with torch.no_grad():
         model.classifier.bias.copy_(torch.tensor([1.5, 1.0, -1.0, 0.5]))
     model.save_pretrained(folder)
@@ -106,6 +113,17 @@ def test_the_pipeline_gives_several_labels_only_where_the_model_does(expected, p
     else:
         np.testing.assert_allclose(sums, 1, atol=CLOSE)
     assert np.ptp(expected, axis=0).max() > 0.02
+
+
+def test_the_pipeline_divides_logits_by_the_temperature(model, served, recordings, expected):
+    network, extractor = load_model(model, "cpu")
+    network.config.temperature = 1.0
+    clips = [read_audio(recordings / f"{number}.wav", 16000) for number in range(4)]
+    inputs = extractor(clips, sampling_rate=16000, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = network(**inputs).logits
+    found = class_probabilities(logits / served[1], served[0])
+    np.testing.assert_allclose(found, expected, atol=CLOSE)
 
 
 def test_predict_agrees_and_its_label_is_the_most_probable(model, recordings, expected, tmp_path):

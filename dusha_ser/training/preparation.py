@@ -221,6 +221,8 @@ def load_starting_model(
     model.config.problem_type = f"{several}_label_classification"
     if model.config.model_type == DushaConfig.model_type:
         model.config.use_attention_mask = not recipe.published_quirks
+        # The weights that are trained will need another one.
+        model.config.temperature = 1.0
     return model, load_extractor(recipe)
 
 
