@@ -1,9 +1,11 @@
 """What the integration tests share: servers on the loopback address, programs run from a shell."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import venv
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hub_server import HubServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SHOWN_LINES = 60
+OUT_OF_REACH = re.compile(r"No matching distribution|Connection|Max retries|Temporary failure|SSL")
 
 # The first lines of a program that is to run as if the project were not installed.
 WITHOUT_PROJECT = """
@@ -55,6 +58,25 @@ def repository():
 def without_project():
     """The first lines of a program that is to run as if the project were not installed."""
     return WITHOUT_PROJECT
+
+
+@pytest.fixture(scope="session")
+def python_with(tmp_path_factory):
+    """Makes an environment of some packages and nothing else; gives its interpreter."""
+
+    def make(*packages: str) -> Path:
+        folder = tmp_path_factory.mktemp("environment")
+        venv.create(folder, with_pip=True)
+        python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        process = subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True
+        )
+        if process.returncode and OUT_OF_REACH.search(process.stderr):
+            pytest.skip(f"no package registry is in reach: {process.stderr.splitlines()[-1]}")
+        assert process.returncode == 0, process.stderr
+        return python
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 NumPy and a newer PyTorch than the one that training needs."""
 
 import json
-import os
-import re
 import subprocess
 import textwrap
-import venv
 
 import numpy as np
 import pytest
@@ -24,7 +21,6 @@ MODEL = "newcomer/dusha"
 # A torch that no torchaudio fits, and the transformers that the tests run with.
 NEEDED = ("torch>=2.12,<2.14", f"transformers=={transformers.__version__}", "numpy")
 ABSENT = ("torchaudio", "librosa", "soundfile", "soxr", "datasets", "scipy", "modeling_dusha")
-OUT_OF_REACH = re.compile(r"No matching distribution|Connection|Max retries|Temporary failure|SSL")
 
 # Prints what the model answers, as JSON, on its last line.
 ANSWER = """
@@ -84,18 +80,9 @@ ANSWER = """
 
 
 @pytest.fixture(scope="module")
-def other_python(tmp_path_factory):
+def other_python(python_with):
     """The interpreter of an environment that has what the model's modules import, and no more."""
-    folder = tmp_path_factory.mktemp("other-torch")
-    venv.create(folder, with_pip=True)
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    process = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *NEEDED], capture_output=True, text=True
-    )
-    if process.returncode and OUT_OF_REACH.search(process.stderr):
-        pytest.skip(f"no package registry is in reach: {process.stderr.splitlines()[-1]}")
-    assert process.returncode == 0, process.stderr
-    return python
+    return python_with(*NEEDED)
 
 
 @pytest.fixture(scope="module")
