@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.vocabulary import BAD_ROWS
+from dusha_ser.vocabulary import BAD_ROWS, LANGUAGES
 
 
 def split_list(value) -> tuple[str, ...]:
@@ -117,6 +117,11 @@ def overwrite(warning: str = "") -> Any:
     """Make the option `overwrite`; the warning is shown in brackets."""
     text = "replace what an earlier run wrote instead of keeping or resuming it"
     return option(f"{text} ({warning})" if warning else text, False)
+
+
+def language(of_what: str, default: str | None) -> Any:
+    """Make the option `language` of a command that writes texts for people."""
+    return option(f"language {of_what}", default, choices=LANGUAGES)
 
 
 # What to do where a table has not the columns that are asked for.

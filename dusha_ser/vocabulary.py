@@ -7,6 +7,21 @@ from dusha_ser.errors import WrongUseError
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 ANSWERS = (*EMOTIONS, "other")
 PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
+# Of texts that people read.
+LANGUAGES = ("ru", "en")
+# Labels of Dusha and of other corpora, in Russian.
+RUSSIAN_NAMES = {
+    "angry": "злость",
+    "sad": "грусть",
+    "neutral": "нейтрально",
+    "positive": "позитив",
+    "happy": "радость",
+    "calm": "спокойствие",
+    "fear": "страх",
+    "disgust": "отвращение",
+    "surprise": "удивление",
+    "other": "другое",
+}
 # The label of recordings without a usable voice; not a class of the published training sets.
 OTHER = "other"
 # What stands in rows for a missing value; none of it may be a label.

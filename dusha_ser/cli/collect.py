@@ -127,7 +127,7 @@ def collect_prompts(options: PromptOptions) -> None:
     """Turn texts into recording tasks for acted speech, each with a pair of emotions."""
     from dusha_ser.collecting.prompts import make_prompts, read_texts, write_prompts
 
-    prompts = make_prompts(*read_texts(options), options.number, options.seed)
+    prompts = make_prompts(*read_texts(options), options.number, options.seed, options.language)
     write_prompts(options.output_file, prompts, options.overwrite)
     tell(options.quiet, f"{len(prompts)} recording tasks written to {options.output_file}")
 

@@ -18,9 +18,10 @@ from typing import Any
 from tqdm import tqdm
 
 from dusha_ser.collecting.clips import WAVS, wav_path
-from dusha_ser.collecting.label_studio import answer_label, read_label_studio
+from dusha_ser.collecting.label_studio import read_label_studio
 from dusha_ser.collecting.options import AnswerOptions
 from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
+from dusha_ser.collecting.texts import answer_label
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.files import is_safe_name
 from dusha_ser.options import read_label_map

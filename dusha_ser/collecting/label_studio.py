@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from dusha_ser.collecting.texts import answer_name, texts_of
 from dusha_ser.errors import WrongUseError
 
 # Names of the controls in the interface, which the answers are found by.
@@ -17,42 +18,29 @@ KIND = "choices"
 MINIMAL_FIELDS = {
     *("id", "task", AUDIO, "annotator", "annotation_id", "created_at", "updated_at", "lead_time"),
 }
-# What the five answers mean, after section 3.3 of the paper, in its order.
-MEANINGS = {
-    "positive": (
-        "Позитив / Positive",
-        "spoken with a smile, laughter, admiration, a playful tone, or stresses on what is good",
-    ),
-    "neutral": (
-        "Нейтрально / Neutral",
-        "still and calm; a sad or a cheerful text without any emotion in the voice is neutral",
-    ),
-    "sad": ("Грусть / Sad", "sadness, melancholy, a faded voice"),
-    "angry": (
-        "Злость / Angry",
-        "anger or annoyance: shouting, gritted teeth, or stresses on what is bad",
-    ),
-    "other": ("Другое / Other", "too quiet, hissing, rattling, or no voice at all"),
-}
-QUESTION = "Какую эмоцию выражает голос? / Which emotion is in the voice?"
 
 
-def label_studio_config() -> str:
-    """The labelling interface: a sound, five answers with their meanings, one of them required.
+def label_studio_config(language: str | None = None) -> str:
+    """The labelling interface: a recording, five answers with their meanings, one of them required.
+
+    Args:
+        language: "ru" or "en"; None: both.
 
     Returns:
         XML, for Settings, Labeling Interface, Code.
     """
+    both = texts_of(language)
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Header", value=QUESTION)
+    question = " / ".join(texts.question for texts in both)
+    ElementTree.SubElement(view, "Header", value=question)
     ElementTree.SubElement(view, "Audio", name=AUDIO, value=f"${AUDIO}")
     choices = ElementTree.SubElement(
         view, "Choices", name=CHOICES, toName=AUDIO, choice="single-radio", required="true"
     )
-    for number, (label, (name, meaning)) in enumerate(MEANINGS.items(), start=1):
-        ElementTree.SubElement(
-            choices, "Choice", value=f"{name}: {meaning}", alias=label, hotkey=str(number)
-        )
+    for number, label in enumerate(both[0].meanings, start=1):
+        meaning = " / ".join(texts.meanings[label] for texts in both)
+        value = f"{answer_name(label, language)}: {meaning}"
+        ElementTree.SubElement(choices, "Choice", value=value, alias=label, hotkey=str(number))
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 
@@ -146,13 +134,3 @@ def _minimal_choices(task: dict, names: set[str]) -> list[str]:
     found = next((task[name] for name in sorted(names) if name in task), "")
     found = found[KIND] if isinstance(found, dict) else found
     return [str(one) for one in found] if isinstance(found, list) else [found] if found else []
-
-
-def answer_label(answer: str) -> str | None:
-    """The label that an answer means by its name or the interface's; None if there is none."""
-    text = answer.strip().lower()
-    for label, (title, _) in MEANINGS.items():
-        name = title.lower()
-        if text in (label, name, *name.split(" / ")) or text.startswith(f"{name}:"):
-            return label
-    return None

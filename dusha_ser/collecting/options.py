@@ -140,6 +140,9 @@ class TaskOptions(shared.TableOptions):
         "",
     )
     seed: int = shared.seed()
+    language: str | None = shared.language(
+        "of the instructions and of Label Studio's interface (default: both)", None
+    )
     overwrite: bool = shared.overwrite("without the key of old tasks their answers are lost")
     quiet: bool = shared.quiet()
 
@@ -207,6 +210,7 @@ class PromptOptions:
     output_file: Path = option("table to write", Path("prompts.csv"))
     number: int | None = option("texts to take, balanced over emotions (default: all)", None)
     seed: int = shared.seed()
+    language: str = shared.language("of the instructions to speakers", "en")
     overwrite: bool = shared.overwrite()
     device: str | None = shared.device()
     quiet: bool = shared.quiet()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.options import PromptOptions, check_choice
+from dusha_ser.collecting.texts import speaker_instruction
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.fingerprints import hash_name
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
@@ -29,12 +30,6 @@ logger = logging.getLogger(__name__)
 # two such, the one whose other emotion is the more probable.
 PAIRS = (("positive", "neutral"), ("sad", "neutral"), ("angry", "sad"))
 PROMPT_COLUMNS = ("prompt", "text", "emotion", "other_emotion", "instruction")
-INSTRUCTIONS = {
-    "positive": "with a smile, playfully or with admiration",
-    "neutral": "calmly, without any emotion",
-    "sad": "sadly, with a faded voice",
-    "angry": "angrily or with annoyance",
-}
 
 
 def choose_pair(probabilities: Sequence[float]) -> tuple[str, str]:
@@ -46,7 +41,11 @@ def choose_pair(probabilities: Sequence[float]) -> tuple[str, str]:
 
 
 def make_prompts(
-    texts: Sequence[str], probabilities: np.ndarray, number: int | None = None, seed: int = 0
+    texts: Sequence[str],
+    probabilities: np.ndarray,
+    number: int | None = None,
+    seed: int = 0,
+    language: str = "en",
 ) -> list[dict[str, str]]:
     """Turn texts into recording tasks.
 
@@ -56,6 +55,7 @@ def make_prompts(
         number: how many texts to take, as many of each most probable emotion as there are, at
             random among them; None: all.
         seed: of the random choice.
+        language: of the instructions, "ru" or "en".
 
     Returns:
         Rows: prompt (a hash of the text), text, emotion, other_emotion and instruction.
@@ -84,8 +84,7 @@ def make_prompts(
                 "text": text,
                 "emotion": one,
                 "other_emotion": other,
-                "instruction": f"Say it {INSTRUCTIONS[one]} ({one}), or {INSTRUCTIONS[other]} "
-                f"({other}); tell which.",
+                "instruction": speaker_instruction((one, other), language),
             }
         )
     return prompts

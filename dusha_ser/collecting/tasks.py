@@ -20,6 +20,7 @@ from dusha_ser.collecting.balance import choose_evenly
 from dusha_ser.collecting.clips import WAVS, convert_clip, write_clip
 from dusha_ser.collecting.label_studio import label_studio_config
 from dusha_ser.collecting.options import TaskOptions
+from dusha_ser.collecting.texts import annotator_instructions, answer_label
 from dusha_ser.errors import WrongUseError
 from dusha_ser.files import named_file
 from dusha_ser.fingerprints import hash_name
@@ -152,6 +153,7 @@ def read_items(
         except UnreadableAudioError as error:
             broken.append((name, str(error)))
             continue
+        emotion = row.get("speaker_emotion", "")
         item = Item(
             hash_name(content),
             path,
@@ -159,7 +161,7 @@ def read_items(
             known,
             row.get("source_id") or row.get(options.speaker_column) or "",
             row.get("text", ""),
-            row.get("speaker_emotion", ""),
+            answer_label(emotion) or emotion,
         )
         first = items.setdefault(item.id, item)
         if first.label != item.label:
@@ -241,7 +243,9 @@ def write_folder(
             write_csv(upload / f"{name}.csv", rows[0], rows)
             # The basic JSON format of Label Studio.
             write_json(upload / f"{name}_label_studio.json", [{"data": row} for row in rows])
-    write_text(upload / "label_studio_config.xml", label_studio_config())
+    write_text(upload / "label_studio_config.xml", label_studio_config(options.language))
+    instructions = annotator_instructions(options.language, exam=bool(options.known))
+    write_text(upload / "instructions.html", instructions)
     rows = [{name: getattr(item, name) for name in KEY_COLUMNS} for item in items]
     write_csv(folder / KEY_FILE, KEY_COLUMNS, rows)
 

@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 
 from dusha_ser.inference.timeline import Segment
+from dusha_ser.vocabulary import RUSSIAN_NAMES
 
 # Peaks are kept this far apart, in seconds, and drawn as at most COLUMNS lines.
 STEP = 0.02
@@ -17,19 +18,6 @@ COLUMNS = 600
 QUIETEST = 0.02
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 MOST_TICKS = 9
-# Labels of Dusha and of other corpora, in English and Russian.
-NAMES = {
-    "angry": "злость",
-    "sad": "грусть",
-    "neutral": "нейтрально",
-    "positive": "позитив",
-    "happy": "радость",
-    "calm": "спокойствие",
-    "fear": "страх",
-    "disgust": "отвращение",
-    "surprise": "удивление",
-    "other": "другое",
-}
 
 
 class Envelope:
@@ -150,6 +138,6 @@ _environment = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_environment.globals |= {"NAMES": NAMES, "clock": clock}
+_environment.globals |= {"NAMES": RUSSIAN_NAMES, "clock": clock}
 # The macros of the template.
 HTML: Any = _environment.get_template("drawing.html").module

@@ -72,6 +72,11 @@ def test_make_prompts_takes_each_text_once_and_each_emotion_alike(caplog):
     assert caplog.messages == [
         "299 texts are asked for, and 298 different ones are there: all of these are taken"
     ]
+    russian = make_prompts(texts, probabilities, 20, language="ru")
+    assert [{**row, "instruction": ""} for row in russian] == [
+        {**row, "instruction": ""} for row in chosen
+    ]
+    assert all(row["instruction"].startswith("Произнесите текст ") for row in russian)
     with pytest.raises(WrongUseError, match="`number` is 0"):
         make_prompts(texts, probabilities, 0)
 

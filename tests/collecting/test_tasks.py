@@ -8,8 +8,10 @@ import pytest
 import soundfile
 
 from dusha_ser.collecting.clips import convert_clip
+from dusha_ser.collecting.label_studio import label_studio_config
 from dusha_ser.collecting.options import TaskOptions
 from dusha_ser.collecting.tasks import read_key, write_tasks
+from dusha_ser.collecting.texts import annotator_instructions
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.fingerprints import hash_name
 from dusha_ser.storage import write_csv
@@ -234,6 +236,28 @@ def test_write_tasks_for_label_studio_are_the_same_tasks(written):
         assert [task["data"] for task in tasks] == rows_of(upload / f"{name}.csv")
         assert all(list(task) == ["data"] for task in tasks)
     assert "<Choices" in (upload / "label_studio_config.xml").read_text()
+
+
+@pytest.mark.parametrize("language", [None, "ru", "en"])
+def test_write_tasks_in_a_language(language, written, material, tmp_path):
+    arguments = [material / "clips", material / "known.csv", tmp_path / "out", 0.1, 15]
+    write(*arguments, "https://a.example/", quiet=True, language=language)
+    upload, both = tmp_path / "out" / "upload", written[0] / "upload"
+    assert (upload / "tasks.csv").read_bytes() == (both / "tasks.csv").read_bytes()
+    config = (upload / "label_studio_config.xml").read_text(encoding="utf-8")
+    assert config == label_studio_config(language)
+    instructions = (upload / "instructions.html").read_text(encoding="utf-8")
+    assert instructions == annotator_instructions(language, exam=True)
+
+
+def test_write_tasks_when_speakers_noted_their_emotion_in_russian(material, tmp_path):
+    rows = rows_of(material / "clips" / "clips.csv")[:3]
+    for row, emotion in zip(rows, ("Грусть", "позитив", "fear"), strict=True):
+        row |= {"path": material / "clips" / row["path"], "speaker_emotion": emotion}
+    write_csv(tmp_path / "clips.csv", list(rows[0]), rows)
+    write(tmp_path / "clips.csv", None, tmp_path / "out", quiet=True)
+    noted = [row["speaker_emotion"] for row in read_key(tmp_path / "out").values()]
+    assert sorted(noted) == ["fear", "positive", "sad"]
 
 
 def test_write_tasks_when_nothing_is_known_has_only_clips(material, tmp_path):
