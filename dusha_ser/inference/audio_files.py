@@ -4,48 +4,30 @@ The same list of files makes the same batches, so a resumed run writes what an u
 """
 
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.audio.reading import (
-    SAMPLING_RATE,
-    AudioSource,
-    UnreadableAudioError,
-    read_blocks,
-)
+from dusha_ser.audio.reading import AudioSource
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest
-from dusha_ser.inference.batching import ModelFailedError, WaitingClips, checked_probabilities
+from dusha_ser.inference.batching import (
+    ModelFailedError,
+    Rows,
+    WaitingClips,
+    checked_probabilities,
+)
+from dusha_ser.inference.clips import ClipReader, Recording
 from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
 
 BATCH_SIZE = 16
-
-
-@dataclass
-class Recording:
-    """What is known of one recording, in seconds.
-
-    `segments` are the windows of a timeline, or one of the whole; there are none if there was an
-    error or, where silence is cut, no speech. `waiting` has first sample and size of clips that
-    are yet to be classified.
-    """
-
-    name: str
-    duration: float = 0.0
-    speech: float = 0.0
-    error: str | None = None
-    model_failed: bool = False  # whether the error is the model's, not one of reading
-    segments: list[Segment] = field(default_factory=list)
-    waiting: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -59,11 +41,10 @@ class FileClassifier:
     detector: Any = None  # an audio.voice_activity.SpeechDetector; None: everything is speech
 
     def __post_init__(self) -> None:
-        settings = self.settings
-        self.batch_size = settings.batch_size or BATCH_SIZE
-        self.longest = settings.window if settings.timeline else settings.whole
+        self.batch_size = self.settings.batch_size or BATCH_SIZE
+        self.reader = ClipReader(self.settings, self.sampling_rate, self.detector)
 
-    def __call__(self, files: Sequence[AudioFile]) -> list[list[dict]]:
+    def __call__(self, files: Sequence[AudioFile]) -> Rows:
         """Classify a group of files, of which alone batches are made.
 
         Returns:
@@ -71,7 +52,10 @@ class FileClassifier:
             silence is cut), in seconds; prediction; probabilities by label; error, None where all
             went well. Without a prediction, the values are None.
         """
-        recordings = self.classify_sources([(file.name, file.path) for file in files])
+        return self.rows(self.classify_sources([(file.name, file.path) for file in files]))
+
+    def rows(self, recordings: Iterable[Recording]) -> Rows:
+        """Turn classified recordings into the rows of each, as a call does."""
         return [
             [self._row(recording, segment) for segment in recording.segments]
             or [self._row(recording, None)]
@@ -84,12 +68,13 @@ class FileClassifier:
         Args:
             sources: names, and what `read_blocks` reads.
         """
-        waiting = WaitingClips(self.classify, self.sampling_rate, self.batch_size, self.longest)
-        begun = [self._begin(number, *one, waiting) for number, one in enumerate(sources)]
-        waiting.flush()
-        for number, recording in enumerate(begun):
-            self._finish(number, recording, waiting)
-        return begun
+        group = Group(self)
+        for name, source in sources:
+            recording = Recording(name)
+            for clip in self.reader.read(recording, source):
+                group.add(clip)
+            group.end(recording)
+        return group.finish()
 
     def open_timeline(self) -> TimelineClassifier:
         """Begin the timeline of a recording; its `push` and `finish` raise a ModelFailedError."""
@@ -102,74 +87,21 @@ class FileClassifier:
             self.batch_size,
         )
 
-    def _begin(
-        self, number: int, name: str, source: AudioSource, waiting: WaitingClips
-    ) -> Recording:
-        """Read a recording, and classify what is long; what is short waits."""
-        recording = Recording(name)
-        try:
-            pieces = self._pieces(source, recording)
-            for first, own in itertools.groupby(pieces, lambda piece: piece[0]):
-                blocks = (samples for _, samples in own)
-                held, size = [], 0
-                for block in blocks:
-                    held.append(block)
-                    size += len(block)
-                    if size > self.longest * self.sampling_rate:
-                        long = itertools.chain(held, blocks)
-                        recording.segments += self._classify_windows(first, long)
-                        break
-                else:
-                    recording.waiting.append((first, size))
-                    waiting.add((number, first), np.concatenate(held))
-        except (UnreadableAudioError, ModelFailedError) as error:
-            recording.error = str(error)
-            recording.model_failed = isinstance(error, ModelFailedError)
-        return recording
-
-    def _pieces(
-        self, source: AudioSource, recording: Recording
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Read what is to be classified; pieces of one number (a first sample) belong together."""
-        if self.detector is None:
-            size = 0
-            for block in read_blocks(source, self.sampling_rate):
-                size += len(block)
-                recording.duration = size / self.sampling_rate
-                yield 0, block
-            return
-        from dusha_ser.audio.voice_activity import cut_spans
-
-        spans, recording.duration = self.detector(read_blocks(source, SAMPLING_RATE))
-        recording.speech = sum(end - start for start, end in spans)
-        if spans:
-            blocks = read_blocks(source, self.sampling_rate)
-            for start, samples in cut_spans(blocks, spans, self.sampling_rate):
-                yield start if self.settings.timeline else 0, samples
-
-    def _classify_windows(self, first: int, blocks: Iterable[np.ndarray]) -> list[Segment]:
-        """Classify a long recording, or part of one from its sample `first` on, in windows."""
-        timeline = self.open_timeline()
-        segments = [segment for block in blocks for segment in timeline.push(block)]
-        segments += timeline.finish()
-        if not self.settings.timeline:
-            return [Segment(0.0, segments[-1].end, timeline.label, timeline.probabilities)]
-        offset = first / self.sampling_rate
-        return [replace(one, start=offset + one.start, end=offset + one.end) for one in segments]
-
-    def _finish(self, number: int, recording: Recording, waiting: WaitingClips) -> None:
-        """Complete a recording's segments when the clips that waited are classified."""
-        try:
-            for first, size in recording.waiting if recording.error is None else ():
-                row = waiting.probabilities((number, first))
-                start, end = first / self.sampling_rate, (first + size) / self.sampling_rate
-                label = self.labels[int(np.argmax(row))]
-                recording.segments.append(Segment(start, end, label, row))
-        except ModelFailedError as error:
-            recording.error, recording.model_failed = str(error), True
-        if recording.error is not None:
-            recording.segments = []
-        recording.segments.sort(key=lambda one: one.start)
+    def complete(self, recording: Recording, rows: np.ndarray) -> None:
+        """Give a recording its segments, by the probabilities (clips, labels) of its clips."""
+        spans = [(first, first + size) for first, size in recording.clips]
+        if not self.settings.timeline and len(spans) > 1:
+            rows = np.average(rows, axis=0, weights=[size for _, size in recording.clips])[None]
+            spans = [(0, spans[-1][1])]
+        recording.segments = [
+            Segment(
+                start / self.sampling_rate,
+                end / self.sampling_rate,
+                self.labels[int(np.argmax(row))],
+                row,
+            )
+            for (start, end), row in zip(spans, rows, strict=True)
+        ]
 
     def _row(self, recording: Recording, segment: Segment | None) -> dict:
         whole = recording if recording.error is None else None
@@ -185,6 +117,44 @@ class FileClassifier:
             "probabilities": probabilities and dict(zip(self.labels, probabilities, strict=True)),
             "error": recording.error,
         }
+
+
+class Group:
+    """Recordings whose clips are classified together, in batches of similar length."""
+
+    def __init__(self, classifier: FileClassifier):
+        self.classifier = classifier
+        self.recordings: list[Recording] = []
+        self._clips = 0
+        self._waiting = WaitingClips(
+            classifier.classify,
+            classifier.sampling_rate,
+            classifier.batch_size,
+            classifier.reader.longest,
+        )
+
+    def add(self, clip: np.ndarray) -> None:
+        """Take the next clip (samples,) of the recording that ends next."""
+        self._waiting.add((len(self.recordings), self._clips), clip)
+        self._clips += 1
+
+    def end(self, recording: Recording) -> None:
+        """Take a recording when all its clips came."""
+        self.recordings.append(recording)
+        self._clips = 0
+
+    def finish(self) -> list[Recording]:
+        """Classify the clips that wait; return the recordings with their segments."""
+        self._waiting.flush()
+        for number, one in enumerate(self.recordings):
+            if one.error is not None or not one.clips:
+                continue
+            try:
+                keys = [(number, clip) for clip in range(len(one.clips))]
+                self.classifier.complete(one, np.stack([*map(self._waiting.probabilities, keys)]))
+            except ModelFailedError as error:
+                one.error, one.model_failed = str(error), True
+        return self.recordings
 
 
 def load_classifier(

@@ -12,8 +12,9 @@ from dusha_ser.audio.problems import MISSING, count_reasons
 from dusha_ser.audio.samples import Resampler, UnreadableAudioError, to_mono
 from dusha_ser.audio.sources import is_several, name_source
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
-from dusha_ser.inference.audio_files import FileClassifier, Recording, load_classifier
+from dusha_ser.inference.audio_files import FileClassifier, load_classifier
 from dusha_ser.inference.batching import ModelFailedError
+from dusha_ser.inference.clips import Recording
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.inference.settings import HOP, WINDOW, Settings
 from dusha_ser.inference.timeline import Segment, TimelineClassifier

@@ -4,7 +4,8 @@ Whole recordings and streams go through the same class, so that both give the sa
 neither ever holds more than a few windows of audio.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from dusha_ser.audio.reading import read_blocks
 from dusha_ser.inference.settings import HOP, WINDOW
 
 BATCH_SIZE = 8
+# Hops that are taken at once, at most.
+PIECE_HOPS = 8
 # Takes windows, each (samples,), and gives their probabilities, (windows, labels).
 Classify = Callable[[list[np.ndarray]], np.ndarray]
 
@@ -35,12 +38,79 @@ class Segment:
     probabilities: np.ndarray
 
 
-class TimelineClassifier:
-    """Cuts pushed samples into windows and classifies each as soon as it is complete.
+class WindowCutter:
+    """Cuts a recording that comes in pieces into overlapping windows.
 
     Windows begin every `hop` seconds. The last one ends with the recording, and exists only if the
     one before it leaves something uncovered. It is never shorter than `window - hop`, unless the
     whole recording is.
+
+    Args:
+        sampling_rate: of the pieces, in Hz.
+        window: length of a window, in seconds.
+        hop: from the start of one window to the start of the next, in seconds; at most `window`.
+
+    Raises:
+        ValueError: if window or hop is out of range.
+
+    Examples:
+        >>> cutter = WindowCutter(10, window=2, hop=1)
+        >>> [(start, len(window)) for start, window in cutter.push(np.ones(35))]
+        [(0, 20), (10, 20)]
+        >>> [(start, len(window)) for start, window in cutter.finish()]
+        [(20, 15)]
+    """
+
+    def __init__(self, sampling_rate: int, window: float = WINDOW, hop: float = HOP):
+        if not 0 < hop <= window:
+            raise ValueError(
+                f"hop is {hop} s and window is {window} s; hop must be over 0 and at most window"
+            )
+        self.window_size = max(1, round(window * sampling_rate))
+        self.hop_size = max(1, round(hop * sampling_rate))
+        self._held = np.empty(0, dtype=np.float32)
+        self._held_from = 0
+        self._next_start = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Take the next samples (samples,) of the recording; read all that it yields.
+
+        Yields:
+            The windows that these samples completed: the number of the first sample, and
+            (samples,).
+        """
+        # A whole recording may come at once: taken in pieces, it is never copied as a whole.
+        piece = self.window_size + PIECE_HOPS * self.hop_size
+        for first in range(0, len(samples), piece):
+            self._held = np.concatenate([self._held, samples[first : first + piece]])
+            end = self._held_from + len(self._held)
+            starts = range(self._next_start, end - self.window_size + 1, self.hop_size)
+            for start in starts:
+                begin = start - self._held_from
+                yield start, self._held[begin : begin + self.window_size]
+            self._next_start += len(starts) * self.hop_size
+            self._held = self._held[self._next_start - self._held_from :]
+            self._held_from = self._next_start
+
+    def finish(self) -> Iterator[tuple[int, np.ndarray]]:
+        """End the recording.
+
+        Yields:
+            The last window, if the ones before it leave something uncovered.
+
+        Raises:
+            ValueError: if no samples were pushed.
+        """
+        end = self._held_from + len(self._held)
+        if end == 0:
+            raise ValueError("the recording is empty: push at least one sample before finish()")
+        covered = self._next_start - self.hop_size + self.window_size if self._next_start else 0
+        if covered < end:
+            yield self._next_start, self._held
+
+
+class TimelineClassifier:
+    """Classifies the windows of a `WindowCutter` as soon as they are complete.
 
     Args:
         classify: gives the probabilities (windows, labels) of a list of windows, each (samples,).
@@ -73,21 +143,13 @@ class TimelineClassifier:
         hop: float = HOP,
         batch_size: int = BATCH_SIZE,
     ):
-        if not 0 < hop <= window:
-            raise ValueError(
-                f"hop is {hop} s and window is {window} s; hop must be over 0 and at most window"
-            )
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         self.classify = classify
         self.labels = list(labels)
         self.sampling_rate = sampling_rate
-        self.window_size = max(1, round(window * sampling_rate))
-        self.hop_size = max(1, round(hop * sampling_rate))
         self.batch_size = batch_size
-        self._held = np.empty(0, dtype=np.float32)
-        self._held_from = 0
-        self._next_start = 0
+        self._cutter = WindowCutter(sampling_rate, window, hop)
         self._weighted_sum = np.zeros(len(self.labels))
         self._weight = 0
 
@@ -111,13 +173,7 @@ class TimelineClassifier:
             )
         if not np.isfinite(samples).all():
             raise ValueError("samples hold NaN or infinite values; give finite numbers")
-        segments = []
-        # A whole recording may come at once: taken in pieces, it is never copied as a whole.
-        piece = self.window_size + self.batch_size * self.hop_size
-        for first in range(0, len(samples), piece):
-            self._held = np.concatenate([self._held, samples[first : first + piece]])
-            segments += self._classify_complete_windows()
-        return segments
+        return self._classify(self._cutter.push(samples))
 
     def finish(self) -> list[Segment]:
         """End the recording.
@@ -128,11 +184,7 @@ class TimelineClassifier:
         Raises:
             ValueError: if no samples were pushed.
         """
-        end = self._held_from + len(self._held)
-        if end == 0:
-            raise ValueError("the recording is empty: push at least one sample before finish()")
-        covered = self._next_start - self.hop_size + self.window_size if self._next_start else 0
-        return self._classify_spans([(self._next_start, end)]) if covered < end else []
+        return self._classify(self._cutter.finish())
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -153,25 +205,14 @@ class TimelineClassifier:
         """The most probable label of the recording so far."""
         return self.labels[int(np.argmax(self.probabilities))]
 
-    def _classify_complete_windows(self) -> list[Segment]:
-        end = self._held_from + len(self._held)
-        starts = range(self._next_start, end - self.window_size + 1, self.hop_size)
-        segments = self._classify_spans([(start, start + self.window_size) for start in starts])
-        self._next_start += len(starts) * self.hop_size
-        self._held = self._held[self._next_start - self._held_from :]
-        self._held_from = self._next_start
-        return segments
-
-    def _classify_spans(self, spans: list[tuple[int, int]]) -> list[Segment]:
+    def _classify(self, windows: Iterator[tuple[int, np.ndarray]]) -> list[Segment]:
         segments = []
-        for first in range(0, len(spans), self.batch_size):
-            batch = spans[first : first + self.batch_size]
-            windows = [
-                self._held[start - self._held_from : end - self._held_from] for start, end in batch
-            ]
-            for (start, end), row in zip(batch, self.classify(windows), strict=True):
-                self._weighted_sum += (end - start) * row
-                self._weight += end - start
+        while batch := list(itertools.islice(windows, self.batch_size)):
+            rows = self.classify([window for _, window in batch])
+            for (start, window), row in zip(batch, rows, strict=True):
+                end = start + len(window)
+                self._weighted_sum += len(window) * row
+                self._weight += len(window)
                 times = start / self.sampling_rate, end / self.sampling_rate
                 segments.append(Segment(*times, self.labels[int(np.argmax(row))], row))
         return segments
