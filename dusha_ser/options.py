@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.vocabulary import BAD_ROWS, LANGUAGES
+from dusha_ser.vocabulary import BAD_ROWS, LANGUAGES, UNCERTAIN
 
 
 def split_list(value) -> tuple[str, ...]:
@@ -87,6 +87,11 @@ batch_size = partial(
     "whose predictions padding may change)",
     None,
 )
+least_confidence = partial(
+    option,
+    f"predict `{UNCERTAIN}` where the most probable label is less probable than this, 0 to 1",
+    0.0,
+)
 num_proc = partial(option, "number of processes to work with", 1)
 cache_dir = partial(
     option,
@@ -111,6 +116,11 @@ bad_rows = partial(
 allow_other_counts = partial(
     option, "accept another corpus whose number of recordings is not the published one", False
 )
+
+
+def check_confidence(least_confidence: float) -> None:
+    """Raise a WrongUseError unless it is a probability."""
+    check_range("least_confidence", least_confidence, 0 <= least_confidence <= 1, "from 0 to 1")
 
 
 def overwrite(warning: str = "") -> Any:

@@ -1,6 +1,6 @@
 """Names and defaults that all stages share, apart from what is heavy to import."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dusha_ser.errors import WrongUseError
 
@@ -24,6 +24,10 @@ RUSSIAN_NAMES = {
 }
 # The label of recordings without a usable voice; not a class of the published training sets.
 OTHER = "other"
+# The prediction where no label is probable enough; probabilities stand beside it as they are.
+UNCERTAIN = "uncertain"
+# Around the sixth digit, a probability depends on what else was in its batch.
+PROBABILITY_DIGITS = 6
 # What stands in rows for a missing value; none of it may be a label.
 MISSING_TEXTS = ("", "nan", "NaN")
 # Stop at a row that cannot be read, or leave it out and list it.
@@ -45,6 +49,27 @@ THRESHOLD = 0.9
 ITERATIONS = 100
 # Crowd-kit stops where its loss rises by less than this, also when told to take 100 iterations.
 TOLERANCE = 1e-5
+
+
+def choose_label(
+    labels: Sequence[str], probabilities: Sequence[float], least_confidence: float = 0.0
+) -> str:
+    """Return the most probable label, or UNCERTAIN.
+
+    Args:
+        labels: their names.
+        probabilities: of each, in [0, 1].
+        least_confidence: the label's probability, of six digits, below which it is uncertain.
+
+    Examples:
+        >>> choose_label(["sad", "angry"], [0.4, 0.6])
+        'angry'
+        >>> choose_label(["sad", "angry"], [0.4, 0.6], least_confidence=0.7)
+        'uncertain'
+    """
+    best = max(range(len(labels)), key=lambda number: probabilities[number])
+    confidence = round(probabilities[best], PROBABILITY_DIGITS)
+    return UNCERTAIN if confidence < least_confidence else labels[best]
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:

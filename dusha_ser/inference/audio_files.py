@@ -26,6 +26,7 @@ from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
+from dusha_ser.vocabulary import PROBABILITY_DIGITS, UNCERTAIN, choose_label
 
 BATCH_SIZE = 16
 
@@ -43,6 +44,16 @@ class FileClassifier:
     def __post_init__(self) -> None:
         self.batch_size = self.settings.batch_size or BATCH_SIZE
         self.reader = ClipReader(self.settings, self.sampling_rate, self.detector)
+        if self.settings.least_confidence and UNCERTAIN in self.labels:
+            raise WrongUseError(
+                f"{self.settings.model} has a label {UNCERTAIN!r} of its own, which nobody could "
+                "tell from doubt: leave out `least_confidence`, or rename the label in its "
+                "config.json"
+            )
+
+    def choose_label(self, probabilities: np.ndarray) -> str:
+        """Return what the probabilities (labels,) predict, as the settings ask for it."""
+        return choose_label(self.labels, probabilities.tolist(), self.settings.least_confidence)
 
     def __call__(self, files: Sequence[AudioFile]) -> Rows:
         """Classify a group of files, of which alone batches are made.
@@ -97,7 +108,7 @@ class FileClassifier:
             Segment(
                 start / self.sampling_rate,
                 end / self.sampling_rate,
-                self.labels[int(np.argmax(row))],
+                self.choose_label(row),
                 row,
             )
             for (start, end), row in zip(spans, rows, strict=True)
@@ -108,8 +119,9 @@ class FileClassifier:
         timed = segment if self.settings.timeline else whole
         columns = time_columns(self.settings.timeline, self.settings.vad)
         times = {name: timed and round(getattr(timed, name), 3) for name in columns}
-        # Around the sixth digit, a probability depends on what else was in its batch.
-        probabilities = segment and [round(float(value), 6) for value in segment.probabilities]
+        probabilities = segment and [
+            round(float(value), PROBABILITY_DIGITS) for value in segment.probabilities
+        ]
         return {
             "id": recording.name,
             **times,

@@ -33,7 +33,8 @@ class Emotion:
     """The emotion of a recording, or of a part of one.
 
     Attributes:
-        label: the most probable label; None if speech was looked for and there was none.
+        label: the most probable label, "uncertain" if it is less probable than was asked for; None
+            if speech was looked for and there was none.
         probabilities: in [0, 1] by label; their sum is 1 unless a clip may have several labels.
             Empty where there is no label.
         start: where the part begins, in seconds from the start of the recording.
@@ -62,6 +63,8 @@ class EmotionClassifier:
     Args:
         model: a model folder, a name on the Hub, or an .onnx file that `dusha export` wrote.
         device: "cpu", "cuda" and so on; None: a GPU if there is one. An .onnx file runs on the CPU.
+        least_confidence: probability in [0, 1] of the most probable label below which the label is
+            "uncertain"; probabilities stay.
         batch_size: the most clips that are classified at once; None: 16, or 1 where padding may
             change a model's predictions.
         trust_remote_code: whether code that came with the model may run; Dusha's needs none.
@@ -71,7 +74,8 @@ class EmotionClassifier:
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is not an audio classification model, or something must be installed.
+        WrongUseError: if it is not an audio classification model, something must be installed, or
+            `least_confidence` is out of range or the model has a label "uncertain" of its own.
 
     Examples:
         >>> import tempfile
@@ -102,10 +106,13 @@ class EmotionClassifier:
         model: str | os.PathLike[str],
         device: str | None = None,
         *,
+        least_confidence: float = 0.0,
         batch_size: int | None = None,
         trust_remote_code: bool = False,
     ):
-        settings = Settings(os.fspath(model), batch_size=batch_size)
+        settings = Settings(
+            os.fspath(model), least_confidence=least_confidence, batch_size=batch_size
+        )
         settings.check()
         self._classifier = load_classifier(settings, device, trust_remote_code=trust_remote_code)
         self._detector: SpeechDetector | None = None
@@ -256,9 +263,8 @@ class EmotionClassifier:
     def _whole(self, recording: Recording) -> Emotion:
         if not recording.segments:
             return Emotion(None, {}, 0.0, recording.duration)
-        return replace(
-            _emotion(recording.segments[0], self.labels), start=0.0, end=recording.duration
-        )
+        emotion = _emotion(recording.segments[0], self._classifier)
+        return replace(emotion, start=0.0, end=recording.duration)
 
     def _table(self, segments: list[Segment]) -> "pandas.DataFrame":
         import pandas
@@ -289,6 +295,7 @@ class EmotionStream:
 
     def __init__(self, classifier: FileClassifier, sampling_rate: float):
         self.emotions: list[Emotion] = []
+        self._classifier = classifier
         self._timeline: TimelineClassifier = classifier.open_timeline()
         self._resampler = Resampler(sampling_rate, classifier.sampling_rate)
         self._is_empty = True
@@ -355,7 +362,7 @@ class EmotionStream:
         end = self.emotions[-1].end
         timeline = self._timeline
         whole = Segment(0.0, end, timeline.label, timeline.probabilities)
-        return _emotion(whole, timeline.labels)
+        return _emotion(whole, self._classifier)
 
     def _take(self, samples: np.ndarray, last: bool = False) -> list[Emotion]:
         self._is_empty = self._is_empty and not len(samples)
@@ -365,12 +372,13 @@ class EmotionStream:
                 segments += self._timeline.finish()
         except ModelFailedError as error:
             raise WorkFailedError(str(error)) from error
-        new = [_emotion(segment, self._timeline.labels) for segment in segments]
+        new = [_emotion(segment, self._classifier) for segment in segments]
         self.emotions += new
         return new
 
 
-def _emotion(segment: Segment, labels: list[str]) -> Emotion:
+def _emotion(segment: Segment, classifier: FileClassifier) -> Emotion:
     """Give the probabilities of a segment the names of their labels."""
-    named = zip(labels, map(float, segment.probabilities), strict=True)
-    return Emotion(segment.label, dict(named), segment.start, segment.end)
+    label = classifier.choose_label(segment.probabilities)
+    named = zip(classifier.labels, map(float, segment.probabilities), strict=True)
+    return Emotion(label, dict(named), segment.start, segment.end)

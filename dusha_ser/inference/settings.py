@@ -66,6 +66,7 @@ class Settings:
         WHOLE,
     )
     vad: bool = option("leave out what is not speech (needs silero-vad)", False)
+    least_confidence: float = shared.least_confidence()
     batch_size: int | None = shared.batch_size()
 
     def check(self) -> None:
@@ -76,6 +77,7 @@ class Settings:
                 "at most the window"
             )
         check_range("whole", self.whole, 0 < self.whole < float("inf"), "a number above 0", "s")
+        shared.check_confidence(self.least_confidence)
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
 

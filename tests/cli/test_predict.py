@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 from small_models import save_model
+from small_network import small_classifier
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 from configuration_dusha import DushaConfig
@@ -404,6 +405,47 @@ def test_clip_that_the_model_fails_on_spoils_no_other(model, tmp_path):
     ]
 
 
+# The right to abstain.
+
+
+@pytest.mark.parametrize("timeline", [[], ["--timeline", "--window", "1", "--hop", "1"]])
+def test_least_confidence_makes_what_is_below_it_uncertain(timeline, model, clips, tmp_path):
+    arguments = [model, str(clips), *timeline, "--quiet", "--output_file"]
+    main([*arguments, str(tmp_path / "all.csv")])
+    expected = [row for row in read_rows(tmp_path / "all.csv") if row["prediction"]]
+    tops = [max(float(row[f"probability_{label}"]) for label in LABELS) for row in expected]
+    # One clip's own probability: it is not below itself.
+    least = sorted(tops)[len(tops) // 2]
+    sure = [*arguments, str(tmp_path / "sure.csv"), "--least_confidence", str(least)]
+    main(sure)
+    rows = [row for row in read_rows(tmp_path / "sure.csv") if row["prediction"]]
+    assert len(rows) == len(expected)
+    doubtful = 0
+    for row, before, top in zip(rows, expected, tops, strict=True):
+        doubtful += top < least
+        assert row["prediction"] == ("uncertain" if top < least else before["prediction"])
+        assert row | {"prediction": None} == before | {"prediction": None}
+    assert 0 < doubtful < len(rows)
+    # What a run with another confidence left is not resumed.
+    main(sure)
+    with pytest.raises(WrongUseError, match="least_confidence"):
+        main([*arguments, str(tmp_path / "sure.csv")])
+
+
+def test_least_confidence_with_a_label_of_that_name_is_refused(clips, tmp_path):
+    folder = tmp_path / "model"
+    model = small_classifier(num_mel_bins=64, id2label={0: "sure", 1: "uncertain"})
+    model.save_pretrained(folder)
+    DushaFeatureExtractor().save_pretrained(folder)
+    output = tmp_path / "rows.csv"
+    with pytest.raises(WrongUseError, match="label 'uncertain' of its own.*--least_confidence"):
+        main([str(folder), str(clips), "--least_confidence", "0.5", "--output_file", str(output)])
+    assert not output.exists()
+    # Without it, the label is one as any other.
+    main([str(folder), str(clips), "--output_file", str(output), "--quiet"])
+    assert {row["prediction"] for row in read_rows(output)} <= {"sure", "uncertain", ""}
+
+
 # Files of rows that are resumed.
 
 
@@ -589,6 +631,8 @@ def test_program_when_used_wrongly_says_one_line_and_ends_with_2(model, tmp_path
         (["--window", "nan"], "the hop must be"),
         (["--whole", "-1"], "--whole is -1.0 s"),
         (["--batch_size", "0"], "--batch_size is 0"),
+        (["--least_confidence", "1.2"], "--least_confidence is 1.2; it must be from 0 to 1"),
+        (["--least_confidence", "nan"], "--least_confidence is nan"),
         (["--num_proc", "0"], "--num_proc is 0"),
         (["--output_file", "a.txt"], "neither in .csv nor in .jsonl"),
         (["--output_file", "a.csv", "--format", "table"], "a table is for the screen"),

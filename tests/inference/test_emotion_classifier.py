@@ -266,6 +266,33 @@ def test_stream_gives_the_timeline_of_the_whole(emotions, rate, seconds, size, o
     assert (overall.start, overall.end) == (0, given[-1].end)
 
 
+def test_least_confidence_makes_predictions_timelines_and_streams_uncertain(model, podcast):
+    plain = EmotionClassifier(model, "cpu")
+    samples = read_audio(podcast, 16000)
+    windows = plain.timeline((samples, 16000), window=1, hop=1)
+    tops = windows[[f"probability_{label}" for label in LABELS]].max(axis=1)
+    least = round(float(tops.median()), 3)
+    doubtful = (tops.round(6) < least).tolist()
+    careful = EmotionClassifier(model, "cpu", least_confidence=least)
+    table = careful.timeline((samples, 16000), window=1, hop=1)
+    expected = windows["prediction"].where(~np.array(doubtful), "uncertain").tolist()
+    assert table["prediction"].tolist() == expected
+    assert 0 < sum(doubtful) < len(doubtful)
+    with careful.stream(16000, window=1, hop=1) as stream:
+        stream.push(samples)
+    assert [emotion.label for emotion in stream.emotions] == expected
+    whole = plain.predict(podcast)
+    for least in (0, max(values(whole)) + 0.01):
+        emotion = EmotionClassifier(model, "cpu", least_confidence=least).predict(podcast)
+        assert emotion.label == ("uncertain" if least else whole.label)
+        assert values(emotion) == values(whole)
+    with EmotionClassifier(model, "cpu", least_confidence=1.0).stream(16000) as stream:
+        stream.push(samples)
+    assert stream.overall.label == "uncertain"
+    with pytest.raises(WrongUseError, match="`least_confidence` is -0.1"):
+        EmotionClassifier(model, "cpu", least_confidence=-0.1)
+
+
 def test_stream_as_a_context_closes_itself(emotions):
     with emotions.stream(16000) as stream:
         assert stream.push(np.zeros(100, np.int16)) == []
