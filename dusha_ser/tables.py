@@ -52,9 +52,9 @@ def number_cell(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def count_columns(table: Sequence[Sequence[str]]) -> list[bool]:
-    """Say of each column, below its head, whether it holds counts only, which are aligned right."""
-    return [not "".join(column[1:]).strip("0123456789,") for column in zip(*table, strict=True)]
+def count_columns(table: Sequence[Sequence[str]], signs: str = "0123456789,") -> list[bool]:
+    """Say of each column, below its head, whether it holds these signs only, by default counts."""
+    return [not "".join(column[1:]).strip(signs) for column in zip(*table, strict=True)]
 
 
 def markdown_table(table: Sequence[Sequence[str]]) -> str:

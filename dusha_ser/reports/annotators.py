@@ -30,16 +30,22 @@ NAME = "annotators"
 # Rows of the page's tables of the best and the last; the CSV file has all.
 SHOWN = 20
 EXPLANATION = (
-    "Annotators are ranked by information: how many bits one answer gives about the true label, by "
-    "the confusion matrix that {method} found. Answers given without listening, at random or "
-    "always the same, give next to none; after few answers an annotator is still taken to be much "
-    "like the others. Expected accuracy is the probability of a right answer by that matrix. "
-    "Control accuracy counts answers to control tasks, whose truth is known; its interval is "
-    "Wilson's, 95 %. Agreement with others is the mean share of the other answers to a clip that "
-    "are the same; agreement with the consensus is the share of answers that are the most probable "
-    "label of all answers together, the annotator's own among them. "
+    "Annotators are ranked by information, from the confusion matrix that {method} found for each. "
     "The matrix does not use the known answers to control tasks, so the two check each other."
 )
+# The columns of the tables of annotators that need an explanation.
+COLUMNS = {
+    "information, bits": "what one answer says about the true label; next to none if answers are "
+    "given without listening, at random or always the same; after few answers, taken to be much "
+    "like that of the others",
+    "expected accuracy": "probability of a right answer, by the confusion matrix",
+    "agreement with others": "mean share of the other answers to a clip that are the same",
+    "agreement with consensus": "share of answers that are the most probable label of all answers "
+    "together, the annotator's own among them",
+    "control tasks right": "right answers to control tasks, whose truth is known, of all to them",
+    "control accuracy": "share of right answers to control tasks",
+    "95 % interval": "of the control accuracy, Wilson's",
+}
 RARE = (
     "Read the rows of rare labels with care: where few clips are believed to have a label, its row "
     "is mostly what is known of the other labels."
@@ -138,6 +144,7 @@ def make_blocks(rated: Rated, frame: pd.DataFrame) -> list[Block]:
         ),
         Text(RARE),
         Heading("Annotators, the best first"),
+        Table("What the columns mean", [["column", "meaning"], *map(list, COLUMNS.items())]),
         Table(f"The first {len(best)} of {len(frame)}", annotators_table(best)),
     ]
     if len(last):
@@ -179,21 +186,19 @@ def confusion_table(rated: Rated) -> list[list[str]]:
         for label, row in zip(rated.crowd.labels, matrix, strict=True)
         if row.any()
     ]
-    return [["true", *rated.crowd.labels], *rows]
+    return [["true label", *rated.crowd.labels], *rows]
 
 
 def annotators_table(annotators: pd.DataFrame) -> list[list[str]]:
     """Return rows of `annotators_frame` as cells, the head first."""
-    head = ["rank", "annotator", "answers", "information, bits", "expected accuracy"]
-    head += ["agreement with others", "with the consensus"]
-    rows = [[*head, "control accuracy", "right of control answers"]]
-    shares = ["information", "expected_accuracy", "agreement_with_others"]
+    rows = [["rank", "annotator", "answers", *COLUMNS]]
+    shares = ("information", "expected_accuracy", "agreement_with_others")
     for one in annotators.to_dict("records"):
-        control = number_cell(one["control_accuracy"])
+        right = interval = "–"
         if one["control_answers"]:
-            control += f" [{one['control_low']:.3f}, {one['control_high']:.3f}]"
+            right = f"{one['control_right']} of {one['control_answers']}"
+            interval = f"{one['control_low']:.3f}–{one['control_high']:.3f}"
         cells = [number_cell(one[name]) for name in (*shares, "agreement_with_consensus")]
         answers = [f"{one['rank']}", one["annotator_id"], f"{one['answers']:,}"]
-        right = f"{one['control_right']}/{one['control_answers']}"
-        rows.append([*answers, *cells, control, right])
+        rows.append([*answers, *cells, right, number_cell(one["control_accuracy"]), interval])
     return rows

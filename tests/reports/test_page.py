@@ -18,8 +18,8 @@ def test_write_page_writes_every_kind_of_block(tmp_path):
     parsed = Page((tmp_path / "page.html").read_text())
     assert "Title & more" in parsed.texts and "a < b" in parsed.texts
     right = [tag for tag, attributes in parsed.tags if attributes.get("class") == "number"]
-    # The head and both cells of the column of counts.
-    assert right == ["th", "td", "td"]
+    # The heads of clips and score, and what stands below them, row by row.
+    assert right == ["th", "th", "td", "td", "td", "td"]
     markdown = (tmp_path / "page.md").read_text()
     assert "### A \\_heading\\_" in markdown and "```\npython -m this\n```" in markdown
     assert ["x", "1,000", "0.5"] in table_rows(markdown)
