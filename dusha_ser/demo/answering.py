@@ -21,7 +21,8 @@ from dusha_ser.audio.samples import Resampler, to_mono
 from dusha_ser.demo.options import DemoOptions
 from dusha_ser.demo.waveform import Envelope
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
-from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
+from dusha_ser.inference.timeline import Classify, TimelineClassifier
+from dusha_ser.timelines.merging import Segment
 
 # While somebody speaks, a prediction comes each second: windows shorter than those of files.
 LIVE_WINDOW = 3.0

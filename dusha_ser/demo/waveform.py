@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from dusha_ser.inference.timeline import Segment
+from dusha_ser.timelines.merging import Segment
 from dusha_ser.vocabulary import RUSSIAN_NAMES
 
 # Peaks are kept this far apart, in seconds, and drawn as at most COLUMNS lines.

@@ -25,7 +25,8 @@ from dusha_ser.inference.clips import ClipReader, Recording
 from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.subnormals import flush_subnormals
-from dusha_ser.inference.timeline import Classify, Segment, TimelineClassifier
+from dusha_ser.inference.timeline import Classify, TimelineClassifier
+from dusha_ser.timelines.merging import Segment, merge_segments
 from dusha_ser.vocabulary import PROBABILITY_DIGITS, UNCERTAIN, choose_label
 
 BATCH_SIZE = 16
@@ -113,6 +114,9 @@ class FileClassifier:
             )
             for (start, end), row in zip(spans, rows, strict=True)
         ]
+        if self.settings.merge:
+            shortest = self.settings.shortest
+            recording.segments = merge_segments(recording.segments, self.choose_label, shortest)
 
     def _row(self, recording: Recording, segment: Segment | None) -> dict:
         whole = recording if recording.error is None else None

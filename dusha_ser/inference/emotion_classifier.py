@@ -17,7 +17,8 @@ from dusha_ser.inference.batching import ModelFailedError
 from dusha_ser.inference.clips import Recording
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.inference.settings import HOP, WINDOW, Settings
-from dusha_ser.inference.timeline import Segment, TimelineClassifier
+from dusha_ser.inference.timeline import TimelineClassifier
+from dusha_ser.timelines.merging import Segment
 
 if TYPE_CHECKING:
     import pandas
@@ -152,14 +153,32 @@ class EmotionClassifier:
 
     @overload
     def timeline(  # type: ignore[overload-overlap]
-        self, audio: Audio, *, window: float = ..., hop: float = ..., vad: bool = ...
+        self,
+        audio: Audio,
+        *,
+        window: float = ...,
+        hop: float = ...,
+        vad: bool = ...,
+        merge: bool = ...,
     ) -> "pandas.DataFrame": ...
     @overload
     def timeline(
-        self, audio: Iterable[Audio], *, window: float = ..., hop: float = ..., vad: bool = ...
+        self,
+        audio: Iterable[Audio],
+        *,
+        window: float = ...,
+        hop: float = ...,
+        vad: bool = ...,
+        merge: bool = ...,
     ) -> "list[pandas.DataFrame]": ...
     def timeline(
-        self, audio: Any, *, window: float = WINDOW, hop: float = HOP, vad: bool = False
+        self,
+        audio: Any,
+        *,
+        window: float = WINDOW,
+        hop: float = HOP,
+        vad: bool = False,
+        merge: bool = False,
     ) -> "pandas.DataFrame | list[pandas.DataFrame]":
         """Classify a recording of any length window by window.
 
@@ -168,11 +187,14 @@ class EmotionClassifier:
             window: length of a window, in seconds.
             hop: from the start of a window to the start of the next, in seconds.
             vad: whether windows lie within speech only (needs silero-vad).
+            merge: whether windows are joined into segments, which do not overlap: each instant
+                gets the mean probabilities of the windows over it, and neighbouring instants of
+                the same label are one segment.
 
         Returns:
-            One row per window with the columns of `dusha predict --timeline`: start and end in
-            seconds, prediction, and probability_LABEL for each label. Of several recordings, a
-            list in their order.
+            One row per window or segment with the columns of `dusha predict --timeline`: start and
+            end in seconds, prediction, and probability_LABEL for each label. Of several recordings,
+            a list in their order.
 
         Raises:
             MissingInputError: if a file is missing.
@@ -204,7 +226,7 @@ class EmotionClassifier:
             >>> [(emotion.start, emotion.end) for emotion in stream.emotions]
             [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)]
         """
-        options = {"timeline": True, "window": window, "hop": hop, "vad": vad}
+        options = {"timeline": True, "window": window, "hop": hop, "vad": vad, "merge": merge}
         tables = [self._table(recording.segments) for recording in self._classify(audio, **options)]
         return tables if is_several(audio) else tables[0]
 

@@ -20,7 +20,7 @@ STANDARD_INPUT = "-"
 # Modules whose code decides predictions.
 CODE = (
     *("configuration_dusha", "feature_extraction_dusha", "modeling_dusha"),
-    *("dusha_ser.audio", "dusha_ser.inference"),
+    *("dusha_ser.audio", "dusha_ser.inference", "dusha_ser.timelines.merging"),
 )
 
 
@@ -60,6 +60,14 @@ class Settings:
     timeline: bool = option("one row per window instead of one row per file", False)
     window: float = option("length of a window, in seconds", WINDOW)
     hop: float = option("from the start of a window to the start of the next, in seconds", HOP)
+    merge: bool = option(
+        "join the windows of a timeline into segments: each instant gets the mean probabilities of "
+        "the windows over it, and neighbouring instants of the same label are one segment",
+        False,
+    )
+    shortest: float = option(
+        "with `merge`: segments shorter than this, in seconds, join the longer neighbour", 0.0
+    )
     whole: float = option(
         "without a timeline: longest file that is classified in one piece, in seconds; a longer "
         "one gets the mean of its windows",
@@ -76,6 +84,11 @@ class Settings:
                 f"`hop` is {self.hop} s and `window` {self.window} s; the hop must be above 0 and "
                 "at most the window"
             )
+        if self.merge and not self.timeline:
+            raise WrongUseError("`merge` joins the windows of a timeline; add `timeline=True`")
+        check_range("shortest", self.shortest, 0 <= self.shortest < float("inf"), "at least 0", "s")
+        if self.shortest and not self.merge:
+            raise WrongUseError("`shortest` is that of merged segments; add `merge=True`")
         check_range("whole", self.whole, 0 < self.whole < float("inf"), "a number above 0", "s")
         shared.check_confidence(self.least_confidence)
         if self.batch_size is not None:

@@ -6,36 +6,19 @@ neither ever holds more than a few windows of audio.
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dusha_ser.audio.reading import read_blocks
 from dusha_ser.inference.settings import HOP, WINDOW
+from dusha_ser.timelines.merging import Segment
 
 BATCH_SIZE = 8
 # Hops that are taken at once, at most.
 PIECE_HOPS = 8
 # Takes windows, each (samples,), and gives their probabilities, (windows, labels).
 Classify = Callable[[list[np.ndarray]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The prediction for one window.
-
-    Attributes:
-        start: where the window begins, in seconds from the start of the recording.
-        end: where it ends, in seconds.
-        label: the most probable label.
-        probabilities: (labels,), in [0, 1]; their sum is 1 unless a clip may have several labels.
-    """
-
-    start: float
-    end: float
-    label: str
-    probabilities: np.ndarray
 
 
 class WindowCutter:

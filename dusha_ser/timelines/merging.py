@@ -6,28 +6,39 @@ probabilities are their mean, weighted by time. Where no window is, such as betw
 speech, there is no segment.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-# What stands in place of a label whose probability is below the least confidence.
-UNCERTAIN = "uncertain"
-# Digits after the point of a second, and of a probability, that are told apart.
+from dusha_ser.vocabulary import PROBABILITY_DIGITS, choose_label
+
+# Digits of a second: times that are closer are the same.
 TIME_DIGITS = 6
-PROBABILITY_DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of a recording, in seconds, its probabilities (labels,) and what they predict."""
+class Segment:
+    """The prediction for a window, a turn of a speaker, or a whole recording.
+
+    Attributes:
+        start: where it begins, in seconds from the start of the recording.
+        end: where it ends, in seconds.
+        label: the most probable label.
+        probabilities: (labels,), in [0, 1]; their sum is 1 unless a clip may have several labels.
+        speaker: who speaks, where that is known.
+        text: what is said, where that is known.
+    """
 
     start: float
     end: float
-    probabilities: np.ndarray
     label: str
+    probabilities: np.ndarray
+    speaker: str | None = None
+    text: str | None = None
 
     @property
     def duration(self) -> float:
@@ -35,103 +46,82 @@ class Piece:
         return self.end - self.start
 
 
-Label = Callable[[np.ndarray], str]
+# The label of probabilities (labels,).
+Label = Callable[[Any], str]
 
 
-def merge_rows(
-    rows: Iterable[dict[str, Any]], least_confidence: float = 0.0, shortest: float = 0.0
-) -> list[dict[str, Any]]:
-    """Merge the windows of a timeline into segments, each recording's and speaker's by themselves.
+def merge_segments(
+    windows: Sequence[Segment], label: Label, shortest: float = 0.0
+) -> list[Segment]:
+    """Merge the windows of a recording into segments, each speaker's by themselves.
 
-    A segment's prediction is the most probable label by its own probabilities, or "uncertain" if
-    that is below `least_confidence`. A segment that is too short is joined with the longer one of
-    those that touch it, from the first on, and the label follows from the joint probabilities.
+    A segment's label is what its own probabilities say, also where one that is too short is joined
+    with the longer one of those that touch it, from the first on.
 
     Args:
-        rows: of `dusha predict --timeline`: id, start and end in seconds, prediction, probabilities
-            by label, error; speaker and text may be missing. Rows without probabilities stay.
-        least_confidence: probability below which a segment is uncertain, in [0, 1].
+        windows: of one recording, in any order; they may overlap.
+        label: gives the label of probabilities (labels,), such as the most probable one's.
         shortest: least length of a segment that touches another one, in seconds.
 
     Returns:
-        Rows with the same columns, one per segment, each recording's in the order of time. A text
-        goes to the segment that holds its row's middle.
+        The segments in the order of time; those of a speaker do not overlap, and cover what the
+        windows do. A text goes to the segment that holds its window's middle.
 
     Examples:
         >>> windows = [(0, 5, 0.9), (2.5, 7.5, 0.7), (5, 10, 0.1)]
-        >>> rows = [
-        ...     {"id": "a.wav", "start": start, "end": end, "prediction": None, "error": None,
-        ...      "probabilities": {"angry": angry, "sad": 1 - angry}}
-        ...     for start, end, angry in windows
-        ... ]
-        >>> for row in merge_rows(rows):
-        ...     print(row["start"], row["end"], row["prediction"], row["probabilities"]["angry"])
-        0.0 5.0 angry 0.85
-        5.0 10.0 sad 0.25
+        >>> windows = [Segment(a, b, "", np.array([angry, 1 - angry])) for a, b, angry in windows]
+        >>> for one in merge_segments(windows, lambda row: "angry" if row[0] > 0.5 else "sad"):
+        ...     print(one.start, one.end, one.label, one.probabilities)
+        0.0 5.0 angry [0.85 0.15]
+        5.0 10.0 sad [0.25 0.75]
     """
-    merged: list[dict[str, Any]] = []
-    for _, recording in itertools.groupby(rows, key=lambda row: row["id"]):
-        speakers: dict[Any, list[dict]] = {}
-        segments: list[dict] = []
-        for row in recording:
-            if row["probabilities"]:
-                speakers.setdefault(row.get("speaker"), []).append(row)
-            else:
-                segments.append(row)
-        for windows in speakers.values():
-            segments += _merge_windows(windows, least_confidence, shortest)
-        merged += sorted(segments, key=lambda row: (row["start"] or 0, row["end"] or 0))
-    return merged
+    speakers: dict[str | None, list[Segment]] = {}
+    for window in windows:
+        speakers.setdefault(window.speaker, []).append(window)
+    merged: list[Segment] = []
+    for speaker, own in speakers.items():
+        segments: list[Segment] = []
+        for piece in cut_pieces(own, label):
+            segments.append(piece)
+            _join_equal(segments, len(segments) - 1, label)
+        _join_short(segments, shortest, label)
+        merged += [replace(one, speaker=speaker, text=_text(one, own)) for one in segments]
+    return sorted(merged, key=lambda one: (one.start, one.end))
 
 
-def _merge_windows(rows: Sequence[dict], least_confidence: float, shortest: float) -> list[dict]:
-    """Merge the windows of one speaker of one recording."""
-    labels = list(rows[0]["probabilities"])
-
-    def label(probabilities: np.ndarray) -> str:
-        best = int(np.argmax(probabilities))
-        return UNCERTAIN if probabilities[best] < least_confidence else labels[best]
-
-    segments: list[Piece] = []
-    for piece in _pieces(rows, label):
-        segments.append(piece)
-        _join_equal(segments, len(segments) - 1, label)
-    _join_short(segments, shortest, label)
-    return [_row(segment, rows, labels) for segment in segments]
-
-
-def _pieces(rows: Sequence[dict], label: Label) -> list[Piece]:
-    """Cut time where a window begins or ends; each piece has the mean of the windows over it."""
-    spans = np.array([(row["start"], row["end"]) for row in rows], dtype=np.float64)
+def cut_pieces(windows: Sequence[Segment], label: Label) -> list[Segment]:
+    """Cut time wherever a window begins or ends; a piece has the mean of the windows over it."""
+    spans = np.array([(one.start, one.end) for one in windows], dtype=np.float64)
     edges, places = np.unique(spans.round(TIME_DIGITS), return_inverse=True)
-    sums, counts = np.zeros((len(edges), len(rows[0]["probabilities"]))), np.zeros(len(edges))
-    for (first, last), row in zip(places.reshape(-1, 2), rows, strict=True):
-        sums[first:last] += list(row["probabilities"].values())
+    sums, counts = np.zeros((len(edges), len(windows[0].probabilities))), np.zeros(len(edges))
+    for (first, last), window in zip(places.reshape(-1, 2), windows, strict=True):
+        sums[first:last] += window.probabilities
         counts[first:last] += 1
     pieces = []
     for place in np.flatnonzero(counts):
         mean = sums[place] / counts[place]
-        pieces.append(Piece(float(edges[place]), float(edges[place + 1]), mean, label(mean)))
+        pieces.append(Segment(float(edges[place]), float(edges[place + 1]), label(mean), mean))
     return pieces
 
 
-def _join_equal(segments: list[Piece], place: int, label: Label) -> None:
+def _join(segments: list[Segment], place: int, label: Label) -> None:
+    """Join the segment at a place with the next one."""
+    one, other = segments[place : place + 2]
+    sums = one.duration * one.probabilities + other.duration * other.probabilities
+    mean = sums / (one.duration + other.duration)
+    segments[place : place + 2] = [Segment(one.start, other.end, label(mean), mean)]
+
+
+def _join_equal(segments: list[Segment], place: int, label: Label) -> None:
     """Join the segment at a place with those before and behind that touch it and say the same."""
     for first in (place, place - 1):
         if 0 <= first < len(segments) - 1:
             one, other = segments[first : first + 2]
             if one.end == other.start and one.label == other.label:
-                segments[first : first + 2] = [_join(one, other, label)]
+                _join(segments, first, label)
 
 
-def _join(one: Piece, other: Piece, label: Label) -> Piece:
-    """Join two pieces that touch."""
-    sums = one.duration * one.probabilities + other.duration * other.probabilities
-    probabilities = sums / (one.duration + other.duration)
-    return Piece(one.start, other.end, probabilities, label(probabilities))
-
-
-def _join_short(segments: list[Piece], shortest: float, label: Label) -> None:
+def _join_short(segments: list[Segment], shortest: float, label: Label) -> None:
     """Join segments that are too short with the longer one of their neighbours."""
     place = 0
     while place < len(segments):
@@ -146,25 +136,62 @@ def _join_short(segments: list[Piece], shortest: float, label: Label) -> None:
             place += 1
             continue
         first = max(pairs)[1]
-        segments[first : first + 2] = [_join(segments[first], segments[first + 1], label)]
+        _join(segments, first, label)
         _join_equal(segments, first, label)
         place = max(0, first - 1)
 
 
-def _row(segment: Piece, rows: Sequence[dict], labels: Sequence[str]) -> dict:
-    """Make a row of a segment, with the columns that the windows have."""
+def _text(segment: Segment, windows: Iterable[Segment]) -> str | None:
+    """The texts of the windows whose middles a segment holds."""
+    said = [((one.start + one.end) / 2, one.text) for one in windows if one.text]
+    own = [text for middle, text in said if segment.start <= middle < segment.end]
+    return " ".join(own) or None
+
+
+def merge_rows(
+    rows: Iterable[dict[str, Any]], least_confidence: float = 0.0, shortest: float = 0.0
+) -> list[dict[str, Any]]:
+    """Merge the windows of timelines into segments, as `merge_segments` does.
+
+    Args:
+        rows: of `dusha predict --timeline`, those of a recording together: id, start and end in
+            seconds, prediction, probabilities by label, error; speaker and text may be missing.
+            Rows without probabilities stay.
+        least_confidence: probability below which a segment is uncertain, in [0, 1].
+        shortest: least length of a segment that touches another one, in seconds.
+
+    Returns:
+        One row per segment, with the same columns.
+    """
+    merged: list[dict[str, Any]] = []
+    for _, recording in itertools.groupby(rows, key=lambda row: row["id"]):
+        own = list(recording)
+        windows = [one for one in own if one["probabilities"]]
+        merged += [one for one in own if not one["probabilities"]]
+        if windows:
+            labels = list(windows[0]["probabilities"])
+            label = functools.partial(choose_label, labels, least_confidence=least_confidence)
+            segments = merge_segments([row_segment(one) for one in windows], label, shortest)
+            merged += [segment_row(windows[0], one) for one in segments]
+    return merged
+
+
+def row_segment(row: dict[str, Any]) -> Segment:
+    """Make a segment of a row that has probabilities."""
+    shares = np.array(list(row["probabilities"].values()), dtype=np.float64)
+    speaker, text = row.get("speaker"), row.get("text")
+    return Segment(row["start"], row["end"], row["prediction"], shares, speaker, text)
+
+
+def segment_row(row: dict[str, Any], segment: Segment) -> dict[str, Any]:
+    """Make a row of a segment, with the columns and labels of another row."""
     shares = [round(float(value), PROBABILITY_DIGITS) for value in segment.probabilities]
-    row = rows[0] | {
+    values = {
         "start": segment.start,
         "end": segment.end,
         "prediction": segment.label,
-        "probabilities": dict(zip(labels, shares, strict=True)),
+        "probabilities": dict(zip(row["probabilities"], shares, strict=True)),
+        "speaker": segment.speaker,
+        "text": segment.text,
     }
-    if "text" in row:
-        own = [
-            one["text"]
-            for one in rows
-            if one["text"] and segment.start <= (one["start"] + one["end"]) / 2 < segment.end
-        ]
-        row["text"] = " ".join(own) or None
-    return row
+    return {name: values.get(name, value) for name, value in row.items()}

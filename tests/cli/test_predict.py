@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import signal
@@ -330,6 +331,25 @@ def test_main_on_a_timeline_covers_the_recording_by_windows(model, tmp_path):
     assert got == pytest.approx(expected.tolist(), abs=2e-5)
 
 
+def test_main_when_windows_are_merged_covers_the_recording_once(model, tmp_path):
+    path = write_sound(tmp_path / "long.wav", 6.2)
+    windows = ["--timeline", "--window", "0.5", "--hop", "0.1", "--quiet", "--output_file"]
+    main([model, str(path), *windows, str(tmp_path / "windows.csv")])
+    main([model, str(path), "--merge", *windows, str(tmp_path / "merged.csv")])
+    merged = read_rows(tmp_path / "merged.csv")
+    assert 1 < len(merged) < len(read_rows(tmp_path / "windows.csv"))
+    times = [(float(row["start"]), float(row["end"])) for row in merged]
+    assert times[0][0] == 0
+    assert times[-1][1] == 6.2
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(times))
+    labels = [row["prediction"] for row in merged]
+    assert all(one != other for one, other in itertools.pairwise(labels))
+    main([model, str(path), "--merge", "--shortest", "9", *windows, str(tmp_path / "one.csv")])
+    assert [(row["start"], row["end"]) for row in read_rows(tmp_path / "one.csv")] == [
+        ("0.0", "6.2")
+    ]
+
+
 def test_main_of_a_file_longer_than_one_piece_is_the_mean_of_its_windows(model, tmp_path):
     path = write_sound(tmp_path / "long.wav", 2.5)
     rows = {}
@@ -634,6 +654,9 @@ def test_program_when_used_wrongly_says_one_line_and_ends_with_2(model, tmp_path
         (["--least_confidence", "1.2"], "--least_confidence is 1.2; it must be from 0 to 1"),
         (["--least_confidence", "nan"], "--least_confidence is nan"),
         (["--num_proc", "0"], "--num_proc is 0"),
+        (["--merge"], "--merge joins the windows of a timeline; add --timeline"),
+        (["--timeline", "--shortest", "2"], "--shortest is that of merged segments; add --merge"),
+        (["--timeline", "--merge", "--shortest", "-1"], "--shortest is -1.0 s"),
         (["--output_file", "a.txt"], "neither in .csv nor in .jsonl"),
         (["--output_file", "a.csv", "--format", "table"], "a table is for the screen"),
     ],

@@ -31,7 +31,7 @@ from dusha_ser.demo.options import MODEL_VARIABLE, DemoOptions
 from dusha_ser.demo.page import LONG, show_bars, show_timeline, write_examples
 from dusha_ser.demo.waveform import COLUMNS, Envelope, draw_timeline, emotions_over_time
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.inference.timeline import Segment
+from dusha_ser.timelines.merging import Segment
 
 gradio = pytest.importorskip(
     "gradio", reason="the demo needs the extra demo: pip install -e '.[demo]'"

@@ -211,10 +211,9 @@ def test_probabilities_when_a_clip_may_have_several_labels(recording, tmp_path):
     assert repr(emotions) == f"EmotionClassifier({str(tmp_path)!r})"
 
 
-@pytest.mark.parametrize("options", [{}, {"window": 2, "hop": 0.7}, {"vad": True}])
+@pytest.mark.parametrize("options", [{}, {"window": 2, "hop": 0.7}, {"vad": True, "merge": True}])
 def test_timeline_gives_what_the_command_does(emotions, model, podcast, tmp_path, options):
     flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    flags = ["--vad"] if "vad" in options else flags
     rows = command(model, podcast, "--device", "cpu", "--timeline", *flags, folder=tmp_path)
     table = emotions.timeline(podcast, **options)
     assert list(table.columns) == [name for name in rows[0] if name not in ("id", "error")]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dusha_ser.timelines.merging import UNCERTAIN, merge_rows
+from dusha_ser.timelines.merging import merge_rows
+from dusha_ser.vocabulary import UNCERTAIN
 
 LABELS = ("angry", "sad", "neutral")
 
@@ -44,7 +45,7 @@ def test_merge_rows_when_some_have_no_prediction():
     silent = row(None, None, name="b.wav")
     failed = silent | {"id": "c.wav", "error": "it is empty"}
     windows = [row(0, 5, 1, 0, 0), row(2.5, 6, 1, 0, 0), silent, failed]
-    assert merge_rows(windows) == [windows[0] | {"start": 0, "end": 6}, silent, failed]
+    assert merge_rows(windows) == [windows[0] | {"start": 0, "end": 6.0}, silent, failed]
     assert merge_rows([]) == []
 
 
@@ -100,7 +101,7 @@ def timelines(draw):
 @settings(max_examples=150, deadline=None)
 @given(timelines(), st.sampled_from([0, 0.5, 0.9]), st.sampled_from([0, 0.7, 4]))
 def test_merge_rows_when_anything(rows, least_confidence, shortest):
-    merged = merge_rows(rows, least_confidence, shortest)
+    merged = merge_rows(rows, least_confidence=least_confidence, shortest=shortest)
     covered = set()
     for one in rows:
         covered.update(range(round(1000 * one["start"]), round(1000 * one["end"])))
