@@ -69,7 +69,8 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
         file = PredictionFile(place, form)
         file.check_inputs(sounds)
         bar.update(len(file.done))
-        add_missing(file, sounds, lambda groups: map(classifier, groups), bar)
+        batch_size = classifier.batch_size
+        add_missing(file, sounds, lambda groups: map(classifier, groups), bar, batch_size)
     found = {row["id"]: row for row in read_table(output_file, ("id",), exact=True)}
     return [clip | {k: v for k, v in found[clip["id"]].items() if k not in clip} for clip in clips]
 

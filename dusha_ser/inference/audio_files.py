@@ -16,12 +16,13 @@ from dusha_ser.audio.reading import AudioSource
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest
 from dusha_ser.inference.batching import (
+    BATCH_SIZE,
     ModelFailedError,
     Rows,
     WaitingClips,
     checked_probabilities,
 )
-from dusha_ser.inference.clips import ClipReader, Recording
+from dusha_ser.inference.clips import ClipReader, Recording, load_detector, read_into
 from dusha_ser.inference.prediction_rows import time_columns
 from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.subnormals import flush_subnormals
@@ -29,7 +30,8 @@ from dusha_ser.inference.timeline import Classify, TimelineClassifier
 from dusha_ser.timelines.merging import Segment, merge_segments
 from dusha_ser.vocabulary import PROBABILITY_DIGITS, UNCERTAIN, choose_label
 
-BATCH_SIZE = 16
+# A GPU is kept busy by no less.
+ACCELERATOR_BATCH_SIZE = 64
 
 
 @dataclass(eq=False)
@@ -41,9 +43,11 @@ class FileClassifier:
     labels: list[str]  # in the order of the probabilities
     sampling_rate: int  # of the clips, in Hz
     detector: Any = None  # an audio.voice_activity.SpeechDetector; None: everything is speech
+    on_accelerator: bool = False  # where the model is
 
     def __post_init__(self) -> None:
-        self.batch_size = self.settings.batch_size or BATCH_SIZE
+        usual = ACCELERATOR_BATCH_SIZE if self.on_accelerator else BATCH_SIZE
+        self.batch_size = self.settings.batch_size or usual
         self.reader = ClipReader(self.settings, self.sampling_rate, self.detector)
         if self.settings.least_confidence and UNCERTAIN in self.labels:
             raise WrongUseError(
@@ -80,13 +84,13 @@ class FileClassifier:
         Args:
             sources: names, and what `read_blocks` reads.
         """
-        group = Group(self)
-        for name, source in sources:
-            recording = Recording(name)
-            for clip in self.reader.read(recording, source):
-                group.add(clip)
-            group.end(recording)
+        group = self.open_group()
+        read_into(group, self.reader, sources)
         return group.finish()
+
+    def open_group(self) -> "Group":
+        """Begin a group of recordings."""
+        return Group(self)
 
     def open_timeline(self) -> TimelineClassifier:
         """Begin the timeline of a recording; its `push` and `finish` raise a ModelFailedError."""
@@ -188,11 +192,7 @@ def load_classifier(
         WrongUseError: if it is not such a model, or something must be installed for it.
     """
     flush_subnormals()
-    detector = None
-    if settings.vad:
-        from dusha_ser.audio.voice_activity import SpeechDetector
-
-        detector = SpeechDetector()
+    detector = load_detector(settings)
     if settings.model.endswith(".onnx"):
         try:
             from dusha_ser.inference.onnx_runtime import OnnxClassifier
@@ -224,7 +224,8 @@ def load_classifier(
         settings = replace(settings, batch_size=1)
     labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
     classify = torch_classifier(model, extractor)
-    return FileClassifier(settings, classify, labels, extractor.sampling_rate, detector)
+    rate, on_accelerator = extractor.sampling_rate, model.device.type != "cpu"
+    return FileClassifier(settings, classify, labels, rate, detector, on_accelerator)
 
 
 def decisive(settings: Settings, trust_remote_code: bool = False) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dusha_ser.audio.finding import AudioFile
 from dusha_ser.inference.settings import WINDOW
 from dusha_ser.inference.timeline import Classify
 
+BATCH_SIZE = 16
+# These are for batches of this size, and as many times more for larger ones.
 # Files that are read, classified and written together: at most this many, or this many bytes.
 GROUP_FILES = 64
 GROUP_BYTES = 32 * 2**20
@@ -41,7 +43,7 @@ class WaitingClips:
         self.batch_size = batch_size
         # A batch of the longest clips takes no more memory than one of windows.
         self.batch_samples = round(max(longest, batch_size * WINDOW) * sampling_rate)
-        self.most_samples = WAITING_SECONDS * sampling_rate
+        self.most_samples = _times(batch_size) * WAITING_SECONDS * sampling_rate
         self._clips: dict[object, np.ndarray] = {}
         self._samples = 0
         self._results: dict[object, np.ndarray | ModelFailedError] = {}
@@ -88,14 +90,24 @@ class WaitingClips:
         return result
 
 
-def make_groups(files: Iterable[AudioFile]) -> Iterator[list[AudioFile]]:
-    """Cut a list of files into groups of up to 64 files or 32 MB; equal lists give equal groups."""
+def _times(batch_size: int) -> int:
+    return max(1, batch_size // BATCH_SIZE)
+
+
+def make_groups(
+    files: Iterable[AudioFile], batch_size: int = BATCH_SIZE
+) -> Iterator[list[AudioFile]]:
+    """Cut a list of files into groups of up to 64 files or 32 MB; equal lists give equal groups.
+
+    Batches of 32 clips and more make them as many times larger.
+    """
+    times = _times(batch_size)
     group: list[AudioFile] = []
     size = 0
     for file in files:
         path = Path(file.path)
         own = path.stat().st_size if path.is_file() else 0
-        if group and (len(group) == GROUP_FILES or size + own > GROUP_BYTES):
+        if group and (len(group) == times * GROUP_FILES or size + own > times * GROUP_BYTES):
             yield group
             group, size = [], 0
         group.append(file)

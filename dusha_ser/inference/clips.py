@@ -6,7 +6,7 @@ Neither a model nor PyTorch is needed for it, unless speech is looked for.
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -103,3 +103,46 @@ class ClipReader:
         for block in itertools.chain(held, blocks):
             yield from cutter.push(block)
         yield from cutter.finish()
+
+
+class TakesClips(Protocol):
+    """Takes the clips of recordings, and each recording after its clips."""
+
+    def add(self, clip: np.ndarray) -> None:
+        """Take the next clip (samples,) of the recording that ends next."""
+
+    def end(self, recording: Recording) -> None:
+        """Take a recording when all its clips came."""
+
+
+def read_into(
+    group: TakesClips, reader: ClipReader, sources: Iterable[tuple[str, AudioSource]]
+) -> None:
+    """Read recordings, given as their names and what `read_blocks` reads, into a group."""
+    for name, source in sources:
+        recording = Recording(name)
+        for clip in reader.read(recording, source):
+            group.add(clip)
+        group.end(recording)
+
+
+def load_reader(settings: Settings, sampling_rate: int) -> ClipReader:
+    """Make what reads recordings, with the detector of speech where it is wanted.
+
+    Raises:
+        WrongUseError: if something must be installed for it.
+    """
+    return ClipReader(settings, sampling_rate, load_detector(settings))
+
+
+def load_detector(settings: Settings) -> Any:
+    """Load the detector of speech where it is wanted, else None.
+
+    Raises:
+        WrongUseError: if something must be installed for it.
+    """
+    if not settings.vad:
+        return None
+    from dusha_ser.audio.voice_activity import SpeechDetector
+
+    return SpeechDetector()

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dusha_ser.audio.finding import AudioFile
 from dusha_ser.inference.audio_files import FileClassifier, decisive, load_classifier
 from dusha_ser.inference.batching import Rows, make_groups
+from dusha_ser.inference.decoding import classify_decoded
 from dusha_ser.inference.prediction_files import (
     PredictionFile,
     begin_file,
@@ -35,10 +36,21 @@ WAIT_FOR_OTHERS = timedelta(days=30)
 ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
 
 
-def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> dict[str, str]:
+def predict_files(
+    options: PredictOptions, files: Sequence[AudioFile], decode_in_workers: bool | None = None
+) -> dict[str, str]:
     """Classify audio files and write their rows to the screen or to the output file.
 
-    A launcher's process takes its share of the files. Returns the errors of those that failed.
+    A launcher's process takes its share of the files.
+
+    Args:
+        options: of the command.
+        files: to classify.
+        decode_in_workers: whether worker processes only read files, for the model in this process,
+            or else have a model each; None: where the model is on a GPU.
+
+    Returns:
+        The errors of those that failed, by name.
 
     Raises:
         MissingInputError: if there is no such model.
@@ -48,19 +60,23 @@ def predict_files(options: PredictOptions, files: Sequence[AudioFile]) -> dict[s
     own = files[options.rank :: options.world_size]
     classifier = load_classifier(options, **_loading(options, options.num_proc == 1))
     classify: ClassifyGroups = partial(map, classifier)
-    if options.num_proc > 1:
+    if decode_in_workers is None:
+        decode_in_workers = classifier.on_accelerator
+    if options.num_proc > 1 and decode_in_workers:
+        classify = partial(classify_decoded, classifier, num_proc=options.num_proc)
+    elif options.num_proc > 1:
         classify = partial(_classify_in_processes, options)
     names = [one.name for one in files]
     form = make_form(str(options.format), options.timeline, options.vad, classifier.labels, names)
     if not options.output_file:
-        return write_to_screen(own, form, classify, options)
+        return write_to_screen(own, form, classify, options, classifier.batch_size)
     path = options.output_file
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes of a launcher write parts of their own; other programs wait for each other.
     with (
         nullcontext() if options.world_size > 1 else FileLock(path.with_name(f".{path.name}.lock"))
     ):
-        return write_to_file(names, own, form, classify, options)
+        return write_to_file(names, own, form, classify, options, classifier.batch_size)
 
 
 def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
@@ -76,7 +92,11 @@ def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
 
 
 def write_to_screen(
-    files: Sequence[AudioFile], form: RowForm, classify: ClassifyGroups, options: PredictOptions
+    files: Sequence[AudioFile],
+    form: RowForm,
+    classify: ClassifyGroups,
+    options: PredictOptions,
+    batch_size: int,
 ) -> dict[str, str]:
     """Print the rows of all files as they come; return the errors by name."""
     failed: dict[str, str] = {}
@@ -84,7 +104,7 @@ def write_to_screen(
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # tests replace it by another stream with this method
     sys.stdout.write(form.header())
     with _progress_bar(files, options) as bar:
-        for group in classify(make_groups(files)):
+        for group in classify(make_groups(files, batch_size)):
             with tqdm.external_write_mode(file=sys.stdout):
                 sys.stdout.write("".join(form.line(row) for rows in group for row in rows))
                 sys.stdout.flush()
@@ -101,6 +121,7 @@ def write_to_file(
     form: RowForm,
     classify: ClassifyGroups,
     options: PredictOptions,
+    batch_size: int,
 ) -> dict[str, str]:
     """Add the rows that are missing to the output file; return the errors by name.
 
@@ -126,7 +147,7 @@ def write_to_file(
         file.check_inputs(own)
         done = sum(one.name in file.done for one in own)
         with _progress_bar(own, options, done) as bar:
-            add_missing(file, own, classify, bar)
+            add_missing(file, own, classify, bar, batch_size)
         if not launched:
             return failed_of(names, file)
         failed = file.failed
@@ -139,10 +160,14 @@ def write_to_file(
 
 
 def add_missing(
-    file: PredictionFile, files: Iterable[AudioFile], classify: ClassifyGroups, bar: tqdm
+    file: PredictionFile,
+    files: Iterable[AudioFile],
+    classify: ClassifyGroups,
+    bar: tqdm,
+    batch_size: int,
 ) -> None:
     """Add rows of those groups of audio files that a file does not hold whole, under a bar."""
-    groups = make_groups(files)
+    groups = make_groups(files, batch_size)
     for rows in classify(one for one in groups if not {s.name for s in one} <= file.done):
         before = len(file.done)
         file.write(rows)
