@@ -2,11 +2,13 @@
 
 import shlex
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from dusha_ser.cli.program import command, tell
 from dusha_ser.collecting.options import (
     AnswerOptions,
     Cut,
+    MoreOptions,
     PodcastOptions,
     PromptOptions,
     PseudoLabelOptions,
@@ -14,6 +16,9 @@ from dusha_ser.collecting.options import (
     TaskOptions,
 )
 from dusha_ser.errors import WorkFailedError
+
+if TYPE_CHECKING:
+    from dusha_ser.collecting.further import Doubts
 
 
 @command(
@@ -73,25 +78,59 @@ def collect_pseudo_label(options: PseudoLabelOptions) -> None:
 
 @command(
     "dusha collect tasks",
-    "dusha collect tasks clips/picked.csv --known known.csv --output_dir round1 --audio_url "
-    "https://a-bucket.example/round1/",
+    "  dusha collect tasks clips/picked.csv --known known.csv --output_dir round1 --audio_url "
+    "https://a-bucket.example/round1/\n"
+    "  dusha collect tasks round1 --more answers.csv --output_dir round2",
     TaskOptions,
+    MoreOptions,
 )
-def collect_tasks(options: TaskOptions) -> None:
-    """Write annotation tasks with control tasks among them, and an exam to pass first."""
+def collect_tasks(options: TaskOptions, more: MoreOptions) -> None:
+    """Write annotation tasks with control tasks among them, and an exam to pass first.
+
+    With --more, tasks of the clips alone whose label the present answers leave unsure.
+    """
     from dusha_ser.collecting.tasks import CLIP, CONTROL, EXAM, KEY_FILE, UPLOAD, write_tasks
 
-    counts = write_tasks(options)
+    doubts = None
+    if more.more:
+        from dusha_ser.collecting.further import find_doubts
+
+        doubts = find_doubts(options, more)
+        if not doubts.again.items:
+            tell(options.quiet, f"no tasks written: {describe_doubts(doubts, more)}")
+            return
+    counts = write_tasks(options, doubts.again if doubts else None)
     tell(
         options.quiet,
         f"{counts[CLIP]} clips, {counts[CONTROL]} control tasks and an exam of {counts[EXAM]} in "
         f"{options.output_dir / UPLOAD}; {counts['repeated']} clips left out that are known or "
-        f"come twice; keep {options.output_dir / KEY_FILE} to yourself",
+        f"come twice; keep {options.output_dir / KEY_FILE} to yourself"
+        + (f"\n{describe_doubts(doubts, more)}" if doubts else ""),
     )
     if counts["unreadable"]:
         raise WorkFailedError(
             f"{counts['unreadable']} clips of {options.clips} cannot be read and became no tasks"
         )
+
+
+def describe_doubts(doubts: "Doubts", more: MoreOptions) -> str:
+    """Say how many clips are unsure, how many answers to order, and how many that saves."""
+    asked = len(doubts.again.items)
+    text = (
+        f"{asked + doubts.given_up} of {doubts.clips} clips are unsure (below {more.threshold:g})"
+    )
+    if doubts.given_up:
+        text += (
+            f", {doubts.given_up} of them with too many answers for {more.further} more within "
+            f"--budget {more.budget}"
+        )
+    if asked:
+        every = doubts.clips * more.further
+        text += (
+            f"; order {more.further} answers to each task: {asked * more.further} in place of "
+            f"{every} to all clips, {every - asked * more.further} saved"
+        )
+    return text
 
 
 @command(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dusha_ser.collecting.clips import WAVS, wav_path
 from dusha_ser.collecting.label_studio import read_label_studio
-from dusha_ser.collecting.options import AnswerOptions
+from dusha_ser.collecting.options import AnswerColumns, AnswerOptions
 from dusha_ser.collecting.tasks import CONTROL, EXAM, UPLOAD, read_key
 from dusha_ser.collecting.texts import answer_label
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -47,21 +47,24 @@ REFUSED = ("rejected", "skipped", "expired")
 class Annotator:
     """An annotator by the platform's name, with labels by task, the first answer to each.
 
-    The id stands in the corpus instead of the name; exam_right counts right answers in the exam.
+    The id stands in the corpus instead of the name. Of the exams of several rounds the best one
+    counts: how many tasks it has, how many of them are answered, and how many right.
     """
 
     name: str
     answers: dict[str, str] = field(default_factory=dict)
     id: str = ""
+    exam_size: int = 0
+    exam_answers: int = 0
     exam_right: int = 0
     passed: bool = True
 
-    def of_kind(self, key: dict[str, dict], kind: str) -> list[bool]:
-        """Whether each of their answers to tasks of a kind is right."""
+    def of_kind(self, key: dict[str, dict], kind: str, folder: Path | None = None) -> list[bool]:
+        """Whether each of their answers to tasks of a kind, of one folder or all, is right."""
         return [
             answer == key[task]["label"]
             for task, answer in self.answers.items()
-            if key[task]["kind"] == kind
+            if key[task]["kind"] == kind and folder in (None, key[task]["folder"])
         ]
 
 
@@ -81,8 +84,8 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
             whole sources cannot be made, or the folder is not empty.
     """
     options.check()
-    key = read_key(options.tasks)
-    people, uncounted = read_people(options, key)
+    key, files = read_rounds(options.tasks, options.files)
+    people, uncounted = read_people(files, key, options, options.label_map)
     apply_exam(people, key, options.mark)
     failed = [person for person in people if not person.passed]
     rows = list(raw_rows(people, key))
@@ -98,7 +101,7 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
     with replacing_folder(options.output_dir, names, options.overwrite) as folder:
         for part in (TRAIN, TEST) if test else (TRAIN,):
             own = [(row, task) for row, task in rows if (row["hash_id"] in test) == (part == TEST)]
-            write_part(folder / part, own, options)
+            write_part(folder / part, own, key, options.quiet)
         table = annotator_rows(people, key)
         write_csv(folder / ANNOTATORS_FILE, table[0], table)
     return {
@@ -113,14 +116,50 @@ def collect_answers(options: AnswerOptions) -> dict[str, int]:
     }
 
 
+def read_rounds(tasks: Path, given: Iterable[Path]) -> tuple[dict[str, dict[str, Any]], list[Path]]:
+    """Tell the folders of further rounds from files of answers.
+
+    Args:
+        tasks: folder that `write_tasks` wrote.
+        given: files of answers and folders of further rounds, in any order.
+
+    Returns:
+        What is known of each task of all folders, with the folder, by the tasks' names; and the
+        files.
+
+    Raises:
+        MissingInputError: if a folder has no key.
+        WrongUseError: if a folder comes twice, or there is no file.
+    """
+    given = list(given)
+    folders, files = (
+        [tasks, *filter(Path.is_dir, given)],
+        [one for one in given if not one.is_dir()],
+    )
+    key: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        own = read_key(folder)
+        if key.keys() & own.keys():
+            raise WrongUseError(f"{folder} holds tasks of another folder; give each round once")
+        key |= {task: row | {"folder": folder} for task, row in own.items()}
+    if not files:
+        raise WrongUseError(
+            f"{', '.join(map(str, folders))}: no answers are given; add files, .csv, .tsv or .json"
+        )
+    return key, files
+
+
 def read_people(
-    options: AnswerOptions, key: dict[str, dict]
+    files: Iterable[Path],
+    key: dict[str, dict],
+    columns: AnswerColumns,
+    label_map: Iterable[str] = (),
 ) -> tuple[list[Annotator], Counter[str]]:
     """Read who answered what: annotators by name, and how many answers do not count, by reason."""
     people: dict[str, Annotator] = {}
-    uncounted, meanings = Counter[str](), read_label_map(options.label_map)
-    for path in options.files:
-        for row in read_file(path, options):
+    uncounted, meanings = Counter[str](), read_label_map(label_map)
+    for path in files:
+        for row in read_file(path, columns):
             task = task_name(row["task"])
             reason = {
                 "rejected": row["status"].lower() in REFUSED,
@@ -142,7 +181,7 @@ def read_people(
             person.answers.setdefault(task, label)
     if not people:
         raise WrongUseError(
-            f"{', '.join(map(str, options.files))}: no answer to a task of the key ("
+            f"{', '.join(map(str, files))}: no answer to a task of the key ("
             f"{describe_uncounted(uncounted) or 'none at all'}); give the folder of the tasks that "
             "were answered"
         )
@@ -159,7 +198,7 @@ def describe_uncounted(numbers: Mapping[str, int]) -> str:
     )
 
 
-def read_file(path: Path, options: AnswerOptions) -> Iterator[dict[str, Any]]:
+def read_file(path: Path, options: AnswerColumns) -> Iterator[dict[str, Any]]:
     """Read the answers of one file: task, annotator, answer, status and place."""
     if not path.is_file():
         raise MissingInputError(f"no file {path}; give answers as .csv, .tsv or .json")
@@ -181,33 +220,53 @@ def task_name(text: str) -> str:
 
 
 def apply_exam(people: Iterable[Annotator], key: dict[str, dict], mark: float) -> None:
-    """Note who passed: a share of the whole exam, so that leaving out hard tasks is no help."""
-    size = sum(row["kind"] == EXAM for row in key.values())
+    """Note who passed: a share of the whole exam, so that leaving out hard tasks is no help.
+
+    Of several rounds with an exam each, one that is passed is enough.
+    """
+    sizes = Counter(row["folder"] for row in key.values() if row["kind"] == EXAM)
     for person in people:
-        person.exam_right = sum(person.of_kind(key, EXAM))
+        exams = [(person.of_kind(key, EXAM, folder), size) for folder, size in sizes.items()]
+        best, person.exam_size = max(
+            exams, key=lambda exam: sum(exam[0]) / exam[1], default=([], 0)
+        )
+        person.exam_answers, person.exam_right = len(best), sum(best)
         # Multiplied and rounded: 0.8 of 15 tasks is 12 right ones, also in floating point.
-        person.passed = person.exam_right >= math.ceil(round(mark * size, 9))
+        person.passed = person.exam_right >= math.ceil(round(mark * person.exam_size, 9))
+
+
+def counted_answers(
+    people: Iterable[Annotator], key: dict[str, dict]
+) -> Iterator[tuple[Annotator, str, str]]:
+    """Annotator, task and answer of all that counts: who passed, no exam, a clip's first answer.
+
+    Two rounds may have tasks of the same clip.
+    """
+    for one in people:
+        heard = set()
+        for task, answer in one.answers.items() if one.passed else ():
+            if key[task]["kind"] != EXAM and key[task]["id"] not in heard:
+                heard.add(key[task]["id"])
+                yield one, task, answer
 
 
 def raw_rows(people: Iterable[Annotator], key: dict[str, dict]) -> Iterator[tuple[dict, str]]:
     """One row per answer that counts, with the published field names, and the answer's task."""
     nan = float("nan")
-    answers = ((one.id, *answer) for one in people if one.passed for answer in one.answers.items())
-    for annotator_id, task, answer in answers:
+    for one, task, answer in counted_answers(people, key):
         clip = key[task]
-        if clip["kind"] != EXAM:
-            row = {
-                "hash_id": clip["id"],
-                "audio_path": f"{WAVS}/{clip['id']}.wav",
-                "duration": float(clip["duration"]),
-                "annotator_emo": answer,
-                "golden_emo": clip["label"] if clip["kind"] == CONTROL else nan,
-                "speaker_text": clip["text"] or nan,
-                "speaker_emo": clip["speaker_emotion"] or nan,
-                "source_id": clip["source_id"] or nan,
-                "annotator_id": annotator_id,
-            }
-            yield row, task
+        row = {
+            "hash_id": clip["id"],
+            "audio_path": f"{WAVS}/{clip['id']}.wav",
+            "duration": float(clip["duration"]),
+            "annotator_emo": answer,
+            "golden_emo": clip["label"] if clip["kind"] == CONTROL else nan,
+            "speaker_text": clip["text"] or nan,
+            "speaker_emo": clip["speaker_emotion"] or nan,
+            "source_id": clip["source_id"] or nan,
+            "annotator_id": one.id,
+        }
+        yield row, task
 
 
 def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
@@ -240,18 +299,20 @@ def choose_test(clips: Iterable[dict[str, str]], share: float) -> set[str]:
     return test
 
 
-def write_part(folder: Path, rows: Sequence[tuple[dict, str]], options: AnswerOptions) -> None:
+def write_part(
+    folder: Path, rows: Sequence[tuple[dict, str]], key: dict[str, dict], quiet: bool
+) -> None:
     """Write the answers and the audio of one part."""
     (folder / WAVS).mkdir(parents=True)
     with (folder / f"raw_{folder.name}.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in rows)
     sounds = {row["hash_id"]: task for row, task in rows}
-    bar = tqdm(sounds.items(), unit="clip", desc=folder.name, disable=options.quiet or None)
+    bar = tqdm(sounds.items(), unit="clip", desc=folder.name, disable=quiet or None)
     for name, task in bar:
         if not is_safe_name(name) or not is_safe_name(task):
             raise WrongUseError(f"the key has the id {name!r} and the task {task!r}: not of tasks")
         try:
-            shutil.copyfile(wav_path(options.tasks / UPLOAD, task), wav_path(folder, name))
+            shutil.copyfile(wav_path(key[task]["folder"] / UPLOAD, task), wav_path(folder, name))
         except FileNotFoundError as error:
             raise MissingInputError(
                 f"no file {error.filename}; the audio of the tasks is needed"
@@ -260,7 +321,6 @@ def write_part(folder: Path, rows: Sequence[tuple[dict, str]], options: AnswerOp
 
 def annotator_rows(people: Iterable[Annotator], key: dict[str, dict]) -> list[dict]:
     """Rows of annotators.csv: who they are on the platform, and how they did."""
-    size = sum(row["kind"] == EXAM for row in key.values())
     rows = []
     for person in people:
         control = person.of_kind(key, CONTROL)
@@ -268,9 +328,11 @@ def annotator_rows(people: Iterable[Annotator], key: dict[str, dict]) -> list[di
             "annotator_id": person.id,
             "name": person.name,
             "passed": "yes" if person.passed else "no",
-            "exam_score": f"{person.exam_right / size:.3f}" if size else "",
+            "exam_score": (
+                f"{person.exam_right / person.exam_size:.3f}" if person.exam_size else ""
+            ),
             "exam_right": person.exam_right,
-            "exam_answers": len(person.of_kind(key, EXAM)),
+            "exam_answers": person.exam_answers,
             "control_right": sum(control),
             "control_answers": len(control),
             "answers": len(person.answers),

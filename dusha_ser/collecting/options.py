@@ -10,6 +10,7 @@ from dusha_ser.inference.settings import STANDARD_INPUT, check_model
 from dusha_ser.options import check_range, is_hub_name, option
 from dusha_ser.storage import check_file, check_folder
 from dusha_ser.tables import find_clips_table
+from dusha_ser.vocabulary import METHODS, THRESHOLD, check_threshold
 
 SOURCES = ("file", "folder")
 PICKS = ("balanced", "uncertain")
@@ -120,7 +121,7 @@ class TaskOptions(shared.TableOptions):
 
     clips: Path = option(
         "folder of clips or table with the column path, and source_id (or speaker), text and "
-        "speaker_emotion where they are known",
+        "speaker_emotion where they are known; with `more`, folder of tasks that were answered",
         positional=True,
     )
     known: Path | None = option(
@@ -155,13 +156,68 @@ class TaskOptions(shared.TableOptions):
         check_folder(self.output_dir, self.overwrite, finished="*")
 
 
+# Of `collect answers` and of `collect tasks` with `more`.
+ANSWER_FILES = "answers to tasks and exam: table (.csv, .tsv), or export of Label Studio (.json)"
+
+
+@dataclass(kw_only=True)
+class AnswerColumns:
+    """Where answers stand in tables, and whose answers count."""
+
+    mark: float = option(
+        "fraction of the exam that an annotator must have right to count, a task without an answer "
+        "being wrong; 0 lets everybody pass; the paper's by default",
+        0.8,
+    )
+    task_column: str = option("column of tables with the task or its recording's address", "task")
+    annotator_column: str = option("column of tables with who answered", "annotator")
+    answer_column: str = option(
+        "column of tables with the answer, or another name of the control in Label Studio", "answer"
+    )
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the mark is out of range."""
+        check_range("mark", self.mark, 0 <= self.mark <= 1, "a fraction between 0 and 1")
+
+
 @dataclass
-class AnswerOptions:
+class MoreOptions(AnswerColumns):
+    """Which clips to order further answers for, and how many."""
+
+    option_group = "further answers"
+
+    more: list[Path] = option(
+        f"order further answers where these leave a label unsure: {ANSWER_FILES}, and the folders "
+        "of the tasks of further rounds",
+        [],
+        nargs="+",
+        metavar="ANSWERS",
+    )
+    further: int = option("answers to order for each unsure clip in this round", 2)
+    budget: int = option("most answers to a clip, those of all rounds together", 12)
+    threshold: float = option(
+        "probability of its label below which a clip is unsure; as in `dusha corpus`", THRESHOLD
+    )
+    method: str = option(
+        "how the probability is estimated; see `dusha corpus`", METHODS[1], choices=METHODS
+    )
+
+    def check(self) -> None:
+        """Raise a WrongUseError if a number is out of range."""
+        super().check()
+        check_threshold("threshold", self.threshold)
+        check_range("further", self.further, self.further >= 1, "at least 1")
+        allowed = self.budget > self.further
+        check_range("budget", self.budget, allowed, f"more than `further`, {self.further}")
+
+
+@dataclass
+class AnswerOptions(AnswerColumns):
     """Which answers to read, and what counts."""
 
     tasks: Path = option("folder that `dusha collect tasks` wrote", positional=True)
     files: list[Path] = option(
-        "answers to tasks and exam: table (.csv, .tsv), or export of Label Studio (.json)",
+        f"{ANSWER_FILES}; and the folders of the tasks of further rounds",
         positional=True,
         nargs="+",
         metavar="ANSWERS",
@@ -170,26 +226,16 @@ class AnswerOptions:
         "collected", "crowd_train/, crowd_test/ and annotators.csv"
     )
     overwrite: bool = shared.overwrite()
-    mark: float = option(
-        "fraction of the exam that an annotator must have right to count, a task without an answer "
-        "being wrong; 0 lets everybody pass; the paper's by default",
-        0.8,
-    )
     test_share: float = option(
         "fraction of the clips for the test set, by whole sources; 0 makes none", 0.2
-    )
-    task_column: str = option("column of tables with the task or its recording's address", "task")
-    annotator_column: str = option("column of tables with who answered", "annotator")
-    answer_column: str = option(
-        "column of tables with the answer, or another name of the control in Label Studio", "answer"
     )
     label_map: tuple[str, ...] = shared.label_map()
     quiet: bool = shared.quiet()
 
     def check(self) -> None:
         """Raise a WrongUseError if a fraction is out of range."""
+        super().check()
         shared.read_label_map(self.label_map)
-        check_range("mark", self.mark, 0 <= self.mark <= 1, "a fraction between 0 and 1")
         share = self.test_share
         check_range("test_share", share, 0 <= share < 1, "a fraction of at least 0 and below 1")
         check_folder(self.output_dir, self.overwrite, finished="*")

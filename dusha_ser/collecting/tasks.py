@@ -7,7 +7,7 @@ random names, in the order of the tasks, and what is known stands in a key file 
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +58,23 @@ class Item:
     task: str = ""
 
 
-def write_tasks(options: TaskOptions) -> dict[str, int]:
+@dataclass(frozen=True)
+class Again:
+    """Clips of earlier rounds: those to annotate again, and the ids of those whose answer is known.
+
+    The latter were heard as control tasks or in an exam, and are not used again.
+    """
+
+    items: Sequence[Item]
+    known: Collection[str]
+
+
+def write_tasks(options: TaskOptions, again: Again | None = None) -> dict[str, int]:
     """Write the tasks, the exam and the key.
 
     Args:
         options: of which clips, and where to.
+        again: clips of earlier rounds to annotate in place of those of `options`.
 
     Returns:
         Numbers of tasks by kind, and of repeated and unreadable clips.
@@ -81,7 +93,11 @@ def write_tasks(options: TaskOptions) -> dict[str, int]:
                 f"{len(broken)} clips of {known} cannot be read: {count_reasons(dict(broken))}; "
                 "leave them out"
             )
-        clips, broken, repeated = read_items(find_clips_table(options.clips), options)
+        if again:
+            answered = [item for item in answered if item.id not in again.known]
+            clips, broken, repeated = list(again.items), [], 0
+        else:
+            clips, broken, repeated = read_items(find_clips_table(options.clips), options)
         if broken:
             shown = count_reasons(dict(broken))
             logger.warning("%d clips of %s cannot be read: %s", len(broken), options.clips, shown)
@@ -179,7 +195,8 @@ def secret_generator(items: Iterable[Item], seed: int) -> np.random.Generator:
     tasks could be worked out by anyone who sees the tasks. And each round of clips has an exam and
     names of its own.
     """
-    secret = "".join(sorted(f"{item.id}{item.label}" for item in items))
+    # A clip that is annotated again brings its old task's name along.
+    secret = "".join(sorted(f"{item.id}{item.label}{item.task}" for item in items))
     digest = hashlib.sha256(f"{seed} {secret}".encode()).digest()
     return np.random.default_rng(list(digest))
 

@@ -205,6 +205,7 @@ AS_WORDS = {
     "dusha predict": {"inputs"},
     "dusha evaluate": {"models", "test_sets"},
     "dusha collect slice": {"inputs"},
+    "dusha collect tasks": {"more"},
     "dusha collect answers": {"files"},
     "dusha report annotators": {"source"},
     "dusha report results": {"results", "training"},

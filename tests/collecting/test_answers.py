@@ -169,11 +169,28 @@ def test_collect_answers_leaves_out_those_below_the_mark(tasks, tmp_path):
     ],
 )
 def test_apply_exam_at_the_mark(right, size, mark, passed):
-    key = {f"{n}": {"kind": "exam", "label": "sad"} for n in range(size)}
-    key["other"] = {"kind": "clip", "label": ""}
+    key = {f"{n}": {"kind": "exam", "label": "sad", "folder": "a"} for n in range(size)}
+    key["other"] = {"kind": "clip", "label": "", "folder": "a"}
     person = Annotator("a", {f"{n}": "sad" if n < right else "angry" for n in range(size)})
     apply_exam([person], key, mark)
     assert (person.passed, person.exam_right) == (passed, right)
+
+
+@pytest.mark.parametrize(
+    ("rights", "passed", "exam"),
+    [((4, 0), True, (5, 5, 4)), ((1, 2), True, (2, 2, 2)), ((3, 1), False, (5, 5, 3))],
+)
+def test_apply_exam_when_two_rounds_have_one_counts_the_better(rights, passed, exam):
+    sizes = {"a": 5, "b": 2}
+    key, answers = {}, {}
+    for (folder, size), right in zip(sizes.items(), rights, strict=True):
+        for n in range(size):
+            key[f"{folder}{n}"] = {"kind": "exam", "label": "sad", "folder": folder}
+            answers[f"{folder}{n}"] = "sad" if n < right else "angry"
+    person = Annotator("a", answers)
+    apply_exam([person], key, 0.8)
+    assert person.passed is passed
+    assert (person.exam_size, person.exam_answers, person.exam_right) == exam
 
 
 def test_apply_exam_when_hard_tasks_are_left_out_or_tried_again(tasks, tmp_path):
