@@ -154,6 +154,17 @@ class TableOptions:
         return read_label_map(self.label_map)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnColumns:
+    """The columns of tables of turns; without `recording`, a table is of one recording."""
+
+    recording: str = "path"
+    start: str = "start"
+    end: str = "end"
+    speaker: str = "speaker"
+    text: str = "text"
+
+
 def read_label_map(pairs: Iterable[str]) -> dict[str, str]:
     """Read what codes mean.
 

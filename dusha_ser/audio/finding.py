@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import soundfile
 
@@ -16,6 +16,9 @@ from dusha_ser.audio.reading import UnreadableAudioError, read_info
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.files import find_files, named_file, printable_name
 from dusha_ser.tables import is_table, read_table
+
+if TYPE_CHECKING:
+    from dusha_ser.audio.finding_turns import TurnsOf
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +29,11 @@ OTHER_SUFFIXES = (".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".webm", ".wma
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """A file to read, and the name under which the user knows it."""
+    """A file to read, the user's name for it, and where its turns are, if they are asked for."""
 
     name: str
     path: str
+    turns: "TurnsOf | None" = None
 
 
 def name_file(name: str, folder: Path | None = None) -> AudioFile:

@@ -2,15 +2,16 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dusha_ser.audio.finding import AudioFile, audio_suffixes
-from dusha_ser.audio.turn_files import READERS, TurnColumns, Turns, read_turns
+from dusha_ser.audio.turn_files import READERS, Turns, read_turns
 from dusha_ser.audio.turns import Turn
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.files import find_files
 from dusha_ser.fingerprints import hash_name
+from dusha_ser.options import TurnColumns
 
 # Names that messages show, at most.
 SHOWN = 5
@@ -108,6 +109,14 @@ def find_turns(
         places.append(TurnsOf(where, by_name[keys[0]] if keys else None, columns, problem))
     _check_some(places, path)
     return places
+
+
+def with_turns(
+    files: Sequence[AudioFile], path: Path, columns: TurnColumns | None = None
+) -> list[AudioFile]:
+    """Return recordings with the places of their turns; see `find_turns`."""
+    places = find_turns(files, path, columns)
+    return [replace(file, turns=place) for file, place in zip(files, places, strict=True)]
 
 
 def _in_folder(files: Sequence[AudioFile], folder: Path, columns: TurnColumns) -> list[TurnsOf]:

@@ -1,4 +1,4 @@
-"""Readers of somebody else's diarisations and transcripts: RTTM, JSON, subtitles, tables."""
+"""Readers of somebody else's diarizations and transcripts: RTTM, JSON, subtitles, tables."""
 
 import html
 import itertools
@@ -8,12 +8,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dusha_ser.audio.turns import Turn, make_turn, sort_turns
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import TurnColumns
 from dusha_ser.tables import decode_table, parse_number, read_table
 
 logger = logging.getLogger(__name__)
@@ -41,17 +41,6 @@ WHISPER_HEADERS = (["start", "end", "text"], ["start", "end", "speaker", "text"]
 MILLISECONDS = 100
 # Where lists of turns are in JSON, the better ones first.
 JSON_LISTS = ("segments", "speakers", "diarization", "utterances", "transcription", "chunks")
-
-
-@dataclass(frozen=True, slots=True)
-class TurnColumns:
-    """The columns of tables of turns; without `recording`, a table is of one recording."""
-
-    recording: str = "path"
-    start: str = "start"
-    end: str = "end"
-    speaker: str = "speaker"
-    text: str = "text"
 
 
 # Turns by the recording that the format names; None: it does not name any.
@@ -118,7 +107,7 @@ def _number(place: str, text: str) -> float:
 
 
 def _read_json(path: Path, columns: TurnColumns) -> Iterator[tuple[str | None, Turn]]:
-    """Read what Whisper, its kin and diarisers write as JSON."""
+    """Read what Whisper, its kin and diarizers write as JSON."""
     try:
         content = json.loads(decode_table(path))
     except json.JSONDecodeError as error:

@@ -11,11 +11,13 @@ from dusha_ser.inference.settings import PredictOptions
 @command(
     "dusha predict",
     "  dusha predict runs/crowd_large recordings 'more/**/*.flac' --output_file answers.csv\n"
-    "  dusha predict model.onnx podcast.mp3 --timeline --vad",
+    "  dusha predict model.onnx podcast.mp3 --timeline --vad\n"
+    "  dusha predict runs/crowd_large meeting.wav --turns meeting.rttm",
     PredictOptions,
 )
 def main(options: PredictOptions) -> None:
-    """Predict the emotion of audio files: one prediction per file, or a timeline of windows."""
+    """Predict the emotion of audio files: one prediction per file, window, stretch of speech
+    or turn of a speaker."""
     hide_bars(options.quiet or options.rank > 0)
     resumes = options.output_file and not options.overwrite
     on_interrupt("the same command resumes" if resumes else "")
@@ -23,6 +25,10 @@ def main(options: PredictOptions) -> None:
         from dusha_ser.audio.finding import list_audio_files
 
         files = list_audio_files(options.inputs, options.path_column, sys.stdin.buffer, folder)
+        if options.turns:
+            from dusha_ser.audio.finding_turns import with_turns
+
+            files = with_turns(files, options.turns, options.turn_columns)
         from dusha_ser.inference.predict_files import predict_files
 
         failed = predict_files(options, files)

@@ -52,7 +52,7 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
         settings, options.device, trust_remote_code=options.trust_remote_code
     )
     mark = decisive(settings, options.trust_remote_code)
-    form = make_form("csv", False, False, classifier.labels)
+    form = make_form("csv", classifier.settings, classifier.labels)
     is_other = False
     if options.overwrite and output_file.is_file():
         # Of the same model and audio, it need not be made again to pick other clips.

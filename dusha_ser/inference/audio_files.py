@@ -22,8 +22,8 @@ from dusha_ser.inference.batching import (
     WaitingClips,
     checked_probabilities,
 )
-from dusha_ser.inference.clips import ClipReader, Recording, load_detector, read_into
-from dusha_ser.inference.prediction_rows import time_columns
+from dusha_ser.inference.clips import ClipReader, GivenTurns, Recording, load_detector, read_into
+from dusha_ser.inference.prediction_rows import time_columns, word_columns
 from dusha_ser.inference.settings import CODE, Settings
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.inference.timeline import Classify, TimelineClassifier
@@ -64,11 +64,12 @@ class FileClassifier:
         """Classify a group of files, of which alone batches are made.
 
         Returns:
-            The rows of each file, at least one: id; start and end, or duration (and speech, where
-            silence is cut), in seconds; prediction; probabilities by label; error, None where all
-            went well. Without a prediction, the values are None.
+            The rows of each file, at least one: id; start and end (and speaker and text, of turns),
+            or duration (and speech, where silence is cut), in seconds; prediction; probabilities
+            by label; error, None where all went well. Without a prediction, the values are None.
         """
-        return self.rows(self.classify_sources([(file.name, file.path) for file in files]))
+        sources = [(file.name, file.path, file.turns) for file in files]
+        return self.rows(self.classify_sources(sources))
 
     def rows(self, recordings: Iterable[Recording]) -> Rows:
         """Turn classified recordings into the rows of each, as a call does."""
@@ -78,11 +79,13 @@ class FileClassifier:
             for recording in recordings
         ]
 
-    def classify_sources(self, sources: Sequence[tuple[str, AudioSource]]) -> list[Recording]:
+    def classify_sources(
+        self, sources: Sequence[tuple[str, AudioSource, GivenTurns]]
+    ) -> list[Recording]:
         """Classify a group of recordings, of which alone batches are made.
 
         Args:
-            sources: names, and what `read_blocks` reads.
+            sources: names, what `read_blocks` reads, and turns, where each has a row.
         """
         group = self.open_group()
         read_into(group, self.reader, sources)
@@ -105,9 +108,12 @@ class FileClassifier:
 
     def complete(self, recording: Recording, rows: np.ndarray) -> None:
         """Give a recording its segments, by the probabilities (clips, labels) of its clips."""
-        spans = [(first, first + size) for first, size in recording.clips]
+        if self.settings.segments:
+            recording.segments = self._turn_segments(recording, rows)
+            return
+        spans = [(one.first, one.first + one.size) for one in recording.clips]
         if not self.settings.timeline and len(spans) > 1:
-            rows = np.average(rows, axis=0, weights=[size for _, size in recording.clips])[None]
+            rows = np.average(rows, axis=0, weights=[one.size for one in recording.clips])[None]
             spans = [(0, spans[-1][1])]
         recording.segments = [
             Segment(
@@ -122,17 +128,35 @@ class FileClassifier:
             shortest = self.settings.shortest
             recording.segments = merge_segments(recording.segments, self.choose_label, shortest)
 
+    def _turn_segments(self, recording: Recording, rows: np.ndarray) -> list[Segment]:
+        """Make one segment per turn: of the mean of its windows, if it has several."""
+        by_turn: dict[int, list[int]] = {}
+        for number, clip in enumerate(recording.clips):
+            by_turn.setdefault(clip.turn, []).append(number)
+        segments = []
+        for number, turn in enumerate(recording.turns):
+            own = by_turn.get(number, [])
+            label, row = None, np.empty(0)
+            if own:
+                row = np.average(rows[own], axis=0, weights=[recording.clips[n].size for n in own])
+                label = self.choose_label(row)
+            segments.append(Segment(turn.start, turn.end, label, row, turn.speaker, turn.text))
+        return segments
+
     def _row(self, recording: Recording, segment: Segment | None) -> dict:
         whole = recording if recording.error is None else None
-        timed = segment if self.settings.timeline else whole
-        columns = time_columns(self.settings.timeline, self.settings.vad)
-        times = {name: timed and round(getattr(timed, name), 3) for name in columns}
+        timed = segment if self.settings.several_rows else whole
+        times = {
+            name: timed and round(getattr(timed, name), 3) for name in time_columns(self.settings)
+        }
+        words = {name: segment and getattr(segment, name) for name in word_columns(self.settings)}
         probabilities = segment and [
             round(float(value), PROBABILITY_DIGITS) for value in segment.probabilities
         ]
         return {
             "id": recording.name,
             **times,
+            **words,
             "prediction": segment and segment.label,
             "probabilities": probabilities and dict(zip(self.labels, probabilities, strict=True)),
             "error": recording.error,
@@ -167,11 +191,11 @@ class Group:
         """Classify the clips that wait; return the recordings with their segments."""
         self._waiting.flush()
         for number, one in enumerate(self.recordings):
-            if one.error is not None or not one.clips:
+            if one.error is not None or not (one.clips or one.turns):
                 continue
             try:
                 keys = [(number, clip) for clip in range(len(one.clips))]
-                self.classifier.complete(one, np.stack([*map(self._waiting.probabilities, keys)]))
+                self.classifier.complete(one, np.array([*map(self._waiting.probabilities, keys)]))
             except ModelFailedError as error:
                 one.error, one.model_failed = str(error), True
         return self.recordings

@@ -156,5 +156,5 @@ def _prepare(settings: Settings, sampling_rate: int, slots: Slots) -> None:
 
 def _read_here(number: int, files: Sequence[AudioFile]) -> None:
     sender = Sender(_slots, number)
-    read_into(sender, _reader, [(file.name, file.path) for file in files])
+    read_into(sender, _reader, [(file.name, file.path, file.turns) for file in files])
     sender.send()

@@ -1,23 +1,25 @@
 """One call from a recording to its emotion, in Python; what `dusha predict` is in the shell."""
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from types import TracebackType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
 
+from dusha_ser.audio.finding import AudioFile
+from dusha_ser.audio.finding_turns import find_turns
 from dusha_ser.audio.problems import MISSING, count_reasons
-from dusha_ser.audio.samples import Resampler, UnreadableAudioError, to_mono
+from dusha_ser.audio.samples import UnreadableAudioError
 from dusha_ser.audio.sources import is_several, name_source
+from dusha_ser.audio.turns import make_turns
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
-from dusha_ser.inference.batching import ModelFailedError
-from dusha_ser.inference.clips import Recording
+from dusha_ser.inference.clips import GivenTurns, Recording
+from dusha_ser.inference.emotion_stream import Emotion, EmotionStream, name_emotion
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.inference.settings import HOP, WINDOW, Settings
-from dusha_ser.inference.timeline import TimelineClassifier
 from dusha_ser.timelines.merging import Segment
 
 if TYPE_CHECKING:
@@ -28,29 +30,9 @@ if TYPE_CHECKING:
 # What `name_source` takes, but for an AudioDecoder, whose library may not be installed.
 Audio = str | os.PathLike[str] | bytes | BinaryIO | tuple[Any, float] | Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class Emotion:
-    """The emotion of a recording, or of a part of one.
-
-    Attributes:
-        label: the most probable label, "uncertain" if it is less probable than was asked for; None
-            if speech was looked for and there was none.
-        probabilities: in [0, 1] by label; their sum is 1 unless a clip may have several labels.
-            Empty where there is no label.
-        start: where the part begins, in seconds from the start of the recording.
-        end: where it ends, in seconds.
-    """
-
-    label: str | None
-    probabilities: dict[str, float]
-    start: float
-    end: float
-
-    @property
-    def duration(self) -> float:
-        """The length in seconds."""
-        return self.end - self.start
+# "vad", a path of turns, or turns; of several recordings, those of each.
+Segments = str | os.PathLike[str] | Iterable[Any]
+WORDS = ("speaker", "text")
 
 
 class EmotionClassifier:
@@ -160,6 +142,7 @@ class EmotionClassifier:
         hop: float = ...,
         vad: bool = ...,
         merge: bool = ...,
+        segments: Segments | None = ...,
     ) -> "pandas.DataFrame": ...
     @overload
     def timeline(
@@ -170,6 +153,7 @@ class EmotionClassifier:
         hop: float = ...,
         vad: bool = ...,
         merge: bool = ...,
+        segments: Segments | None = ...,
     ) -> "list[pandas.DataFrame]": ...
     def timeline(
         self,
@@ -179,8 +163,9 @@ class EmotionClassifier:
         hop: float = HOP,
         vad: bool = False,
         merge: bool = False,
+        segments: Segments | None = None,
     ) -> "pandas.DataFrame | list[pandas.DataFrame]":
-        """Classify a recording of any length window by window.
+        """Classify a recording of any length, by windows, stretches of speech or turns.
 
         Args:
             audio: a recording, or a list or other iterable of recordings.
@@ -190,15 +175,21 @@ class EmotionClassifier:
             merge: whether windows are joined into segments, which do not overlap: each instant
                 gets the mean probabilities of the windows over it, and neighbouring instants of
                 the same label are one segment.
+            segments: what has a row in place of a window: "vad" for each stretch of speech; the
+                path of a file of turns that `dusha predict` reads, or of a folder of them; or the
+                turns themselves, as `audio.turns.make_turns` takes them, of several recordings a
+                list for each. What is longer than 30 seconds gets the mean of its windows.
 
         Returns:
-            One row per window or segment with the columns of `dusha predict --timeline`: start and
-            end in seconds, prediction, and probability_LABEL for each label. Of several recordings,
-            a list in their order.
+            One row per window, segment or turn with the columns of `dusha predict --timeline`:
+            start and end in seconds, prediction, and probability_LABEL for each label; of turns
+            also speaker and text. A turn shorter than 0.1 s has the prediction None, and NaN as
+            probabilities. Of several recordings, a list in their order.
 
         Raises:
             MissingInputError: if a file is missing.
-            WrongUseError: if window or hop is out of range, or a recording cannot be read.
+            WrongUseError: if window or hop is out of range, or a recording or its turns cannot be
+                read.
             WorkFailedError: if the model failed.
 
         Examples:
@@ -217,6 +208,11 @@ class EmotionClassifier:
             0    0.0  2.0
             1    1.5  3.5
             2    3.0  5.0
+            >>> turns = [(0, 2, "Anna", "Да."), (1.5, 5, "Boris", "Нет.")]
+            >>> print(emotions.timeline((noise, 44100), segments=turns).iloc[:, :4])
+               start  end speaker  text
+            0    0.0  2.0    Anna   Да.
+            1    1.5  5.0   Boris  Нет.
             >>> with emotions.stream(44100, window=2, hop=1.5) as stream:
             ...     for chunk in np.array_split(noise, 50):
             ...         for emotion in stream.push(chunk):
@@ -226,8 +222,15 @@ class EmotionClassifier:
             >>> [(emotion.start, emotion.end) for emotion in stream.emotions]
             [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)]
         """
-        options = {"timeline": True, "window": window, "hop": hop, "vad": vad, "merge": merge}
-        tables = [self._table(recording.segments) for recording in self._classify(audio, **options)]
+        options: dict[str, Any] = {"window": window, "hop": hop, "vad": vad, "merge": merge}
+        if segments is None:
+            options["timeline"] = True
+        else:
+            options["segments"] = "vad" if segments == "vad" else "turns"
+        turns = None if segments == "vad" else segments
+        recordings = self._classify(audio, turns, **options)
+        words = options.get("segments") == "turns"
+        tables = [self._table(recording.segments, words) for recording in recordings]
         return tables if is_several(audio) else tables[0]
 
     def stream(
@@ -250,21 +253,26 @@ class EmotionClassifier:
     def _configured(self, **options: Any) -> FileClassifier:
         settings = replace(self._classifier.settings, **options)
         settings.check()
-        if settings.vad and self._detector is None:
+        if settings.finds_speech and self._detector is None:
             from dusha_ser.audio.voice_activity import SpeechDetector
 
             self._detector = SpeechDetector()
-        detector = self._detector if settings.vad else None
+        detector = self._detector if settings.finds_speech else None
         return replace(self._classifier, settings=settings, detector=detector)
 
-    def _classify(self, audio: Any, **options: Any) -> list[Recording]:
+    def _classify(
+        self, audio: Any, turns: Segments | None = None, **options: Any
+    ) -> list[Recording]:
         """Classify one recording or several; raise an error if any fails."""
         classifier = self._configured(**options)
         if is_several(audio):
             sources = [name_source(one, f"item {number}") for number, one in enumerate(audio)]
         else:
             sources = [name_source(audio, "the recording")]
-        recordings = classifier.classify_sources(sources)
+        given = _given_turns([name for name, _ in sources], is_several(audio), turns)
+        recordings = classifier.classify_sources(
+            [(*source, own) for source, own in zip(sources, given, strict=True)]
+        )
         problems = {one.name: one.error for one in recordings if one.error is not None}
         if not problems:
             return recordings
@@ -285,16 +293,20 @@ class EmotionClassifier:
     def _whole(self, recording: Recording) -> Emotion:
         if not recording.segments:
             return Emotion(None, {}, 0.0, recording.duration)
-        emotion = _emotion(recording.segments[0], self._classifier)
+        emotion = name_emotion(recording.segments[0], self._classifier)
         return replace(emotion, start=0.0, end=recording.duration)
 
-    def _table(self, segments: list[Segment]) -> "pandas.DataFrame":
+    def _table(self, segments: list[Segment], words: bool) -> "pandas.DataFrame":
         import pandas
 
-        probabilities = np.array([one.probabilities for one in segments], dtype=np.float64)
+        unknown = np.full(len(self.labels), np.nan)
+        probabilities = np.array(
+            [one.probabilities if one.label else unknown for one in segments], dtype=np.float64
+        )
         columns = {
             "start": np.array([one.start for one in segments], dtype=np.float64),
             "end": np.array([one.end for one in segments], dtype=np.float64),
+            **{name: [getattr(one, name) for one in segments] for name in WORDS if words},
             "prediction": [one.label for one in segments],
         }
         by_label = probabilities.reshape(-1, len(self.labels)).T
@@ -302,105 +314,18 @@ class EmotionClassifier:
         return pandas.DataFrame(columns | dict(zip(names, by_label, strict=True)))
 
 
-class EmotionStream:
-    """A recording that comes in chunks, and the emotions of its windows as they are complete.
-
-    As a context manager, it is closed at the end. `EmotionClassifier.stream` makes it.
-
-    Args:
-        classifier: of the windows.
-        sampling_rate: of the chunks, in Hz.
-
-    Attributes:
-        emotions: of all windows so far; after `close`, of the whole recording.
-    """
-
-    def __init__(self, classifier: FileClassifier, sampling_rate: float):
-        self.emotions: list[Emotion] = []
-        self._classifier = classifier
-        self._timeline: TimelineClassifier = classifier.open_timeline()
-        self._resampler = Resampler(sampling_rate, classifier.sampling_rate)
-        self._is_empty = True
-        self._is_closed = False
-
-    def __enter__(self) -> "EmotionStream":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        self._is_closed = True
-
-    def push(self, samples: Any) -> list[Emotion]:
-        """Take the next chunk of the recording.
-
-        Args:
-            samples: (samples,) or (samples, channels), any number of them, floating point of about
-                [-1, 1], or integers of full scale.
-
-        Returns:
-            The emotions of the windows that this chunk completed, in order; often none.
-
-        Raises:
-            WrongUseError: if the stream is closed, or these are not finite samples.
-            WorkFailedError: if the model failed.
-        """
-        if self._is_closed:
-            raise WrongUseError("the stream is closed; open another one for the next recording")
-        chunk = to_mono(np.asarray(samples))
-        if not np.isfinite(chunk).all():
-            raise UnreadableAudioError("the chunk holds NaN or infinite samples; give finite ones")
-        return self._take(self._resampler.push(chunk))
-
-    def close(self) -> list[Emotion]:
-        """End the recording.
-
-        Returns:
-            The emotions of the windows that were yet to come: the last one, if those before it
-            leave something uncovered. Closed again, or without any samples: none.
-
-        Raises:
-            WorkFailedError: if the model failed.
-        """
-        if self._is_closed:
-            return []
-        self._is_closed = True
-        return self._take(self._resampler.finish(), last=True)
-
-    @property
-    def overall(self) -> Emotion:
-        """The emotion of the recording so far: the mean of its windows, weighted by their lengths.
-
-        Raises:
-            WrongUseError: if no window is complete yet.
-        """
-        if not self.emotions:
-            raise WrongUseError("no window is complete yet; push more samples, or close the stream")
-        end = self.emotions[-1].end
-        timeline = self._timeline
-        whole = Segment(0.0, end, timeline.label, timeline.probabilities)
-        return _emotion(whole, self._classifier)
-
-    def _take(self, samples: np.ndarray, last: bool = False) -> list[Emotion]:
-        self._is_empty = self._is_empty and not len(samples)
-        try:
-            segments = self._timeline.push(samples)
-            if last and not self._is_empty:
-                segments += self._timeline.finish()
-        except ModelFailedError as error:
-            raise WorkFailedError(str(error)) from error
-        new = [_emotion(segment, self._classifier) for segment in segments]
-        self.emotions += new
-        return new
-
-
-def _emotion(segment: Segment, classifier: FileClassifier) -> Emotion:
-    """Give the probabilities of a segment the names of their labels."""
-    label = classifier.choose_label(segment.probabilities)
-    named = zip(classifier.labels, map(float, segment.probabilities), strict=True)
-    return Emotion(label, dict(named), segment.start, segment.end)
+def _given_turns(
+    names: Sequence[str], several: bool, segments: Segments | None
+) -> Sequence[GivenTurns]:
+    """Find the turns of each of some recordings, or take them as they are."""
+    if segments is None:
+        return [None] * len(names)
+    if isinstance(segments, (str, os.PathLike)):
+        return find_turns([AudioFile(name, name) for name in names], Path(segments))
+    turns = list(segments) if several else [segments]
+    if len(turns) != len(names):
+        raise WrongUseError(
+            f"`segments` has {len(turns)} lists of turns for {len(names)} recordings; give one "
+            "list for each"
+        )
+    return [make_turns(own) for own in turns]

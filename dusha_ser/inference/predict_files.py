@@ -67,7 +67,7 @@ def predict_files(
     elif options.num_proc > 1:
         classify = partial(_classify_in_processes, options)
     names = [one.name for one in files]
-    form = make_form(str(options.format), options.timeline, options.vad, classifier.labels, names)
+    form = make_form(str(options.format), options, classifier.labels, names)
     if not options.output_file:
         return write_to_screen(own, form, classify, options, classifier.batch_size)
     path = options.output_file
@@ -138,10 +138,10 @@ def write_to_file(
         begin_file(path, decisive(options, options.trust_remote_code))
         part = part_path(path, options.rank, options.world_size) if launched else path
         if not launched and find_parts(path):
-            merge_parts(path, names, form, options.timeline)
-        file = PredictionFile(part, form, options.timeline)
+            merge_parts(path, names, form, options.several_rows)
+        file = PredictionFile(part, form, options.several_rows)
         if launched and path.exists():
-            before = PredictionFile(path, form, options.timeline)
+            before = PredictionFile(path, form, options.several_rows)
             before.check_inputs(own, note=False)
             file.done |= before.done
         file.check_inputs(own)

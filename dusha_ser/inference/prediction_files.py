@@ -9,7 +9,7 @@ import contextlib
 import csv
 import glob
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dusha_ser.audio.finding import STANDARD_INPUT, AudioFile
@@ -75,7 +75,7 @@ class PredictionFile:
                     yield begin, end, record
                 begin, record = end, b""
 
-    def check_inputs(self, files: Iterable[AudioFile], note: bool = True) -> None:
+    def check_inputs(self, files: Sequence[AudioFile], note: bool = True) -> None:
         """Raise a WrongUseError if audio has changed since its rows were written.
 
         Args:
@@ -87,9 +87,10 @@ class PredictionFile:
             name for name in states.keys() & self.done & noted.keys() if noted[name] != states[name]
         ]
         if changed:
+            turns = ", or their turns," if any(one.turns for one in files) else ","
             raise WrongUseError(
-                f"{len(changed)} audio files, such as {min(changed)}, have changed since their "
-                f"rows in {self.path} were written; {OR_REPLACE}"
+                f"{len(changed)} audio files, such as {min(changed)}{turns} have changed since "
+                f"their rows in {self.path} were written; {OR_REPLACE}"
             )
         if note:
             new = {name: state for name, state in states.items() if name not in self.done}
@@ -157,15 +158,16 @@ def merge_parts(
 
 
 def input_state(file: AudioFile) -> str | None:
-    """Return what changes with a file's content: its size and time; None: it is missing."""
+    """Return what changes with a file's content, and its turns'; None: it is missing."""
+    turns = f"-{file.turns.fingerprint()}" if file.turns else ""
     try:
         # What came by standard input is a new file each time.
         if file.name == STANDARD_INPUT:
-            return hash_name(Path(file.path).read_bytes())
+            return hash_name(Path(file.path).read_bytes()) + turns
         state = Path(file.path).stat()
     except (OSError, ValueError):  # such as a name with a zero byte
         return None
-    return f"{state.st_size:x}-{state.st_mtime_ns:x}"
+    return f"{state.st_size:x}-{state.st_mtime_ns:x}{turns}"
 
 
 def read_inputs(path: Path) -> dict[str, str | None]:

@@ -5,9 +5,13 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 
+from dusha_ser.inference.settings import Settings
+
 # Columns of probabilities begin so in all tables.
 PROBABILITY_PREFIX = "probability_"
 LONGEST_NAME = 60
+# Of speakers and texts in a table on the screen.
+SPEAKER_WIDTH, TEXT_WIDTH = 12, 60
 
 
 class RowForm:
@@ -76,29 +80,39 @@ class JsonForm(RowForm):
 
 
 class TableForm(RowForm):
-    """For the eye: columns of equal width; long names lose their beginnings."""
+    """For the eye: columns of equal width; what is long is cut off, names at their beginnings."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str], names: Iterable[str]):
         super().__init__(columns, labels)
         self.width = max(4, min(LONGEST_NAME, max(map(len, names), default=0)))
-        times = [">9"] * (len(self.columns) - 2)
+        self.middle = [name for name in self.columns[1:-1] if name != "text"]
+        sides = [f"<{SPEAKER_WIDTH}" if name == "speaker" else ">9" for name in self.middle]
         prediction = f"<{max(len('prediction'), *map(len, self.labels))}"
         shares = [f">{max(len(label), 6)}" for label in self.labels]
-        aligned = [f"<{self.width}", *times, prediction, *shares, ""]
+        aligned = [f"<{self.width}", *sides, prediction, *shares, ""]
         self._form = "  ".join(f"{{:{one}}}" for one in aligned)
 
     def header(self) -> str:
         """The names of the columns."""
-        return self._write([*self.columns, *self.labels, ""])
+        last = "text" if "text" in self.columns else ""
+        return self._write(["id", *self.middle, "prediction", *self.labels, last])
 
     def line(self, row: dict) -> str:
-        """Times in seconds, probabilities with three digits, then an error if there is one."""
+        """Times in seconds, probabilities with three digits, then an error or a text."""
         name = row["id"]
         name = name if len(name) <= self.width else "…" + name[-self.width + 1 :]
-        times = ["" if row[one] is None else f"{row[one]:.2f}" for one in self.columns[1:-1]]
+        cells = [self._cell(one, row[one]) for one in self.middle]
         probabilities = row["probabilities"] or {}
         shares = [f"{probabilities[label]:.3f}" if probabilities else "" for label in self.labels]
-        return self._write([name, *times, row["prediction"] or "", *shares, row["error"] or ""])
+        last = row["error"] or _shorten(row.get("text") or "", TEXT_WIDTH)
+        return self._write([name, *cells, row["prediction"] or "", *shares, last])
+
+    def _cell(self, name: str, value: float | str | None) -> str:
+        if value is None:
+            return ""
+        if name == "speaker":
+            return _shorten(str(value), SPEAKER_WIDTH)
+        return f"{value:.2f}"
 
     def _write(self, cells: list[str]) -> str:
         # A file's name must not control the terminal.
@@ -106,18 +120,27 @@ class TableForm(RowForm):
         return "".join(c if c.isprintable() else "?" for c in line) + "\n"
 
 
-def time_columns(timeline: bool, vad: bool) -> tuple[str, ...]:
-    """The columns of seconds that rows have: of one window, or of the whole file."""
-    if timeline:
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def time_columns(settings: Settings) -> tuple[str, ...]:
+    """The columns of seconds that rows have: of a window or turn, or of the whole file."""
+    if settings.several_rows:
         return ("start", "end")
-    return ("duration", "speech") if vad else ("duration",)
+    return ("duration", "speech") if settings.vad else ("duration",)
+
+
+def word_columns(settings: Settings) -> tuple[str, ...]:
+    """The columns that rows of turns have beside."""
+    return ("speaker", "text") if settings.segments == "turns" else ()
 
 
 def make_form(
-    name: str, timeline: bool, vad: bool, labels: Sequence[str], names: Iterable[str] = ()
+    name: str, settings: Settings, labels: Sequence[str], names: Iterable[str] = ()
 ) -> RowForm:
     """Make one of settings.FORMATS for a run; a table's first column fits the names of files."""
-    columns = ["id", *time_columns(timeline, vad), "prediction"]
+    columns = ["id", *time_columns(settings), *word_columns(settings), "prediction"]
     if name == "table":
         return TableForm(columns, labels, names)
     return CsvForm(columns, labels) if name == "csv" else JsonForm(columns, labels)

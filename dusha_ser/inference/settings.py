@@ -7,7 +7,7 @@ from typing import Any
 
 from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import WEIGHTS_SUFFIXES, check_range, is_hub_name, option
+from dusha_ser.options import WEIGHTS_SUFFIXES, TurnColumns, check_range, is_hub_name, option
 from dusha_ser.storage import check_file
 
 # Windows are as long as the clips of Dusha's podcasts are (paper, section 3.2).
@@ -16,6 +16,8 @@ HOP = 2.5
 # The Dusha corpus has clips of up to 20 s; up to here a file is classified in one piece.
 WHOLE = 30.0
 FORMATS = ("csv", "jsonl", "table")
+# What has a row of its own: stretches of speech, or somebody else's turns.
+SEGMENTS = ("vad", "turns")
 STANDARD_INPUT = "-"
 # Modules whose code decides predictions.
 CODE = (
@@ -74,6 +76,12 @@ class Settings:
         WHOLE,
     )
     vad: bool = option("leave out what is not speech (needs silero-vad)", False)
+    segments: str | None = option(
+        "one row per stretch of speech (vad; needs silero-vad) or per turn (turns, which `turns` "
+        "gives) instead of one row per file",
+        None,
+        choices=SEGMENTS,
+    )
     least_confidence: float = shared.least_confidence()
     batch_size: int | None = shared.batch_size()
 
@@ -89,10 +97,25 @@ class Settings:
         check_range("shortest", self.shortest, 0 <= self.shortest < float("inf"), "at least 0", "s")
         if self.shortest and not self.merge:
             raise WrongUseError("`shortest` is that of merged segments; add `merge=True`")
+        for name in ("timeline", "vad"):
+            if self.segments and getattr(self, name):
+                raise WrongUseError(
+                    f"`segments={self.segments}` makes rows of its own; leave out `{name}`"
+                )
         check_range("whole", self.whole, 0 < self.whole < float("inf"), "a number above 0", "s")
         shared.check_confidence(self.least_confidence)
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+
+    @property
+    def several_rows(self) -> bool:
+        """Whether a recording has several rows, with their start and end."""
+        return self.timeline or bool(self.segments)
+
+    @property
+    def finds_speech(self) -> bool:
+        """Whether speech is looked for."""
+        return self.vad or self.segments == "vad"
 
     def decisive(self) -> dict[str, Any]:
         """Return the values that decide predictions, fit for JSON; of the model its name alone."""
@@ -122,12 +145,28 @@ class PredictOptions(Settings):
     )
     overwrite: bool = shared.overwrite()
     path_column: str = shared.path_column()
+    turns: Path | None = option(
+        "one row per turn of this file (.rttm, .json of Whisper or WhisperX, .csv, .tsv, .vtt, "
+        ".srt), or of the folder's file that is named as the recording",
+        None,
+        metavar="PATH",
+    )
+    start_column: str = option("column of a table of turns: start, in seconds", "start")
+    end_column: str = option("column of a table of turns: end, in seconds", "end")
+    speaker_column: str = option("column of a table of turns: speaker", "speaker")
+    text_column: str = option("column of a table of turns: text", "text")
     num_proc: int = shared.num_proc()
     device: str | None = shared.device()
     trust_remote_code: bool = shared.trust_remote_code()
     quiet: bool = shared.quiet()
     rank: int = field(default=0, init=False)
     world_size: int = field(default=1, init=False)
+
+    @property
+    def turn_columns(self) -> TurnColumns:
+        """The columns of tables of turns."""
+        columns = self.start_column, self.end_column, self.speaker_column, self.text_column
+        return TurnColumns(self.path_column, *columns)
 
     def check(self) -> None:
         """Settle the format; raise a WrongUseError for what cannot be done."""
@@ -146,6 +185,13 @@ class PredictOptions(Settings):
         check_range("num_proc", self.num_proc, self.num_proc >= 1, "at least 1")
         if self.inputs.count(STANDARD_INPUT) > 1:
             raise WrongUseError("standard input (-) can be read only once")
+        if self.turns:
+            self.segments = self.segments or "turns"
+        if (self.segments == "turns") != bool(self.turns):
+            raise WrongUseError(
+                f"`segments` is {self.segments} and `turns` {self.turns}; turns are rows of a file "
+                "or folder of turns: give `turns`, or `segments=vad`"
+            )
         super().check()
         check_model(self.model)
         self.rank = int(os.environ.get("RANK", 0))

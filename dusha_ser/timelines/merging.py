@@ -27,15 +27,16 @@ class Segment:
     Attributes:
         start: where it begins, in seconds from the start of the recording.
         end: where it ends, in seconds.
-        label: the most probable label.
+        label: the most probable label; None: a turn is too short for one.
         probabilities: (labels,), in [0, 1]; their sum is 1 unless a clip may have several labels.
+            Empty where there is no label.
         speaker: who speaks, where that is known.
         text: what is said, where that is known.
     """
 
     start: float
     end: float
-    label: str
+    label: str | None
     probabilities: np.ndarray
     speaker: str | None = None
     text: str | None = None

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dusha_ser.audio.turn_files import TurnColumns, read_turns
+from dusha_ser.audio.turn_files import read_turns
 from dusha_ser.audio.turns import Turn
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.options import TurnColumns
 
 ANNA, BORIS = "SPEAKER_00", "SPEAKER_01"
 

@@ -298,7 +298,7 @@ def test_main_when_the_format_is_json_lines_or_a_table(model, clips, answered, t
 
 
 def test_table_shows_no_control_characters_and_the_error():
-    form = make_form("table", False, False, LABELS, ["a\x1b[2Jb.wav"])
+    form = make_form("table", Settings("model"), LABELS, ["a\x1b[2Jb.wav"])
     row = {"id": "a\x1b[2Jb.wav", "duration": None, "prediction": None, "probabilities": None}
     line = form.line(row | {"error": "is empty"})
     assert "\x1b" not in line
@@ -471,7 +471,7 @@ def test_least_confidence_with_a_label_of_that_name_is_refused(clips, tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_prediction_file_when_it_was_cut_anywhere(kind, tmp_path):
-    form = make_form(kind, True, False, ["a", "b"])
+    form = make_form(kind, Settings("model", timeline=True), ["a", "b"])
     files = [
         [
             {"id": name, "start": float(i), "end": i + 1.0, "prediction": "a",
@@ -495,7 +495,7 @@ def test_prediction_file_of_something_else_is_left_alone(tmp_path):
     path = tmp_path / "notes.csv"
     path.write_text("my,own,table\n1,2,3\n")
     with pytest.raises(WrongUseError, match="`overwrite=True`"):
-        PredictionFile(path, make_form("csv", False, False, LABELS))
+        PredictionFile(path, make_form("csv", Settings("model"), LABELS))
     assert path.read_text() == "my,own,table\n1,2,3\n"
 
 
@@ -527,7 +527,7 @@ def test_merge_parts_gives_the_order_of_the_list(model, clips, answered, tmp_pat
 
 
 def test_merge_parts_when_rows_are_many_and_in_both(tmp_path):
-    form = make_form("jsonl", False, False, ["a"])
+    form = make_form("jsonl", Settings("model"), ["a"])
 
     def row(name, error=None):
         return [{"id": name, "duration": 1.0, "prediction": "a", "probabilities": {"a": 1.0},

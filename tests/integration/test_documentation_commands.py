@@ -150,6 +150,11 @@ def reader(tmp_path_factory, model):
     write_podcast(folder / "podcast.wav", 3, phrases=2)
     samples, rate = soundfile.read(folder / "podcast.wav")
     soundfile.write(folder / "podcast.mp3", samples, rate)
+    soundfile.write(folder / "meeting.wav", samples, rate)
+    (folder / "meeting.rttm").write_text(
+        "SPEAKER meeting 1 0.5 2 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
+        "SPEAKER meeting 1 2.25 1 <NA> <NA> SPEAKER_01 <NA> <NA>\n"
+    )
     return folder
 
 
