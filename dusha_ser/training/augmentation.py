@@ -35,24 +35,33 @@ class Draws(NamedTuple):
 
 
 def draw(seeds: np.ndarray) -> Draws:
-    """Draw the random numbers of clips, by SplitMix64 (Steele, Lea and Flood 2014).
+    """Draw the random numbers of clips, by their seeds (clips,), as `draw_numbers` does."""
+    return Draws(*draw_numbers(seeds, len(Draws._fields)))
+
+
+def draw_numbers(seeds: np.ndarray, count: int) -> np.ndarray:
+    """Draw random numbers of clips, by SplitMix64 (Steele, Lea and Flood 2014).
 
     A generator of NumPy for each clip would take forty times as long.
 
     Args:
         seeds: of the clips, integers of at least 0 and below 2**64, (clips,).
+        count: of the numbers of each clip; more leave the first ones what they are.
+
+    Returns:
+        Uniform in [0, 1), (count, clips) float64.
 
     Examples:
-        >>> draw(np.array([0])).frequency_width.round(6).tolist()
-        [0.883311]
+        >>> draw_numbers(np.array([0]), 1).round(6).tolist()
+        [[0.883311]]
     """
-    kinds = np.arange(1, len(Draws._fields) + 1, dtype=np.uint64)
+    kinds = np.arange(1, count + 1, dtype=np.uint64)
     state = seeds.astype(np.uint64) + kinds[:, None] * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
     state ^= state >> np.uint64(31)
     # As many bits as a float64 holds.
-    return Draws(*(state >> np.uint64(11)) * 2.0**-53)
+    return (state >> np.uint64(11)) * 2.0**-53
 
 
 @dataclass(frozen=True)

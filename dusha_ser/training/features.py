@@ -2,7 +2,9 @@
 
 import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -75,24 +77,18 @@ def compute_inputs(
     known = [name for name in ("id", CONTENT_COLUMN) if name in rows.column_names]
     source = rows.select_columns(list(dict.fromkeys([*needed, *known])))
     fingerprint = input_fingerprint(source, feature_extractor)
-    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_damaged(folder, fingerprint, len(rows))
     made = {column: input_feature}
     if not is_ready:
         made[SILENT_COLUMN] = datasets.Value("bool")
     with all_problems_named(rows):
-        inputs = rows.select_columns(needed).map(
+        inputs = cached_map(
+            rows.select_columns(needed),
             compute,
+            datasets.Features(made),
+            fingerprint,
+            cache_dir,
             fn_kwargs=settings,
-            remove_columns=needed,
-            features=datasets.Features(made),
-            cache_file_name=str(folder / f"{fingerprint}.arrow"),
-            new_fingerprint=fingerprint,
-            load_from_cache_file=True,
             num_proc=num_proc if num_proc and num_proc < len(rows) else None,
-            # Features of a thousand clips would be held in memory.
-            writer_batch_size=100,
             desc=f"features of {split}",
         )
     if not is_ready:
@@ -104,6 +100,39 @@ def compute_inputs(
     # In memory, because beside another data set `datasets` would write a selection to the cache.
     described = datasets.Dataset(table, info=datasets.DatasetInfo(features=described.features))
     return datasets.concatenate_datasets([described, inputs], axis=1), column
+
+
+def cached_map(
+    rows: datasets.Dataset,
+    compute: Callable[..., dict],
+    made: datasets.Features,
+    fingerprint: str,
+    cache_dir: str | None,
+    **options: Any,
+) -> datasets.Dataset:
+    """Compute columns from rows, once, and keep them in the cache.
+
+    Args:
+        rows: with the columns that are needed, which go.
+        compute: as of `datasets.Dataset.map`, and so are the options.
+        made: the columns that it makes.
+        fingerprint: names what is made.
+        cache_dir: folder to keep it in; None: the cache of `datasets`.
+    """
+    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_damaged(folder, fingerprint, len(rows))
+    return rows.map(
+        compute,
+        remove_columns=rows.column_names,
+        features=made,
+        cache_file_name=str(folder / f"{fingerprint}.arrow"),
+        new_fingerprint=fingerprint,
+        load_from_cache_file=True,
+        # Features of a thousand clips would be held in memory.
+        writer_batch_size=100,
+        **options,
+    )
 
 
 def kept_columns(rows: datasets.Dataset) -> list[str]:
@@ -131,13 +160,7 @@ def remove_damaged(folder: Path, fingerprint: str, count: int) -> None:
 
 def leave_out_silent(rows: datasets.Dataset, split: str) -> datasets.Dataset:
     """Leave out the rows that have no audio, as Dusha's podcasts have none."""
-    # Whole tables, because reading 28 GB of audio to see that it is there takes minutes.
-    tables = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
-    bytes_and_path = [
-        [pc.is_null(pc.struct_field(table["audio"], name)) for name in ("bytes", "path")]
-        for table in tables
-    ]
-    silent = np.concatenate([pc.and_(*missing).to_numpy() for missing in bytes_and_path])
+    silent = lack_audio(rows)
     if silent.all():
         raise WrongUseError(
             f"no clip of {split} has audio (Dusha's podcasts are published as features only): "
@@ -151,6 +174,17 @@ def leave_out_silent(rows: datasets.Dataset, split: str) -> datasets.Dataset:
         )
         rows = rows.select(np.flatnonzero(~silent))
     return rows
+
+
+def lack_audio(rows: datasets.Dataset) -> np.ndarray:
+    """Return which rows have no audio, (rows,) bool."""
+    # Whole tables, because reading 28 GB of audio to see that it is there takes minutes.
+    tables = rows.select_columns(["audio"]).with_format("arrow").iter(1000)
+    bytes_and_path = [
+        [pc.is_null(pc.struct_field(table["audio"], name)) for name in ("bytes", "path")]
+        for table in tables
+    ]
+    return np.concatenate([pc.and_(*missing).to_numpy() for missing in bytes_and_path])
 
 
 def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray | bool]:

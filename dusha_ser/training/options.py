@@ -179,6 +179,14 @@ class RecipeOptions:
         below=1,
         rare=True,
     )
+    waveform_copies: int = option(
+        "copies of each training clip with noise of 5 to 30 dB below it, at 0.9, 1 or 1.1 times "
+        "its speed, as drawn; an epoch is as many times longer",
+        0,
+        least=0,
+        below=17,
+        rare=True,
+    )
     equal_lengths: bool = option(
         "cut the clips of a batch to its shortest, at random places, so that nothing is padded: "
         "about twice as fast",

@@ -34,6 +34,12 @@ from dusha_ser.training.held_features import (
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
 from dusha_ser.training.targets import leave_out_uninformative
+from dusha_ser.training.waveforms import (
+    WaveformAugmentation,
+    compute_copies,
+    with_copies,
+    without_copies,
+)
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification, clear_subnormals
 
@@ -51,6 +57,7 @@ class Preparation:
         splits: train and, where there are any, validation and test, with the model's inputs.
         column: that holds the inputs, (frames, mels) or (samples,).
         held: the features of splits that are held in memory.
+        trained: train and, behind its clips, their copies; None: there are none.
     """
 
     model: PreTrainedModel
@@ -58,6 +65,7 @@ class Preparation:
     splits: dict[str, datasets.Dataset]
     column: str
     held: dict[str, HeldFeatures] = field(default_factory=dict)
+    trained: datasets.Dataset | None = None
     _lengths: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -70,6 +78,12 @@ class Preparation:
         """The model's number of each class of the clips, (classes,)."""
         names = label_names(self.model.config, "the model")
         return np.array([names.index(label) for label in self.labels])
+
+    def all_rows(self, split: str) -> datasets.Dataset:
+        """Return the clips of a split, those of train with their copies."""
+        if split == "train" and self.trained is not None:
+            return self.trained
+        return self.splits[split]
 
     def clips(self, split: str) -> ClipDataset | None:
         """Return the clips of a split, in their order, to evaluate on; None: it is missing."""
@@ -87,12 +101,16 @@ class Preparation:
         clips = self.clips(split)
         if clips is None:
             return None
-        return Subset(clips, np.argsort(-self.lengths(split), kind="stable").tolist())
+        lengths = self.lengths(split)[: len(clips)]
+        return Subset(clips, np.argsort(-lengths, kind="stable").tolist())
 
     def lengths(self, split: str) -> np.ndarray:
-        """Return the length of each clip of a split, in frames or samples, (clips,) int64."""
+        """Return the length of each clip of a split and of its copies, (clips,) int64.
+
+        In frames, or in samples.
+        """
         if split not in self._lengths:
-            self._lengths[split] = clip_lengths(self.splits[split], self.column)
+            self._lengths[split] = clip_lengths(self.all_rows(split), self.column)
         return self._lengths[split]
 
     def hold(self, arguments: DushaTrainingArguments, fill: float) -> str:
@@ -127,7 +145,7 @@ class Preparation:
         place, words = choose_place(wanted, size, arguments.device, arguments.world_size)
         if place is not None:
             for name in splits:
-                rows, lengths = self.splits[name], self.lengths(name)
+                rows, lengths = self.all_rows(name), self.lengths(name)
                 self.held[name] = hold(rows, self.column, lengths, fill, place, kind)
         return words
 
@@ -156,11 +174,20 @@ def prepare(
     column, ready = "", {}
     for split, rows in splits.items():
         ready[split], column = compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
+    if recipe.waveform_copies:
+        augmentation = WaveformAugmentation(recipe.waveform_copies, arguments.seed)
+        computing = augmentation, arguments.device, data.cache_dir
+        ready["train"] = compute_copies(splits["train"], ready["train"], extractor, *computing)
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)
     splits = hold_out_validation(ready, data.validation, recipe.published_quirks)
     splits["train"] = leave_out_uninformative(splits["train"], recipe)
-    return Preparation(model, extractor, splits, column)
+    trained = None
+    if recipe.waveform_copies:
+        trained = with_copies(splits["train"], column, recipe.waveform_copies)
+        # Validation that was held out has them, too.
+        splits = {name: without_copies(rows, column) for name, rows in splits.items()}
+    return Preparation(model, extractor, splits, column, trained=trained)
 
 
 def network_type(recipe: RecipeOptions) -> str:

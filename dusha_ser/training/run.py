@@ -118,7 +118,7 @@ def make_trainer(
             f"`gradient_checkpointing` is not possible with {prepared.model.config.model_type}, "
             "whose layers cannot be computed again: leave it out"
         )
-    rows, order = prepared.splits["train"], prepared.order
+    rows, order = prepared.all_rows("train"), prepared.order
     numbers = np.array(rows["label"])
     class_weights = read_class_weights(recipe.class_weights, prepared.labels, numbers)
     draw_weights = loss_weights = None

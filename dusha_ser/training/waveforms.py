@@ -1,0 +1,265 @@
+"""Copies of training clips whose waveforms are changed at random, by torchaudio where training is.
+
+What is drawn of a copy comes from its seed on the CPU, so copies are the same on each kind of
+device but for rounding. They are made once, and kept in the cache as the clips' own features are.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+import torchaudio.functional
+
+from dusha_ser.audio.reading import read_audio
+from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import code_digest, digest
+from dusha_ser.inference.device_features import DeviceFeatures
+from dusha_ser.inference.subnormals import flush_subnormals
+from dusha_ser.training.augmentation import draw_numbers
+from dusha_ser.training.features import (
+    CODE,
+    cached_map,
+    input_fingerprint,
+    kept_columns,
+    lack_audio,
+)
+from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
+
+# Clips that are changed at once.
+BATCH_SIZE = 64
+# Of filters that colour noise: a quarter of a second of it at 16 kHz.
+FILTER_TAPS = 4096
+# Seeds of clips, copies and runs do not meet.
+MOST_CLIPS, MOST_COPIES = 2**32, 2**8
+
+
+@dataclass(frozen=True)
+class WaveformAugmentation:
+    """How copies differ from their clips. A gain is left out: features do not depend on it.
+
+    Attributes:
+        copies: of each clip.
+        seed: of the run.
+        lowest_snr: least level of speech above the noise that is added, in dB.
+        highest_snr: highest one.
+        steepest: the noise falls by up to this many dB per octave; by 0 it is white.
+        speeds: as many times as fast, pitch included (Ko et al. 2015), each as likely.
+    """
+
+    copies: int
+    seed: int = 0
+    lowest_snr: float = 5.0
+    highest_snr: float = 30.0
+    steepest: float = 6.0
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+
+    def seeds(self, clips: np.ndarray, copy: int) -> np.ndarray:
+        """Return the seeds of one copy of clips, by the clips' numbers (clips,)."""
+        run = (self.seed * MOST_COPIES + copy) * MOST_CLIPS % 2**63
+        return clips.astype(np.uint64) + np.uint64(run)
+
+    def __call__(
+        self, clips: list[torch.Tensor], sampling_rate: int, seeds: np.ndarray
+    ) -> list[torch.Tensor]:
+        """Change clips.
+
+        Args:
+            clips: (samples,) float32 each, all on one device.
+            sampling_rate: in Hz.
+            seeds: of the copies, (clips,).
+
+        Returns:
+            (samples,) float32 each, on that device.
+        """
+        fast, level, colour = draw_numbers(seeds, 3)
+        chosen = (fast * len(self.speeds)).astype(int)
+        changed = list(clips)
+        for number, speed in enumerate(self.speeds):
+            own = np.flatnonzero(chosen == number)
+            if speed != 1 and len(own):
+                rates = round(speed * sampling_rate), sampling_rate
+                for place, one in zip(own, resample([clips[i] for i in own], *rates), strict=True):
+                    changed[place] = one
+        snr = self.lowest_snr + level * (self.highest_snr - self.lowest_snr)
+        return add_noise(changed, snr, colour * self.steepest, seeds)
+
+
+def resample(clips: list[torch.Tensor], old_rate: int, new_rate: int) -> list[torch.Tensor]:
+    """Change the rate of clips, (samples,) each, where they are.
+
+    Below 7/8 of the lower Nyquist frequency, the result is that of the project's own resampling of
+    files (soxr) to 1e-4 of full scale; tests compare them.
+
+    Examples:
+        >>> [len(one) for one in resample([torch.ones(48), torch.ones(31)], 48000, 16000)]
+        [16, 11]
+    """
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    # Known as kaiser_best: torchaudio's page on resampling compares its filters.
+    resampled = torchaudio.functional.resample(
+        padded,
+        old_rate,
+        new_rate,
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )
+    sizes = [-(-len(clip) * new_rate // old_rate) for clip in clips]
+    return [row[:size] for row, size in zip(resampled, sizes, strict=True)]
+
+
+def add_noise(
+    clips: list[torch.Tensor], snr: np.ndarray, slopes: np.ndarray, seeds: np.ndarray
+) -> list[torch.Tensor]:
+    """Add noise to clips where they are; what is silent stays silent.
+
+    Args:
+        clips: (samples,) float32 each.
+        snr: level of the clip above the noise, in dB, (clips,).
+        slopes: by how many dB per octave the noise falls, (clips,).
+        seeds: of the noise, (clips,).
+    """
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    device = padded.device
+    noise = torch.zeros(padded.shape)
+    for row, clip, seed in zip(noise, clips, seeds, strict=True):
+        # Drawn on the CPU, because each kind of device draws its own numbers.
+        row[: len(clip)].normal_(generator=torch.Generator().manual_seed(int(seed)))
+    coloured = torchaudio.functional.fftconvolve(
+        noise.to(device), slope_filters(slopes).to(device), mode="same"
+    )
+    lengths = torch.tensor([len(clip) for clip in clips], device=device)
+    levels = torch.as_tensor(snr, dtype=torch.float32, device=device)
+    mixed = torchaudio.functional.add_noise(padded, coloured, levels, lengths)
+    return [row[: len(clip)] for row, clip in zip(mixed, clips, strict=True)]
+
+
+def slope_filters(slopes: np.ndarray) -> torch.Tensor:
+    """Return filters whose response falls by so many dB per octave, (clips, taps) float32."""
+    bins = np.maximum(np.arange(FILTER_TAPS // 2 + 1), 1)
+    # A factor of 2 in amplitude is 6.02 dB.
+    response = bins ** -(slopes[:, None] / (20 * np.log10(2)))
+    filters = np.fft.fftshift(np.fft.irfft(response, FILTER_TAPS), axes=1)
+    return torch.from_numpy(filters.astype(np.float32))
+
+
+def compute_copies(
+    source: datasets.Dataset,
+    rows: datasets.Dataset,
+    feature_extractor: Any,
+    augmentation: WaveformAugmentation,
+    device: torch.device,
+    cache_dir: str | None = None,
+) -> datasets.Dataset:
+    """Give clips the inputs of their copies, computed once and kept in the cache.
+
+    Args:
+        source: the clips with their audio.
+        rows: those of them that have audio, as `compute_inputs` returns them.
+        feature_extractor: of the model.
+        augmentation: of the copies.
+        device: that computes them.
+        cache_dir: as of `compute_inputs`.
+
+    Returns:
+        The rows, with two more columns for each copy, as `copy_columns` names them.
+
+    Raises:
+        WrongUseError: if the clips have no audio.
+    """
+    heard = ~lack_audio(source) if "audio" in source.column_names else np.zeros(len(source), bool)
+    if heard.sum() < len(rows):
+        raise WrongUseError(
+            f"`waveform_copies` changes audio, and {len(source) - heard.sum()} of {len(source)} "
+            "training clips have features alone: prepare the data set with audio, or take 0"
+        )
+    flush_subnormals()
+    source = source.select(np.flatnonzero(heard))
+    column = feature_extractor.model_input_names[0]
+    compute = CopyInputs(feature_extractor, augmentation, device)
+    code = code_digest(*CODE, "dusha_ser.inference.device_features", __name__)
+    fingerprint = digest(input_fingerprint(source, feature_extractor), asdict(augmentation), code)
+    parts = [rows]
+    for copy in range(augmentation.copies):
+        kinds = rows.features[column], datasets.Value("float64")
+        made = dict(zip(copy_columns(column, copy), kinds, strict=True))
+        part = cached_map(
+            source.select_columns(["audio"]),
+            partial(compute, copy),
+            datasets.Features(made),
+            digest(fingerprint, copy),
+            cache_dir,
+            with_indices=True,
+            batched=True,
+            batch_size=BATCH_SIZE,
+            desc=f"copy {copy + 1} of {augmentation.copies} of train",
+        )
+        parts.append(part)
+    return datasets.concatenate_datasets(parts, axis=1)
+
+
+class CopyInputs:
+    """Computes what a model sees of copies, on a device where the features are Dusha's."""
+
+    def __init__(
+        self, feature_extractor: Any, augmentation: WaveformAugmentation, device: torch.device
+    ):
+        self.extractor = feature_extractor
+        self.augmentation = augmentation
+        self.device = device
+        self.features = None
+        if isinstance(feature_extractor, DushaFeatureExtractor):
+            self.features = DeviceFeatures(feature_extractor, device)
+
+    def __call__(self, copy: int, batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
+        """Compute the inputs of one copy of clips, (frames, mels) or (samples,), and their seconds.
+
+        Args:
+            copy: its number.
+            batch: with the audio of the clips.
+            numbers: of the clips.
+        """
+        rate = self.extractor.sampling_rate
+        clips = [torch.from_numpy(read_audio(one, rate)).to(self.device) for one in batch["audio"]]
+        seeds = self.augmentation.seeds(np.array(numbers), copy)
+        changed = [one.cpu().numpy() for one in self.augmentation(clips, rate, seeds)]
+        column, seconds = copy_columns(self.extractor.model_input_names[0], copy)
+        return {column: self._inputs(changed), seconds: [len(one) / rate for one in changed]}
+
+    def _inputs(self, clips: list[np.ndarray]) -> list[np.ndarray]:
+        name = self.extractor.model_input_names[0]
+        if self.features is None:
+            rate = self.extractor.sampling_rate
+            made = [self.extractor(clip, sampling_rate=rate)[name][0] for clip in clips]
+            return [np.asarray(one, dtype=np.float32) for one in made]
+        features, mask = self.features(clips).values()
+        rows = [
+            row[:count] for row, count in zip(features.cpu(), mask.sum(1).tolist(), strict=True)
+        ]
+        decibels = self.extractor.trim_silence
+        return [(row if decibels is None else trim_frames(row, decibels)).numpy() for row in rows]
+
+
+def copy_columns(column: str, copy: int) -> tuple[str, str]:
+    """Name the columns of a copy's input and of its length in seconds."""
+    return f"{column} of copy {copy + 1}", f"duration of copy {copy + 1}"
+
+
+def without_copies(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Return clips with what they are known by, and their input, alone."""
+    return rows.select_columns([*kept_columns(rows), column])
+
+
+def with_copies(rows: datasets.Dataset, column: str, copies: int) -> datasets.Dataset:
+    """Return clips and, behind them, their copies as rows of their own."""
+    parts = [without_copies(rows, column)]
+    names = parts[0].column_names
+    for copy in range(copies):
+        own = dict(zip(copy_columns(column, copy), (column, "duration"), strict=True))
+        part = rows.remove_columns([one for one in own.values() if one in names])
+        parts.append(part.rename_columns(own).select_columns(names))
+    return datasets.concatenate_datasets(parts)
