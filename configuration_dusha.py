@@ -65,7 +65,7 @@ class DushaConfig(PreTrainedConfig):
     batch_norm_eps: float = 1e-5
     batch_norm_momentum: float = 0.1
     use_attention_mask: bool = True
-    temperature: float = 1.0
+    temperature: float | int = 1.0
     id2label: dict[int, str] | dict[str, str] | None = None
     label2id: dict[str, int] | dict[str, str] | None = None
 

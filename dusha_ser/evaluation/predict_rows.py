@@ -73,6 +73,7 @@ def predict_rows(
         speakers=test_set.speakers,
         folds=test_set.folds,
         multi_label=several,
+        temperature=model.config.temperature if model.config.model_type == DUSHA else 1.0,
     )
 
 

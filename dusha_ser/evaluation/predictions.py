@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.evaluation.ser.ser import compare_models, reliability, ser_metrics
+from dusha_ser.evaluation.calibration import measure_confidence, without_temperature
+from dusha_ser.evaluation.ser.ser import (
+    PROBABILITY_SCORES,
+    compare_models,
+    reliability,
+    ser_metrics,
+)
 from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.storage import write_csv, write_text
 from dusha_ser.tables import parse_number, read_table
+from dusha_ser.vocabulary import PROBABILITY_DIGITS
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -30,6 +37,7 @@ class Predictions:
         folds: of a cross-validation, which tested the clips, (clips,); None where there is none.
         multi_label: whether the model may give a clip several labels, each with a probability of
             its own.
+        temperature: of the model, which its probabilities come from; a file does not hold it.
     """
 
     labels: tuple[str, ...]
@@ -39,6 +47,17 @@ class Predictions:
     speakers: list[str] | None = None
     folds: list[str] | None = None
     multi_label: bool = False
+    temperature: float = 1.0
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of each clip's most probable label, (clips,)."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each clip's most probable label is the true one, (clips,) bool."""
+        return self.predicted == self.references
 
     @property
     def predicted(self) -> np.ndarray:
@@ -201,10 +220,12 @@ def score_predictions(predictions: Predictions) -> dict:
 
     Returns:
         `metrics`, as `ser_metrics` returns them; `groups`, what their intervals are over, speakers
-        or folds, None where neither is known; `reliability`, the bins; and `majority`, the
-        metrics of a model that always predicts the test set's most frequent label, with that
-        label's name as `label`. Log loss and calibration need one distribution per clip: of a
-        multi-label model there are none, and no bins.
+        or folds, None where neither is known; `reliability`, the bins; `temperature`, that of the
+        model, and, where it is not 1, `uncalibrated`: the `reliability`, and the metrics of the
+        probabilities (PROBABILITY_SCORES), without it; `confidence`, as `measure_confidence`
+        returns it; and `majority`, the metrics of a model that always predicts the test set's most
+        frequent label, with that label's name as `label`. Log loss and calibration need one
+        distribution per clip: of a multi-label model there are none, and no bins.
     """
     groups = predictions.speakers or predictions.folds
     truth, labels = predictions.references, predictions.labels
@@ -212,14 +233,50 @@ def score_predictions(predictions: Predictions) -> dict:
     most = int(np.bincount(truth).argmax())
     always = ser_metrics(np.full(len(truth), most), truth, groups=groups, labels=labels)
     known = {"speakers": predictions.speakers, "folds": predictions.folds}
-    return {
+    found: dict[str, Any] = {
         "groups": next((name for name, values in known.items() if values), None),
         "metrics": ser_metrics(predicted, truth, probabilities, groups, labels),
         "reliability": []
         if probabilities is None
         else reliability(predicted, truth, probabilities),
+        "temperature": predictions.temperature,
+        "confidence": measure_confidence(predictions.confidence, predictions.right),
         "majority": {"label": labels[most], **always},
     }
+    if probabilities is not None and predictions.temperature != 1:
+        before = without_temperature(probabilities, predictions.temperature)
+        metrics = ser_metrics(predicted, truth, before, labels=labels)
+        found["uncalibrated"] = {name: metrics[name] for name in PROBABILITY_SCORES} | {
+            "reliability": reliability(predicted, truth, before)
+        }
+    return found
+
+
+def score_confident(predictions: Predictions, least_confidence: float) -> dict:
+    """Score a model that abstains where it is less confident.
+
+    Args:
+        predictions: of one model on one test set.
+        least_confidence: probability of the prediction, of six digits, from which it counts.
+
+    Returns:
+        `least_confidence`; `coverage`, the share of clips that have a prediction, in [0, 1]; and
+        `metrics` of these clips, as `ser_metrics` returns them, None where there are none.
+    """
+    kept = predictions.confidence.round(PROBABILITY_DIGITS) >= least_confidence
+    found = {"least_confidence": least_confidence, "coverage": float(kept.mean()), "metrics": None}
+    if not kept.any():
+        return found
+    groups = predictions.speakers or predictions.folds
+    probabilities = predictions.distributions
+    metrics = ser_metrics(
+        predictions.predicted[kept],
+        predictions.references[kept],
+        None if probabilities is None else probabilities[kept],
+        groups and [group for group, keep in zip(groups, kept, strict=True) if keep],
+        predictions.labels,
+    )
+    return found | {"metrics": metrics}
 
 
 def compare_predictions(first: Predictions, second: Predictions, test_set: str) -> dict:

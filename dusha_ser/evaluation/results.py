@@ -6,7 +6,13 @@ from pathlib import Path
 
 from dusha_ser.corpus.published import PAPER_PARTS
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.evaluation.ser.ser import LEAST_GROUPS_FOR_P, SCORES, interval_warning
+from dusha_ser.evaluation.calibration import at_coverage
+from dusha_ser.evaluation.ser.ser import (
+    LEAST_GROUPS_FOR_P,
+    PROBABILITY_SCORES,
+    SCORES,
+    interval_warning,
+)
 from dusha_ser.files import safe_name
 from dusha_ser.storage import check_file, read_json, write_json
 from dusha_ser.tables import number_cell
@@ -14,6 +20,7 @@ from dusha_ser.tables import number_cell
 # A result file's name is its pair's; both parts are made safe for any file system.
 RESULTS_DIR = "metrics"
 PREDICTIONS_DIR = "predictions"
+SHOWN_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,17 @@ def published_rows(test_set: str, published_as: str | None, clips: int) -> list[
     ]
 
 
+def confident_rows(
+    model: str, test_set: str, abstaining: dict, groups: str | None
+) -> list[ResultRow]:
+    """Make the row of a model that abstains, by `score_confident`; none if it always does."""
+    if abstaining["metrics"] is None:
+        return []
+    name = f"{model}, at least {abstaining['least_confidence']:g} sure"
+    source = f"this evaluation; {100 * abstaining['coverage']:.1f} % of the clips"
+    return [metrics_row(name, test_set, abstaining["metrics"], source, groups)]
+
+
 def all_rows(results: Iterable[dict]) -> list[ResultRow]:
     """Make the rows of all results, with each test set's baseline and published results once.
 
@@ -130,6 +148,8 @@ def all_rows(results: Iterable[dict]) -> list[ResultRow]:
             source += f"; no {' and no '.join(metrics['absent_classes'])} clips"
         groups = result.get("groups", "speakers")
         rows.append(metrics_row(result["model"], test_set, metrics, source, groups))
+        if abstaining := result.get("abstaining"):
+            rows += confident_rows(result["model"], test_set, abstaining, groups)
         # Results of several folders may be of other clips under one name.
         known_as = (test_set, *metrics["support"].items())
         if known_as not in seen:
@@ -160,6 +180,28 @@ def class_table(metrics: dict) -> list[list[str]]:
     for label in metrics["labels"]:
         values = [metrics[name][label] for name in ("recall", "precision", "f1")]
         table.append([label, f"{metrics['support'][label]:,}", *map(number_cell, values)])
+    return table
+
+
+def calibration_table(result: dict) -> list[list[str]]:
+    """Return the cells of a table of what probabilities are worth, with and without temperature."""
+    table = [["temperature", "log loss", "Brier score", "expected calibration error"]]
+    temperature = result.get("temperature", 1)
+    for value, scores in ((1, result.get("uncalibrated")), (temperature, result["metrics"])):
+        if scores:
+            # Results of earlier versions have fewer scores.
+            cells = [number_cell(scores.get(name)) for name in PROBABILITY_SCORES]
+            table.append([f"{value:.3f}", *cells])
+    return table
+
+
+def coverage_table(curve: list[dict]) -> list[list[str]]:
+    """Return the cells of a table of how often a model is right if it may abstain."""
+    table = [["coverage", "accuracy", "least confidence"]]
+    for share in SHOWN_COVERAGES:
+        one = at_coverage(curve, share)
+        numbers = number_cell(one["accuracy"]), number_cell(one["least_confidence"])
+        table.append([f"{100 * share:.0f} %", *numbers])
     return table
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dusha_ser.evaluation.predictions import (
     Predictions,
     compare_predictions,
     read_predictions,
+    score_confident,
     score_predictions,
     write_predictions,
 )
@@ -33,7 +35,12 @@ from dusha_ser.files import safe_name
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.loading import load_model, model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
-from dusha_ser.reports.figures import draw_calibration, draw_confusion, save_figure
+from dusha_ser.reports.figures import (
+    draw_calibration,
+    draw_confusion,
+    draw_risk_coverage,
+    save_figure,
+)
 from dusha_ser.storage import read_json, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
 
@@ -105,7 +112,12 @@ def evaluate_pair(
     fingerprint = {
         "model": model_fingerprint(model, options.trust_remote_code),
         "rows": test_set.fingerprint,
-        "options": digest(options.batch_size, options.device, options.trust_remote_code),
+        "options": digest(
+            options.batch_size,
+            options.device,
+            options.trust_remote_code,
+            options.least_confidence,
+        ),
         "code": code_digest(*CODE),
     }
     if metrics_path.is_file() and not options.overwrite:
@@ -134,11 +146,17 @@ def evaluate_pair(
         "seconds": round(time.perf_counter() - started, 2),
         "command": options.command,
     }
-    write_result(options.output_dir, result, predictions, options.form)
+    write_result(options.output_dir, result, predictions, options.form, options.least_confidence)
     return True
 
 
-def write_result(output_dir: Path, result: dict, predictions: Predictions, form: str) -> dict:
+def write_result(
+    output_dir: Path,
+    result: dict,
+    predictions: Predictions,
+    form: str,
+    least_confidence: float = 0.0,
+) -> dict:
     """Write predictions and what they score; return the result with its metrics.
 
     Args:
@@ -146,31 +164,41 @@ def write_result(output_dir: Path, result: dict, predictions: Predictions, form:
         result: with model and test_set, which name the files.
         predictions: of this model on this test set.
         form: csv or jsonl.
+        least_confidence: from which predictions are also scored by themselves; 0: they are not.
     """
     pair = pair_name(result["model"], result["test_set"])
     path = output_dir / PREDICTIONS_DIR / f"{pair}.{form}"
     write_predictions(path, predictions)
     # What was written is what is scored: anyone who reads the file gets the same numbers.
-    scores = score_predictions(read_predictions(path))
+    written = replace(read_predictions(path), temperature=predictions.temperature)
+    scores = score_predictions(written)
+    if least_confidence:
+        scores["abstaining"] = score_confident(written, least_confidence)
     result = {**result, "predictions": f"{PREDICTIONS_DIR}/{path.name}", **scores}
     write_json(output_dir / RESULTS_DIR / f"{pair}.json", result)
     return result
 
 
 def write_figures(output_dir: Path, results: Sequence[dict]) -> None:
-    """Draw the confusion matrices of each model and the calibration on each test set."""
+    """Draw the confusion matrices of each model, and calibration and risk on each test set."""
     by_model: dict[str, dict[str, Any]] = {}
     by_test_set: dict[str, dict[str, Any]] = {}
+    confidence: dict[str, dict[str, Any]] = {}
     for result in results:
         by_model.setdefault(result["model"], {})[result["test_set"]] = result["metrics"]
         if result["reliability"]:
             by_test_set.setdefault(result["test_set"], {})[result["model"]] = result["reliability"]
+        if "confidence" in result:
+            confidence.setdefault(result["test_set"], {})[result["model"]] = result["confidence"]
     for model, matrices in by_model.items():
         path = output_dir / f"confusion_{safe_name(model)}.png"
         save_figure(draw_confusion(matrices, model), path)
     for test_set, bins in by_test_set.items():
         path = output_dir / f"calibration_{safe_name(test_set)}.png"
         save_figure(draw_calibration(bins, test_set), path)
+    for test_set, measured in confidence.items():
+        path = output_dir / f"risk_coverage_{safe_name(test_set)}.png"
+        save_figure(draw_risk_coverage(measured, test_set), path)
 
 
 def compare_pair(first: str, second: str, output_dir: Path) -> Iterator[str]:

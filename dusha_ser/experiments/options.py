@@ -43,6 +43,11 @@ class EvaluateOptions(shared.TableOptions):
         metavar=("FIRST", "SECOND"),
     )
     overwrite: bool = shared.overwrite()
+    least_confidence: float = option(
+        "also score the models where they may abstain: on the clips whose prediction has at least "
+        "this probability, 0 to 1; 0: not",
+        0.0,
+    )
     form: str = option("form of predictions", "csv", choices=("csv", "jsonl"))
     batch_size: int | None = shared.batch_size()
     device: str | None = shared.device()
@@ -60,6 +65,7 @@ class EvaluateOptions(shared.TableOptions):
             )
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        shared.check_confidence(self.least_confidence)
         if not self.models and not self.train_on:
             raise WrongUseError(
                 "no model to evaluate; give `models`, or what to train one on as `train_on`"

@@ -66,6 +66,24 @@ def draw_calibration(models: Mapping[str, Sequence[dict]], title: str = "") -> F
     return figure
 
 
+def draw_risk_coverage(models: Mapping[str, dict], title: str = "") -> Figure:
+    """Draw the risk of each model's most confident predictions, from `measure_confidence`."""
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axis = figure.subplots()
+    highest = 0.0
+    for (name, measured), colour in zip(models.items(), itertools.cycle(COLOURS), strict=False):
+        risks = [1 - one["accuracy"] for one in measured["curve"]]
+        label = f"{name}: AURC {measured['aurc']:.3f}"
+        axis.plot([one["coverage"] for one in measured["curve"]], risks, color=colour, label=label)
+        axis.axhline(risks[-1], color=colour, linestyle=":", linewidth=1)
+        highest = max(highest, *risks)
+    axis.set(xlabel="coverage: share of the clips, the most confident first", title=title)
+    axis.set(ylabel="risk: share of wrong predictions", xlim=(0, 1), ylim=(0, 1.15 * highest or 1))
+    axis.legend(loc="lower right", fontsize=8, frameon=False)
+    tidy(axis)
+    return figure
+
+
 def draw_curves(log_history: Sequence[dict], title: str = "") -> Figure:
     """Draw loss and, where there are any, scores over the epochs of a Trainer's `log_history`."""
     losses = curves(log_history, {"loss": "training", "eval_loss": "evaluation"})

@@ -6,17 +6,24 @@ from pathlib import Path
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.results import (
     all_rows,
+    calibration_table,
     class_table,
     comparison_notes,
     comparison_table,
     confusion_table,
+    coverage_table,
     folds_table,
     metrics_row,
     read_results,
     results_table,
 )
-from dusha_ser.evaluation.ser.ser import interval_warning
-from dusha_ser.reports.figures import draw_calibration, draw_confusion, draw_curves
+from dusha_ser.evaluation.ser.ser import SCORES, interval_warning
+from dusha_ser.reports.figures import (
+    draw_calibration,
+    draw_confusion,
+    draw_curves,
+    draw_risk_coverage,
+)
 from dusha_ser.reports.page import Block, Code, Heading, Plot, Table, Text, write_page
 from dusha_ser.storage import read_json, replacing_folder
 
@@ -27,6 +34,12 @@ NAMES = (
     "that draw speakers, not clips; over fewer than ten speakers they are too narrow. The first "
     "row is the best by f1_macro; rows with another source than this evaluation are what others "
     "published, or what a constant prediction gets."
+)
+COVERAGE_NOTE = (
+    "Coverage is the share of clips that get a prediction, the most confident first; the others "
+    "are uncertain. The least confidence is what the option least_confidence must be for that "
+    "coverage of these clips. The dotted line of the figure is the risk without abstaining; a "
+    "model whose confidence says nothing about its mistakes would stay on it."
 )
 HISTORY_FILES = ("metrics.json", "trainer_state.json")
 
@@ -103,18 +116,39 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
         description=f"confusion matrix of {title}, in the table above",
         figure=draw_confusion({result["test_set"]: metrics}, result["model"]),
     )
-    if "log_loss" in metrics:
-        yield Plot(
-            caption=f"Calibration: expected error {metrics['expected_calibration_error']:.3f}",
-            description=f"share of right predictions of {title} by their probability",
-            figure=draw_calibration({result["model"]: result["reliability"]}, "calibration"),
-        )
+    yield from confidence_blocks(result, title)
     if result.get("model_path") and Path(result["model_path"]).is_dir():
         yield from curves_of(Path(result["model_path"]), result["model"])
     for fold in sorted((folder / "folds").glob("*")) if "folds" in result else []:
         yield from curves_of(fold, f"fold {fold.name}")
     yield Text("Made by:")
     yield Code(result["command"])
+
+
+def confidence_blocks(result: dict, title: str) -> Iterator[Block]:
+    """Give how far probabilities can be trusted, and what is gained where a model may abstain."""
+    metrics = result["metrics"]
+    if "log_loss" in metrics:
+        lines = {result["model"]: result["reliability"]}
+        if "uncalibrated" in result:
+            temperature = f"temperature {result['temperature']:.3f}"
+            before = result["uncalibrated"]["reliability"]
+            lines = {"as learnt": before, temperature: result["reliability"]}
+        yield Table("Probabilities, the lower the better", calibration_table(result))
+        yield Plot(
+            caption=f"Calibration: expected error {metrics['expected_calibration_error']:.3f}",
+            description=f"share of right predictions of {title} by their probability",
+            figure=draw_calibration(lines, "calibration"),
+        )
+    # Earlier versions did not measure it.
+    if measured := result.get("confidence"):
+        yield Table("Accuracy of the most confident predictions", coverage_table(measured["curve"]))
+        yield Text(COVERAGE_NOTE)
+        yield Plot(
+            caption=f"Risk by coverage: area under the curve {measured['aurc']:.3f}",
+            description=f"share of wrong predictions of {title} among the most confident ones",
+            figure=draw_risk_coverage({result["model"]: measured}, "risk by coverage"),
+        )
 
 
 def summary(result: dict) -> str:
@@ -130,6 +164,13 @@ def summary(result: dict) -> str:
         sentences.append(warning)
     if "log_loss" in metrics:
         sentences.append(f"log loss {metrics['log_loss']:.3f} nats")
+    if abstaining := result.get("abstaining"):
+        found = abstaining["metrics"]
+        scores = ", ".join(f"{name} {found[name]:.3f}" for name in SCORES) if found else "no clips"
+        sentences.append(
+            f"at least {abstaining['least_confidence']:g} sure of "
+            f"{100 * abstaining['coverage']:.1f} % of the clips, on which {scores}"
+        )
     for absent in metrics["absent_classes"]:
         sentences.append(f"the test set has no {absent} clips")
     for unpredicted in metrics["unpredicted_classes"]:

@@ -1,5 +1,6 @@
 """What is written beside a trained model: its card, curves, confusion matrix and predictions."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dusha_ser.archives.mirrors import Mirror
+from dusha_ser.evaluation.calibration import at_coverage
 from dusha_ser.evaluation.predictions import write_predictions
 from dusha_ser.evaluation.results import class_table, metrics_row, results_table
 from dusha_ser.evaluation.ser.ser import SCORES, interval_warning
@@ -19,13 +21,18 @@ from dusha_ser.tables import markdown_table
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import OPTIONS_FILE, DataOptions, RecipeOptions, changed_options
 from dusha_ser.training.origins import Origins
-from dusha_ser.training.result import TrainingResult
+from dusha_ser.training.result import TrainingResult, describe_calibration
 from dusha_ser.training.trainer import DushaTrainer
+from dusha_ser.vocabulary import UNCERTAIN
 
 RunGiven = tuple[DataOptions, RecipeOptions, DushaTrainingArguments]
 CURVES_FILE = "curves.png"
 CONFUSION_FILE = "confusion_matrix.png"
 METRICS_FILE = "metrics.json"
+# What the file of metrics holds of the scores of the final test, next to its metrics.
+KEPT_SCORES = ("uncalibrated", "confidence")
+# The card says how often the model is right where it is allowed to abstain from the rest.
+COVERAGE = 0.8
 METRIC_NAMES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy (mean recall)",
@@ -64,6 +71,8 @@ def write_report(
         {
             result.tested_on: result.metrics,
             "note": result.note,
+            "calibration": dataclasses.asdict(result.calibration),
+            **{name: result.scores[name] for name in KEPT_SCORES if name in result.scores},
             "best_epoch": result.best_epoch,
             "clips": {split: len(rows) for split, rows in splits.items()},
             "log_history": result.log_history,
@@ -124,6 +133,7 @@ def model_card(
         rate=extractor.sampling_rate,
         russian=origins.data.languages == ["ru"],
         measured=describe_measurement(result),
+        confidence=describe_confidence(result) if measured else "",
         results=markdown_table(results_table([row])).strip() if measured else "",
         classes=markdown_table(class_table(result.metrics)).strip(),
         confusion_file=CONFUSION_FILE,
@@ -167,6 +177,18 @@ def eval_results(data: DataOptions, result: TrainingResult) -> list[EvalResult]:
         )
         for score in SCORES
     ]
+
+
+def describe_confidence(result: TrainingResult) -> str:
+    """Return how far the probabilities can be trusted, in sentences."""
+    kept = at_coverage(result.scores["confidence"]["curve"], COVERAGE)
+    share = f"{100 * COVERAGE:.0f} %"
+    return (
+        f"Accuracy at {share} coverage: {kept['accuracy']:.3f}. That is the accuracy on the "
+        f"{share} of the {result.tested_on} clips of which the model is most confident; "
+        f"`--least_confidence {kept['least_confidence']:.2f}` keeps about these, and makes the "
+        f"others `{UNCERTAIN}`. {describe_calibration(result)}"
+    )
 
 
 def describe_measurement(result: TrainingResult) -> str:

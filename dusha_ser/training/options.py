@@ -198,6 +198,11 @@ class RecipeOptions:
         None,
         rare=True,
     )
+    calibrate: bool = option(
+        "fit a temperature to the validation clips at the end, so that predictions are as often "
+        "right as their probabilities say (Dusha's network)",
+        True,
+    )
     pad_to_multiple_of: int = option(
         "frames that the length of a batch is a multiple of; larger ones spare a compiled model "
         "new shapes",

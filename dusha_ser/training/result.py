@@ -1,6 +1,6 @@
 """The result of a training run: the test set, classified once, and what to do next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
+from configuration_dusha import DushaConfig
+from dusha_ser.evaluation.calibration import TemperatureFit, fit_temperature
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
 from dusha_ser.storage import free_name
@@ -30,6 +32,9 @@ class TrainingResult:
         log_history: of the Trainer.
         output_dir: folder of the model and all about it.
         chosen_on_test: whether the best epoch was chosen on the test split, as published.
+        calibration: the temperature of the model, and the clips that it was fitted to or the
+            reason why there is none.
+        scores: all of `score_predictions`, the metrics among them.
     """
 
     predictions: Predictions
@@ -39,6 +44,8 @@ class TrainingResult:
     log_history: list[dict]
     output_dir: Path
     chosen_on_test: bool = False
+    calibration: TemperatureFit = field(default_factory=TemperatureFit)
+    scores: dict = field(default_factory=dict)
 
     @property
     def kept(self) -> str:
@@ -61,15 +68,41 @@ class TrainingResult:
         return ""
 
 
-def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
+def calibrate(trainer: DushaTrainer, prepared: Preparation) -> TemperatureFit:
+    """Fit a temperature to the validation clips and give it to the model, which it is saved with.
+
+    It stays 1 where these clips are those of the test, or do not tell what it should be.
+    """
+    config, splits = trainer.model.config, prepared.splits
+    if config.model_type != DushaConfig.model_type:
+        return TemperatureFit(problem=f"{config.model_type} has no temperature")
+    if "validation" not in splits:
+        return TemperatureFit(problem="there are no validation clips")
+    if splits["validation"] is splits.get("test"):
+        return TemperatureFit(problem="the validation clips are those of the test")
+    logits = classify_split(trainer, prepared, "validation").numpy()
+    references = np.array(splits["validation"]["label"])
+    fit = fit_temperature(logits, references, is_multi_label(config.problem_type))
+    config.temperature = fit.temperature
+    return fit
+
+
+def classify_split(trainer: DushaTrainer, prepared: Preparation, split: str) -> torch.Tensor:
+    """Return the logits of a split, (clips, classes) float64, clips and classes in their order."""
+    clips = cast(Subset, prepared.longest_first(split))
+    output = trainer.predict(clips, metric_key_prefix=split)
+    in_order = first_output(output.predictions)[np.argsort(clips.indices)]
+    return torch.from_numpy(in_order).double()[:, prepared.order]
+
+
+def final_test(
+    trainer: DushaTrainer, prepared: Preparation, calibration: TemperatureFit | None = None
+) -> TrainingResult:
     """Classify the test set, once; without one, the validation set, or else the train set."""
-    splits, order = prepared.splits, prepared.order
+    splits, calibration = prepared.splits, calibration or TemperatureFit()
     tested_on = next(split for split in ("test", "validation", "train") if split in splits)
     rows = splits[tested_on]
-    clips = cast(Subset, prepared.longest_first(tested_on))
-    output = trainer.predict(clips, metric_key_prefix=tested_on)
-    in_order = first_output(output.predictions)[np.argsort(clips.indices)]
-    logits = torch.from_numpy(in_order).double()[:, order]
+    logits = classify_split(trainer, prepared, tested_on)
     problem_type = trainer.model.config.problem_type
     speakers = list(rows["source_id"]) if "source_id" in rows.column_names else []
     predictions = Predictions(
@@ -79,19 +112,39 @@ def final_test(trainer: DushaTrainer, prepared: Preparation) -> TrainingResult:
         probabilities=class_probabilities(logits, problem_type).numpy(),
         speakers=None if None in speakers else speakers or None,
         multi_label=is_multi_label(problem_type),
+        temperature=calibration.temperature,
     )
+    scores = score_predictions(predictions)
     state = trainer.state
     best = state.best_global_step if trainer.args.load_best_model_at_end else None
     return TrainingResult(
         predictions=predictions,
         tested_on=tested_on,
-        metrics=score_predictions(predictions)["metrics"],
+        metrics=scores["metrics"],
         best_epoch=best and round(best * state.num_train_epochs / state.max_steps, 2),
         log_history=state.log_history,
         output_dir=Path(trainer.args.output_dir),
         # `published_quirks` takes the test split as the validation split.
         chosen_on_test=bool(best) and splits.get("validation") is splits.get("test"),
+        calibration=calibration,
+        scores=scores,
     )
+
+
+def describe_calibration(result: TrainingResult) -> str:
+    """Return the temperature, and what it changed on the clips tested on, in a sentence."""
+    fit = result.calibration
+    if fit.problem:
+        return f"Probabilities are as learnt, without a temperature: {fit.problem}."
+    text = f"Temperature {fit.temperature:.3f}, fitted to {fit.clips:,} validation clips"
+    before = result.scores.get("uncalibrated")
+    if before is None:
+        return f"{text}."
+    changes = ", ".join(
+        f"{name.replace('_', ' ')} {before[name]:.3f} before and {result.metrics[name]:.3f} with it"
+        for name in ("log_loss", "expected_calibration_error")
+    )
+    return f"{text}: on the {result.tested_on} split {changes}."
 
 
 def describe_result(result: TrainingResult) -> str:
@@ -103,6 +156,7 @@ def describe_result(result: TrainingResult) -> str:
             screen_table(results_table([row])),
             screen_table(confusion_table(metrics)),
             *([result.note] if result.note else []),
+            describe_calibration(result),
             f"Model, card, curves and predictions are in {folder}. Next:",
             f"  dusha predict {folder} recording.wav   classify a recording",
             f"  dusha train --train_file clips.csv --model_name_or_path {folder} "

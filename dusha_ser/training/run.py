@@ -30,7 +30,7 @@ from dusha_ser.training.model_card import write_report
 from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
 from dusha_ser.training.origins import Origins, base_origin, data_origin
 from dusha_ser.training.preparation import Preparation, prepare
-from dusha_ser.training.result import TrainingResult, final_test
+from dusha_ser.training.result import TrainingResult, calibrate, final_test
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
 from dusha_ser.training.targets import make_targets
 from dusha_ser.training.trainer import DushaTrainer
@@ -95,7 +95,8 @@ def train(
         if arguments.disable_tqdm:
             trainer.add_callback(EpochLines(tell))
     trainer.train(resume_from_checkpoint=checkpoint)
-    result = final_test(trainer, prepared)
+    calibration = calibrate(trainer, prepared) if recipe.calibrate else None
+    result = final_test(trainer, prepared, calibration)
     if trainer.is_world_process_zero():
         write_report(trainer, result, (data, recipe, arguments), prepared.splits, origins)
     trainer.save_model(_internal_call=True)

@@ -219,7 +219,8 @@ def test_main_writes_a_table_of_all_pairs_the_best_first(evaluated):
 
 
 def test_main_draws_a_confusion_matrix_a_model_and_a_calibration_a_test_set(evaluated):
-    for name in ("confusion_first", "confusion_second", "calibration_ravdess"):
+    names = ("confusion_first", "confusion_second", "calibration_ravdess", "risk_coverage_ravdess")
+    for name in names:
         assert matplotlib.image.imread(evaluated / f"{name}.png").std() > 0.05
     confusion = matplotlib.image.imread(evaluated / "confusion_first.png")
     # Two test sets side by side.
@@ -250,6 +251,52 @@ def test_main_warns_beside_intervals_of_few_speakers(evaluated):
     rows = [line for line in page.splitlines() if line.startswith(("| first", "| second"))]
     assert len(rows) == 4
     assert all("intervals over only 4 speakers are too narrow" in row for row in rows)
+
+
+def test_main_scores_a_calibrated_model_with_and_without_its_temperature(table, tmp_path):
+    folders = {name: tmp_path / name for name in ("plain", "calibrated")}
+    for name, folder in folders.items():
+        save_model(folder)
+        config = json.loads((folder / "config.json").read_text())
+        assert config["temperature"] == 1
+        config["temperature"] = 2.5 if name == "calibrated" else 1
+        (folder / "config.json").write_text(json.dumps(config))
+    output = tmp_path / "results"
+    main(["--models", *map(str, folders.values()), "--test_sets", table,
+          "--output_dir", str(output), "--quiet"])  # fmt: skip
+    plain, calibrated = (
+        json.loads((output / "metrics" / f"{name}--clips.csv.json").read_text()) for name in folders
+    )
+    assert calibrated["temperature"] == 2.5
+    assert "uncalibrated" not in plain
+    for name in ("log_loss", "brier_score", "expected_calibration_error"):
+        found = calibrated["uncalibrated"][name]
+        assert found == pytest.approx(plain["metrics"][name], rel=1e-4)
+        assert found != pytest.approx(calibrated["metrics"][name], rel=1e-4)
+
+
+def test_main_scores_where_a_model_is_confident(models, table, tmp_path, capsys):
+    output = tmp_path / "results"
+    arguments = ["--models", models[0], "--test_sets", table, "--output_dir", str(output)]
+    main([*arguments, "--least_confidence", "0.26"])
+    result = json.loads((output / "metrics" / "first--clips.csv.json").read_text())
+    predictions = read_predictions(output / result["predictions"])
+    kept = predictions.probabilities.max(axis=1) >= 0.26
+    abstaining = result["abstaining"]
+    assert abstaining["least_confidence"] == 0.26
+    assert abstaining["coverage"] == kept.mean() > 0
+    right = predictions.predicted == predictions.references
+    assert abstaining["metrics"]["accuracy"] == pytest.approx(right[kept].mean())
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "at least 0.26 sure" in line]
+    assert f"{100 * kept.mean():.1f} % of the clips" in row
+    with pytest.raises(WrongUseError, match="not made with these options"):
+        main([*arguments, "--least_confidence", "0.5"])
+    with pytest.raises(WrongUseError, match="--least_confidence is 2"):
+        main([*arguments, "--least_confidence", "2"])
+    # Nothing is left where nobody is that sure.
+    main([*arguments, "--least_confidence", "1", "--overwrite", "--quiet"])
+    result = json.loads((output / "metrics" / "first--clips.csv.json").read_text())
+    assert result["abstaining"]["coverage"] == 0
 
 
 def test_main_does_not_do_again_what_is_done(models, table, tmp_path, capsys):

@@ -11,10 +11,11 @@ from dusha_ser.evaluation.predictions import (
     Predictions,
     compare_predictions,
     read_predictions,
+    score_confident,
     score_predictions,
     write_predictions,
 )
-from dusha_ser.evaluation.ser.ser import LABELS, ser_metrics
+from dusha_ser.evaluation.ser.ser import LABELS, PROBABILITY_SCORES, ser_metrics
 
 
 @pytest.fixture
@@ -76,9 +77,40 @@ def test_scores_of_several_labels_have_no_log_loss_and_no_calibration(prediction
     scores, single = score_predictions(several), score_predictions(predictions)
     assert scores["reliability"] == []
     assert scores["majority"] == single["majority"]
-    left_out = {"log_loss", "expected_calibration_error"}
+    left_out = {"log_loss", "brier_score", "expected_calibration_error"}
     assert left_out == single["metrics"].keys() - scores["metrics"].keys()
     assert scores["metrics"].items() <= single["metrics"].items()
+
+
+def test_scores_of_a_calibrated_model_hold_those_without_its_temperature(predictions):
+    scores = score_predictions(replace(predictions, temperature=2.0))
+    raw = predictions.probabilities**2
+    raw = raw / raw.sum(axis=1, keepdims=True)
+    expected = score_predictions(replace(predictions, probabilities=raw))
+    for name in PROBABILITY_SCORES:
+        assert scores["uncalibrated"][name] == pytest.approx(expected["metrics"][name])
+    assert scores["uncalibrated"]["reliability"] == expected["reliability"]
+    assert scores["temperature"] == 2
+    # The order of the clips by confidence is another one, and the predictions are the same.
+    assert scores["metrics"]["accuracy"] == expected["metrics"]["accuracy"]
+    assert "uncalibrated" not in score_predictions(predictions)
+
+
+def test_scores_of_confident_predictions_are_those_of_these_clips_alone():
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.55, 0.45]])
+    speakers = ["x", "x", "y", "y"]
+    predictions = Predictions(
+        ("no", "yes"), list("abcd"), np.array([0, 0, 1, 1]), probabilities, speakers
+    )
+    scores = score_confident(predictions, 0.6)
+    assert scores["coverage"] == 0.75
+    assert scores["metrics"]["accuracy"] == pytest.approx(2 / 3)
+    assert scores["metrics"]["count"] == 3 and scores["metrics"]["group_count"] == 2
+    assert score_confident(predictions, 0.7)["metrics"]["accuracy"] == 1
+    none = score_confident(predictions, 0.95)
+    assert none == {"least_confidence": 0.95, "coverage": 0, "metrics": None}
+    several = replace(predictions, multi_label=True)
+    assert score_confident(several, 0.6)["metrics"]["accuracy"] == pytest.approx(2 / 3)
 
 
 def test_write_predictions_names_what_people_look_for(predictions, tmp_path):

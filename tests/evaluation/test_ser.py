@@ -108,6 +108,14 @@ def test_ser_metrics_with_probabilities_equals_scikit_learns_log_loss():
     )
 
 
+def test_ser_metrics_with_probabilities_has_the_brier_score():
+    # By hand: (0.2, -0.2), (-0.6, 0.6) and (0, 0), squared and summed.
+    results = ser_metrics(
+        [0, 0, 1], [0, 1, 1], [[0.8, 0.2], [0.6, 0.4], [0.0, 1.0]], labels=["no", "yes"]
+    )
+    assert results["brier_score"] == pytest.approx((0.08 + 0.72 + 0) / 3)
+
+
 def test_ser_metrics_with_a_certain_mistake_has_a_finite_log_loss():
     results = ser_metrics([0], [1], [[1.0, 0.0, 0.0, 0.0]])
     assert 30 < results["log_loss"] < 1000

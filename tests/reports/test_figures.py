@@ -7,11 +7,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from dusha_ser.evaluation.calibration import measure_confidence
 from dusha_ser.evaluation.ser.ser import reliability, ser_metrics
 from dusha_ser.reports.figures import (
     draw_calibration,
     draw_confusion,
     draw_curves,
+    draw_risk_coverage,
     save_figure,
     svg_uri,
 )
@@ -41,6 +43,16 @@ def test_draw_calibration_puts_points_at_confidence_and_accuracy():
     assert x == pytest.approx([0.6, 0.9])
     assert y == pytest.approx([1.0, 0.5])
     assert lower.patches[0].get_data().values.sum() == 3
+
+
+def test_draw_risk_coverage_shows_the_share_of_wrong_predictions_that_are_kept():
+    measured = measure_confidence(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 1, 0, 0], bool))
+    (axis,) = draw_risk_coverage({"a model": measured}).axes
+    curve, without = axis.lines
+    risks = dict(zip(*curve.get_data(), strict=True))
+    assert [risks[share] for share in (0.25, 0.5, 0.75, 1.0)] == pytest.approx([0, 0, 1 / 3, 0.5])
+    assert without.get_ydata() == [0.5, 0.5]
+    assert curve.get_label() == "a model: AURC 0.208"
 
 
 def test_draw_curves_separates_losses_from_scores():

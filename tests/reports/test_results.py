@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pages import HISTORY, Page, table_rows
 
 from dusha_ser.cli.report import report_results as main
 from dusha_ser.errors import MissingInputError
-from dusha_ser.evaluation.predictions import Predictions, score_predictions
+from dusha_ser.evaluation.predictions import Predictions, score_confident, score_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, compare_models
 from dusha_ser.storage import write_json
 
@@ -30,6 +31,8 @@ def results(tmp_path_factory):
         predictions = Predictions(
             LABELS, predictions.ids, references, probabilities, speakers, ["a"] * 120
         )
+        if number:
+            predictions = replace(predictions, temperature=1.5)
         answers[name] = predictions.predicted
         model = folder / f"model{number}"
         write_json(model / "trainer_state.json", {"log_history": HISTORY})
@@ -40,6 +43,7 @@ def results(tmp_path_factory):
             "published_as": "podcast",
             "command": "dusha evaluate --models 'a & b'",
             **score_predictions(predictions),
+            "abstaining": score_confident(predictions, 0.4),
         }
         if number:
             metrics = content["metrics"]
@@ -94,6 +98,42 @@ def test_report_shows_what_the_results_hold(page, results):
     assert "dusha evaluate --models 'a & b'" in text
 
 
+def test_report_shows_calibration_before_and_after_and_what_abstaining_gains(page, results):
+    markdown = (page / "results.md").read_text()
+    rows = table_rows(markdown)
+    first, second = (
+        json.loads((results / "metrics" / f"{number}.json").read_text()) for number in (0, 1)
+    )
+    names = ("log_loss", "brier_score", "expected_calibration_error")
+    for temperature, scores in (
+        ("1.000", first["metrics"]),
+        ("1.000", second["uncalibrated"]),
+        ("1.500", second["metrics"]),
+    ):
+        assert [temperature, *(f"{scores[name]:.3f}" for name in names)] in rows
+    for result in (first, second):
+        measured = result["confidence"]
+        assert f"Risk by coverage: area under the curve {measured['aurc']:.3f}" in markdown
+        entry = measured["curve"][79]
+        shown = ["80 %", f"{entry['accuracy']:.3f}", f"{entry['least_confidence']:.3f}"]
+        assert shown in rows
+        share = result["abstaining"]["coverage"]
+        assert (
+            f"at least 0.4 sure of {100 * share:.1f} % of the clips, on which accuracy" in markdown
+        )
+
+
+def test_report_of_results_of_earlier_versions_has_what_they_measured(results, tmp_path):
+    old = json.loads((results / "metrics" / "0.json").read_text())
+    for name in ("confidence", "temperature", "abstaining"):
+        del old[name]
+    del old["metrics"]["brier_score"]
+    write_json(tmp_path / "old" / "metrics" / "0.json", old)
+    main([str(tmp_path / "old"), "--output_dir", str(tmp_path / "report"), "--quiet"])
+    text = (tmp_path / "report" / "results.md").read_text()
+    assert f"{old['metrics']['log_loss']:.3f}" in text and "Risk by coverage" not in text
+
+
 def test_report_escapes_names(page):
     text = (page / "results.html").read_text()
     assert "<b>first" not in text and "&lt;b&gt;first" in text
@@ -103,14 +143,18 @@ def test_report_escapes_names(page):
 
 def test_report_has_confusion_calibration_and_curves_of_each_model(page):
     alternatives = [image["alt"] for image in Page((page / "results.html").read_text()).images]
-    for start in ("confusion matrix of", "share of right predictions of", "loss and scores over"):
+    starts = (
+        *("confusion matrix of", "share of right predictions of", "loss and scores over"),
+        "share of wrong predictions of",
+    )
+    for start in starts:
         assert sum(one.startswith(start) for one in alternatives) == 2
 
 
 def test_report_in_markdown_has_its_figures_beside_it(page):
     markdown = (page / "results.md").read_text()
     places = re.findall(r"\]\((figures/[^)]+)\)", markdown)
-    assert len(places) == 6
+    assert len(places) == 8
     assert all((page / place).stat().st_size > 5000 for place in places)
     assert "mean ± sd" in [row[0] for row in table_rows(markdown)]
 

@@ -1,10 +1,12 @@
 """What a run has found, in words, and the clips that it is tested on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dusha_ser.evaluation.calibration import TemperatureFit
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.training.result import TrainingResult, describe_result
 
@@ -34,6 +36,18 @@ def test_description_holds_scores_confusions_and_the_next_steps(result):
         "dusha train runs/mine/options.yaml --output_dir runs/mine_again ",
     ):
         assert line in text
+
+
+def test_description_says_what_the_temperature_did(result):
+    predictions = replace(result.predictions, temperature=2.0)
+    result.calibration = TemperatureFit(2.0, 120, "")
+    result.scores = score_predictions(predictions)
+    before = result.scores["uncalibrated"]["log_loss"]
+    text = describe_result(result)
+    assert "Temperature 2.000, fitted to 120 validation clips: on the test split log loss" in text
+    assert f"{before:.3f} before and {result.metrics['log_loss']:.3f} with it" in text
+    result.calibration = TemperatureFit(problem="there are no validation clips")
+    assert "without a temperature: there are no validation clips." in describe_result(result)
 
 
 def test_description_names_folders_that_are_not_there(result, tmp_path):

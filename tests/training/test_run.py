@@ -1,4 +1,6 @@
-"""A run learns what is there to be learnt, and nothing from shuffled labels."""
+"""A run learns what is there, nothing from shuffled labels, and how sure it may be."""
+
+import json
 
 import datasets
 import numpy as np
@@ -8,13 +10,14 @@ from chance import chance_p_value
 from small_models import FEATURE_ROWS
 from small_network import one_thread, small_config  # noqa: F401 - a fixture
 
+from dusha_ser.evaluation.calibration import fit_temperature
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import prepare
 from dusha_ser.training.result import final_test
-from dusha_ser.training.run import make_trainer
+from dusha_ser.training.run import make_trainer, train
 from feature_extraction_dusha import DushaFeatureExtractor
-from modeling_dusha import DushaForAudioClassification
+from modeling_dusha import DushaForAudioClassification, class_probabilities
 
 SEEDS = range(6)
 # Of runs that learn nothing, one set of six in a hundred fails this test by chance.
@@ -109,3 +112,88 @@ def test_chance_p_value_sees_models_that_know_a_little():
     knowing = np.full((4, 4), 0.2) + 0.2 * np.eye(4)  # right in 40 % of the clips
     runs = [np.stack([generator.multinomial(20, row) for row in knowing]) for _ in SEEDS]
     assert chance_p_value(runs) < ERROR_RATE
+
+
+@pytest.fixture(scope="module")
+def doubtful_splits():
+    """Clips of which every third has any label, so that no model should be sure."""
+
+    def of(speakers, seed):
+        rows = rows_of(2, speakers, seed)
+        generator = np.random.default_rng(seed)
+        labels = np.array(rows["label"])
+        other = generator.random(len(labels)) < 1 / 3
+        labels[other] = generator.integers(0, 4, other.sum())
+        return rows.remove_columns("label").add_column("label", labels).cast(rows.features)
+
+    return {"train": of(10, 1), "validation": of(10, 2), "test": of(10, 3)}
+
+
+def trained(folder, splits, epochs, **recipe):
+    """Train a network; after a dozen epochs it is too sure."""
+    torch.manual_seed(0)
+    DushaForAudioClassification(small_config(num_mel_bins=64)).save_pretrained(folder / "start")
+    DushaFeatureExtractor().save_pretrained(folder / "start")
+    recipe = RecipeOptions(
+        model_name_or_path=str(folder / "start"), frequency_mask=0, time_mask=0, crop=0, **recipe
+    )
+    arguments = DushaTrainingArguments(
+        str(folder / "model"),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=80,
+        learning_rate=2e-2,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        disable_tqdm=True,
+        use_cpu=True,
+        quiet=True,
+    )
+    return train(DataOptions(), recipe, arguments, splits)
+
+
+def test_run_fits_a_temperature_to_validation_clips_and_saves_it(tmp_path, doubtful_splits):
+    result = trained(tmp_path, doubtful_splits, epochs=12)
+    fit = result.calibration
+    assert fit.temperature > 1.1 and fit.clips == 80 and not fit.problem
+    model = DushaForAudioClassification.from_pretrained(tmp_path / "model").eval()
+    assert model.config.temperature == fit.temperature == result.predictions.temperature
+    model.config.temperature = 1.0
+    raw = {}
+    with torch.no_grad():
+        for split in ("validation", "test"):
+            clips = torch.tensor(np.array(doubtful_splits[split]["input_features"]))
+            raw[split] = model(clips).logits
+    truth = {split: torch.tensor(rows["label"]) for split, rows in doubtful_splits.items()}
+    again = fit_temperature(raw["validation"].numpy(), truth["validation"].numpy())
+    assert fit.temperature == pytest.approx(again.temperature, rel=1e-3)
+    expected = class_probabilities(raw["test"] / fit.temperature, None)
+    np.testing.assert_allclose(result.predictions.probabilities, expected, atol=1e-5)
+    # On clips that had no part in it, as intended.
+    before = torch.nn.functional.cross_entropy(raw["test"], truth["test"]).item()
+    written = json.loads((tmp_path / "model" / "metrics.json").read_text())
+    assert written["uncalibrated"]["log_loss"] == pytest.approx(before, rel=1e-3)
+    assert written["test"]["log_loss"] < before
+    assert written["calibration"] == {
+        "temperature": fit.temperature, "clips": 80, "problem": ""
+    }  # fmt: skip
+    card = (tmp_path / "model" / "README.md").read_text()
+    right = (expected.argmax(1) == truth["test"]).numpy()
+    surest = np.argsort(-expected.max(1).values.numpy(), kind="stable")[:64]
+    assert f"Accuracy at 80 % coverage: {right[surest].mean():.3f}." in card
+    assert f"Temperature {fit.temperature:.3f}, fitted to 80 validation clips" in card
+
+
+def test_run_that_is_told_not_to_calibrate_has_no_temperature(tmp_path, doubtful_splits):
+    result = trained(tmp_path, doubtful_splits, epochs=1, calibrate=False)
+    config = DushaForAudioClassification.from_pretrained(tmp_path / "model").config
+    assert config.temperature == result.predictions.temperature == 1
+    assert "none was asked for" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_run_never_fits_a_temperature_to_test_clips(tmp_path, doubtful_splits):
+    splits = {name: doubtful_splits[name] for name in ("train", "test")}
+    result = trained(tmp_path, splits, epochs=1, published_quirks=True)
+    assert result.calibration.problem == "the validation clips are those of the test"
+    assert result.predictions.temperature == 1

@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike
 # Dusha's four emotions in Dusha's order (paper, section 3).
 LABELS = ("angry", "sad", "neutral", "positive")
 SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
+# What probabilities are worth, the lower the better.
+PROBABILITY_SCORES = ("log_loss", "brier_score", "expected_calibration_error")
 # As many bins as Guo et al. 2017 use.
 CALIBRATION_BINS = 15
 # SciPy draws as many resamples at once as keep one array of counts below this many numbers.
@@ -32,8 +34,9 @@ LEAST_GROUPS_FOR_P = 6
 EXCHANGES = 9999
 DESCRIPTION = """\
 Accuracy, balanced accuracy (mean recall of the classes) and macro F1 of speech emotion recognition,
-recall and precision of each class, the confusion matrix, with probabilities log loss and
-calibration error, and with groups (speakers) bootstrap intervals that resample speakers, not clips.
+recall and precision of each class, the confusion matrix, with probabilities log loss, Brier score
+and calibration error, and with groups (speakers) bootstrap intervals that resample speakers, not
+clips.
 """
 CITATION = """\
 @article{guo2017calibration,
@@ -120,10 +123,11 @@ def ser_metrics(
         `count` clips and `labels`; `accuracy`, `balanced_accuracy` and `f1_macro` in [0, 1];
         `recall`, `precision` and `f1` of each class, in [0, 1] or None; `support`, the clips of
         each class; `confusion_matrix` (true labels, predicted labels) in clips; `absent_classes`
-        and `unpredicted_classes`, names; with probabilities `log_loss` in nats, at least 0, and
-        `expected_calibration_error` in [0, 1]; with groups `group_count`, `confidence_level`,
-        `intervals`, [low, high] for each of the three scores, None where there is one group only,
-        and `interval_warning`, to be shown beside them, None from ten groups on.
+        and `unpredicted_classes`, names; with probabilities `log_loss` in nats, at least 0,
+        `brier_score` in [0, 2], the squared distance of a clip's probabilities from the truth
+        (Brier 1950), and `expected_calibration_error` in [0, 1]; with groups `group_count`,
+        `confidence_level`, `intervals`, [low, high] for each of the three scores, None where there
+        is one group only, and `interval_warning`, to be shown beside them, None from ten groups on.
 
     Raises:
         ValueError: if nothing came, lengths differ, a label number is out of range, two labels
@@ -168,6 +172,8 @@ def ser_metrics(
         results["log_loss"] = float(
             sklearn.metrics.log_loss(references, probabilities, labels=range(len(labels)))
         )
+        truth = np.eye(len(labels))[references]
+        results["brier_score"] = float(((probabilities - truth) ** 2).sum(axis=1).mean())
         bins = reliability(predictions, references, probabilities)
         results["expected_calibration_error"] = expected_calibration_error(bins)
     if groups is not None:
