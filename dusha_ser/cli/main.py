@@ -30,7 +30,7 @@ COMMANDS = {
     "collect": "build a corpus of your own",
     "report": "report on a corpus, its annotators or results",
     "convert": "turn the released weights into a model folder",
-    "export": "export a model to ONNX",
+    "export": "export a model to ONNX, or as a page for browsers",
     "demo": "serve a page that predicts emotions",
 }
 # What follows a command that has several.
@@ -48,7 +48,12 @@ GROUPS = {
         "annotators": "how well each annotator answers, and how well the crowd agrees",
         "results": "results of models on test sets as one page",
     },
+    "export": {
+        "page": "a page in which the model runs, without a server",
+    },
 }
+# Those of them that also do something by themselves: `dusha export MODEL FILE.onnx`.
+ALONE = {"export"}
 COMPLETION = 'eval "$(register-python-argcomplete dusha)"'
 
 
@@ -86,11 +91,27 @@ def dispatch(command: str, commands: Mapping[str, str], arguments: Sequence[str]
         advice = f"did you mean {near[0]}?" if near else f"take one of {', '.join(commands)}"
         raise WrongUseError(f"unknown command {word!r}; {advice}")
     command = f"{command} {word}"
-    if word in GROUPS:
+    if has_steps(word, rest):
         return dispatch(command, GROUPS[word], rest)
     name_command(command)
     sys.argv = [command, *rest]
     return find_command(command)(rest)
+
+
+def has_steps(word: str, rest: Sequence[str]) -> bool:
+    """Whether the word behind a command names one of several steps; `rest` is what follows it."""
+    return word in GROUPS and (word not in ALONE or rest[:1] in [[step] for step in GROUPS[word]])
+
+
+def list_commands() -> list[tuple[str, ...]]:
+    """The words behind `dusha` of all commands.
+
+    Examples:
+        >>> [words for words in list_commands() if words[0] == "export"]
+        [('export',), ('export', 'page')]
+    """
+    single = [(word,) for word in COMMANDS if word not in GROUPS or word in ALONE]
+    return sorted(single + [(word, step) for word, steps in GROUPS.items() for step in steps])
 
 
 def find_command(command: str) -> Any:
@@ -134,7 +155,7 @@ def add_completions(
     if not words or words[0] not in commands:
         return
     word, command = words[0], f"{command} {words[0]}"
-    if word in GROUPS:
+    if has_steps(word, words[1:]):
         add_completions(following.choices[word], command, GROUPS[word], words[1:])
     else:
         main = find_command(command)

@@ -1,13 +1,15 @@
-"""What can be asked of `dusha demo`; nothing heavy is imported."""
+"""What can be asked of `dusha demo` and `dusha export page`; nothing heavy is imported."""
 
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError
 from dusha_ser.inference.settings import HOP, WINDOW, Settings, check_model
 from dusha_ser.options import check_range, option
+from dusha_ser.storage import check_folder
 
 MODEL_VARIABLE = "DUSHA_MODEL"
 HOST_VARIABLE = "GRADIO_SERVER_NAME"
@@ -67,3 +69,29 @@ class DemoOptions:
                 "files into the folder `model` beside a Space's app.py; `dusha train` trains one"
             )
         check_model(self.model)
+
+
+@dataclass
+class PageOptions:
+    """Which model a page without a server holds, and where the page goes."""
+
+    model: str = option(
+        "model folder, name on the Hub, or .onnx file that reads waveforms", positional=True
+    )
+    output_dir: Path = option("folder to write", positional=True)
+    runtime: Path | None = option(
+        "the npm package onnxruntime-web, as its .tgz file or unpacked (default: npm fetches it)",
+        None,
+    )
+    window: float = option("length of a window, in seconds", WINDOW)
+    hop: float = option("from the start of a window to the start of the next, in seconds", HOP)
+    overwrite: bool = shared.overwrite()
+    quiet: bool = shared.quiet()
+
+    def check(self) -> None:
+        """Raise a WrongUseError for what cannot be done."""
+        Settings(self.model, window=self.window, hop=self.hop).check()
+        if self.runtime is not None and not self.runtime.exists():
+            raise MissingInputError(f"no such file or folder: {self.runtime}")
+        check_model(self.model)
+        check_folder(self.output_dir, self.overwrite, finished="*")

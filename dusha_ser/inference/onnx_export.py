@@ -182,7 +182,7 @@ def export(
     if waveform and extractor.trim_silence is not None:
         raise WrongUseError(
             "this model's features leave out silence (trim_silence), which a graph that reads "
-            "waveforms does not: leave out `waveform`"
+            "waveforms does not: leave out `waveform`; no page can hold this model"
         )
     model = copy.deepcopy(model)
     network: Any = model.dusha

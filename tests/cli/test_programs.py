@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from small_models import write_recordings
 
-from dusha_ser.cli.main import COMMANDS, GROUPS, find_command, run
+from dusha_ser.cli.main import find_command, list_commands, run
 from dusha_ser.cli.program import on_interrupt, run_program
 
 CASES = {
@@ -25,6 +25,8 @@ CASES = {
     "convert, no file": ("convert", "nowhere.pt", "out"),
     "export, no model": ("export", "nowhere", "out.onnx"),
     "export, nothing to calibrate with": ("export", "model", "out.onnx", "--int8"),
+    "export page, no model": ("export", "page", "nowhere", "out"),
+    "export page, no runtime": ("export", "page", "some/model", "out", "--runtime", "nowhere.tgz"),
     "export, no clips": ("export", "model", "out.onnx", "--clips", "nowhere"),
     "report, no report": ("report",),
     "report, no answers": ("report", "annotators", "nowhere"),
@@ -48,6 +50,7 @@ TAKE_MODELS = {
     "evaluate": ("evaluate", "--models", "NAME", "--test_sets", "clips.csv"),
     "cross_validate": ("cross-validate", "clips.csv", "--model_name_or_path", "NAME"),
     "export": ("export", "NAME", "out.onnx"),
+    "export page": ("export", "page", "NAME", "out"),
     "demo": ("demo", "--model", "NAME"),
     "pseudo-label": ("collect", "pseudo-label", "clips.csv", "--model", "NAME", "--number", "1"),
     "prompts": ("collect", "prompts", "clips.csv", "--model", "NAME"),
@@ -180,12 +183,11 @@ def test_program_when_interrupted_during_imports_ends_in_one_line(words, library
 
 def parsers():
     """The parser of each program by its words."""
-    for word in COMMANDS:
-        for step in GROUPS.get(word, [""]):
-            words = f"dusha {word} {step}".strip()
-            module = sys.modules[find_command(words).__module__]
-            maker = getattr(find_command(words), "make_parser", None) or module.make_parser
-            yield words, maker()
+    for command in list_commands():
+        words = " ".join(("dusha", *command))
+        module = sys.modules[find_command(words).__module__]
+        maker = getattr(find_command(words), "make_parser", None) or module.make_parser
+        yield words, maker()
 
 
 # Options that take several values: with commas, or as words.

@@ -8,13 +8,10 @@ import time
 
 import pytest
 
-from dusha_ser.cli.main import COMMANDS, GROUPS
+from dusha_ser.cli.main import list_commands
 
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "scipy", "sklearn", "gradio")
-WORDS = [
-    *((name,) for name in COMMANDS if name not in GROUPS),
-    *((name, second) for name, group in GROUPS.items() for second in group),
-]
+WORDS = list_commands()
 # Paths, models and values that cannot be: one line, as fast as help.
 WRONG = {
     "a file": ("predict", "somebody/model", "nowhere.wav"),

@@ -54,6 +54,8 @@ NOT_RUN = {
     "torchrun": "starts processes; tests/cli/test_predict.py starts several",
     "accelerate launch": "starts processes; tests/cli/test_predict.py starts several",
     "dusha demo": "serves until it is stopped; tests/integration/test_demo.py starts it",
+    "dusha export page": "npm fetches what runs the model; "
+    "tests/integration/test_browser_page.py does",
 }
 # These come in the first block of README.md and docs/training.md.
 WHOLE_ONLY = ("python train.py", "dusha train", "pytest")

@@ -90,7 +90,7 @@ def test_distributions_pass_twine_and_hold_what_they_should(built):
     assert top == {"dusha_ser", *MODULES}
     assert "dusha_ser/py.typed" in names
     setups = REPOSITORY / "dusha_ser" / "training" / "setups"
-    for path in [*setups.glob("*.yaml"), *(REPOSITORY / "dusha_ser" / "demo").glob("*.[cj]s*")]:
+    for path in [*setups.glob("*.yaml"), *(REPOSITORY / "dusha_ser" / "demo").rglob("*.[cj]s*")]:
         assert path.relative_to(REPOSITORY).as_posix() in names
     metadata = zipfile.ZipFile(wheel).read(
         next(name for name in names if name.endswith("/METADATA"))
