@@ -22,12 +22,12 @@ import yaml
 
 from dusha_ser.demo.answering import LIVE_HOP, LIVE_WINDOW
 from dusha_ser.demo.options import PageOptions
-from dusha_ser.demo.waveform import NAMES
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.inference.onnx_export import write_onnx
 from dusha_ser.inference.onnx_runtime import OnnxClassifier
 from dusha_ser.inference.settings import ExportOptions, Settings
 from dusha_ser.storage import replacing_folder, write_json, write_text
+from dusha_ser.vocabulary import RUSSIAN_NAMES
 
 HERE = Path(__file__).parent
 PACKAGE = "onnxruntime-web"
@@ -71,7 +71,7 @@ def write_page(options: PageOptions) -> int:
             shutil.copy(path, page)
         settings = {
             "labels": classifier.labels,
-            "names": {one: NAMES[one] for one in classifier.labels if one in NAMES},
+            "names": {one: RUSSIAN_NAMES[one] for one in classifier.labels if one in RUSSIAN_NAMES},
             "sampling_rate": classifier.sampling_rate,
             "one_length": classifier.one_length,
             "window": options.window,
