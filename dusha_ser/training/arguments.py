@@ -1,9 +1,13 @@
 """The Trainer's arguments, made of the options of a run."""
 
 import copy
+import importlib.util
 import os
+import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
@@ -50,6 +54,8 @@ class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[mis
                 and torch.cuda.is_available()
                 and torch.cuda.is_bf16_supported(including_emulation=False)
             )
+        if self.torch_compile is None:
+            self.torch_compile = not self.use_cpu and can_compile()
         if self.save_strategy == "no":
             # Nothing is kept that could be gone back to.
             self.load_best_model_at_end = False
@@ -90,6 +96,20 @@ class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[mis
                     f'{", ".join(installed) or "none"}; pip install "dusha-ser[tracking]" brings '
                     "tensorboard, pip install trackio brings trackio"
                 )
+
+
+def can_compile() -> bool:
+    """Return whether Triton finds what it makes kernels for a GPU with.
+
+    Without a C compiler and Python's headers, which few base images of GPUs bring, a compiled
+    network would end with a traceback at its first batch.
+    """
+    compilers = (os.environ.get("CC"), "gcc", "clang")
+    return (
+        importlib.util.find_spec("triton") is not None
+        and any(shutil.which(name) for name in compilers if name)
+        and Path(sysconfig.get_path("include"), "Python.h").exists()
+    )
 
 
 def make_arguments(options: RunOptions) -> DushaTrainingArguments:

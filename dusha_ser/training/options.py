@@ -328,6 +328,18 @@ class RunOptions:
     bf16: bool | None = option(
         "compute in bfloat16 (default: on a GPU that has it, unless --fp16 is given)", None
     )
+    torch_compile: bool | None = option(
+        "compile the network, once for batches of all lengths (default: Dusha's network on a GPU, "
+        "where a C compiler is installed)",
+        None,
+        rare=True,
+    )
+    cudnn_benchmark: bool = option(
+        "let cuDNN time its kernels for each new shape of a batch and take the fastest (CUDA); "
+        "runs are no longer repeated to the last bit",
+        False,
+        rare=True,
+    )
     channels_last: bool = option(
         "keep channels innermost in memory, which is faster", True, rare=True
     )

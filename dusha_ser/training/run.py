@@ -180,10 +180,14 @@ def fitted(
     if "validation" not in prepared.splits:
         # Nothing can be evaluated, and the last epoch is taken.
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
-    is_masked = prepared.model.config.model_type == DushaConfig.model_type
-    if arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_masked):
+    is_ours = prepared.model.config.model_type == DushaConfig.model_type
+    if arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_ours):
         # What is padded would change the predictions.
         changes["per_device_eval_batch_size"] = 1
+    if not is_ours and arguments.given.torch_compile is None:
+        # Not every network can be compiled for all lengths at once.
+        backend = arguments.given.torch_compile_backend
+        changes |= {"torch_compile": False, "torch_compile_backend": backend}
     if any(held.frames.device.type != "cpu" for held in prepared.held.values()):
         # Batches are made on the device: no other process can, and nothing is left to pin.
         changes |= dict.fromkeys(("dataloader_pin_memory", "dataloader_persistent_workers"), False)

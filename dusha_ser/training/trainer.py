@@ -64,6 +64,12 @@ class DushaTrainer(Trainer):
         self.checks_each_step = self.args.device.type == "cpu"
         if self.args.keep_memory:
             keep_freed_memory()
+        if self.args.torch_compile and self.accelerator.state.dynamo_plugin.dynamic is None:
+            # One graph for all lengths and the batch that is not full: the first step waits for one
+            # compilation, and no other does.
+            self.accelerator.state.dynamo_plugin.dynamic = True
+        if self.args.cudnn_benchmark:
+            torch.backends.cudnn.benchmark = True
         if self.args.channels_last:
             torch.nn.Module.to(self.model, memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub has no such overload
             make_precise(self.model)

@@ -49,7 +49,14 @@ class Spectrograms(torch.utils.data.Dataset):
 
 
 def make_trainer(
-    folder, dataset=None, batch_size=8, loss=None, augmentation=None, frozen_blocks=0, **options
+    folder,
+    dataset=None,
+    batch_size=8,
+    loss=None,
+    augmentation=None,
+    frozen_blocks=0,
+    lengths=(),
+    **options,
 ):
     torch.manual_seed(0)
     defaults = {
@@ -76,6 +83,7 @@ def make_trainer(
         train_collator=SpectrogramCollator(
             mixup=Mixup(arguments.mixup, 4) if arguments.mixup else None,
             augmentation=augmentation or Augmentation(frequency_mask=3, time_mask=5, crop=5),
+            lengths=lengths,
         ),
         data_collator=SpectrogramCollator(),
         classification_loss=loss,
@@ -413,6 +421,43 @@ def test_training_step_when_on_an_accelerator_waits_for_nothing(tmp_path):
     assert loss.isfinite()
     with pytest.raises(AssertionError, match="waits"), no_waiting():
         trainer.check_losses()
+
+
+class CountGraphs(TrainerCallback):
+    """Notes how many graphs were compiled by the end of each epoch and of its evaluation."""
+
+    def __init__(self):
+        self.counts = []
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+    on_evaluate = on_epoch_end
+
+
+def test_train_when_compiled_compiles_once_for_all_lengths_and_sizes(tmp_path):
+    """Three lengths, each also as a batch that is not full, and evaluation between the epochs."""
+    few = {"batch_size": 7, "lengths": (32, 40, 48), "save_strategy": "no"}
+    plain = make_trainer(tmp_path / "plain", **few)
+    shapes = set()
+    plain.model.dusha.register_forward_pre_hook(
+        lambda module, inputs: shapes.add(inputs[0].shape[:2]) if module.training else None
+    )
+    plain.train()
+    assert {length for _, length in shapes} == {32, 40, 48}
+    assert {size for size, _ in shapes} == {3, 7} and len(shapes) > 4
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    # The compiler up to its graph, without kernels: what is compiled again is so here, too.
+    compiled = make_trainer(tmp_path / "compiled", torch_compile_backend="eager", **few)
+    graphs = CountGraphs()
+    compiled.add_callback(graphs)
+    compiled.train()
+    # After each epoch and each evaluation, which takes the network as it is.
+    assert graphs.counts == [1] * 6
+    for name, value in weights(plain.model).items():
+        torch.testing.assert_close(compiled.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_fused_optimizer_learns_what_the_other_does(tmp_path):
