@@ -120,17 +120,22 @@ class Collator:
             The model's inputs, (batch, ...) each, labels (batch,) or (batch, labels), weights
             (batch,).
         """
-        own = np.arange(self.process_index, len(items), self.process_count)
+        parts = [
+            np.arange(process, len(items), self.process_count)
+            for process in range(self.process_count)
+        ]
         if self.mixup is None:
-            return self.stack(items, own)
+            return self.stack(items, parts)
         shares, partners = self.mixup.pair(draws_of(items))
-        # Clips of other processes that ours are mixed with come behind ours.
-        built = np.concatenate([own, np.setdiff1d(partners[own], own)])
+        own = parts[self.process_index]
+        # Clips of other processes that one's own are mixed with come behind these.
+        parts = [np.concatenate([part, np.setdiff1d(partners[part], part)]) for part in parts]
+        built = parts[self.process_index]
         place = np.argsort(built)[np.searchsorted(np.sort(built), partners[own])]
-        return self.mixup.mix(self.stack(items, built), shares[own], place)
+        return self.mixup.mix(self.stack(items, parts), shares[own], place)
 
-    def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
-        """Make a batch of some items, by their numbers, none mixed."""
+    def stack(self, items: Sequence[dict], parts: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """Make this process' batch, none mixed, by the numbers of the items of each process."""
         raise NotImplementedError
 
 
@@ -159,8 +164,8 @@ class SpectrogramCollator(Collator):
     multiple: int = 1
     lengths: tuple[int, ...] = ()
 
-    def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
-        """Cut clips of all processes, and gather some."""
+    def stack(self, items: Sequence[dict], parts: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """Cut clips of all processes, and gather those of this one."""
         clips: list[torch.Tensor | HeldClip] = [item["inputs"] for item in items]
         mels = clips[0].shape[1]
         cuts = Cuts.whole(np.array(list(map(len, clips))), mels)
@@ -175,11 +180,28 @@ class SpectrogramCollator(Collator):
         length = self.padded(int(cuts.kept.max()))
         lefts = spread(places, length - cuts.kept)
 
-        frames, firsts = lay_out([clips[number] for number in numbers], self.fill)
+        numbers = parts[self.process_index]
+        frames, firsts = self.lay_out(clips, parts)
         features, mask = assemble(frames, firsts, cuts.take(numbers), lefts[numbers], length)
         batch = {"input_features": features} | ({"attention_mask": mask} if self.mask else {})
         targets = stack_targets(items, numbers).items()
         return batch | {name: send(values, features.device) for name, values in targets}
+
+    def lay_out(
+        self, clips: Sequence[torch.Tensor | HeldClip], parts: Sequence[np.ndarray]
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """Return frames that hold this process' clips behind a filling one, and each one's first.
+
+        What is held in memory may lie there so already.
+        """
+        held = [clip for clip in clips if isinstance(clip, HeldClip)]
+        if held:
+            indices = np.array([clip.index for clip in held])
+            return held[0].features.gather([indices[part] for part in parts], self.process_index)
+        own = [clips[number] for number in parts[self.process_index]]
+        read = [clip for clip in own if isinstance(clip, torch.Tensor)]
+        filling = torch.full((1, read[0].shape[1]), self.fill)
+        return torch.cat([filling, *read]), np.cumsum([1, *map(len, read[:-1])])
 
     def padded(self, longest: int) -> int:
         """Return the length of a batch whose longest clip is this long, in frames."""
@@ -194,29 +216,15 @@ class ExtractorCollator(Collator):
 
     feature_extractor: SequenceFeatureExtractor = field(kw_only=True)
 
-    def stack(self, items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
-        """Pad some clips."""
+    def stack(self, items: Sequence[dict], parts: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """Pad this process' clips."""
+        numbers = parts[self.process_index]
         name = self.feature_extractor.model_input_names[0]  # type: ignore[attr-defined]  # of each subclass
         inputs = [items[number]["inputs"].numpy() for number in numbers]
         batch = self.feature_extractor.pad(
             {name: inputs}, padding=True, return_tensors="pt", return_attention_mask=None
         )
         return dict(batch) | stack_targets(items, numbers)
-
-
-def lay_out(
-    clips: Sequence[torch.Tensor | HeldClip], fill: float
-) -> tuple[torch.Tensor, np.ndarray]:
-    """Return the frames of clips, one after the other behind a filling one, and each one's first.
-
-    What is held in memory lies there so already.
-    """
-    held = [clip for clip in clips if isinstance(clip, HeldClip)]
-    if held:
-        return held[0].frames, np.array([clip.first for clip in held])
-    read = [clip for clip in clips if isinstance(clip, torch.Tensor)]
-    filling = torch.full((1, read[0].shape[1]), fill)
-    return torch.cat([filling, *read]), np.cumsum([1, *map(len, read[:-1])])
 
 
 def draws_of(items: Sequence[dict]) -> Draws:

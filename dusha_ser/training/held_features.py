@@ -3,8 +3,9 @@
 What is held needs no worker processes: batches are gathered there by indices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.compute
 import torch
 
 from dusha_ser.errors import WrongUseError
+from dusha_ser.training.augmentation import send
 
 # What may be taken of the memory that is free: the rest is for training itself.
 MOST_TAKEN = 0.5
@@ -23,35 +25,120 @@ FEATURE_TYPES = {"float16": torch.float16, "float32": torch.float32}
 class HeldClip:
     """A clip within held features: length and shape are those of a tensor (frames, mels)."""
 
-    frames: torch.Tensor
-    first: int
-    length: int
+    features: "HeldFeatures"
+    index: int
 
     def __len__(self) -> int:
-        return self.length
+        first, stop = self.features.firsts[self.index : self.index + 2].tolist()
+        return stop - first
+
+    @property
+    def first(self) -> int:
+        """Its first row within the frames of all clips."""
+        return int(self.features.firsts[self.index])
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of frames and of Mel bands."""
-        return self.length, self.frames.shape[1]
+        return len(self), self.features.frames.shape[1]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How processes share the features of a split: each holds clips that follow each other.
+
+    Attributes:
+        parts: the first clip of each process, and behind them the number of clips, int64.
+        process: this one, from 0.
+        group: of torch.distributed, by which they exchange clips.
+    """
+
+    parts: np.ndarray
+    process: int
+    group: Any
+
+    def owners(self, clips: np.ndarray) -> np.ndarray:
+        """Return the process that holds each of some clips, by their numbers, (clips,)."""
+        return np.searchsorted(self.parts, clips, side="right") - 1
 
 
 @dataclass(frozen=True)
 class HeldFeatures:
-    """The features of all clips of a split.
+    """The features of all clips of a split, or of the share of one process.
 
     Attributes:
-        frames: of one clip after the other, (1 + frames, mels); the first row is what padding is.
-        firsts: the first row of each clip, and behind them that of the next, (clips + 1,).
+        frames: of the clips held here, one after the other, (1 + frames, mels); the first row is
+            what padding is.
+        firsts: the first row of each clip where all are held, and behind them that of the next,
+            (clips + 1,).
+        sharing: how processes share them; None: all are held here.
+        used_on: the device that batches are made on; None: where the frames are.
     """
 
     frames: torch.Tensor
     firsts: np.ndarray
+    sharing: Sharing | None = None
+    used_on: torch.device | None = None
 
     def clip(self, index: int) -> HeldClip:
         """Return one clip, by its number."""
-        first, stop = self.firsts[index : index + 2].tolist()
-        return HeldClip(self.frames, first, stop - first)
+        return HeldClip(self, index)
+
+    def gather(self, wanted: Sequence[np.ndarray], process: int) -> tuple[torch.Tensor, np.ndarray]:
+        """Return frames that hold some clips, where batches are made, and each one's first row.
+
+        Where features are shared, all processes call this together.
+
+        Args:
+            wanted: by each process, numbers of clips, (clips,).
+            process: that calls this.
+
+        Returns:
+            Frames (rows, mels), of which the first is what padding is, and the first row of each
+            clip that this process wants, (clips,).
+        """
+        own = wanted[process]
+        used_on = self.used_on or self.frames.device
+        if self.sharing is None and used_on == self.frames.device:
+            return self.frames, self.firsts[own]
+        order = np.arange(len(own))
+        if self.sharing is None:
+            frames = torch.cat([self.frames[:1], *self._clips(own)])
+        else:
+            # What comes from a process comes in the order in which it is wanted.
+            order = np.argsort(self.sharing.owners(own), kind="stable")
+            frames = self._exchange(wanted, self.sharing)
+        lengths = self._lengths(own[order])
+        firsts = np.empty_like(own)
+        firsts[order] = 1 + np.cumsum(lengths) - lengths
+        return send(frames, used_on), firsts
+
+    def _exchange(self, wanted: Sequence[np.ndarray], sharing: Sharing) -> torch.Tensor:
+        """Give each process the clips that it wants of ours, and take ours of each."""
+        own = wanted[sharing.process]
+        given = [clips[sharing.owners(clips) == sharing.process] for clips in wanted]
+        owners = sharing.owners(own)
+        taken = [int(self._lengths(own[owners == process]).sum()) for process in range(len(wanted))]
+        mels = self.frames.shape[1]
+        frames = self.frames.new_empty((1 + sum(taken), mels))
+        frames[:1] = self.frames[:1]
+        torch.distributed.all_to_all_single(
+            frames[1:],
+            torch.cat([self.frames[:0], *self._clips(np.concatenate(given))]),
+            taken,
+            [int(self._lengths(clips).sum()) for clips in given],
+            group=sharing.group,
+        )
+        return frames
+
+    def _lengths(self, clips: np.ndarray) -> np.ndarray:
+        return self.firsts[clips + 1] - self.firsts[clips]
+
+    def _clips(self, clips: np.ndarray) -> Iterator[torch.Tensor]:
+        """Yield the frames of clips that are held here."""
+        before = self.firsts[self.sharing.parts[self.sharing.process]] - 1 if self.sharing else 0
+        for first, length in zip(self.firsts[clips] - before, self._lengths(clips), strict=True):
+            yield self.frames[first : first + length]
 
 
 def hold(
@@ -83,6 +170,29 @@ def hold(
     return HeldFeatures(frames, firsts)
 
 
+def hold_share(
+    rows: datasets.Dataset,
+    column: str,
+    lengths: np.ndarray,
+    fill: float,
+    where: torch.device,
+    kind: torch.dtype,
+) -> HeldFeatures:
+    """Read this process' share of the features into memory, which all processes call together.
+
+    Arguments as of `hold`. Shares are as large as whole clips allow.
+    """
+    firsts = np.concatenate([[1], 1 + np.cumsum(lengths)])
+    count, process = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    parts = np.searchsorted(firsts, 1 + (firsts[-1] - 1) * np.arange(count + 1) / count)
+    own = range(parts[process], parts[process + 1])
+    share = hold(rows.select(own), column, lengths[own.start : own.stop], fill, where, kind)
+    # A group of their own: batches are made while gradients are exchanged.
+    backend = "gloo" if where.type == "cpu" else None
+    group = torch.distributed.new_group(backend=backend)
+    return HeldFeatures(share.frames, firsts, Sharing(parts, process, group))
+
+
 def pieces(rows: datasets.Dataset, column: str) -> Iterator[torch.Tensor]:
     """Yield the frames of all rows, a hundred clips at a time, (frames, mels) float32."""
     for table in rows.select_columns([column]).with_format("arrow").iter(100):
@@ -97,9 +207,9 @@ def choose_place(
     Args:
         wanted: "device", "host", "disk", or "auto": the first of these with room for them; on a
             processor that is the disk, whose pages the system keeps in memory as it can.
-        size: of the features, in bytes.
+        size: of the features that this process is to hold, in bytes.
         device: that trains.
-        processes: that train on this machine, each of which holds them.
+        processes: that share the host's memory.
 
     Returns:
         The device whose memory holds them, None for the disk; and the choice in words, none where
@@ -109,11 +219,12 @@ def choose_place(
         WrongUseError: if they do not fit where they are wanted.
     """
     on_accelerator = device.type != "cpu"
+    if wanted == "disk" or (wanted == "auto" and not on_accelerator):
+        return None, ""
     free = {"host": psutil.virtual_memory().available // processes}
     if on_accelerator:
         free = {"device": torch.accelerator.get_memory_info(device)[0]} | free
-    if wanted == "disk" or (wanted == "auto" and not on_accelerator):
-        return None, ""
+    free = least_free(free)
     if wanted != "auto":
         # A processor's own memory is the host's.
         free = {name: room for name, room in free.items() if name == wanted} or free
@@ -132,6 +243,15 @@ def choose_place(
             "be taken: take `features_in=auto` or `features_type=float16`"
         )
     return None, f"features are read from the disk: they are {gigabytes}, and there are {rooms}"
+
+
+def least_free(free: dict[str, int]) -> dict[str, int]:
+    """Return the free memory of the process that has least, as all are to choose alike."""
+    if not torch.distributed.is_initialized():
+        return free
+    found = [free] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, free)
+    return {name: min(one[name] for one in found) for name in free}
 
 
 def clip_lengths(rows: datasets.Dataset, column: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datasets
@@ -30,6 +30,7 @@ from dusha_ser.training.held_features import (
     choose_place,
     clip_lengths,
     hold,
+    hold_share,
 )
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
@@ -140,13 +141,21 @@ class Preparation:
         splits = [name for name in SEEN_OFTEN if name in self.splits]
         kind = FEATURE_TYPES[arguments.features_type]
         bands = self.model.config.num_mel_bins if wanted != "disk" else 0
-        frames = sum(int(self.lengths(name).sum()) for name in splits) if bands else 0
+        # Processes share the clips that they train on; which they evaluate, Accelerate decides.
+        shared = ("train",) if arguments.world_size > 1 else ()
+        frames = sum(
+            int(self.lengths(name).sum()) // (arguments.world_size if name in shared else 1)
+            for name in (splits if bands else ())
+        )
         size = frames * bands * kind.itemsize
         place, words = choose_place(wanted, size, arguments.device, arguments.world_size)
         if place is not None:
             for name in splits:
+                reader = hold_share if name in shared else hold
                 rows, lengths = self.all_rows(name), self.lengths(name)
-                self.held[name] = hold(rows, self.column, lengths, fill, place, kind)
+                held = reader(rows, self.column, lengths, fill, place, kind)
+                used_on = arguments.device if place.type == "cpu" else None
+                self.held[name] = replace(held, used_on=used_on)
         return words
 
 

@@ -23,6 +23,7 @@ from dusha_ser.training.batches import (
     filling,
     make_collators,
 )
+from dusha_ser.training.batches_ahead import plan_ahead
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
 from dusha_ser.training.losses import ClassificationLoss, Mixup
@@ -138,29 +139,34 @@ def make_trainer(
             else one
             for one in (train_collator, eval_collator)
         )
-    trainer = DushaTrainer(
-        model=prepared.model,
-        args=arguments,
-        train_dataset=ClipDataset(
-            rows,
-            prepared.column,
-            *make_targets(rows, order, recipe),
-            held=prepared.held.get("train"),
-        ),
-        eval_dataset=prepared.longest_first("validation"),
-        train_sampler=SAMPLERS[recipe.sampler](
+    held = prepared.held.get("train")
+    training: tuple[Any, Any, Any] = (
+        ClipDataset(rows, prepared.column, *make_targets(rows, order, recipe), held=held),
+        SAMPLERS[recipe.sampler](
             durations(rows, prepared.column),
             draw_weights,
             batch_size=arguments.train_batch_size * arguments.world_size,
             seed=arguments.data_seed if arguments.data_seed is not None else arguments.seed,
             process_count=arguments.world_size,
         ),
-        train_collator=dataclasses.replace(
+        dataclasses.replace(
             train_collator,
             mixup=Mixup(arguments.mixup, len(order)) if arguments.mixup else None,
             process_count=arguments.world_size,
             process_index=arguments.process_index,
         ),
+    )
+    if held and held.frames.device.type == "cpu":
+        # To copy clips out of the host's memory takes time.
+        training = plan_ahead(*training, arguments.device)
+    train_dataset, train_sampler, train_collator = training
+    trainer = DushaTrainer(
+        model=prepared.model,
+        args=arguments,
+        train_dataset=train_dataset,
+        eval_dataset=prepared.longest_first("validation"),
+        train_sampler=train_sampler,
+        train_collator=train_collator,
         data_collator=eval_collator,
         processing_class=prepared.extractor,
         classification_loss=ClassificationLoss(recipe.loss, recipe.label_smoothing, loss_weights),
@@ -188,8 +194,8 @@ def fitted(
         # Not every network can be compiled for all lengths at once.
         backend = arguments.given.torch_compile_backend
         changes |= {"torch_compile": False, "torch_compile_backend": backend}
-    if any(held.frames.device.type != "cpu" for held in prepared.held.values()):
-        # Batches are made on the device: no other process can, and nothing is left to pin.
+    if prepared.held:
+        # Batches are made on the device, of features that other processes lack.
         changes |= dict.fromkeys(("dataloader_pin_memory", "dataloader_persistent_workers"), False)
         changes["dataloader_num_workers"] = 0
     return dataclasses.replace(arguments, **changes) if changes else arguments

@@ -2,10 +2,12 @@
 
 import json
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from own_recordings import write_recordings
+from small_models import FEATURE_ROWS
 from small_network import small_config
 
 from dusha_ser.corpus.named import named_rows
@@ -100,3 +102,53 @@ def test_model_of_two_processes_answers_as_they_did(options, shell, repository, 
     assert computed.ids == gathered.ids
     assert computed.references.tolist() == gathered.references.tolist()
     np.testing.assert_allclose(computed.probabilities, gathered.probabilities, atol=1e-5)
+
+
+def random_rows(count):
+    """Clips of 15 to 90 frames by eight speakers."""
+    generator = np.random.default_rng(0)
+    columns = {name: [] for name in FEATURE_ROWS}
+    for number in range(count):
+        frames = int(generator.integers(15, 90))
+        columns["id"].append(str(number))
+        columns["label"].append(number % 4)
+        columns["duration"].append(frames / 100)
+        columns["source_id"].append(f"speaker {number % 8}")
+        columns["input_features"].append((-80 * generator.random((frames, 64))).astype("float32"))
+    return datasets.Dataset.from_dict(columns, features=FEATURE_ROWS)
+
+
+def test_two_processes_hold_half_of_the_features_each_and_make_the_batches_of_one(
+    shell, repository, tmp_path
+):
+    """To the last bit, mixed with clips of the other process, too; and they train on them."""
+    random_rows(64).save_to_disk(tmp_path / "rows")
+    torch.manual_seed(0)
+    DushaForAudioClassification(small_config(num_mel_bins=64)).save_pretrained(tmp_path / "small")
+    DushaFeatureExtractor().save_pretrained(tmp_path / "small")
+    program = repository / "tests" / "integration" / "note_batches.py"
+    found = {}
+    for name, launcher, size in (("one", (), 8), ("two", LAUNCHERS["torchrun"], 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        shell(*launcher, program, tmp_path / "rows", tmp_path / "small", folder, size, cwd=tmp_path)
+        paths = sorted(folder.glob("*.pt"))
+        found[name] = [torch.load(path, weights_only=True) for path in paths]
+    (alone,), (first, second) = found["one"], found["two"]
+
+    assert len(alone["batches"]) == 2
+    for whole, *parts in zip(
+        *(sum(one["batches"], []) for one in (alone, first, second)), strict=True
+    ):
+        for name, values in whole.items():
+            for process, part in enumerate(parts):
+                assert torch.equal(part[name], values[process::2]), name
+
+    frames = [one["frames"] for one in (alone, first, second)]
+    assert frames[1]["train"] + frames[2]["train"] == frames[0]["train"]
+    # Whole clips, of which none is longer than this.
+    assert abs(frames[1]["train"] - frames[2]["train"]) <= 2 * 90
+    assert frames[0]["validation"] == frames[1]["validation"] == frames[2]["validation"]
+    assert first["said"].startswith("features are held in the host's memory: ")
+    for name, values in first["weights"].items():
+        assert torch.equal(values, second["weights"][name]), name

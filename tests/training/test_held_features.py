@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import datasets
 import numpy as np
 import psutil
@@ -8,7 +10,13 @@ from torch.utils.data import DataLoader
 from dusha_ser.errors import WrongUseError
 from dusha_ser.training.augmentation import SILENCE, Augmentation
 from dusha_ser.training.batches import ClipDataset, SpectrogramCollator
-from dusha_ser.training.held_features import choose_place, clip_lengths, hold
+from dusha_ser.training.held_features import (
+    Sharing,
+    choose_place,
+    clip_lengths,
+    hold,
+    hold_share,
+)
 from dusha_ser.training.losses import Mixup
 from dusha_ser.training.sampling import EveryClipSampler
 
@@ -95,6 +103,46 @@ def test_batches_when_features_are_on_another_device_are_made_there(rows):
     for batch in batches(rows, held, collate):
         assert {values.device.type for values in batch.values()} == {"meta"}
         assert batch["input_features"].shape[1:] == (80, 64)
+
+
+def test_batches_when_features_stay_in_the_host_take_only_their_clips_to_the_device(rows):
+    held = hold(rows, "input_features", np.array(LENGTHS), SILENCE, CPU, torch.float16)
+    frames, firsts = replace(held, used_on=torch.device("meta")).gather([np.array([5, 0, 5])], 0)
+    assert (frames.device.type, frames.dtype) == ("meta", torch.float16)
+    assert frames.shape == (1 + 64 + 30 + 64, 64)
+    assert firsts.tolist() == [1, 65, 95]
+    # Where batches are made beside the features, nothing is copied.
+    frames, firsts = replace(held, used_on=CPU).gather([np.array([5, 0, 5])], 0)
+    assert frames is held.frames
+    assert firsts.tolist() == [held.clip(number).first for number in (5, 0, 5)]
+
+
+@pytest.fixture
+def alone():
+    """A group of processes that is this one."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_batches_when_features_are_shared_are_those_read_from_the_disk(rows, alone):
+    """Two processes are in tests/integration/test_two_processes.py."""
+    lengths = np.array(LENGTHS)
+    held = hold_share(rows, "input_features", lengths, SILENCE, CPU, torch.float32)
+    assert held.sharing is not None and held.sharing.parts.tolist() == [0, len(LENGTHS)]
+    collate = SpectrogramCollator(mixup=Mixup(0.4, 4), augmentation=Augmentation())
+    for found, expected in zip(
+        batches(rows, held, collate), batches(rows, None, collate), strict=True
+    ):
+        for name, values in found.items():
+            assert torch.equal(values, expected[name]), name
+
+
+def test_owners_of_clips_are_the_processes_whose_part_they_are_in():
+    sharing = Sharing(np.array([0, 3, 3, 8]), process=0, group=None)
+    assert sharing.owners(np.array([0, 2, 3, 7, 1])).tolist() == [0, 0, 2, 2, 0]
 
 
 def test_place_when_a_processor_trains():

@@ -261,7 +261,7 @@ def test_features_when_they_are_to_be_held_are_those_seen_in_each_epoch(tmp_path
     assert set(ready.held) == {"train", "validation"}
     assert ready.held["train"].frames.dtype == torch.float16
     clip = ready.clips("validation")[1]["inputs"]
-    assert clip.shape == (9, 12) and clip.frames is ready.held["validation"].frames
+    assert clip.shape == (9, 12) and clip.features is ready.held["validation"]
 
 
 def test_features_of_another_network_are_not_held(tmp_path):
