@@ -2,17 +2,25 @@
 
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
 from dusha_ser.cli.program import command, hide_bars, on_interrupt, tell
 from dusha_ser.errors import WorkFailedError
-from dusha_ser.inference.settings import PredictOptions
+from dusha_ser.inference.settings import STANDARD_INPUT, PredictOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dusha_ser.audio.finding import AudioFile
+    from dusha_ser.timelines.writing import TimelineWriter
 
 
 @command(
     "dusha predict",
     "  dusha predict runs/crowd_large recordings 'more/**/*.flac' --output_file answers.csv\n"
     "  dusha predict model.onnx podcast.mp3 --timeline --vad\n"
-    "  dusha predict runs/crowd_large meeting.wav --turns meeting.rttm",
+    "  dusha predict runs/crowd_large meeting.wav --turns meeting.rttm\n"
+    "  dusha predict runs/crowd_large call.mp3 --timeline --merge --export page,srt",
     PredictOptions,
 )
 def main(options: PredictOptions) -> None:
@@ -29,11 +37,14 @@ def main(options: PredictOptions) -> None:
             from dusha_ser.audio.finding_turns import with_turns
 
             files = with_turns(files, options.turns, options.turn_columns)
+        writer = make_writer(options, files)
         from dusha_ser.inference.predict_files import predict_files
 
-        failed = predict_files(options, files)
-    if options.rank:
-        return
+        failed = predict_files(options, files, take=writer.take if writer else None)
+        if options.rank:
+            return
+        if writer:
+            finish_timelines(options, writer)
     if failed:
         from dusha_ser.audio.problems import count_reasons
 
@@ -43,3 +54,33 @@ def main(options: PredictOptions) -> None:
         raise WorkFailedError(f"{len(failed)} of {len(files)} files failed: {reasons}; {where}")
     if options.output_file:
         tell(options.quiet, f"wrote {options.output_file}: {len(files)} files")
+
+
+def make_writer(options: PredictOptions, files: "Sequence[AudioFile]") -> "TimelineWriter | None":
+    """Prepare what becomes of timelines, before any work is done; None without timelines."""
+    if not options.several_rows or options.rank:
+        return None
+    from dusha_ser.timelines.writing import TimelineWriter
+
+    given = [one for one in options.inputs if one != STANDARD_INPUT]
+    return TimelineWriter(
+        *(files, options.export, options.output_dir),
+        *(options.overwrite, options.least_confidence, given),
+    )
+
+
+def finish_timelines(options: PredictOptions, writer: "TimelineWriter") -> None:
+    """Write the files of timelines whose rows are in a file; say how much of the time is what."""
+    from dusha_ser.tables import screen_table
+
+    if options.output_file and (writer.forms or not options.quiet):
+        from dusha_ser.timelines.recordings import read_rows
+
+        for rows in read_rows(options.output_file):
+            writer.take(rows)
+    # Rows for another program come alone.
+    alone = not options.output_file and options.format != "table"
+    if writer.shares.recordings and not alone:
+        tell(options.quiet, f"\n{screen_table(writer.shares.rows())}")
+    if writer.forms:
+        tell(options.quiet or alone, f"wrote {options.output_dir}: {writer.written} files")

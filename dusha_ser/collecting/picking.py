@@ -20,10 +20,11 @@ from dusha_ser.files import named_file
 from dusha_ser.inference.audio_files import decisive, load_classifier
 from dusha_ser.inference.predict_files import add_missing
 from dusha_ser.inference.prediction_files import PredictionFile, begin_file, replaced_when_whole
-from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX, make_form
+from dusha_ser.inference.prediction_rows import make_form
 from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import read_csv, write_csv
 from dusha_ser.tables import find_clips_table, read_table
+from dusha_ser.timelines.recordings import PROBABILITY_PREFIX
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from dusha_ser.collecting.options import PromptOptions, check_choice
 from dusha_ser.collecting.texts import speaker_instruction
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.fingerprints import hash_name
-from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.options import read_label_map
 from dusha_ser.storage import check_file, write_csv
 from dusha_ser.tables import parse_number, read_table
+from dusha_ser.timelines.recordings import PROBABILITY_PREFIX
 from dusha_ser.vocabulary import EMOTIONS
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from dusha_ser.evaluation.ser.ser import (
     reliability,
     ser_metrics,
 )
-from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.storage import write_csv, write_text
 from dusha_ser.tables import parse_number, read_table
+from dusha_ser.timelines.recordings import PROBABILITY_PREFIX
 from dusha_ser.vocabulary import PROBABILITY_DIGITS
 
 SUFFIXES = (".csv", ".jsonl")

@@ -18,9 +18,9 @@ from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.inference.audio_files import FileClassifier, load_classifier
 from dusha_ser.inference.clips import GivenTurns, Recording
 from dusha_ser.inference.emotion_stream import Emotion, EmotionStream, name_emotion
-from dusha_ser.inference.prediction_rows import PROBABILITY_PREFIX
 from dusha_ser.inference.settings import HOP, WINDOW, Settings
 from dusha_ser.timelines.merging import Segment
+from dusha_ser.timelines.recordings import PROBABILITY_PREFIX
 
 if TYPE_CHECKING:
     import pandas

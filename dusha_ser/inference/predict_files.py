@@ -34,10 +34,15 @@ from dusha_ser.processes import WorkerPool
 WAIT_FOR_OTHERS = timedelta(days=30)
 # From groups of files to their rows.
 ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
+# Takes the rows of a file.
+TakeRows = Callable[[list[dict]], None]
 
 
 def predict_files(
-    options: PredictOptions, files: Sequence[AudioFile], decode_in_workers: bool | None = None
+    options: PredictOptions,
+    files: Sequence[AudioFile],
+    decode_in_workers: bool | None = None,
+    take: TakeRows | None = None,
 ) -> dict[str, str]:
     """Classify audio files and write their rows to the screen or to the output file.
 
@@ -48,6 +53,7 @@ def predict_files(
         files: to classify.
         decode_in_workers: whether worker processes only read files, for the model in this process,
             or else have a model each; None: where the model is on a GPU.
+        take: is given the rows of each file that are written to the screen, too.
 
     Returns:
         The errors of those that failed, by name.
@@ -69,7 +75,7 @@ def predict_files(
     names = [one.name for one in files]
     form = make_form(str(options.format), options, classifier.labels, names)
     if not options.output_file:
-        return write_to_screen(own, form, classify, options, classifier.batch_size)
+        return write_to_screen(own, form, classify, options, classifier.batch_size, take)
     path = options.output_file
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes of a launcher write parts of their own; other programs wait for each other.
@@ -97,6 +103,7 @@ def write_to_screen(
     classify: ClassifyGroups,
     options: PredictOptions,
     batch_size: int,
+    take: TakeRows | None = None,
 ) -> dict[str, str]:
     """Print the rows of all files as they come; return the errors by name."""
     failed: dict[str, str] = {}
@@ -108,6 +115,9 @@ def write_to_screen(
             with tqdm.external_write_mode(file=sys.stdout):
                 sys.stdout.write("".join(form.line(row) for rows in group for row in rows))
                 sys.stdout.flush()
+            if take is not None:
+                for rows in group:
+                    take(rows)
             failed |= {
                 rows[0]["id"]: rows[0]["error"] for rows in group if rows[0]["error"] is not None
             }

@@ -4,11 +4,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dusha_ser.inference.settings import Settings
+from dusha_ser.timelines.recordings import PROBABILITY_PREFIX, clock
 
-# Columns of probabilities begin so in all tables.
-PROBABILITY_PREFIX = "probability_"
 LONGEST_NAME = 60
 # Of speakers and texts in a table on the screen.
 SPEAKER_WIDTH, TEXT_WIDTH = 12, 60
@@ -98,7 +98,7 @@ class TableForm(RowForm):
         return self._write(["id", *self.middle, "prediction", *self.labels, last])
 
     def line(self, row: dict) -> str:
-        """Times in seconds, probabilities with three digits, then an error or a text."""
+        """Times, probabilities with three digits, then an error or a text."""
         name = row["id"]
         name = name if len(name) <= self.width else "…" + name[-self.width + 1 :]
         cells = [self._cell(one, row[one]) for one in self.middle]
@@ -107,9 +107,11 @@ class TableForm(RowForm):
         last = row["error"] or _shorten(row.get("text") or "", TEXT_WIDTH)
         return self._write([name, *cells, row["prediction"] or "", *shares, last])
 
-    def _cell(self, name: str, value: float | str | None) -> str:
+    def _cell(self, name: str, value: Any) -> str:
         if value is None:
             return ""
+        if name in ("start", "end"):
+            return clock(value)
         if name == "speaker":
             return _shorten(str(value), SPEAKER_WIDTH)
         return f"{value:.2f}"

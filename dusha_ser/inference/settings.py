@@ -7,8 +7,16 @@ from typing import Any
 
 from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import WEIGHTS_SUFFIXES, TurnColumns, check_range, is_hub_name, option
+from dusha_ser.options import (
+    WEIGHTS_SUFFIXES,
+    TurnColumns,
+    check_range,
+    is_hub_name,
+    option,
+    split_list,
+)
 from dusha_ser.storage import check_file
+from dusha_ser.timelines.forms import FORMS, check_forms
 
 # Windows are as long as the clips of Dusha's podcasts are (paper, section 3.2).
 WINDOW = 5.0
@@ -143,6 +151,14 @@ class PredictOptions(Settings):
     format: str | None = option(
         "form of the rows (default: by the suffix of the output file)", None, choices=FORMATS
     )
+    export: tuple[str, ...] = option(
+        f"write each recording's timeline in these forms: {', '.join(FORMS)}; windows that overlap "
+        "are merged",
+        (),
+        type=split_list,
+        metavar="FORM",
+    )
+    output_dir: Path = shared.output_dir("timelines", "the files of `export`, one per recording")
     overwrite: bool = shared.overwrite()
     path_column: str = shared.path_column()
     turns: Path | None = option(
@@ -193,6 +209,9 @@ class PredictOptions(Settings):
                 "or folder of turns: give `turns`, or `segments=vad`"
             )
         super().check()
+        check_forms(self.export)
+        if self.export and not self.several_rows:
+            raise WrongUseError("`export` writes timelines; add `timeline=True`, or `turns`")
         check_model(self.model)
         self.rank = int(os.environ.get("RANK", 0))
         self.world_size = int(os.environ.get("WORLD_SIZE", 1))
@@ -204,6 +223,10 @@ class PredictOptions(Settings):
             )
         if not self.output_file:
             raise WrongUseError("processes of a launcher share no screen; give `output_file`")
+        if self.export and "MASTER_ADDR" not in os.environ:
+            raise WrongUseError(
+                "`export` needs all rows: give it to the same command without a launcher afterwards"
+            )
         if self.overwrite and "MASTER_ADDR" not in os.environ:
             raise WrongUseError(
                 "`overwrite` needs the address where a launcher's processes meet (MASTER_ADDR); "

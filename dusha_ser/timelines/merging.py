@@ -46,6 +46,11 @@ class Segment:
         """The length in seconds."""
         return self.end - self.start
 
+    @property
+    def label_name(self) -> str:
+        """The label as text; empty where there is none."""
+        return self.label or ""
+
 
 # The label of probabilities (labels,).
 Label = Callable[[Any], str]

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -350,6 +351,45 @@ def test_main_when_windows_are_merged_covers_the_recording_once(model, tmp_path)
     ]
 
 
+def test_main_exports_timelines_from_the_screen_and_from_a_resumed_file(model, tmp_path, capsys):
+    path = write_sound(tmp_path / "long.wav", 3)
+    write_sound(tmp_path / "short.wav", 0.4)
+    (tmp_path / "broken.wav").write_bytes(b"nothing")
+    words = ["--timeline", "--window", "1", "--hop", "0.5"]
+    main([model, str(path), *words, "--export", "csv,rttm", "--output_dir", str(tmp_path / "one")])
+    said = capsys.readouterr().out
+    assert "0:00:00.5  0:00:01.5" in said
+    assert re.search(r"emotion +time +share\n", said)
+    assert sum(map(int, re.findall(r" (\d+)%", said))) == pytest.approx(100, abs=2)
+    assert said.endswith(f"wrote {tmp_path / 'one'}: 2 files\n")
+    rows = read_rows(tmp_path / "one" / "long.csv")
+    assert [float(rows[0]["start"]), float(rows[-1]["end"])] == [0, 3]
+    lines = (tmp_path / "one" / "long.rttm").read_text().splitlines()
+    assert [line.split()[7] for line in lines] == [row["prediction"] for row in rows]
+
+    output = ["--output_file", str(tmp_path / "rows.csv")]
+    main([model, str(path), *words, *output])
+    capsys.readouterr()
+    folder = ["--export", "csv", "--output_dir", str(tmp_path / "all")]
+    with pytest.raises(WorkFailedError, match="1 of 3 files failed"):
+        main([model, str(tmp_path), *words, *output, *folder])
+    assert f"wrote {tmp_path / 'all'}: 2 files\n" in capsys.readouterr().out
+    assert sorted(one.name for one in (tmp_path / "all").iterdir()) == ["long.csv", "short.csv"]
+    assert (tmp_path / "all" / "long.csv").read_text() == (
+        (tmp_path / "one" / "long.csv").read_text()
+    )
+    with pytest.raises(WrongUseError, match="long.csv is there already; name another --output_dir"):
+        main([model, str(tmp_path), *words, *output, *folder])
+
+
+def test_main_when_rows_go_to_another_program_prints_them_alone(model, tmp_path, capsys):
+    path = write_sound(tmp_path / "long.wav", 3)
+    words = ["--timeline", "--window", "1", "--format", "jsonl", "--hop", "1", "--export", "srt"]
+    main([model, str(path), *words, "--output_dir", str(tmp_path / "out")])
+    assert len([json.loads(line) for line in capsys.readouterr().out.splitlines()]) == 3
+    assert (tmp_path / "out" / "long.srt").exists()
+
+
 def test_main_of_a_file_longer_than_one_piece_is_the_mean_of_its_windows(model, tmp_path):
     path = write_sound(tmp_path / "long.wav", 2.5)
     rows = {}
@@ -654,6 +694,8 @@ def test_program_when_used_wrongly_says_one_line_and_ends_with_2(model, tmp_path
         (["--least_confidence", "1.2"], "--least_confidence is 1.2; it must be from 0 to 1"),
         (["--least_confidence", "nan"], "--least_confidence is nan"),
         (["--num_proc", "0"], "--num_proc is 0"),
+        (["--export", "srt"], "--export writes timelines; add --timeline, or --turns"),
+        (["--timeline", "--export", "srt,mp3"], "--export has 'mp3'; take csv, json, rttm"),
         (["--merge"], "--merge joins the windows of a timeline; add --timeline"),
         (["--timeline", "--shortest", "2"], "--shortest is that of merged segments; add --merge"),
         (["--timeline", "--merge", "--shortest", "-1"], "--shortest is -1.0 s"),
