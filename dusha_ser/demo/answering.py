@@ -36,7 +36,9 @@ class Answer:
     """What there is to show of a recording.
 
     `probabilities` are those of all labels, in their order, and empty where there is no prediction.
-    `prediction` is None where there is no speech, or an `error`, which says why.
+    `prediction` is None where there is no speech, or an `error`, which says why; `problem` is its
+    kind, a key of the page's texts, and `limit` how many minutes are allowed. Of a recording that
+    `is_long`, the prediction is the mean of many windows. `name` is that of its file.
     """
 
     labels: list[str]
@@ -45,6 +47,10 @@ class Answer:
     segments: list[Segment] = field(default_factory=list)
     envelope: Envelope = field(default_factory=lambda: Envelope(SAMPLING_RATE))
     error: str | None = None
+    problem: str = "failed"
+    limit: float = 0.0
+    name: str = ""
+    is_long: bool = False
 
 
 class Answerer:
@@ -73,18 +79,17 @@ class Answerer:
 
     def answer_file(self, path: str | Path, vad: bool = False) -> Answer:
         """Classify a file as `dusha predict FILE` does, with and without --timeline."""
-        answer = Answer(self.labels, envelope=Envelope(self.sampling_rate))
+        answer = Answer(self.labels, envelope=Envelope(self.sampling_rate), name=Path(path).name)
         try:
             for block in read_blocks(path, self.sampling_rate):
                 answer.envelope.push(block)
                 if answer.envelope.duration > self.longest:
-                    answer.error = (
-                        f"is longer than {self.longest / 60:g} minutes, the limit here; cut it, "
-                        "or classify it with `dusha predict`"
-                    )
+                    answer.limit = self.longest / 60
+                    answer.error = f"is longer than {answer.limit:g} minutes, the limit here"
+                    answer.problem = "too_long"
                     return answer
         except UnreadableAudioError as error:
-            answer.error = str(error)
+            answer.error, answer.problem = str(error), "unreadable"
             return answer
         file, classify = AudioFile("", str(path)), _Remembering(self.classify)
         model = classify, self.labels, self.sampling_rate
@@ -98,6 +103,7 @@ class Answerer:
         answer.error = whole["error"] or windows[0]["error"]
         if answer.error is None and whole["prediction"] is not None:
             answer.prediction = whole["prediction"]
+            answer.is_long = answer.envelope.duration > self.settings.whole
             answer.probabilities = list(whole["probabilities"].values())
             answer.segments = [
                 Segment(row["start"], row["end"], row["prediction"], np.array(list(shares)))
@@ -212,10 +218,16 @@ class LiveSession:
         self.segments += self.timeline.push(samples)
 
     def _answer(self) -> Answer:
-        answer = Answer(self.answerer.labels, envelope=self.envelope, segments=self.segments)
+        answer = Answer(
+            self.answerer.labels,
+            envelope=self.envelope,
+            segments=self.segments,
+            name=self.recording.name,
+        )
         if self.segments:
             shown = self.timeline if self.finished else self.segments[-1]
             answer.prediction, answer.probabilities = shown.label, shown.probabilities.tolist()
+            answer.is_long = self.finished and len(self.segments) > 1
         return answer
 
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dusha_ser.demo.answering import Answerer
 from dusha_ser.demo.options import DemoOptions
-from dusha_ser.demo.page import STYLE, build_page
+from dusha_ser.demo.page import STYLE, build_page, find_examples, static_texts
 from dusha_ser.errors import WrongUseError
 
 # The pages that are remembered; anyone who comes back later starts from scratch.
@@ -37,11 +37,13 @@ def serve(options: DemoOptions) -> None:
         with socket.create_server((host, 0)) as free:
             port = free.getsockname()[1]
     upload = round(options.max_upload * 1e6)
+    texts = static_texts(options)
+    examples = find_examples(options.examples)
     answerer = Answerer(options)
     system_font = [gradio.themes.Font("system-ui"), gradio.themes.Font("sans-serif")]
     theme = gradio.themes.Default(primary_hue="blue", font=system_font, font_mono="monospace")
     with tempfile.TemporaryDirectory(prefix="dusha-demo-") as folder:
-        page = build_page(answerer, options, folder)
+        page = build_page(answerer, options, folder, examples)
         try:
             page.launch(
                 server_name=host,
@@ -50,6 +52,7 @@ def serve(options: DemoOptions) -> None:
                 app_kwargs={"middleware": [Middleware(BodyLimit, upload=upload)]},
                 state_session_capacity=VISITORS,
                 theme=theme,
+                i18n=gradio.I18n(**texts),
                 css_paths=[STYLE],
                 footer_links=[],
                 share=False,

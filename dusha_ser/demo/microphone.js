@@ -1,6 +1,7 @@
 // Runs in the page, for the element with the button: sends what the microphone hears piece by
 // piece, the next one only once the page has the answer to the one before. So nothing is lost when
-// the server is slow: its pieces only grow longer.
+// the server is slow: its pieces only grow longer. TEXTS holds what it says, by language.
+const say = TEXTS[navigator.language.startsWith("ru") ? "ru" : "en"];
 const INTERVAL = 500; // milliseconds between pieces
 const PATIENCE = 60000; // milliseconds to wait for an answer
 const CAPTURE = `registerProcessor("capture", class extends AudioWorkletProcessor {
@@ -28,7 +29,7 @@ function show(text, said) {
 
 async function start() {
   if (!navigator.mediaDevices) {
-    show("Start", "Browsers give the microphone only to https:// pages and to 127.0.0.1.");
+    show(say.start, say.insecure);
     return;
   }
   try {
@@ -37,7 +38,7 @@ async function start() {
       audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
     });
   } catch (error) {
-    show("Start", `The microphone cannot be used: ${error.message || error.name}.`);
+    show(say.start, `${say.refused}${error.message || error.name}.`);
     return;
   }
   context = new AudioContext();
@@ -50,7 +51,7 @@ async function start() {
   context.createMediaStreamSource(stream).connect(capture);
   [blocks, isFirst, isEnding, isWaiting] = [[], true, false, false];
   timer = setInterval(send, INTERVAL);
-  show("Stop", "Listening.");
+  show(say.stop, say.listening);
 }
 
 function stop(said) {
@@ -59,7 +60,7 @@ function stop(said) {
   context.close();
   context = null;
   isEnding = true;
-  show("Start", said);
+  show(say.start, said);
 }
 
 function encode(parts) {
@@ -86,7 +87,7 @@ function send() {
   [blocks, isFirst, isWaiting] = [[], false, true];
   if (isEnding) isEnding = false;
   impatience = setTimeout(() => {
-    if (context) stop("The server does not answer: try again later.");
+    if (context) stop(say.late);
     isEnding = isWaiting = false;
   }, PATIENCE);
   trigger("piece", piece);
@@ -114,3 +115,5 @@ button.addEventListener("click", async () => {
   }
   button.disabled = false;
 });
+
+show(say.start);

@@ -15,6 +15,7 @@ MODEL_VARIABLE = "DUSHA_MODEL"
 HOST_VARIABLE = "GRADIO_SERVER_NAME"
 LOOPBACK = "127.0.0.1"
 PORT = 7860
+MOST_EXAMPLES = 12
 
 
 @dataclass
@@ -24,6 +25,11 @@ class DemoOptions:
     model: str | None = option(
         "model folder, name on the Hub, or .onnx file (default: what the environment variable "
         f"{MODEL_VARIABLE} names)",
+        None,
+    )
+    examples: Path | None = option(
+        f"folder of up to {MOST_EXAMPLES} audio files that visitors can try (default: examples in "
+        "a synthetic voice)",
         None,
     )
     host: str | None = option(
@@ -60,6 +66,8 @@ class DemoOptions:
         for name in ("queue_size", "speakers"):
             check_range(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         check_range("port", self.port, 0 <= self.port <= 65535, "from 0 to 65535")
+        if self.examples is not None and not self.examples.is_dir():
+            raise MissingInputError(f"there is no folder {self.examples} of examples")
         self.host = self.host or os.environ.get(HOST_VARIABLE, LOOPBACK)
         self.settings.check()
         self.model = self.model or os.environ.get(MODEL_VARIABLE)

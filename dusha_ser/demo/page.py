@@ -2,22 +2,28 @@
 
 import base64
 import html
+import json
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
 import gradio
 import numpy as np
 import soundfile
+from gradio.i18n import I18nData
 
+from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.corpus.sample_voice import MANNERS, draw_voice, speak
-from dusha_ser.demo.answering import Answer, Answerer, LiveSession
-from dusha_ser.demo.options import DemoOptions
-from dusha_ser.demo.waveform import HTML, draw_timeline
+from dusha_ser.demo.answering import Answerer, LiveSession
+from dusha_ser.demo.drawing import show_bars, show_timeline
+from dusha_ser.demo.options import MOST_EXAMPLES, DemoOptions
+from dusha_ser.demo.texts import MICROPHONE, TEXTS, Words
+from dusha_ser.options import check_range
 
-STYLE = Path(__file__).with_name("page.css")
-MICROPHONE = Path(__file__).with_name("microphone.js")
+FOLDER = Path(__file__).parent
+STYLE = FOLDER / "page.css"
 # Files, and pieces from microphones, that are classified at the same time.
 FILES_AT_ONCE = 2
 PIECES_AT_ONCE = 4
@@ -31,35 +37,87 @@ KEPT = 3600
 PHRASES = 2
 LONG_PHRASES = 6
 PAUSE = 0.25  # seconds
-LONG = "all in turn"
-TITLE = "Emotion in speech"
-ABOUT = """# Emotion in speech · <span lang="ru">Эмоции в речи</span>
-
-Choose a recording or speak: the model says which emotion a listener would hear."""
-LIMITS = """The model predicts what listeners from one crowd would most likely hear in such speech.
-That is not what somebody feels, and not fit to decide anything about a person. Recordings stay on
-the machine that runs this page and are deleted within about an hour."""
-EMPTY = "Nothing to show yet: choose a recording, an example, or speak."
-SPEAK = "Nothing to show yet: press Start and speak."
-LISTENING = "Listening. The first prediction comes after three seconds of audio."
-NO_SPEECH = "No speech was found in this recording."
+# The browser's own player: the page has a waveform already, on which a click plays.
+PLAIN_PLAYER = gradio.WaveformOptions(show_recording_waveform=False)
+# Texts that the browser shows by itself.
+STATIC = (
+    *("title", "about", "limits", "recording", "live", "choose", "speech_only", "examples"),
+    *("synthetic", "all_in_turn", "heard"),
+)
+LONG = "all_in_turn"
 
 
-def build_page(answerer: Answerer, options: DemoOptions, folder: str | Path) -> gradio.Blocks:
-    """Build the page; `folder`, for examples and recordings, lives as long as it."""
+def translated(key: str) -> I18nData:
+    """Name a text, which the browser shows in its language."""
+    return I18nData(key)
+
+
+def static_texts(options: DemoOptions) -> dict[str, dict[str, str]]:
+    """All texts that the browser shows by itself, by language and key, with names of emotions."""
+    values = {
+        "megabytes": f"{options.max_upload:g}",
+        "minutes": f"{options.longest:g}",
+        "model": html.escape(Path(str(options.model)).name),
+    }
+    texts = {}
+    for language in TEXTS:
+        words = Words(language)
+        texts[language] = {key: words(key, **values) for key in STATIC}
+        texts[language] |= {name: words.name(name) for name in MANNERS}
+        texts[language] |= {key: show_bars(None, words, key) for key in ("empty", "speak")}
+        limit = words("limit_live", minutes=f"{options.longest_live:g}")
+        texts[language]["limit_live"] = limit
+    return texts
+
+
+def find_examples(folder: Path | None) -> dict[str, Path] | None:
+    """List the recordings of a folder by their names; None where there is no folder.
+
+    Raises:
+        MissingInputError: if there are none.
+        WrongUseError: if there are more than the page has room for.
+    """
+    if folder is None:
+        return None
+    found = find_audio_files([folder])
+    check_range("examples", len(found), len(found) <= MOST_EXAMPLES, f"up to {MOST_EXAMPLES} files")
+    return {path.name: path for path in found}
+
+
+def build_page(
+    answerer: Answerer,
+    options: DemoOptions,
+    folder: str | Path,
+    examples: dict[str, Path] | None = None,
+) -> gradio.Blocks:
+    """Build the page.
+
+    Args:
+        answerer: predicts.
+        options: the limits.
+        folder: for examples and recordings; it lives as long as the page.
+        examples: recordings by their names; None: synthetic ones are written.
+    """
     folder = Path(folder)
-    with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEANING, KEPT)) as page:
-        gradio.Markdown(ABOUT)
+    title = Words()("title")
+    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(CLEANING, KEPT)) as page:
+        gradio.HTML(translated("title"), html_template="<h1>${value}</h1>")
+        gradio.Markdown(translated("about"))
         with gradio.Tabs():
-            with gradio.Tab("Recording"):
-                build_recording(answerer, options.max_upload, write_examples(folder / "examples"))
-            with gradio.Tab("Live"):
+            with gradio.Tab(translated("recording")):
+                build_recording(answerer, folder / "examples", examples)
+            with gradio.Tab(translated("live")):
                 build_live(answerer, folder)
-        model = html.escape(Path(str(options.model)).name)
-        gradio.Markdown(f"{LIMITS} Model: {model}.", elem_id="limits")
+        gradio.Markdown(translated("limits"), elem_id="limits")
+        page.load(None, js=f"() => {{ {script('upload.js')} }}")
 
     page.queue(max_size=options.queue_size, default_concurrency_limit=1, api_open=False)
     return page
+
+
+def words_for(request: gradio.Request | None) -> Words:
+    """The texts in the language of the browser that asks."""
+    return Words(request.headers.get("accept-language", "") if request else "")
 
 
 def write_examples(folder: str | Path, seed: int = 5) -> dict[str, Path]:
@@ -75,6 +133,12 @@ def write_examples(folder: str | Path, seed: int = 5) -> dict[str, Path]:
     return written
 
 
+def copy_examples(examples: dict[str, Path], folder: Path) -> list[Path]:
+    """Copy recordings to a folder, from which the page may hand them out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(path, folder / name)) for name, path in examples.items()]
+
+
 def _say(emotions: list[str], phrases: int, seed: int) -> np.ndarray:
     """Phrases of one voice with pauses between them, (samples,) in [-1, 1]."""
     rng = np.random.default_rng(seed)
@@ -84,27 +148,37 @@ def _say(emotions: list[str], phrases: int, seed: int) -> np.ndarray:
     return np.concatenate([part for phrase in said for part in (phrase, pause)])
 
 
-def build_recording(answerer: Answerer, max_upload: float, examples: dict[str, Path]) -> None:
-    """Build the part of the page that takes whole recordings, of up to `max_upload` MB."""
+def build_recording(
+    answerer: Answerer, folder: Path, examples: dict[str, Path] | None = None
+) -> None:
+    """Build the part of the page that takes whole recordings; see `build_page`."""
     with gradio.Row():
         with gradio.Column(scale=1, min_width=320):
             audio = gradio.Audio(
                 sources=["upload", "microphone"],
                 type="filepath",
-                label=f"Recording, up to {max_upload:g} MB and {answerer.longest / 60:g} min",
+                label=translated("choose"),
                 editable=False,
                 buttons=[],
                 elem_id="recording",
+                waveform_options=PLAIN_PLAYER,
             )
             take_uploads_only(audio)
             vad = gradio.Checkbox(
-                label="Speech only: leave out silence and noise",
+                label=translated("speech_only"),
                 visible=answerer.can_find_speech,
                 elem_id="speech-only",
             )
-            gradio.HTML('<h2 class="small">Examples, in a synthetic voice</h2>')
+            heading = translated("synthetic" if examples is None else "examples")
+            gradio.HTML(heading, html_template='<h2 class="small">${value}</h2>')
             with gradio.Row(elem_id="examples"):
-                for name, path in examples.items():
+                buttons: list[tuple[str | I18nData, Path]]
+                if examples is None:
+                    written = write_examples(folder)
+                    buttons = [(translated(name), path) for name, path in written.items()]
+                else:
+                    buttons = [(path.stem, path) for path in copy_examples(examples, folder)]
+                for name, path in buttons:
                     gradio.Button(name, size="sm", min_width=60).click(
                         lambda path=path: str(path),
                         None,
@@ -113,14 +187,17 @@ def build_recording(answerer: Answerer, max_upload: float, examples: dict[str, P
                         queue=False,
                     )
         with gradio.Column(scale=1, min_width=320):
-            bars = gradio.HTML(show_bars(None), elem_id="answer", elem_classes="answer")
-    timeline = gradio.HTML("", elem_id="timeline")
+            bars = gradio.HTML(translated("empty"), elem_id="answer", elem_classes="answer")
+    timeline = build_timeline("timeline", audio)
 
-    def classify(path: str | None, speech_only: bool = False):
+    def classify(
+        path: str | None, speech_only: bool = False, request: gradio.Request | None = None
+    ):
+        words = words_for(request)
         if path is None:
-            return show_bars(None), ""
+            return show_bars(None, words), ""
         answer = answerer.answer_file(path, speech_only)
-        return show_bars(answer), show_timeline(answer)
+        return show_bars(answer, words, "no_speech"), show_timeline(answer, words)
 
     gradio.on(
         [audio.change, vad.change],
@@ -132,6 +209,19 @@ def build_recording(answerer: Answerer, max_upload: float, examples: dict[str, P
         trigger_mode="always_last",
         show_progress_on=bars,
     )
+
+
+def build_timeline(name: str, player: gradio.Audio) -> gradio.HTML:
+    """Build the place of a timeline, a click on which plays from there."""
+    return gradio.HTML(
+        "", js_on_load=script("timeline.js", PLAYER=f"#{player.elem_id}"), elem_id=name
+    )
+
+
+def script(name: str, **values: Any) -> str:
+    """Read a script of the page, with values as constants before it."""
+    constants = "".join(f"const {key} = {json.dumps(value)};\n" for key, value in values.items())
+    return constants + (FOLDER / name).read_text(encoding="utf-8")
 
 
 def take_uploads_only(audio: gradio.Audio) -> None:
@@ -153,25 +243,29 @@ def build_live(answerer: Answerer, folder: Path) -> None:
         with gradio.Column(scale=1, min_width=320):
             microphone = gradio.HTML(
                 "",
-                html_template='<button type="button">Start</button> <span role="status"></span>'
-                f'<p class="hint">Up to {answerer.longest_live / 60:g} min at a time.</p>',
-                js_on_load=MICROPHONE.read_text(encoding="utf-8"),
+                html_template='<button type="button"></button> <span role="status"></span>',
+                js_on_load=script("microphone.js", TEXTS=MICROPHONE),
                 elem_id="microphone",
             )
+            gradio.Markdown(translated("limit_live"), elem_classes="hint")
             recording = gradio.Audio(
-                label="What was heard",
+                label=translated("heard"),
                 type="filepath",
                 interactive=False,
                 visible=False,
                 buttons=["download"],
                 elem_id="heard",
+                waveform_options=PLAIN_PLAYER,
             )
         with gradio.Column(scale=1, min_width=320):
-            bars = gradio.HTML(show_bars(None, SPEAK), elem_id="live-answer", elem_classes="answer")
-    timeline = gradio.HTML("", elem_id="live-timeline")
+            bars = gradio.HTML(translated("speak"), elem_id="live-answer", elem_classes="answer")
+    timeline = build_timeline("live-timeline", recording)
     session = gradio.State(None, time_to_live=KEPT, delete_callback=lambda one: one and one.close())
 
-    def listen(live: LiveSession | None, event: gradio.EventData):
+    def listen(
+        live: LiveSession | None, event: gradio.EventData, request: gradio.Request | None = None
+    ):
+        words = words_for(request)
         samples, rate, is_first, is_last = read_piece(event._data)
         # A new value lets the browser send the next piece; words behind it are shown, and end it.
         taken = secrets.token_hex(4)
@@ -180,27 +274,27 @@ def build_live(answerer: Answerer, folder: Path) -> None:
                 live.close()
             live = answerer.open_session(folder)
             if live is None:
-                full = f"All {answerer.speakers} places at microphones are taken; try again later."
-                return f"{taken}:{full}", None, show_bars(None, SPEAK), "", gradio.skip()
+                full = words("taken", speakers=answerer.speakers)
+                return f"{taken}:{full}", None, show_bars(None, words, "speak"), "", gradio.skip()
         if live is None or live.finished:
-            return f"{taken}:This recording has ended.", live, *[gradio.skip()] * 3
+            return f"{taken}:{words('ended')}", live, *[gradio.skip()] * 3
         try:
             answer = live.push(samples, rate)
-        except ValueError as error:
-            is_last, taken = True, f"{taken}:The microphone was changed: {error}."
+        except ValueError:
+            is_last, taken = True, f"{taken}:{words('changed')}"
         if not (is_last or live.is_full):
-            now = show_bars(answer, LISTENING, "Now: the last three seconds")
+            now = show_bars(answer, words, "listening", words("now"))
             heard = gradio.Audio(value=None, visible=False) if is_first else gradio.skip()
-            return taken, live, now, show_timeline(answer, table=False), heard
+            return taken, live, now, show_timeline(answer, words, is_whole=False), heard
         if not is_last:
-            taken += ":The time is up."
+            taken += f":{words('time_up')}"
         answer = live.finish()
         heard = answer.envelope.duration > 0
         return (
             taken,
             live,
-            show_bars(answer, "Nothing was heard.", "All that was heard"),
-            show_timeline(answer),
+            show_bars(answer, words, "nothing"),
+            show_timeline(answer, words),
             gradio.Audio(value=str(live.recording) if heard else None, visible=heard),
         )
 
@@ -238,17 +332,3 @@ def read_piece(piece: Any) -> tuple[np.ndarray, int, bool, bool]:
         raise gradio.Error(
             f"a piece of audio has samples, rate, first and last: {error}", print_exception=False
         ) from error
-
-
-def show_bars(answer: Answer | None, empty: str = EMPTY, title: str = "The whole recording") -> str:
-    """The probabilities as bars below a title, or the text `empty` where there are none yet."""
-    if answer is not None and empty == EMPTY:
-        empty = NO_SPEECH
-    return str(HTML.bars(answer or Answer([]), empty, title))
-
-
-def show_timeline(answer: Answer, table: bool = True) -> str:
-    """The drawing of a recording, as HTML; empty where there is an error."""
-    if answer.error is not None or not answer.envelope.duration:
-        return ""
-    return draw_timeline(answer.envelope, answer.segments, answer.labels, table)

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from dusha_ser.cli import predict
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.demo import page
 from dusha_ser.demo.answering import LIVE_HOP, LIVE_WINDOW, Answer, Answerer
+from dusha_ser.demo.drawing import COLUMNS, csv_of, show_bars, show_timeline
 from dusha_ser.demo.options import MODEL_VARIABLE, DemoOptions
-from dusha_ser.demo.page import LONG, show_bars, show_timeline, write_examples
-from dusha_ser.demo.waveform import COLUMNS, Envelope, draw_timeline, emotions_over_time
+from dusha_ser.demo.page import LONG, find_examples, static_texts, write_examples
+from dusha_ser.demo.texts import ENGLISH, MICROPHONE, RUSSIAN, TEXTS, Words
+from dusha_ser.demo.waveform import Envelope
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.timelines.merging import Segment
 
@@ -39,6 +42,8 @@ gradio = pytest.importorskip(
 REPOSITORY = Path(__file__).resolve().parents[2]
 LABELS = ["angry", "sad", "neutral", "positive"]
 CLOSE = 1e-4
+WORDS = Words("en-GB,en;q=0.9")
+RUSSIAN_WORDS = Words("ru-RU,ru;q=0.9,en;q=0.8")
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +130,15 @@ def test_answer_when_a_file_is_too_long(answerer, tmp_path):
 def test_answer_when_a_file_is_no_sound(answerer, tmp_path):
     path = tmp_path / "text.wav"
     path.write_text("no sound")
-    shown = show_bars(answerer.answer_file(path))
-    assert 'role="alert"' in shown
-    assert "This recording " in shown
+    answer = answerer.answer_file(path)
+    for words, start in (
+        (WORDS, "This recording cannot be read; "),
+        (RUSSIAN_WORDS, "Эту запись "),
+    ):
+        shown = show_bars(answer, words)
+        assert re.fullmatch(r'\s*<p role="alert">[^<]+\.</p>\s*', shown)
+        assert start in shown
+        assert show_timeline(answer, words) == ""
 
 
 def test_answer_when_nobody_speaks(answerer, tmp_path):
@@ -136,8 +147,8 @@ def test_answer_when_nobody_speaks(answerer, tmp_path):
     soundfile.write(path, np.zeros(16000), 16000)
     answer = answerer.answer_file(path, vad=True)
     assert answer.prediction is None
-    assert page.NO_SPEECH in show_bars(answer)
-    assert "no speech" in show_timeline(answer)
+    assert "No speech was found" in show_bars(answer, WORDS, "no_speech")
+    assert "no speech" in show_timeline(answer, WORDS)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.73, 30])
@@ -233,29 +244,116 @@ def window(start, end, label):
     return Segment(start, end, label, np.array([0.7 if one == label else 0.1 for one in LABELS]))
 
 
-def test_drawing_when_emotions_change():
+def answer_of(segments, seconds, **more):
+    """An answer to a recording as loud as can be."""
     envelope = Envelope(100)
-    envelope.push(np.ones(2000))
-    segments = [window(0, 5, "angry"), window(2.5, 7.5, "sad"), window(12, 20, "positive")]
-    drawn = draw_timeline(envelope, segments, LABELS)
-    numbers = emotions_over_time(segments, LABELS, np.array([1.0, 3.7, 3.8, 9.0, 19.0]))
-    assert numbers.tolist() == [0, 0, 1, -1, 3]
-    assert "Share of the time: positive 40%, sad 19%, angry 19%" in drawn
+    for _ in range(seconds):
+        envelope.push(np.ones(100))
+    probabilities = np.mean([one.probabilities for one in segments], axis=0).tolist()
+    return Answer(LABELS, segments[0].label, probabilities, segments, envelope, **more)
+
+
+CHANGING = [window(0, 5, "angry"), window(2.5, 7.5, "sad"), window(12, 20, "positive")]
+
+
+def test_drawing_when_emotions_change():
+    drawn = show_timeline(answer_of(CHANGING, 20), WORDS)
+    # Both windows agree from 2.5 to 5 s on two labels alike, and the first of these is taken.
+    spans = re.findall(r'class="emotion-(\d)" style="left:([\d.]+)%;width:([\d.]+)%"', drawn)
+    assert spans == [("0", "0.00", "25.00"), ("1", "25.00", "12.50"), ("3", "60.00", "40.00")]
+    assert "Share of the time: positive 52%, angry 32%, sad 16%" in drawn
     for name in ("emotion-0", "emotion-1", "emotion-3", "emotion-none"):
         assert f'<path class="{name}"' in drawn
     assert drawn.count("<tr data-label") == 3
-    assert '<span lang="ru">злость</span>' in drawn
-    assert "нет ответа" in drawn
+    assert re.findall(r'data-start="([\d.]+)"', drawn) == ["0", "2.5", "12"]
+    assert "no prediction" in drawn
+    russian = show_timeline(answer_of(CHANGING, 20), RUSSIAN_WORDS)
+    assert "Доля времени: позитив 52\xa0%, злость 32\xa0%, грусть 16\xa0%" in russian
+    assert "нет ответа" in russian and ">0,0–5,0 с<" in russian
+    assert not re.search("no prediction|angry<|Download", russian)
 
 
-def test_drawing_when_a_recording_is_long():
-    envelope = Envelope(100)
-    for _ in range(60):
-        envelope.push(np.ones(6000))
+def test_bars_when_a_recording_is_long():
+    shown = show_bars(answer_of(CHANGING, 20, is_long=True), WORDS)
+    headline = re.sub(r"<[^>]+>|\s+", " ", shown.split("</h2>")[0]).split()
+    assert headline == ["positive", "52%", "angry", "32%", "sad", "16%"]
+    assert "Share of the 0:15 with speech (0:20)" in shown
+    # Bars and the first number are shares of the time, the second is the mean probability.
+    row = shown.split('<tr data-label="positive"')[1].split("</tr>")[0]
+    assert "width:51.61%" in row
+    assert re.findall(r"<td>(.*?)</td>", row) == ["51.6%", "30.0%"]
+    short = show_bars(answer_of(CHANGING, 20), WORDS)
+    assert "%" not in short.split("</h2>")[0]
+    assert "Share" not in short
+
+
+def test_drawing_when_a_recording_is_loud_and_quiet():
+    envelope = Envelope(100, step=1)
+    for peak in (0.5, 0.05, 0.005, 0):
+        envelope.push(np.full(100, peak))
+    drawn = show_timeline(Answer(LABELS, envelope=envelope), WORDS)
+    assert re.findall(r"100v-([\d.]+)", drawn) == ["98.0", "65.3", "32.7", "1.0"]
+    assert "−20 dB" in drawn and "−40 dB" in drawn
+    assert "Waveform of 0:04. " in drawn
+
+
+def test_csv_when_the_command_line_is_asked_the_same(answerer, model, recordings):
+    answer = answerer.answer_file(recordings[LONG])
+    rows = list(csv.DictReader(csv_of(answer).splitlines()))
+    expected = predicted(model, recordings[LONG], "--timeline")
+    assert [row["id"] for row in rows] == [recordings[LONG].name] * len(expected)
+    for row, one in zip(rows, expected, strict=True):
+        assert list(row) == list(one)
+        assert [float(row[key]) for key in ("start", "end")] == [
+            float(one["start"]),
+            float(one["end"]),
+        ]
+        assert row["prediction"] == one["prediction"]
+        assert probabilities_of(row) == pytest.approx(probabilities_of(one), abs=CLOSE)
+    (link,) = re.findall(
+        r'download="(.*?)" href="data:text/csv;charset=utf-8,(.*?)"', show_timeline(answer, WORDS)
+    )
+    assert link[0] == f"{recordings[LONG].name}.csv"
+    assert urllib.parse.unquote(link[1]) == csv_of(answer)
+
+
+def test_texts_when_languages_are_compared():
+    for texts in (TEXTS, MICROPHONE):
+        assert set(texts) == {ENGLISH, RUSSIAN}
+        assert texts[ENGLISH].keys() == texts[RUSSIAN].keys()
+        for key, text in texts[ENGLISH].items():
+            other = texts[RUSSIAN][key]
+            assert not re.search("[а-яё]", text, re.IGNORECASE)
+            assert re.search("[а-яё]", other, re.IGNORECASE)
+            if key not in ("too_long", "shares_of_speech"):
+                assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", other))
+    static = static_texts(DemoOptions("a/<model>", longest=7, longest_live=2.5))
+    assert static[RUSSIAN].keys() == static[ENGLISH].keys()
+    assert static[RUSSIAN]["choose"] == "Запись, до 100 МБ и 7 мин"
+    assert static[RUSSIAN]["limit_live"] == "До 2.5 мин за один раз."
+    assert static[RUSSIAN]["sad"] == "грусть"
+    assert "&lt;model&gt;" in static[ENGLISH]["limits"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("ru", RUSSIAN),
+        ("ru-RU,ru;q=0.9,en;q=0.8", RUSSIAN),
+        ("en-US,ru;q=0.9", ENGLISH),
+        ("de", ENGLISH),
+        ("", ENGLISH),
+    ],
+)
+def test_words_when_a_browser_names_its_languages(accepted, language):
+    assert Words(accepted).language == language
+
+
+def test_drawing_when_a_recording_is_an_hour_long():
     segments = [window(i * 2.5, i * 2.5 + 5, LABELS[i % 4]) for i in range(1439)]
-    drawn = draw_timeline(envelope, segments, LABELS, table=False)
+    drawn = show_timeline(answer_of(segments, 3600), WORDS, is_whole=False)
     assert drawn.count("M") <= COLUMNS + 10
-    assert len(drawn) < 150_000
+    assert len(drawn) < 250_000
     assert "Waveform of 1:00:00" in drawn
 
 
@@ -264,7 +362,8 @@ def test_drawing_when_labels_are_markup():
     envelope = Envelope(100)
     envelope.push(np.ones(200))
     answer = Answer([label], label, [1.0], [Segment(0, 2, label, np.ones(1))], envelope)
-    assert "<img" not in show_bars(answer) + show_timeline(answer)
+    answer.name = label
+    assert "<img" not in show_bars(answer, WORDS) + show_timeline(answer, WORDS)
 
 
 def test_examples_when_they_are_written(recordings, tmp_path):
@@ -274,6 +373,19 @@ def test_examples_when_they_are_written(recordings, tmp_path):
         assert path.read_bytes() == again[name].read_bytes()
         assert soundfile.info(path).duration > 1
     assert soundfile.info(recordings[LONG]).duration > 30
+
+
+def test_examples_when_a_folder_is_named(recordings, tmp_path):
+    assert find_examples(None) is None
+    assert list(find_examples(recordings["sad"].parent)) == sorted(
+        path.name for path in recordings.values()
+    )
+    with pytest.raises(MissingInputError, match="no audio files in"):
+        find_examples(tmp_path)
+    for number in range(13):
+        shutil.copy(recordings["sad"], tmp_path / f"{number}.wav")
+    with pytest.raises(WrongUseError, match="`examples` is 13; it must be up to 12 files"):
+        find_examples(tmp_path)
 
 
 def piece(**changes):

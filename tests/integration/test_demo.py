@@ -387,8 +387,10 @@ def test_page_when_it_is_read_on_a_telephone(page):
     page.get_by_role("button", name="all in turn").click()
     read_answer(page)
     page.locator("#timeline summary").click()
-    # The player has drawn the sound, which is wider than a telephone.
-    page.locator("#recording #duration", has_text="0:47").wait_for()
+    # The player knows the recording.
+    page.wait_for_function(
+        "() => Math.floor(document.querySelector('#recording audio')?.duration) === 47"
+    )
     page.wait_for_function("() => document.documentElement.scrollWidth <= 400")
     page.wait_for_timeout(1000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
@@ -402,6 +404,123 @@ def test_page_when_a_file_is_no_sound(page, tmp_path):
     message = page.locator("#answer [role=alert]")
     message.wait_for()
     assert message.inner_text().startswith("This recording ")
+
+
+@needs_browser
+@pytest.mark.parametrize("way", ["chosen", "dropped"])
+def test_page_when_a_file_is_not_called_audio(page, tmp_path, way):
+    """Gradio would refuse both: voice messages are saved as videos, too."""
+    paper, video = tmp_path / "paper.pdf", tmp_path / "voice.mp4"
+    paper.write_bytes(b"%PDF-1.7\n" + bytes(range(256)))
+    write_stereo(tmp_path / "said.wav", speech(["angry"], 2, 48000))
+    shutil.move(tmp_path / "said.wav", video)
+    for path, kind in ((paper, "application/pdf"), (video, "video/mp4")):
+        if way == "chosen":
+            page.set_input_files("#recording input[type=file]", path)
+        else:
+            carried = page.evaluate_handle(
+                """([bytes, name, type]) => {
+                    const carried = new DataTransfer();
+                    carried.items.add(new File([new Uint8Array(bytes)], name, { type }));
+                    return carried;
+                }""",
+                [list(path.read_bytes()), path.name, kind],
+            )
+            place = page.locator("#recording button").first
+            place.dispatch_event("drop", {"dataTransfer": carried})
+        if path == paper:
+            message = page.locator("#answer [role=alert]")
+            message.wait_for()
+            assert message.inner_text().startswith("This recording cannot be read; ")
+            page.locator("#recording").get_by_label("Clear").click()
+            page.locator("#answer [role=status]").wait_for()
+    read_answer(page)
+    assert not page.locator(".toast-body").count()
+
+
+PLAYER = "document.querySelector('#recording audio')"
+
+
+@needs_browser
+def test_page_when_the_waveform_is_clicked(page):
+    page.get_by_role("button", name="all in turn").click()
+    strip = page.locator("#timeline .strip")
+    strip.wait_for()
+    page.wait_for_function(f"() => {PLAYER}?.readyState >= 1")
+    length = page.evaluate(f"{PLAYER}.duration")
+    assert page.evaluate(f"{PLAYER}.paused")
+    box = strip.bounding_box()
+    for share, height in ((0.75, 0.2), (0.25, 0.9)):  # on the waveform, and on the band below it
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + height * box["height"])
+        page.wait_for_function(
+            f"([from, to]) => !{PLAYER}.paused && {PLAYER}.currentTime > from"
+            f" && {PLAYER}.currentTime < to",
+            arg=[share * length, share * length + 5],
+        )
+        line = page.locator("#timeline .playhead")
+        line.wait_for()
+        place = (line.bounding_box()["x"] - box["x"]) / box["width"]
+        assert share - 0.02 < place < share + 0.2
+    page.locator("#timeline summary").click()
+    page.locator("#timeline [data-start='10.0']").click()
+    page.wait_for_function(f"() => {PLAYER}.currentTime > 10 && {PLAYER}.currentTime < 11.5")
+
+
+@needs_browser
+def test_page_when_a_long_answer_is_saved(page, predict, tmp_path):
+    path = write_stereo(tmp_path / "said.wav", speech(["neutral", "angry", "sad"], 8, 48000))
+    page.set_input_files("#recording input[type=file]", path)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    assert download.value.suggested_filename == "said.wav.csv"
+    with download.value.path().open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = predict(path, "--timeline")
+    assert [list(row) for row in rows] == [list(row) for row in expected]
+    for row, one in zip(rows, expected, strict=True):
+        assert probabilities_of(row) == pytest.approx(probabilities_of(one), abs=CLOSE)
+    # The headline is the share of time of each emotion, as dusha predict merges the windows.
+    seconds = {}
+    for row in predict(path, "--timeline", "--merge"):
+        length = float(row["end"]) - float(row["start"])
+        seconds[row["prediction"]] = seconds.get(row["prediction"], 0) + length
+    ranked = sorted(seconds.items(), key=lambda item: -item[1])
+    headline = page.locator("#answer h2").inner_text().split()
+    assert headline == [
+        word for label, size in ranked for word in (label, f"{size / sum(seconds.values()):.0%}")
+    ]
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("locale", "language"), [("ru-RU", "ru"), ("ru", "ru"), ("en-GB", "en"), ("de-DE", "en")]
+)
+def test_page_when_a_browser_has_a_language(browser, server, locale, language):
+    texts = {
+        "ru": ("Эмоции в речи", "Запись", "Микрофон", "злость", "Начать", "Вся запись"),
+        "en": ("Emotion in speech", "Recording", "Live", "angry", "Start", "The whole"),
+    }
+    title, recording, live, angry, start, whole = texts[language]
+    context = browser.new_context(locale=locale, viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(1000 * PATIENCE)
+    page = context.new_page()
+    page.goto(server.address)
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    page.get_by_role("tab", name=recording, exact=True).wait_for()
+    page.get_by_role("button", name=angry, exact=True).click()
+    page.locator("#answer h2[data-prediction]").wait_for()
+    assert whole in page.locator("#answer caption").inner_text()
+    page.locator("#timeline .strip").wait_for()
+    shown = page.locator("#answer").inner_text() + page.locator("#timeline").inner_text()
+    page.get_by_role("tab", name=live, exact=True).click()
+    page.get_by_role("button", name=start, exact=True).wait_for()
+    shown += page.locator("#live-answer").inner_text() + page.locator("#limits").inner_text()
+    cyrillic = re.findall("[а-яё]+", shown, re.IGNORECASE)
+    latin = set(re.findall("[a-z]{2,}", shown, re.IGNORECASE)) - {"dB", "CSV", "model"}
+    assert (cyrillic and not latin) if language == "ru" else (latin and not cyrillic)
+    if locale != "de-DE":
+        assert page.evaluate("document.documentElement.lang").startswith(language)
+    context.close()
 
 
 @needs_browser
@@ -469,6 +588,9 @@ def test_folder_when_it_is_a_space(repository, without_project, model, tmp_path)
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     shutil.copytree(model, space / "model")
+    write_stereo(space / "my first.wav", speech(["sad"], 1, 48000))
+    (space / "examples").mkdir()
+    shutil.move(space / "my first.wav", space / "examples")
     program = tmp_path / "run.py"
     program.write_text(
         f"{without_project}\nimport runpy\nsys.path.insert(0, {str(space)!r})\n"
@@ -478,6 +600,8 @@ def test_folder_when_it_is_a_space(repository, without_project, model, tmp_path)
     one = Server([program], folder=tmp_path, env={"DUSHA_MODEL": ""})
     try:
         with urllib.request.urlopen(f"{one.address}/config", timeout=PATIENCE) as answer:
-            assert b"Emotion in speech" in answer.read()
+            config = answer.read()
+        assert b"Emotion in speech" in config
+        assert b'"value":"my first"' in config
     finally:
         assert one.stop() == 0, one
