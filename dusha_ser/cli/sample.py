@@ -1,8 +1,9 @@
 """The command `dusha sample`."""
 
+import shlex
 from dataclasses import dataclass
 
-from dusha_ser.cli.program import command
+from dusha_ser.cli.program import command, tell
 from dusha_ser.options import option, overwrite, quiet, seed
 from dusha_ser.storage import check_folder
 
@@ -35,3 +36,5 @@ def main(options: SampleOptions) -> None:
         options.output_dir, options.seed, options.clips, options.quiet, options.overwrite
     )
     print(f"{options.clips} clips written to {folder}")
+    words = ["dusha", "corpus", "crowd", "--data_dir", str(folder), "--output_dir", "dusha"]
+    tell(options.quiet, f"Next: {shlex.join(words)}")

@@ -15,6 +15,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
+from dusha_ser.tables import screen_table
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.batch_lengths import STEP, choose_lengths
 from dusha_ser.training.batches import (
@@ -87,8 +88,7 @@ def train(
     held = prepared.hold(arguments, filling(recipe))
     trainer = make_trainer(prepared, recipe, arguments)
     if tell:
-        counts = [f"{len(rows):,} {split} clips" for split, rows in prepared.splits.items()]
-        tell(f"training on {data.name}: {', '.join(counts)}; model: {arguments.output_dir}")
+        tell(describe_data(data.name, prepared.splits, arguments.output_dir))
         if dead := count_dead_channels(prepared.model):
             tell(f"{dead} channels of the starting model are dead, and stay so")
         if held:
@@ -106,6 +106,17 @@ def train(
     if arguments.should_save and not arguments.keep_checkpoints:
         remove_checkpoints(arguments.output_dir)
     return result
+
+
+def describe_data(name: str, splits: dict[str, datasets.Dataset], output_dir: str) -> str:
+    """Say in lines what is trained on: clips per split and class, and where the model goes."""
+    labels = splits["train"].features["label"].names
+    table = [["split", "clips", *labels]]
+    for split, rows in splits.items():
+        counts = np.bincount(rows["label"], minlength=len(labels)).tolist()
+        table.append([split, f"{len(rows):,}", *(f"{count:,}" for count in counts)])
+    counted = ", ".join(f"{len(rows):,} {split} clips" for split, rows in splits.items())
+    return f"training on {name}: {counted}\n\n{screen_table(table)}\nmodel: {output_dir}"
 
 
 def make_trainer(

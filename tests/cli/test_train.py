@@ -267,6 +267,16 @@ def test_train_tells_what_it_trains_on_and_a_line_per_epoch(tmp_path, splits, sm
     train(data, recipe, make_arguments(options), splits, lines.append)
     assert lines[0].startswith("training on sample: ") and " train clips" in lines[0]
     assert lines[0].endswith(f"model: {tmp_path}")
+    told = [line.split() for line in lines[0].splitlines()]
+    for split in ("train", "test"):
+        names = splits[split].features["label"].names
+        assert ["split", "clips", *names] in told
+        counts = np.bincount(splits[split]["label"], minlength=len(names))
+        if split == "test":
+            assert [split, str(len(splits[split])), *map(str, counts)] in told
+    assert sum(int(row[1]) for row in told if row[:1] in (["train"], ["validation"])) == len(
+        splits["train"]
+    )
     number = r"[\d.]+"
     scores = rf"accuracy {number}, balanced_accuracy {number}, f1_macro {number}"
     assert len(lines) == 3

@@ -295,3 +295,7 @@ def test_main_when_run_tells_what_it_wrote(tmp_path, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == f"48 clips written to {folder}\n"
     assert captured.err == ""
+    monkeypatch.setattr(sys, "argv", ["dusha sample", folder, "--clips", "48"])
+    main()
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == f"Next: dusha corpus crowd --data_dir {folder} --output_dir dusha"
