@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dusha_ser.audio.finding import AudioFile
+    from dusha_ser.timelines.speakers import SpeakerTable
     from dusha_ser.timelines.writing import TimelineWriter
+
+# Speakers that are shown at the end; all of them are in the file.
+SHOWN = 20
 
 
 @command(
@@ -39,12 +43,22 @@ def main(options: PredictOptions) -> None:
             files = with_turns(files, options.turns, options.turn_columns)
         writer = make_writer(options, files)
         from dusha_ser.inference.predict_files import predict_files
+        from dusha_ser.timelines.speakers import SpeakerTable
 
-        failed = predict_files(options, files, take=writer.take if writer else None)
+        speakers = SpeakerTable(options.same_speakers)
+        takers = [writer.take, speakers.add] if writer else []
+
+        def take(rows: list[dict]) -> None:
+            for one in takers:
+                one(rows)
+
+        failed = predict_files(options, files, take=take)
         if options.rank:
             return
         if writer:
             finish_timelines(options, writer)
+        if options.turns:
+            finish_speakers(options, speakers)
     if failed:
         from dusha_ser.audio.problems import count_reasons
 
@@ -84,3 +98,21 @@ def finish_timelines(options: PredictOptions, writer: "TimelineWriter") -> None:
         tell(options.quiet, f"\n{screen_table(writer.shares.rows())}")
     if writer.forms:
         tell(options.quiet or alone, f"wrote {options.output_dir}: {writer.written} files")
+
+
+def finish_speakers(options: PredictOptions, speakers: "SpeakerTable") -> None:
+    """Show and write the emotions per speaker, of all rows of the output file or the screen."""
+    from dusha_ser.tables import screen_table
+    from dusha_ser.timelines.recordings import read_rows
+
+    if options.output_file:
+        for rows in read_rows(options.output_file):
+            speakers.add(rows)
+    # Rows for another program come alone.
+    if speakers.has_speakers and (options.output_file or options.format == "table"):
+        head, *cells = speakers.cells()
+        more = f"and {len(cells) - SHOWN} more speakers\n" if cells[SHOWN:] else ""
+        tell(options.quiet, f"\n{screen_table([head, *cells[:SHOWN]])}{more}")
+    if options.speakers_file:
+        speakers.write(options.speakers_file)
+        tell(options.quiet, f"wrote {options.speakers_file}: {len(speakers.speakers)} speakers")

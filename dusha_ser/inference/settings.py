@@ -171,6 +171,13 @@ class PredictOptions(Settings):
     end_column: str = option("column of a table of turns: end, in seconds", "end")
     speaker_column: str = option("column of a table of turns: speaker", "speaker")
     text_column: str = option("column of a table of turns: text", "text")
+    speakers_file: Path | None = option(
+        "with turns: table to write, .csv: turns, time and share of each emotion by speaker", None
+    )
+    same_speakers: bool = option(
+        "names of speakers mean the same people in all recordings: the table has one row for each",
+        False,
+    )
     num_proc: int = shared.num_proc()
     device: str | None = shared.device()
     trust_remote_code: bool = shared.trust_remote_code()
@@ -208,6 +215,13 @@ class PredictOptions(Settings):
                 f"`segments` is {self.segments} and `turns` {self.turns}; turns are rows of a file "
                 "or folder of turns: give `turns`, or `segments=vad`"
             )
+        if (self.speakers_file or self.same_speakers) and not self.turns:
+            raise WrongUseError(
+                "`speakers_file` and `same_speakers` are for turns, which have speakers; give "
+                "`turns`"
+            )
+        if self.speakers_file:
+            check_file(self.speakers_file, self.overwrite, self.inputs, "speakers_file")
         super().check()
         check_forms(self.export)
         if self.export and not self.several_rows:
@@ -226,6 +240,11 @@ class PredictOptions(Settings):
         if self.export and "MASTER_ADDR" not in os.environ:
             raise WrongUseError(
                 "`export` needs all rows: give it to the same command without a launcher afterwards"
+            )
+        if self.speakers_file and "MASTER_ADDR" not in os.environ:
+            raise WrongUseError(
+                "`speakers_file` needs all rows: give it to the same command without a launcher "
+                "afterwards"
             )
         if self.overwrite and "MASTER_ADDR" not in os.environ:
             raise WrongUseError(

@@ -227,6 +227,61 @@ def test_the_table_on_the_screen(model, dialogue, tmp_path, capsys):
     assert first.index("да да") == head.index("text") == second.index(turns[1][3])
 
 
+def test_the_table_of_speakers(model, dialogue, tmp_path, capsys):
+    folder, turns = dialogue
+    sounds, given = tmp_path / "sounds", tmp_path / "turns"
+    sounds.mkdir()
+    given.mkdir()
+    for name in ("a", "b"):
+        (sounds / f"{name}.wav").symlink_to(folder / "talk.wav")
+    write_rttm(given / "a.rttm", turns[:4])
+    write_rttm(given / "b.rttm", turns)
+    arguments = ["predict", model, str(sounds), "--turns", str(given)]
+    file, table = tmp_path / "rows.csv", tmp_path / "speakers.csv"
+    dusha([*arguments, "--output_file", str(file), "--speakers_file", str(table)])
+    shown = capsys.readouterr().out
+    with file.open(newline="") as rows:
+        rows = list(csv.DictReader(rows))
+    with table.open(newline="") as speakers:
+        speakers = list(csv.DictReader(speakers))
+    assert [(one["id"][-5:], one["speaker"], one["turns"]) for one in speakers] == [
+        ("a.wav", "SPEAKER_00", "2"),
+        ("a.wav", "SPEAKER_01", "2"),
+        ("b.wav", "SPEAKER_00", "3"),
+        ("b.wav", "SPEAKER_01", "3"),
+    ]
+    assert [line.split()[1:3] for line in shown.splitlines() if "SPEAKER" in line] == [
+        [one["speaker"], one["turns"]] for one in speakers
+    ]
+    own = [row for row in rows if row["id"] == speakers[2]["id"]]
+    lengths = dict.fromkeys(LABELS, 0.0)
+    for row in own:
+        if row["speaker"] == "SPEAKER_00":
+            lengths[row["prediction"]] += float(row["end"]) - float(row["start"])
+    for label, length in lengths.items():
+        assert float(speakers[2][f"share_{label}"]) == pytest.approx(
+            length / sum(lengths.values()), abs=1e-4
+        )
+    assert f"wrote {table}: 4 speakers" in shown
+    with pytest.raises(WrongUseError, match=r"speakers\.csv is there already"):
+        dusha([*arguments, "--output_file", str(file), "--speakers_file", str(table)])
+    # The rows on the screen give the same table, and rows for another program come alone.
+    dusha([*arguments, "--same_speakers"])
+    assert capsys.readouterr().out.splitlines()[-3].split()[:3] == [
+        "SPEAKER_00",
+        "5",
+        shown_sum(speakers, 0),
+    ]
+    dusha([*arguments, "--format", "jsonl"])
+    assert all(line.startswith("{") for line in capsys.readouterr().out.splitlines())
+
+
+def shown_sum(speakers, number):
+    """The seconds of one speaker in all recordings, as the screen shows them."""
+    seconds = [float(one["seconds"]) for one in speakers if one["speaker"].endswith(str(number))]
+    return f"{sum(seconds):.1f}"
+
+
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
@@ -237,6 +292,7 @@ def test_the_table_on_the_screen(model, dialogue, tmp_path, capsys):
         (["--turns", "none.rttm"], MissingInputError, "no such file of turns"),
         (["--turns", "t.txt"], WrongUseError, "ends in .txt; turns are read from .rttm"),
         (["--turns", "bad.rttm"], WrongUseError, "bad.rttm, line 1"),
+        (["--same_speakers"], WrongUseError, "are for turns, which have speakers; give --turns"),
     ],
 )
 def test_what_is_refused(words, error, message, model, dialogue, tmp_path, monkeypatch):
