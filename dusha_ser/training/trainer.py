@@ -68,6 +68,8 @@ class DushaTrainer(Trainer):
             # One graph for all lengths and the batch that is not full: the first step waits for one
             # compilation, and no other does.
             self.accelerator.state.dynamo_plugin.dynamic = True
+            # Nor does it fall apart where processes exchange gradients: they are 2 MB.
+            torch._dynamo.config.optimize_ddp = False
         if self.args.cudnn_benchmark:
             torch.backends.cudnn.benchmark = True
         if self.args.channels_last:
