@@ -306,3 +306,19 @@ def test_what_is_refused(words, error, message, model, dialogue, tmp_path, monke
     with pytest.raises(error) as raised:
         dusha(["predict", model, str(folder / "talk.wav"), *words])
     assert message in with_dashes(str(raised.value))
+
+
+def test_turns_are_exported_with_their_speakers_and_texts(model, dialogue, tmp_path, capsys):
+    folder, turns = dialogue
+    given = str(write_whisperx(tmp_path / "talk.json", turns))
+    words = ["--turns", given, "--export", "json,textgrid", "--output_dir", str(tmp_path / "out")]
+    dusha(["predict", model, str(folder / "talk.wav"), *words])
+    content = json.loads((tmp_path / "out" / "talk.json").read_text(encoding="utf-8"))
+    found = [(one["start"], one["end"], one["speaker"], one["text"]) for one in content["segments"]]
+    assert found == turns
+    said = sum(end - start for start, end, _, _ in turns)
+    assert sum(content["seconds"].values()) == pytest.approx(said, abs=0.01)
+    grid = (tmp_path / "out" / "talk.TextGrid").read_text(encoding="utf-8")
+    assert grid.count('class = "IntervalTier"') == 2
+    assert 'name = "SPEAKER_01"' in grid
+    assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'out'}: 2 files\n")
