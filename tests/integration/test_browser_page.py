@@ -362,8 +362,7 @@ def test_page_when_a_file_is_not_audio_says_so_in_one_sentence(opened, clips, tm
     assert not opened.page.locator("#problems p").count()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en-US", "ru-RU"])
+@pytest.mark.parametrize(("language", "scheme"), [("en-US", "light"), ("ru-RU", "dark")])
 def test_page_when_it_is_read_by_a_screen_reader(browser, address, clips, scheme, language):
     one = Opened(browser, address, locale=language, color_scheme=scheme)
     found = violations(one.page)
@@ -457,7 +456,7 @@ def test_features_when_the_browser_computes_them_are_the_extractors(
 @pytest.fixture
 def shared_clips(repository):
     """Real speech where it is there, else synthetic; (samples,) float32 each."""
-    paths = sorted((repository.parent / "shared" / "data" / "ravdess").glob("*.flac"))[::96]
+    paths = sorted((repository.parent / "shared" / "data" / "ravdess").glob("*.flac"))[::288]
     clips = [soundfile.read(path, dtype="float32")[0] for path in paths]
     quiet = 1e-3 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     return [*(clips or [speech(["angry", "sad"], 2).astype(np.float32)]), quiet]

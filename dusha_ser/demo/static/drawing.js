@@ -31,10 +31,10 @@ const emotion = (place) => `emotion-${place < 0 ? "none" : place}`;
 export function peaksOf(samples, rate) {
   const size = Math.round(STEP * rate);
   const peaks = new Float32Array(Math.ceil(samples.length / size));
-  samples.forEach((value, i) => {
+  for (let i = 0; i < samples.length; i++) {
     const place = Math.floor(i / size);
-    peaks[place] = Math.max(peaks[place], Math.abs(value));
-  });
+    peaks[place] = Math.max(peaks[place], Math.abs(samples[i]));
+  }
   return peaks;
 }
 
