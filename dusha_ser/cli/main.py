@@ -28,7 +28,7 @@ COMMANDS = {
     "evaluate": "evaluate models on test sets",
     "cross-validate": "cross-validate a training setup",
     "collect": "build a corpus of your own",
-    "report": "report on a corpus, its annotators or results",
+    "report": "report on a corpus, its annotators or labels, or results",
     "convert": "turn the released weights into a model folder",
     "export": "export a model to ONNX, or as a page for browsers",
     "demo": "serve a page that predicts emotions",
@@ -46,6 +46,7 @@ GROUPS = {
     "report": {
         "corpus": "tables and figures of the paper, from a prepared corpus",
         "annotators": "how well each annotator answers, and how well the crowd agrees",
+        "labels": "which labels to hear again: crowd and model disagree about them",
         "results": "results of models on test sets as one page",
     },
     "export": {

@@ -1,4 +1,4 @@
-"""The reports of `dusha report`: on a corpus, its annotators, or results."""
+"""The reports of `dusha report`: on a corpus, its annotators or labels, or results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from dusha_ser import options as shared
 from dusha_ser.cli.program import command, tell
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import option, split_list
+from dusha_ser.options import check_range, option, split_list
 from dusha_ser.storage import check_folder
 from dusha_ser.vocabulary import ANSWERS, PARTS
 
@@ -106,6 +106,57 @@ def report_annotators(options: AnnotatorReportOptions) -> None:
     rated = rate_crowd(answers, options.labels, options.method, len(bad_rows), options.quiet)
     files = write_report(rated, options.output_dir, options.overwrite)
     tell(options.quiet, f"wrote {', '.join(files)} to {options.output_dir}")
+
+
+@dataclass
+class LabelReportOptions:
+    """Which labels to doubt, and by whom."""
+
+    corpus: str = option(
+        "FOLDER[:CONFIGURATION[:SPLIT]] of a prepared corpus; with the configuration raw beside it "
+        "the page names annotators",
+        positional=True,
+    )
+    predictions: Path = option(
+        "a model's predictions of these clips, .csv or .jsonl: best the file in predictions/ of "
+        "`dusha cross-validate`, whose models never saw the clips that they tested",
+        positional=True,
+    )
+    output_dir: Path = option("folder for the page and labels.csv", Path("report"))
+    clips: int = option("number of clips on the page, with their audio", 50)
+    sort: str = option(
+        "what decides the order: trust, by answers and model; or the consensus of cleanlab",
+        "trust",
+        choices=("trust", "cleanlab"),
+    )
+    overwrite: bool = shared.overwrite()
+    quiet: bool = option("print nothing", False)
+
+    def check(self) -> None:
+        """Raise a WrongUseError if the page is there already, or cannot be written."""
+        check_range("clips", self.clips, self.clips >= 1, "at least 1")
+        check_folder(self.output_dir, self.overwrite, finished=["labels.*"])
+
+
+@command(
+    "dusha report labels",
+    "dusha report labels dusha:crowd:train runs/folds/predictions/folds--dusha.csv",
+    LabelReportOptions,
+)
+def report_labels(options: LabelReportOptions) -> None:
+    """List the clips whose label a model doubts most, to be heard again."""
+    from dusha_ser.reports.labels import judge_labels, write_report
+
+    judged = judge_labels(options.corpus, options.predictions, options.sort)
+    files = write_report(
+        judged, options.corpus, options.output_dir, options.clips, options.overwrite
+    )
+    other = int((judged.model.argmax(axis=1) != judged.label).sum())
+    tell(
+        options.quiet,
+        f"the model prefers another label for {other} of {len(judged.ids)} clips; wrote "
+        f"{', '.join(files)} to {options.output_dir}",
+    )
 
 
 @dataclass

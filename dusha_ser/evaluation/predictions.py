@@ -169,10 +169,57 @@ def read_predictions(path: str | Path) -> Predictions:
     )
 
 
-def numbered_rows(path: Path) -> Iterator[tuple[str, dict]]:
-    """Give the rows of a file of predictions with their places, in the form that .jsonl has."""
+@dataclass(frozen=True)
+class Probabilities:
+    """What a model says of clips, whatever is true.
+
+    Attributes:
+        labels: names of the labels in the order of their numbers.
+        ids: of the clips.
+        probabilities: (clips, labels) float64 in [0, 1].
+        folds: of a cross-validation, which tested the clips; None where there is none.
+    """
+
+    labels: tuple[str, ...]
+    ids: list[str]
+    probabilities: np.ndarray
+    folds: list[str] | None = None
+
+
+def read_probabilities(path: str | Path) -> Probabilities:
+    """Read the probabilities of a file of predictions, also of one without true labels.
+
+    Args:
+        path: .csv or .jsonl, as `write_predictions` or `dusha predict` writes it; rows without
+            probabilities, which have an error, are left out.
+
+    Raises:
+        MissingInputError: if there is no such file.
+        WrongUseError: if a row is not a prediction, or no row has probabilities.
+    """
+    path = checked_suffix(path)
+    if not path.is_file():
+        raise MissingInputError(f"no file {path} with predictions")
+    rows = [row for _, row in numbered_rows(path, labelled=False) if row["probabilities"]]
+    if not rows:
+        raise WrongUseError(f"{path} holds no predictions")
+    folds = [str(row.get("fold") or "") for row in rows]
+    return Probabilities(
+        tuple(rows[0]["probabilities"]),
+        [row["id"] for row in rows],
+        np.array([list(row["probabilities"].values()) for row in rows]),
+        folds if all(folds) else None,
+    )
+
+
+def numbered_rows(path: Path, labelled: bool = True) -> Iterator[tuple[str, dict]]:
+    """Give the rows of a file of predictions with their places, in the form that .jsonl has.
+
+    Where they need not be labelled, they also need no probabilities.
+    """
     if path.suffix == ".csv":
-        first, rows = 2, list[Any](read_table(path, ("id", "label"), exact=True))
+        columns = ("id", "label") if labelled else ("id",)
+        first, rows = 2, list[Any](read_table(path, columns, exact=True))
     else:
         with path.open(encoding="utf-8-sig") as file:
             first, rows = 1, list(file)
@@ -183,22 +230,24 @@ def numbered_rows(path: Path) -> Iterator[tuple[str, dict]]:
                 row["probabilities"] = {
                     name.removeprefix(PROBABILITY_PREFIX): value
                     for name, value in row.items()
-                    if name and name.startswith(PROBABILITY_PREFIX)
+                    if name and name.startswith(PROBABILITY_PREFIX) and (labelled or value)
                 }
             else:
                 row = json.loads(row)
-            values = row["probabilities"].items()
+            values = (row["probabilities"] or {} if not labelled else row["probabilities"]).items()
             row["probabilities"] = {
                 name: parse_number(value) if isinstance(value, str) else float(value)
                 for name, value in values
             }
-            row["id"], row["label"] = str(row["id"]), str(row["label"])
+            row["id"] = str(row["id"])
+            if labelled:
+                row["label"] = str(row["label"])
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise WrongUseError(
                 f"{place} is not a prediction ({type(error).__name__}: {error}); it needs id, "
                 f"label and {PROBABILITY_PREFIX}LABEL of each label"
             ) from error
-        if not row["probabilities"]:
+        if labelled and not row["probabilities"]:
             raise WrongUseError(f"{place} has no probabilities, columns {PROBABILITY_PREFIX}…")
         yield place, row
 

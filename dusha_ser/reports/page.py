@@ -1,5 +1,6 @@
 """A page of headings, texts, tables and figures, as one HTML file and as Markdown."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,32 @@ class Plot:
     file: str = ""  # name of its PNG beside the Markdown page; empty: a number and the caption
 
 
-Block = Heading | Text | Code | Table | Plot
+@dataclass(frozen=True)
+class Clip:
+    """A clip to hear, with numbers of each label; bars show those that are shares."""
+
+    title: str
+    group: str  # what readers may choose clips by
+    facts: Sequence[str]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+    audio: str  # address that holds the recording; empty: there is none
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips to hear, of which readers may choose a group."""
+
+    caption: str
+    clips: Sequence[Clip]
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Number of clips by group, in the order of their names."""
+        return dict(sorted(Counter(clip.group for clip in self.clips).items()))
+
+
+Block = Heading | Text | Code | Table | Plot | Clips
 
 
 def plain(text: str) -> str:
@@ -80,13 +106,20 @@ def write_page(title: str, blocks: Sequence[Block], output_dir: Path, name: str)
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    for kind in (Heading, Text, Code, Table, Plot):
+    for kind in (Heading, Text, Code, Table, Plot, Clips):
         environment.tests[kind.__name__] = lambda block, kind=kind: isinstance(block, kind)
 
     def plain_table(rows: Sequence[Sequence[str]]) -> str:
         return markdown_table([[*map(plain, row)] for row in rows]).rstrip("\n")
 
-    for function in (plain, plain_table, count_columns, svg_uri):
+    def clip_table(clip: Clip) -> str:
+        cells = (
+            [f"{one:.3f}" if isinstance(one, float) else f"{one}" for one in row]
+            for row in clip.rows
+        )
+        return plain_table([clip.columns, *cells])
+
+    for function in (plain, clip_table, plain_table, count_columns, svg_uri):
         environment.filters[function.__name__] = function
     for suffix, template in {"html": "page.html", "md": "page.markdown"}.items():
         page = environment.get_template(template)

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import fake_corpora
+import pyarrow.parquet as pq
 import pytest
 import small_corpus
 import torch
@@ -88,6 +89,7 @@ CASES = {
     ),
     "report corpus": Case("{dataset} --output_dir {out}", alone=False),
     "report annotators": Case("{archives} --output_dir {out} --cache_dir {cache}", alone=False),
+    "report labels": Case("{dataset} {predictions} --output_dir {out}", "--clips 1", alone=False),
     "report results": Case("{results} --output_dir {out}", "--title Other", alone=False),
 }
 
@@ -132,6 +134,12 @@ def inputs(tmp_path_factory):
         place = {"collect tasks": "tasks", "corpus": "dataset", "evaluate": "results"}[name]
         program(name, CASES[name].words, found, folder / place)
     key = (folder / "tasks" / "key.csv").read_text().splitlines()[1:]
+    clips = pq.read_table(sorted((folder / "dataset" / "crowd").glob("*.parquet")))["id"]
+    rows = [
+        {"id": name, "probability_sad": 0.7, "probability_angry": 0.3} for name in clips.to_pylist()
+    ]
+    write_csv(folder / "predictions.csv", list(rows[0]), rows)
+    found["predictions"] = folder / "predictions.csv"
     answers = [{"task": row.split(",")[0], "annotator": "one", "answer": "sad"} for row in key]
     write_csv(folder / "answers.csv", list(answers[0]), answers)
     return found

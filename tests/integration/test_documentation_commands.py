@@ -47,6 +47,9 @@ NOT_RUN = {
     "dusha cross-validate ravdess": "released weights and real speech, as above",
     "dusha cross-validate clips.csv": "trains a model a fold; "
     "tests/integration/test_cross_validation.py does",
+    "dusha cross-validate dusha:crowd:train": "trains a model a fold, as above",
+    "dusha report labels dusha:crowd:train": "predictions of the line above it; "
+    "tests/reports/test_labels.py does",
     "dusha report results results runs/iemocap": "what the line above it would write; "
     "tests/reports/test_results.py does",
     "find": "a pipe; tests/cli/test_predict.py reads lists from standard input",
