@@ -10,7 +10,7 @@ import numpy as np
 
 from dusha_ser.demo.answering import Answer
 from dusha_ser.demo.texts import Words
-from dusha_ser.inference.prediction_rows import make_form
+from dusha_ser.inference.prediction_rows import CsvForm
 from dusha_ser.timelines.merging import Segment, merge_segments
 from dusha_ser.vocabulary import choose_label
 
@@ -165,7 +165,7 @@ def show_timeline(answer: Answer, words: Words, is_whole: bool = True) -> str:
 
 def csv_of(answer: Answer) -> str:
     """The windows as `dusha predict --timeline` writes them."""
-    form = make_form("csv", True, False, answer.labels)
+    form = CsvForm(["id", "start", "end", "prediction"], answer.labels)
     rows = (
         {
             "id": answer.name,
