@@ -1,6 +1,6 @@
 """Training and prediction on one GPU, as the programs do it: clips of Dusha's number and lengths.
 
-    python -m benchmarks gpu
+    python -m benchmarks.gpu
 
 Without a GPU the same is measured on the processor, with few clips and batches of 8 for the step.
 First, logits on the device are compared with those of the processor. Then each part is measured:
