@@ -202,6 +202,7 @@ class RecipeOptions:
         "fit a temperature to the validation clips at the end, so that predictions are as often "
         "right as their probabilities say (Dusha's network)",
         True,
+        rare=True,
     )
     pad_to_multiple_of: int = option(
         "frames that the length of a batch is a multiple of; larger ones spare a compiled model "
