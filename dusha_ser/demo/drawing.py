@@ -64,7 +64,8 @@ def time_shares(merged: Sequence[Segment]) -> dict[str, float]:
     """
     seconds: dict[str, float] = {}
     for one in merged:
-        seconds[one.label] = seconds.get(one.label, 0.0) + one.end - one.start
+        label = str(one.label)
+        seconds[label] = seconds.get(label, 0.0) + one.end - one.start
     total = sum(seconds.values())
     ranked = sorted(seconds.items(), key=lambda item: -item[1])
     return {label: value / total for label, value in ranked}
@@ -81,7 +82,7 @@ def labels_at(merged: Sequence[Segment], labels: Sequence[str], times: np.ndarra
     if not merged:
         return np.full(len(times), -1)
     place = np.searchsorted([one.start for one in merged], times, side="right") - 1
-    numbers = np.array([labels.index(one.label) for one in merged])
+    numbers = np.array([labels.index(str(one.label)) for one in merged])
     ends = np.array([one.end for one in merged])
     return np.where((place >= 0) & (times <= ends[place]), numbers[place], -1)
 
@@ -146,7 +147,7 @@ def show_timeline(answer: Answer, words: Words, is_whole: bool = True) -> str:
         "width": width,
         "lines": lines,
         "spans": [
-            (labels.index(one.label), one.start / duration, (one.end - one.start) / duration)
+            (labels.index(str(one.label)), one.start / duration, (one.end - one.start) / duration)
             for one in merged
         ],
         "levels": [(level / LOWEST, level) for level in LEVELS],
