@@ -59,6 +59,9 @@ def main(options: PredictOptions) -> None:
             finish_timelines(options, writer)
         if options.turns:
             finish_speakers(options, speakers)
+        if writer and writer.forms:
+            quiet = options.quiet or rows_alone(options)
+            tell(quiet, f"wrote {options.output_dir}: {writer.written} files")
     if failed:
         from dusha_ser.audio.problems import count_reasons
 
@@ -83,8 +86,13 @@ def make_writer(options: PredictOptions, files: "Sequence[AudioFile]") -> "Timel
     )
 
 
+def rows_alone(options: PredictOptions) -> bool:
+    """Whether the screen holds rows for another program, which come alone."""
+    return not options.output_file and options.format != "table"
+
+
 def finish_timelines(options: PredictOptions, writer: "TimelineWriter") -> None:
-    """Write the files of timelines whose rows are in a file; say how much of the time is what."""
+    """Write the timelines of an output file's rows; show how much of the time is what."""
     from dusha_ser.tables import screen_table
 
     if options.output_file and (writer.forms or not options.quiet):
@@ -92,12 +100,8 @@ def finish_timelines(options: PredictOptions, writer: "TimelineWriter") -> None:
 
         for rows in read_rows(options.output_file):
             writer.take(rows)
-    # Rows for another program come alone.
-    alone = not options.output_file and options.format != "table"
-    if writer.shares.recordings and not alone:
+    if writer.shares.recordings and not rows_alone(options):
         tell(options.quiet, f"\n{screen_table(writer.shares.rows())}")
-    if writer.forms:
-        tell(options.quiet or alone, f"wrote {options.output_dir}: {writer.written} files")
 
 
 def finish_speakers(options: PredictOptions, speakers: "SpeakerTable") -> None:
@@ -108,8 +112,7 @@ def finish_speakers(options: PredictOptions, speakers: "SpeakerTable") -> None:
     if options.output_file:
         for rows in read_rows(options.output_file):
             speakers.add(rows)
-    # Rows for another program come alone.
-    if speakers.has_speakers and (options.output_file or options.format == "table"):
+    if speakers.has_speakers and not rows_alone(options):
         head, *cells = speakers.cells()
         more = f"and {len(cells) - SHOWN} more speakers\n" if cells[SHOWN:] else ""
         tell(options.quiet, f"\n{screen_table([head, *cells[:SHOWN]])}{more}")

@@ -194,6 +194,7 @@ def parsers():
 WITH_COMMAS = {
     "dusha corpus": {"base_url", "checksum", "export", "labels", "parts"},
     "dusha train": {"base_url", "label_map", "report_to"},
+    "dusha predict": {"export"},
     "dusha evaluate": {"label_map"},
     "dusha cross-validate": {"label_map"},
     "dusha collect tasks": {"label_map"},

@@ -181,9 +181,9 @@ def test_shorten_when_at_a_unit():
 def test_report_when_named_wrongly():
     with pytest.raises(WrongUseError, match=r"unknown command 'corpora'; did you mean corpus\?"):
         main(["report", "corpora"])
-    with pytest.raises(WrongUseError, match="take one of corpus, annotators, results"):
+    with pytest.raises(WrongUseError, match="take one of corpus, annotators, labels, results"):
         main(["report", "x"])
-    with pytest.raises(WrongUseError, match="missing; take one of corpus, annotators, results"):
+    with pytest.raises(WrongUseError, match="missing; take one of corpus, annotators, labels"):
         main(["report"])
 
 
