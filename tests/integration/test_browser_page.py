@@ -206,9 +206,10 @@ def opened(browser, address):
 def predict(model, tmp_path):
     """Ask dusha predict about files."""
 
-    def run(*paths, timeline=False):
+    def run(*paths, timeline=False, merge=False):
         output = tmp_path / "answers.csv"
-        options = [*(["--timeline"] if timeline else []), "--batch_size", "1", "--device", "cpu"]
+        chosen = [name for name, on in (("--timeline", timeline), ("--merge", merge)) if on]
+        options = [*chosen, "--batch_size", "1", "--device", "cpu"]
         words = (model, *paths, "--output_file", output, "--overwrite", "--quiet", *options)
         predict_main(list(map(str, words)))
         with output.open(newline="", encoding="utf-8") as file:
@@ -281,7 +282,13 @@ def test_page_when_files_are_chosen_says_what_predict_says(opened, predict, clip
     # The share of the time of each emotion is the headline of what is long.
     assert "%" in opened.page.locator(".answer h2").inner_text()
     label = opened.page.locator("svg[role=img]").get_attribute("aria-label")
-    assert re.match(r"Waveform of 0:33\. Share of the time: \w+ \d+%", label)
+    assert label.startswith("Waveform of 0:33. Share of the time: ")
+    seconds = dict.fromkeys(probabilities, 0.0)
+    for row in predict(path, timeline=True, merge=True):
+        seconds[row["prediction"]] += float(row["end"]) - float(row["start"])
+    shares = {name: int(share) for name, share in re.findall(r"(\w+) (\d+)%", label)}
+    expected = {name: 100 * one / 33 for name, one in seconds.items() if one}
+    assert shares == pytest.approx(expected, abs=1)
     opened.page.locator("summary").click()
     opened.page.locator("details tbody button").nth(3).click()
     assert opened.page.locator("audio").evaluate("one => one.currentTime") >= 7.5

@@ -38,16 +38,12 @@ export function peaksOf(samples, rate) {
   return peaks;
 }
 
-// The label, by number, of the window whose middle is nearest to a time; -1 where there is none.
+// The label, by number, of the mean of the windows over a time, as `dusha predict --merge` has it; -1
+// where there is none.
 function emotionAt(time, windows) {
-  let [nearest, found] = [Infinity, -1];
-  for (const { start, end, probabilities } of windows) {
-    const distance = Math.abs(time - (start + end) / 2);
-    if (time >= start && time <= end && distance < nearest) {
-      [nearest, found] = [distance, labels.indexOf(best(probabilities))];
-    }
-  }
-  return found;
+  const over = windows.filter(({ start, end }) => start <= time && time < end);
+  const sums = labels.map((_, i) => over.reduce((sum, one) => sum + one.probabilities[i], 0));
+  return over.length ? labels.indexOf(best(sums)) : -1;
 }
 
 // What there is to draw: for each column its height, 0 to 1, and its label by number.
