@@ -17,6 +17,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest
 from dusha_ser.inference.batching import (
     BATCH_SIZE,
+    TIMELINE_SECONDS,
     ModelFailedError,
     Rows,
     WaitingClips,
@@ -170,11 +171,13 @@ class Group:
         self.classifier = classifier
         self.recordings: list[Recording] = []
         self._clips = 0
+        is_light = classifier.settings.timeline and not classifier.on_accelerator
         self._waiting = WaitingClips(
             classifier.classify,
             classifier.sampling_rate,
             classifier.batch_size,
             classifier.reader.longest,
+            TIMELINE_SECONDS if is_light else None,
         )
 
     def add(self, clip: np.ndarray) -> None:

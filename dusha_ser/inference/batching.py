@@ -17,6 +17,9 @@ GROUP_BYTES = 32 * 2**20
 # Clips that wait for others of their length: at most this many batches, or this many seconds.
 WAITING_BATCHES = 8
 WAITING_SECONDS = 240
+# Windows of a timeline on a processor, in seconds: they are of one length, so that waiting gains
+# nothing, and an hour takes little more memory than a minute.
+TIMELINE_SECONDS = 40
 Rows = list[list[dict]]
 
 
@@ -36,14 +39,26 @@ def checked_probabilities(classify: Classify, clips: list[np.ndarray]) -> np.nda
 
 
 class WaitingClips:
-    """Clips, up to `longest` seconds each, classified in batches of similar length."""
+    """Clips, up to `longest` seconds each, classified in batches of similar length.
 
-    def __init__(self, classify: Classify, sampling_rate: int, batch_size: int, longest: float):
+    No more than `at_once` seconds wait or make a batch; None: what is usual for batch_size.
+    """
+
+    def __init__(
+        self,
+        classify: Classify,
+        sampling_rate: int,
+        batch_size: int,
+        longest: float,
+        at_once: float | None = None,
+    ):
         self.classify = classify
         self.batch_size = batch_size
         # A batch of the longest clips takes no more memory than one of windows.
-        self.batch_samples = round(max(longest, batch_size * WINDOW) * sampling_rate)
-        self.most_samples = _times(batch_size) * WAITING_SECONDS * sampling_rate
+        seconds = max(longest, at_once or batch_size * WINDOW)
+        self.batch_samples = round(seconds * sampling_rate)
+        waiting = at_once or _times(batch_size) * WAITING_SECONDS
+        self.most_samples = round(waiting * sampling_rate)
         self._clips: dict[object, np.ndarray] = {}
         self._samples = 0
         self._results: dict[object, np.ndarray | ModelFailedError] = {}

@@ -16,7 +16,10 @@ WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 MARKS = ("checkpoint-*", "settings.json", OPTIONS_FILE, *WEIGHTS)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What PyTorch and safetensors say of a failed write, without an error number.
-DISK_WORDS = ("No space left", "File too large", "file write failed", "inline_container.cc")
+DISK_WORDS = (
+    *("No space left", "File too large", "file write failed", "inline_container.cc"),
+    "iostream error",
+)
 
 
 def is_complete(checkpoint: Path) -> bool:

@@ -39,6 +39,7 @@ def test_find_checkpoint_when_there_is_none(tmp_path):
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
             True,
         ),
+        (RuntimeError("basic_ios::clear: iostream error"), True),
         (RuntimeError("shapes do not match"), False),
     ],
 )
