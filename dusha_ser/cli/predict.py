@@ -55,8 +55,17 @@ def main(options: PredictOptions) -> None:
         failed = predict_files(options, files, take=take)
         if options.rank:
             return
+        if (
+            takers
+            and options.output_file
+            and (options.export or options.speakers_file or not options.quiet)
+        ):
+            from dusha_ser.timelines.recordings import read_rows
+
+            for rows in read_rows(options.output_file):
+                take(rows)
         if writer:
-            finish_timelines(options, writer)
+            show_shares(options, writer)
         if options.turns:
             finish_speakers(options, speakers)
         if writer and writer.forms:
@@ -91,15 +100,10 @@ def rows_alone(options: PredictOptions) -> bool:
     return not options.output_file and options.format != "table"
 
 
-def finish_timelines(options: PredictOptions, writer: "TimelineWriter") -> None:
-    """Write the timelines of an output file's rows; show how much of the time is what."""
+def show_shares(options: PredictOptions, writer: "TimelineWriter") -> None:
+    """Show how much of the time is what, in all rows of the output file or the screen."""
     from dusha_ser.tables import screen_table
 
-    if options.output_file and (writer.forms or not options.quiet):
-        from dusha_ser.timelines.recordings import read_rows
-
-        for rows in read_rows(options.output_file):
-            writer.take(rows)
     if writer.shares.recordings and not rows_alone(options):
         tell(options.quiet, f"\n{screen_table(writer.shares.rows())}")
 
@@ -107,11 +111,7 @@ def finish_timelines(options: PredictOptions, writer: "TimelineWriter") -> None:
 def finish_speakers(options: PredictOptions, speakers: "SpeakerTable") -> None:
     """Show and write the emotions per speaker, of all rows of the output file or the screen."""
     from dusha_ser.tables import screen_table
-    from dusha_ser.timelines.recordings import read_rows
 
-    if options.output_file:
-        for rows in read_rows(options.output_file):
-            speakers.add(rows)
     if speakers.has_speakers and not rows_alone(options):
         head, *cells = speakers.cells()
         more = f"and {len(cells) - SHOWN} more speakers\n" if cells[SHOWN:] else ""
