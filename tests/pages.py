@@ -1,4 +1,4 @@
-"""What tests of pages share: a history of training, readers of HTML and of Markdown's tables."""
+"""What tests of pages share: a history of training, readers of HTML, Markdown and predictions."""
 
 import re
 from html.parser import HTMLParser
@@ -8,6 +8,16 @@ HISTORY = [
     {"epoch": 1.0, "eval_loss": 1.1, "eval_f1_macro": 0.4},
     {"epoch": 2.0, "loss": 0.9},
 ]
+
+
+def probabilities_of(row):
+    """The probabilities of a row of `dusha predict`, by label."""
+    prefix = "probability_"
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, value in row.items()
+        if name.startswith(prefix)
+    }
 
 
 def table_rows(markdown):

@@ -11,7 +11,7 @@ import numpy as np
 from dusha_ser.demo.answering import Answer
 from dusha_ser.demo.texts import Words
 from dusha_ser.inference.prediction_rows import CsvForm
-from dusha_ser.timelines.merging import Segment, merge_segments
+from dusha_ser.timelines.merging import Segment, merge_segments, segment_row
 from dusha_ser.vocabulary import choose_label
 
 # A recording is drawn as at most this many lines.
@@ -167,21 +167,10 @@ def show_timeline(answer: Answer, words: Words, is_whole: bool = True) -> str:
 def csv_of(answer: Answer) -> str:
     """The windows as `dusha predict --timeline` writes them."""
     form = CsvForm(["id", "start", "end", "prediction"], answer.labels)
-    rows = (
-        {
-            "id": answer.name,
-            "start": one.start,
-            "end": one.end,
-            "prediction": one.label,
-            "probabilities": {
-                label: round(float(value), 6)
-                for label, value in zip(answer.labels, one.probabilities, strict=True)
-            },
-            "error": None,
-        }
-        for one in answer.segments
-    )
-    return form.header() + "".join(map(form.line, rows))
+    row = dict.fromkeys((*form.columns, "error"))
+    row |= {"id": answer.name, "probabilities": dict.fromkeys(answer.labels)}
+    lines = (form.line(segment_row(row, one)) for one in answer.segments)
+    return form.header() + "".join(lines)
 
 
 _environment = jinja2.Environment(

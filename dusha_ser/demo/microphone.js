@@ -1,22 +1,10 @@
 // Runs in the page, for the element with the button: sends what the microphone hears piece by
 // piece, the next one only once the page has the answer to the one before. So nothing is lost when
-// the server is slow: its pieces only grow longer. TEXTS holds what it says, by language.
+// the server is slow: its pieces only grow longer. TEXTS holds what it says, by language; CAPTURE is
+// the code that hands blocks of samples on.
 const say = TEXTS[navigator.language.startsWith("ru") ? "ru" : "en"];
 const INTERVAL = 500; // milliseconds between pieces
 const PATIENCE = 60000; // milliseconds to wait for an answer
-const CAPTURE = `registerProcessor("capture", class extends AudioWorkletProcessor {
-  constructor() { super(); this.held = new Float32Array(2048); this.size = 0; }
-  process([channels]) {
-    for (let i = 0; channels.length && i < channels[0].length; i++) {
-      this.held[this.size++] = channels.reduce((sum, one) => sum + one[i], 0) / channels.length;
-      if (this.size === this.held.length) {
-        this.port.postMessage(this.held.slice());
-        this.size = 0;
-      }
-    }
-    return true;
-  }
-});`;
 const button = element.querySelector("button");
 const status = element.querySelector("[role=status]");
 let context = null, stream = null, timer = null, impatience = null;

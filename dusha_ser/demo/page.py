@@ -244,7 +244,9 @@ def build_live(answerer: Answerer, folder: Path) -> None:
             microphone = gradio.HTML(
                 "",
                 html_template='<button type="button"></button> <span role="status"></span>',
-                js_on_load=script("microphone.js", TEXTS=MICROPHONE),
+                js_on_load=script(
+                    "microphone.js", TEXTS=MICROPHONE, CAPTURE=script("static/capture.js")
+                ),
                 elem_id="microphone",
             )
             gradio.Markdown(translated("limit_live"), elem_classes="hint")

@@ -21,6 +21,7 @@ import pytest
 import soundfile
 import soxr
 import torch
+from pages import probabilities_of
 from small_models import save_lively_model
 
 from dusha_ser.cli.predict import main as predict_main
@@ -216,15 +217,6 @@ def predict(model, tmp_path):
             return list(csv.DictReader(file))
 
     return run
-
-
-def probabilities_of(row):
-    prefix = "probability_"
-    return {
-        name.removeprefix(prefix): float(value)
-        for name, value in row.items()
-        if name.startswith(prefix)
-    }
 
 
 def largest_difference(rows, expected):

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from pages import probabilities_of
 from scipy.signal import correlate
 from small_models import save_model
 
@@ -216,15 +217,6 @@ def predict(model, tmp_path):
             return list(csv.DictReader(file))
 
     return run
-
-
-def probabilities_of(row):
-    prefix = "probability_"
-    return {
-        name.removeprefix(prefix): float(value)
-        for name, value in row.items()
-        if name.startswith(prefix)
-    }
 
 
 def assert_same_answer(shown, row):
