@@ -157,7 +157,8 @@ def test_fetch_archives_waits_as_long_as_a_busy_server_asks(asked, tmp_path):
     with ArchiveServer({NAME: CONTENT}, [busy]) as server:
         start = time.monotonic()
         assert fetch(server.url, tmp_path)[NAME].read_bytes() == CONTENT
-    assert 0.9 < time.monotonic() - start < 3.5
+    # Not longer either; a busy machine may take some seconds for the rest.
+    assert 0.9 < time.monotonic() - start < 10
 
 
 def test_fetch_archives_when_a_busy_server_asks_for_too_long(tmp_path):

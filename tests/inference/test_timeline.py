@@ -108,9 +108,9 @@ def test_cost_of_a_chunk_does_not_grow_when_the_stream_is_long():
     chunk = np.zeros(1600, dtype=np.float32)
     seconds = []
     for _ in range(3000):
-        started = time.perf_counter()
+        started = time.process_time()  # a busy machine's clock counts waiting
         timeline.push(chunk)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert np.median(seconds[-500:]) < 3 * np.median(seconds[100:600])
 
 
