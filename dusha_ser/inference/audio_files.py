@@ -180,9 +180,9 @@ class Group:
             TIMELINE_SECONDS if is_light else None,
         )
 
-    def add(self, clip: np.ndarray) -> None:
-        """Take the next clip (samples,) of the recording that ends next."""
-        self._waiting.add((len(self.recordings), self._clips), clip)
+    def add(self, clip: np.ndarray, size: int | None = None) -> None:
+        """Take the next clip (samples,) of the recording that ends next; of features, its size."""
+        self._waiting.add((len(self.recordings), self._clips), clip, size)
         self._clips += 1
 
     def end(self, recording: Recording) -> None:
@@ -209,22 +209,24 @@ def load_classifier(
     device: str | None = None,
     threads: int | None = None,
     trust_remote_code: bool = False,
+    from_features: bool = False,
 ) -> FileClassifier:
     """Load the model that the settings name, and the detector of speech where it is wanted.
 
     ONNX runs on the processor, whatever the device; without `threads`, on as many as there are.
+    `from_features` is for clips that are features already: such a one reads no files.
 
     Raises:
         MissingInputError: if there is no such model.
         WrongUseError: if it is not such a model, or something must be installed for it.
     """
     flush_subnormals()
-    detector = load_detector(settings)
+    detector = None if from_features else load_detector(settings)
     if settings.model.endswith(".onnx"):
         try:
             from dusha_ser.inference.onnx_runtime import OnnxClassifier
 
-            onnx = OnnxClassifier(settings.model, threads)
+            onnx = OnnxClassifier(settings.model, threads, from_features)
         except ImportError as error:
             raise WrongUseError(
                 f'{error}; .onnx files need the extra: pip install "dusha-ser[onnx]"'
@@ -250,7 +252,7 @@ def load_classifier(
     if settings.batch_size is None and model.config.model_type != "dusha":
         settings = replace(settings, batch_size=1)
     labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
-    classify = torch_classifier(model, extractor)
+    classify = torch_classifier(model, extractor, from_features)
     rate, on_accelerator = extractor.sampling_rate, model.device.type != "cpu"
     return FileClassifier(settings, classify, labels, rate, detector, on_accelerator)
 

@@ -60,13 +60,15 @@ class WaitingClips:
         waiting = at_once or _times(batch_size) * WAITING_SECONDS
         self.most_samples = round(waiting * sampling_rate)
         self._clips: dict[object, np.ndarray] = {}
+        self._sizes: dict[object, int] = {}
         self._samples = 0
         self._results: dict[object, np.ndarray | ModelFailedError] = {}
 
-    def add(self, key: object, clip: np.ndarray) -> None:
-        """Take one clip (samples,) under a key of its own."""
+    def add(self, key: object, clip: np.ndarray, size: int | None = None) -> None:
+        """Take one clip (samples,) under a key of its own; of features, its size in samples."""
         self._clips[key] = clip
-        self._samples += len(clip)
+        self._sizes[key] = len(clip) if size is None else size
+        self._samples += self._sizes[key]
         enough = WAITING_BATCHES * self.batch_size
         if len(self._clips) >= enough or self._samples >= self.most_samples:
             self.flush()
@@ -74,16 +76,16 @@ class WaitingClips:
     def flush(self) -> None:
         """Classify all waiting clips."""
         batch: list[object] = []
-        for key in sorted(self._clips, key=lambda key: len(self._clips[key])):
+        for key in sorted(self._clips, key=self._sizes.__getitem__):
             # This clip is the longest of its batch so far.
-            padded = len(self._clips[key]) * (len(batch) + 1)
+            padded = self._sizes[key] * (len(batch) + 1)
             if batch and (len(batch) == self.batch_size or padded > self.batch_samples):
                 self._classify(batch)
                 batch = []
             batch.append(key)
         if batch:
             self._classify(batch)
-        self._clips, self._samples = {}, 0
+        self._clips, self._sizes, self._samples = {}, {}, 0
 
     def _classify(self, batch: list[object]) -> None:
         try:

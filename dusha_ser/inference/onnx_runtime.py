@@ -19,6 +19,7 @@ class OnnxClassifier:
     Args:
         path: file that `export` or `quantise` wrote.
         threads: processors to use; None: all.
+        from_features: whether clips come as features (frames, mels), not as samples.
 
     Attributes:
         labels: names of the classes, in the order of the probabilities.
@@ -29,7 +30,7 @@ class OnnxClassifier:
         WrongUseError: if the file is not a model that this project exported.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None):
+    def __init__(self, path: str | Path, threads: int | None = None, from_features: bool = False):
         import onnxruntime
 
         if not Path(path).is_file():
@@ -50,6 +51,7 @@ class OnnxClassifier:
         self.labels = json.loads(metadata["labels"])
         self.sampling_rate = json.loads(metadata["sampling_rate"])
         self.reads_waveforms = json.loads(metadata["input"]) == "waveform"
+        self.from_features = from_features
         self.one_length = json.loads(metadata["one_length"])
         self.extractor: Any = DushaFeatureExtractor.from_dict(
             json.loads(metadata["feature_extractor"])
@@ -58,7 +60,10 @@ class OnnxClassifier:
     def inputs(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Turn clips, each (samples,) in [-1, 1], into the inputs of the graph, by name."""
         if not self.reads_waveforms:
-            batch = self.extractor(clips, self.sampling_rate, return_tensors="np")
+            if self.from_features:
+                batch = self.extractor.pad({"input_features": clips}, return_tensors="np")
+            else:
+                batch = self.extractor(clips, self.sampling_rate, return_tensors="np")
             features = {"input_features": batch["input_features"]}
             mask = {"attention_mask": batch["attention_mask"].astype(np.int64)}
             return features if self.one_length else features | mask
