@@ -84,16 +84,18 @@ def metrics_row(
     Args:
         model: its name.
         test_set: its name.
-        metrics: as `ser_metrics` returns them.
+        metrics: as `ser_metrics` or `seed_metrics` returns them.
         source: where they come from.
         groups: what their intervals are over, as `score_predictions` returns it.
 
     Returns:
-        The row; scores have their intervals where these are known, and the source says where
-        these are over too few groups.
+        The row; scores have their deviation over seeds and their intervals where these are known,
+        and the source says where intervals are over too few groups.
     """
     scores = {name: metrics[name] for name in SCORES}
     cells = {name: number_cell(value) for name, value in scores.items()}
+    for name, deviation in (metrics.get("standard_deviation") or {}).items():
+        cells[name] += f" ± {deviation:.3f}"
     for name, interval in (metrics.get("intervals") or {}).items():
         if interval:
             cells[name] += f" [{interval[0]:.3f}, {interval[1]:.3f}]"

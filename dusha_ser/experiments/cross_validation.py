@@ -24,6 +24,12 @@ from dusha_ser.evaluation.results import (
     results_table,
     write_table,
 )
+from dusha_ser.evaluation.seeds import (
+    SEEDS_FILE,
+    noise_sentence,
+    seed_metrics,
+    seeds_folds_table,
+)
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
 from dusha_ser.experiments.evaluation import write_figures, write_result
 from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
@@ -39,12 +45,16 @@ PREDICTIONS_FILE = "predictions.csv"
 
 @dataclass(frozen=True)
 class Fold:
-    """One model to train, on the split train, and the clips to test it on, the split test."""
+    """One model to train, on the split train, and the clips to test it on, the split test.
+
+    `seed` is that of its training where several are asked for, and None where there is one.
+    """
 
     name: str
     run: Run
     splits: dict[str, datasets.Dataset]
     overwrite: bool
+    seed: int | None = None
 
 
 def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -> str:
@@ -59,7 +69,13 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
         check_table(path, options.command, options.overwrite)
     rows = named_rows(options.data, options.split, options.allow_other_counts, options)
     folds, fold_of = make_folds(options, rows)
-    results = run_folds(folds, options.jobs, tell)
+    wanted = choose_folds(folds, options.folds_only)
+    results = run_folds(wanted, options.jobs, tell)
+    if options.folds_only:
+        return (
+            f"folds {', '.join(options.folds_only)} are finished; the same command without "
+            f"`folds_only` pools all folds, once they are in {options.output_dir}\n"
+        )
     return write_results(options, rows, folds, fold_of, results)
 
 
@@ -95,18 +111,46 @@ def make_folds(options: CrossValidateOptions, rows: NamedRows) -> tuple[list[Fol
         raise WrongUseError(f"{rows.name} has one fold, {names[0]!r}; two are needed at least")
     if len({safe_name(name) for name in names}) < len(names):
         raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
-    run = Run(*options.training)
-    inputs = with_inputs(rows.rows, run)
+    inputs = with_inputs(rows.rows, Run(*options.training))
     fold_of = np.array(folds)
     made = []
-    for name in names:
-        folder = options.output_dir / "folds" / safe_name(name)
-        splits = {
-            "train": inputs.select(np.flatnonzero(fold_of != name)),
-            "test": inputs.select(np.flatnonzero(fold_of == name)),
-        }
-        made.append(Fold(name, run.moved(folder, rows.name), splits, options.overwrite))
+    for seed in options.seeds or (None,):
+        run = Run(*options.training).seeded(seed)
+        place = options.output_dir / ("" if seed is None else f"seed_{seed}") / "folds"
+        for number, name in enumerate(names):
+            trained = np.flatnonzero(fold_of != name)
+            if options.train_clips:
+                draw = np.random.default_rng([run.options.seed, number])
+                labels = np.array(rows.rows["label"])[trained]
+                trained = trained[draw_clips(labels, options.train_clips, draw)]
+            splits = {
+                "train": inputs.select(trained),
+                "test": inputs.select(np.flatnonzero(fold_of == name)),
+            }
+            moved = run.moved(place / safe_name(name), rows.name)
+            made.append(Fold(name, moved, splits, options.overwrite, seed))
     return made, folds
+
+
+def draw_clips(labels: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
+    """Draw `count` clips of each class, all of a class that has fewer; their places, in order.
+
+    Examples:
+        >>> draw_clips(np.array([0, 1, 1, 1]), 2, np.random.default_rng(0)).tolist()
+        [0, 1, 3]
+    """
+    places = [draw.permutation(np.flatnonzero(labels == one))[:count] for one in np.unique(labels)]
+    return np.sort(np.concatenate(places))
+
+
+def choose_folds(folds: Sequence[Fold], names: Sequence[str]) -> list[Fold]:
+    """Return the folds of these names; all of them where none is given."""
+    known = dict.fromkeys(fold.name for fold in folds)
+    if unknown := [name for name in names if name not in known]:
+        raise WrongUseError(
+            f"`folds_only` has {unknown[0]!r}; the folds are called {', '.join(known)}"
+        )
+    return [fold for fold in folds if not names or fold.name in names]
 
 
 def assign_folds(
@@ -158,6 +202,7 @@ def run_fold(fold: Fold) -> dict:
     predictions = read_predictions(folder / PREDICTIONS_FILE)
     done = {
         "fold": fold.name,
+        "seed": fold.seed,
         "settings": settings,
         "best_epoch": result.best_epoch,
         "seconds": round(time.perf_counter() - started, 1),
@@ -177,7 +222,8 @@ def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> 
 
     def told(done: dict) -> dict:
         scores = ", ".join(f"{name} {done['metrics'][name]:.3f}" for name in SCORES)
-        tell(f"fold {done['fold']}: {scores} ({done['seconds']:.0f} s)")
+        seed = "" if done.get("seed") is None else f"seed {done['seed']}, "
+        tell(f"{seed}fold {done['fold']}: {scores} ({done['seconds']:.0f} s)")
         return done
 
     if jobs == 1:
@@ -229,23 +275,95 @@ def write_results(
     results: Sequence[dict],
 ) -> str:
     """Write pooled predictions, metrics, tables and figures; return the tables for a screen."""
-    name = options.name or options.output_dir.name
-    test_set = f"{rows.name}, {len(folds)} folds"
+    pairs = list(zip(folds, results, strict=True))
+    found = [
+        write_pooled(options, rows, [pair for pair in pairs if pair[0].seed == seed], fold_of)
+        for seed in dict.fromkeys(fold.seed for fold in folds)
+    ]
+    tables, note = [folds_table(found[0]), results_table(all_rows(found))], ""
+    if len(found) > 1:
+        combined = write_seeds(options, found)
+        tables = [seeds_folds_table(found), results_table(all_rows([combined]))]
+        note = f" {noise_sentence(combined['metrics'])}"
+    for path, table in ((options.folds_table, tables[0]), (options.table, tables[1])):
+        if path:
+            write_table(path, options.command, table)
+    page = "\n".join(markdown_table(table) for table in tables)
+    write_text(
+        options.output_dir / "results.md",
+        f"# {options.shown_name} on {found[0]['test_set']}\n\n{explain(options, rows)}{note}\n\n"
+        f"{page}",
+    )
+    write_figures(options.output_dir, found)
+    return "\n".join(
+        [*(screen_table(table) for table in tables), *([f"{note[1:]}\n"] * bool(note))]
+    )
+
+
+def explain(options: CrossValidateOptions, rows: NamedRows) -> str:
+    """Say what the tables of a cross-validation are."""
+    groups = "folds" if rows.speakers is None else "speakers"
+    text = (
+        "Each clip is tested once, by a model that was trained on the other folds. `mean ± sd` is "
+        "over folds (n - 1); below, all clips are pooled"
+    )
+    if len(options.seeds) < 2:
+        return f"{text}, and intervals are over {groups}."
+    return (
+        f"{text} and scored for each seed of training: the mean over seeds ± their standard "
+        f"deviation (n - 1), and the interval of the mean over {groups}. A fold has its mean and "
+        "deviation over seeds."
+    )
+
+
+def write_seeds(options: CrossValidateOptions, found: Sequence[dict]) -> dict:
+    """Write the mean over seeds of their results; return it in the form of a result."""
+    runs = [read_predictions(options.output_dir / one["predictions"]) for one in found]
+    first, metrics = found[0], seed_metrics(runs)
+    seeds = [one["seed"] for one in found]
+    combined = {
+        **{key: first[key] for key in ("test_set", "published_as", "command", "majority")},
+        "model": options.shown_name,
+        "source": f"mean of {len(found)} seeds ± deviation, {first['source']}",
+        "seconds": sum(one["seconds"] for one in found),
+        "groups": metrics["groups"],
+        "metrics": metrics | {key: first["metrics"][key] for key in ("support", "absent_classes")},
+        "seeds": {
+            str(seed): {score: one["metrics"][score] for score in SCORES}
+            for seed, one in zip(seeds, found, strict=True)
+        },
+    }
+    write_json(options.output_dir / SEEDS_FILE, combined)
+    return combined
+
+
+def write_pooled(
+    options: CrossValidateOptions,
+    rows: NamedRows,
+    pairs: Sequence[tuple[Fold, dict]],
+    fold_of: Sequence[str],
+) -> dict:
+    """Write the pooled predictions and the metrics of all folds of one seed; return the result."""
+    folds, results = zip(*pairs, strict=True)
+    seed, name = folds[0].seed, options.shown_name
     shared = shared_speakers(rows, fold_of)
     values = {score: [result["metrics"][score] for result in results] for score in SCORES}
     source = f"pooled over {len(folds)} folds"
+    if options.train_clips:
+        source += f", {options.train_clips} training clips per class"
     if shared:
         source += f"; {shared} speakers are in several folds"
     five_sessions = rows.published_as == "iemocap" and rows.folds == list(fold_of)
     result = {
-        "model": name,
+        "model": name if seed is None else f"{name}, seed {seed}",
         "model_path": None,
-        "test_set": test_set,
+        "test_set": f"{rows.name}, {len(folds)} folds",
         "published_as": "iemocap" if five_sessions else None,
         "command": options.command,
         "seconds": sum(result["seconds"] for result in results),
         "source": source,
         "shared_speakers": shared,
+        "seed": seed,
         "folds": {
             one["fold"]: {key: one[key] for key in ("best_epoch", "seconds", "metrics")}
             for one in results
@@ -253,17 +371,4 @@ def write_results(
         "mean": {score: float(np.mean(values[score])) for score in SCORES},
         "standard_deviation": {score: float(np.std(values[score], ddof=1)) for score in SCORES},
     }
-    result = write_result(options.output_dir, result, pool_folds(folds, rows), "csv")
-    tables = folds_table(result), results_table(all_rows([result]))
-    for path, table in ((options.folds_table, tables[0]), (options.table, tables[1])):
-        if path:
-            write_table(path, result["command"], table)
-    page = "\n".join(markdown_table(table) for table in tables)
-    write_text(
-        options.output_dir / "results.md",
-        f"# {name} on {test_set}\n\nEach clip is tested once, by a model that was trained on the "
-        f"other folds. `mean ± sd` is over folds (n - 1); below, all clips are pooled, and "
-        f"intervals are over {'folds' if rows.speakers is None else 'speakers'}.\n\n{page}",
-    )
-    write_figures(options.output_dir, [result])
-    return "\n".join(screen_table(table) for table in tables)
+    return write_result(options.output_dir, result, pool_folds(folds, rows), "csv")

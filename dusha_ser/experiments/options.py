@@ -1,5 +1,6 @@
 """What can be asked of `dusha evaluate` and `dusha cross-validate`; nothing heavy is imported."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,17 +8,38 @@ from dusha_ser import options as shared
 from dusha_ser.corpus.configurations import OTHER_CORPORA, SPELLINGS, check_spelling
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.settings import check_model_folder
-from dusha_ser.options import check_range, option
+from dusha_ser.options import check_range, option, split_list
 from dusha_ser.storage import check_folder
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 
 TABLE = "JSON file for the table, from which pages take their numbers"
 SETUP = "setup of `dusha train`, a name or a YAML file"
 # Of these, a folder of these commands holds one.
-MARKS = ("metrics/*--*.json", "models/*/settings.json", "folds/*/settings.json")
+MARKS = (
+    *("metrics/*--*.json", "models/*/settings.json", "folds/*/settings.json"),
+    "seed_*/folds/*/settings.json",
+)
 FOLDS = 5
 # Up to this number, each speaker is a fold of its own, where nothing else is said.
 MOST_SINGLE_FOLDS = 10
+
+
+def read_seeds(words: Sequence[str]) -> tuple[int, ...]:
+    """Read seeds.
+
+    Raises:
+        WrongUseError: if one is not an integer of at least 0, or comes twice.
+
+    Examples:
+        >>> read_seeds(["0", "1", "2"])
+        (0, 1, 2)
+    """
+    if not all(word.isdecimal() for word in words) or len(set(map(int, words))) < len(words):
+        raise WrongUseError(
+            f"`seeds` is {','.join(words)}; give integers of at least 0 with commas, each once, "
+            "such as 0,1,2"
+        )
+    return tuple(map(int, words))
 
 
 @dataclass(kw_only=True)
@@ -101,6 +123,22 @@ class CrossValidateOptions(shared.TableOptions):
     )
     fold_column: str | None = option("column that gives the folds themselves", None)
     fold_seed: int = option("seed of the assignment of groups to folds", 0)
+    folds_only: tuple[str, ...] = option(
+        "folds to run now, by name; the same command without it pools them once all are there",
+        (),
+        type=split_list,
+    )
+    seeds: tuple[int, ...] = option(
+        "seeds of training: folds are run for each, and scores are means over seeds with their "
+        "standard deviation (default: --seed alone)",
+        (),
+        type=split_list,
+    )
+    train_clips: int | None = option(
+        "train on this many clips of each class only, drawn by the seed of training, to see what "
+        "fewer recordings give",
+        None,
+    )
     split: str | None = option("split of a prepared corpus, such as train", None)
     setup: str | None = option(SETUP, None)
     jobs: int = option("folds that run at once", 1)
@@ -110,9 +148,17 @@ class CrossValidateOptions(shared.TableOptions):
     training: tuple[DataOptions, RecipeOptions, RunOptions] = field(init=False)
     command: str = field(default="", init=False)
 
+    @property
+    def shown_name(self) -> str:
+        """The name of the model in tables."""
+        return self.name or self.output_dir.name
+
     def check(self) -> None:
         """Settle the spelling of a corpus, and refuse what is missing."""
         check_range("jobs", self.jobs, self.jobs >= 1, "at least 1")
+        self.seeds = read_seeds(list(map(str, self.seeds)))
+        if self.train_clips is not None:
+            check_range("train_clips", self.train_clips, self.train_clips >= 1, "at least 1")
         check_folder(self.output_dir, marks=MARKS)
         shared.read_label_map(self.label_map)
         if self.data in OTHER_CORPORA:

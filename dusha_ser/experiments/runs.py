@@ -68,6 +68,10 @@ class Run:
             options=replace(self.options, output_dir=str(output_dir)),
         )
 
+    def seeded(self, seed: int | None) -> "Run":
+        """Return the same run with another seed of training; None: with its own."""
+        return self if seed is None else replace(self, options=replace(self.options, seed=seed))
+
 
 def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
     """Return what decides a run's result: options, starting model, clips with labels, code."""

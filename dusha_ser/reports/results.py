@@ -17,6 +17,7 @@ from dusha_ser.evaluation.results import (
     read_results,
     results_table,
 )
+from dusha_ser.evaluation.seeds import noise_sentence, read_seeds_result
 from dusha_ser.evaluation.ser.ser import SCORES, interval_warning
 from dusha_ser.reports.figures import (
     draw_calibration,
@@ -61,9 +62,14 @@ def write_report(
         WrongUseError: if the page is there and may not be replaced.
     """
     pairs = [(result, folder) for folder in results for result in read_results(folder)]
+    means = [result for folder in results for result in read_seeds_result(folder)]
     blocks: list[Block] = [
-        Table("All models and test sets", results_table(all_rows(result for result, _ in pairs))),
+        Table(
+            "All models and test sets",
+            results_table(all_rows([*means, *(result for result, _ in pairs)])),
+        ),
         Text(NAMES),
+        *(Text(f"{one['model']}: {noise_sentence(one['metrics'])}") for one in means),
         *comparison_blocks(results),
     ]
     for result, folder in sorted(pairs, key=lambda pair: -pair[0]["metrics"]["f1_macro"]):
@@ -119,7 +125,8 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
     yield from confidence_blocks(result, title)
     if result.get("model_path") and Path(result["model_path"]).is_dir():
         yield from curves_of(Path(result["model_path"]), result["model"])
-    for fold in sorted((folder / "folds").glob("*")) if "folds" in result else []:
+    place = folder if result.get("seed") is None else folder / f"seed_{result['seed']}"
+    for fold in sorted((place / "folds").glob("*")) if "folds" in result else []:
         yield from curves_of(fold, f"fold {fold.name}")
     yield Text("Made by:")
     yield Code(result["command"])

@@ -19,6 +19,7 @@ from dusha_ser.experiments import cross_validation
 from dusha_ser.experiments.cross_validation import (
     Fold,
     assign_folds,
+    choose_folds,
     make_folds,
     read_column,
     shared_speakers,
@@ -335,3 +336,66 @@ def test_write_results_when_speakers_are_in_several_folds_says_so(rows, tmp_path
     result = read_result(output)
     assert result["metrics"]["count"] == 48 and result["metrics"]["accuracy"] == 1
     assert result["standard_deviation"]["f1_macro"] == 0
+
+
+def test_main_with_seeds_gives_their_mean_and_keeps_what_each_has_done(tmp_path):
+    table, output = write_recordings(tmp_path / "own", speakers=4, of_each=2), tmp_path / "cross"
+    arguments = [str(table), "--folds", "2", "--output_dir", str(output), *QUICK]
+    arguments += ["--model_name_or_path", save_model(tmp_path / "start"), "--seeds", "3,5"]
+    # One machine runs a fold of each seed, another one the rest.
+    main([*arguments, "--folds_only", "2"])
+    done = {path: path.stat().st_mtime_ns for path in output.glob("seed_*/folds/*/fold.json")}
+    assert sorted(path.parts[-4:-1] for path in done) == [
+        ("seed_3", "folds", "2"),
+        ("seed_5", "folds", "2"),
+    ]
+    assert not (output / "results.md").exists()
+    tables = ["--table", str(tmp_path / "table.json"), "--folds_table", str(tmp_path / "f.json")]
+    main([*arguments, *tables])
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items())
+    combined = json.loads((output / "seeds.json").read_text())
+    paths = sorted((output / "predictions").iterdir())
+    runs = [read_predictions(path) for path in paths]
+    values = [(run.predicted == run.references).mean() for run in runs]
+    assert combined["metrics"]["accuracy"] == pytest.approx(np.mean(values))
+    deviation = combined["metrics"]["standard_deviation"]["accuracy"]
+    assert deviation == pytest.approx(np.std(values, ddof=1))
+    assert [combined["seeds"][seed]["accuracy"] for seed in "35"] == pytest.approx(values)
+    weights = {path.read_bytes() for path in output.glob("seed_*/folds/1/model.safetensors")}
+    assert len(weights) == 2
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert rows[0][0] == "cross" and " ± " in rows[0][2] and "mean of 2 seeds" in rows[0][-1]
+    folds = json.loads((tmp_path / "f.json").read_text())["rows"]
+    assert [row[0] for row in folds] == ["1", "2", "mean ± sd"]
+    page = (output / "results.md").read_text()
+    assert "A smaller difference between two results is noise." in page
+
+
+def test_options_refuse_seeds_and_folds_that_are_none(rows):
+    with pytest.raises(WrongUseError, match="`seeds` is 1,1; give integers"):
+        options_for("a/clips", "--seeds", "1,1")
+    with pytest.raises(WrongUseError, match="`seeds` is 0.5"):
+        options_for("a/clips", "--seeds", "0.5")
+    with pytest.raises(WrongUseError, match="`train_clips` is 0; it must be at least 1"):
+        options_for("a/clips", "--train_clips", "0")
+    folds, _ = make_folds(options_for("a/clips", "--folds", "2"), rows)
+    with pytest.raises(WrongUseError, match="`folds_only` has '3'; the folds are called 1, 2"):
+        choose_folds(folds, ["3"])
+
+
+def test_make_folds_draws_training_clips_of_each_class_by_the_seed(rows):
+    def drawn(*more):
+        folds, _ = make_folds(options_for("a/clips", "--folds", "2", *more), rows)
+        return [fold.splits["train"]["id"] for fold in folds], folds
+
+    ids, folds = drawn("--train_clips", "2", "--seeds", "0,1")
+    for fold in folds:
+        assert np.bincount(fold.splits["train"]["label"]).tolist() == [2, 2, 2, 2]
+        assert len(fold.splits["test"]) == 24
+        tested = set(fold.splits["test"]["source_id"])
+        assert tested.isdisjoint(fold.splits["train"]["source_id"])
+    assert [fold.seed for fold in folds] == [0, 0, 1, 1]
+    assert ids[0] != ids[2]
+    assert drawn("--train_clips", "2", "--seeds", "0,1")[0] == ids
+    # Of a class that has fewer all are taken.
+    assert drawn("--train_clips", "99")[0] == drawn()[0]
