@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -70,25 +71,33 @@ def test_help_and_wrong_use_of_all_commands_import_nothing_heavy(tmp_path):
 
 
 def seconds(*words, folder):
-    started = time.perf_counter()
+    """Return the seconds by the clock and those of the processor that Python takes, and its end."""
+    started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True)
-    return time.perf_counter() - started, done
+    clock, now = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return clock, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, done
 
 
 def test_help_and_wrong_use_answer_in_a_moment(tmp_path):
-    """At most twice what Python itself needs, with argparse and YAML, and 0.3 s."""
+    """At most twice what Python itself needs, with argparse and YAML, and 0.3 s.
+
+    By the clock if the machine is idle; where other programs keep it from being that, in seconds
+    of the processor, and within some seconds by the clock, so that nothing was waited for.
+    """
     (tmp_path / "weights.pt").touch()
     for words in [("--help",), *LINES[: len(WORDS)], *WRONG.values()]:
         status = 0 if "--help" in words else 2
         # Other programs may take the processor for a while: the best of some tries counts.
         for _ in range(8):
-            least, _ = seconds("-c", "import argparse, yaml", folder=tmp_path)
-            took, done = seconds("-m", "dusha_ser", *words, folder=tmp_path)
+            least, least_used, _ = seconds("-c", "import argparse, yaml", folder=tmp_path)
+            took, used, done = seconds("-m", "dusha_ser", *words, folder=tmp_path)
             assert done.returncode == status, done.stderr
             assert status == 0 or done.stderr.count("\n") == 1
-            if took < 2 * least + 0.3:
+            quick = took < 2 * least + 0.3
+            if quick or (used < 2 * least_used + 0.3 and took < 10 * least + 3):
                 break
-        assert took < 2 * least + 0.3, words
+        else:
+            pytest.fail(f"{words}: {took:.2f} s, {used:.2f} s of the processor")
 
 
 @pytest.mark.parametrize(
