@@ -7,16 +7,19 @@ answers on it.
 import logging
 import os
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.collecting.balance import choose_evenly
+from dusha_ser.collecting.balance import Best, choose_best, merge_best
 from dusha_ser.collecting.options import PICKS, PseudoLabelOptions, check_choice
 from dusha_ser.errors import WrongUseError
 from dusha_ser.files import named_file
+from dusha_ser.fingerprints import hash_name
 from dusha_ser.inference.audio_files import decisive, load_classifier
 from dusha_ser.inference.predict_files import add_missing
 from dusha_ser.inference.prediction_files import PredictionFile, begin_file, replaced_when_whole
@@ -76,24 +79,39 @@ def label_clips(options: PseudoLabelOptions) -> list[dict[str, str]]:
     return [clip | {k: v for k, v in found[clip["id"]].items() if k not in clip} for clip in clips]
 
 
-def pick_clips(
-    probabilities: np.ndarray, number: int, pick: str = "balanced", seed: int = 0
-) -> np.ndarray:
-    """Choose clips by (clips, labels) probabilities; all where there are fewer than number.
+def best_clips(
+    ids: Sequence[str],
+    probabilities: np.ndarray,
+    chosen: Sequence[Any],
+    options: PseudoLabelOptions,
+) -> Best:
+    """Find the candidates of a part of the clips; `merge_best` makes those of all of the parts'.
 
-    "balanced" takes as many of each most probable label as there are, at random among them;
-    "uncertain" takes those whose most probable label is the least probable.
+    "balanced" orders the clips of each most probable label by a hash of seed and id: at random,
+    but the same in whatever order and on whatever machine. "uncertain" orders all of them by the
+    probability of their most probable label.
 
-    Returns:
-        Places of the chosen clips, int64 (number,), in the order of the clips.
+    Args:
+        ids: of the clips.
+        probabilities: float (clips, labels).
+        chosen: what `choose_best` is to return of each clip.
+        options: number, pick and seed.
     """
-    check_choice(number, seed)
-    if pick not in PICKS:
-        raise WrongUseError(f"`pick` is {pick!r}; allowed are {', '.join(PICKS)}")
-    number = min(number, len(probabilities))
-    if pick == "uncertain":
-        return np.sort(np.argsort(probabilities.max(axis=1), kind="stable")[:number])
-    return choose_evenly(probabilities.argmax(axis=1), number, np.random.default_rng(seed))
+    check_choice(options.number, options.seed)
+    if options.pick not in PICKS:
+        raise WrongUseError(f"`pick` is {options.pick!r}; allowed are {', '.join(PICKS)}")
+    if options.pick == "balanced":
+        kinds = probabilities.argmax(axis=1).tolist()
+        keys = [
+            hash_name(f"{options.seed} {name}".encode("utf-8", "surrogateescape")) for name in ids
+        ]
+    else:
+        kinds, keys = [0] * len(ids), probabilities.max(axis=1).tolist()
+    every: Best = {}
+    for kind, *candidate in zip(kinds, keys, ids, chosen, strict=True):
+        every.setdefault(kind, []).append(tuple(candidate))
+    ordered = {kind: sorted(own, key=itemgetter(0, 1)) for kind, own in every.items()}
+    return merge_best(ordered, {}, options.number)
 
 
 def write_picked(
@@ -124,10 +142,10 @@ def write_picked(
         )
     columns = [name for name in usable[0] if name.startswith(PROBABILITY_PREFIX)]
     probabilities = np.array([[float(row[name]) for name in columns] for row in usable])
-    chosen = [
-        usable[place]
-        for place in pick_clips(probabilities, options.number, options.pick, options.seed)
-    ]
+    ids = [row["id"] for row in usable]
+    best = best_clips(ids, probabilities, range(len(usable)), options)
+    # In the order of the clips.
+    chosen = [usable[place] for place in sorted(choose_best(best, options.number))]
     folder, path = find_clips_table(options.clips).parent, options.output_file
     column = options.path_column
     for row in chosen:

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import fake_corpora
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import PITCHES, save_model
 
-from dusha_ser.collecting.balance import share_out
+from dusha_ser.collecting.balance import choose_best, merge_best, share_out
 from dusha_ser.collecting.options import PseudoLabelOptions
-from dusha_ser.collecting.picking import label_clips, pick_clips, write_picked
+from dusha_ser.collecting.picking import best_clips, label_clips, write_picked
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.ser.ser import LABELS
 from dusha_ser.inference.prediction_files import PredictionFile
@@ -144,30 +145,57 @@ def random_probabilities(seed, clips=60):
     return np.random.default_rng(seed).dirichlet([0.3, 0.3, 2.0, 0.5], clips)
 
 
-def test_pick_clips_when_most_are_neutral_takes_each_emotion_alike():
+def names_of(probabilities):
+    return [f"clip{number}" for number in range(len(probabilities))]
+
+
+def pick(probabilities, number, pick="balanced", seed=0):
+    """The places that are chosen of all clips at once."""
+    options = PseudoLabelOptions(Path(), "unused", number, pick, seed=seed)
+    names = names_of(probabilities)
+    best = best_clips(names, probabilities, range(len(names)), options)
+    return np.sort(choose_best(best, number))
+
+
+def test_pick_when_most_are_neutral_takes_each_emotion_alike():
     probabilities = random_probabilities(1, 400)
     labels = probabilities.argmax(axis=1)
-    chosen = pick_clips(probabilities, 40)
+    chosen = pick(probabilities, 40)
     assert np.bincount(labels).max() > 200
     assert np.bincount(labels[chosen]).tolist() == [10, 10, 10, 10]
-    assert (pick_clips(probabilities, 40) == chosen).all()
-    assert (pick_clips(probabilities, 40, seed=1) != chosen).any()
+    assert (pick(probabilities, 40) == chosen).all()
+    assert (pick(probabilities, 40, seed=1) != chosen).any()
 
 
-def test_pick_clips_that_are_uncertain_leaves_only_surer_ones():
+def test_pick_of_uncertain_clips_leaves_only_surer_ones():
     probabilities = random_probabilities(2)
-    chosen = pick_clips(probabilities, 15, "uncertain")
+    chosen = pick(probabilities, 15, "uncertain")
     surest = probabilities.max(axis=1)
     others = np.setdiff1d(np.arange(60), chosen)
     assert surest[chosen].max() <= surest[others].min()
 
 
-@pytest.mark.parametrize("pick", ["balanced", "uncertain"])
+@pytest.mark.parametrize("kind", ["balanced", "uncertain"])
 @pytest.mark.parametrize("number", [1, 7, 60, 1000])
-def test_pick_clips_gives_as_many_as_were_asked_for(pick, number):
-    chosen = pick_clips(random_probabilities(3), number, pick)
+def test_pick_gives_as_many_as_were_asked_for(kind, number):
+    chosen = pick(random_probabilities(3), number, kind)
     assert len(chosen) == len(set(chosen.tolist())) == min(number, 60)
-    assert (np.diff(chosen) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["balanced", "uncertain"])
+@pytest.mark.parametrize("number", [1, 7, 40, 90])
+def test_pick_of_parts_in_any_order_is_that_of_the_whole(kind, number):
+    probabilities = random_probabilities(4, 100).round(1)  # many ties
+    names = np.array(names_of(probabilities))
+    options = PseudoLabelOptions(Path(), "unused", number, kind)
+    order = np.random.default_rng(0).permutation(100)
+    # Parts overlap: what is done twice counts once.
+    parts = [order[:30], order[20:70], order[60:]]
+    best = {}
+    for part in parts:
+        own = best_clips(names[part].tolist(), probabilities[part], part.tolist(), options)
+        best = merge_best(own, best, number)
+    assert sorted(choose_best(best, number)) == pick(probabilities, number, kind).tolist()
 
 
 @pytest.mark.parametrize(
@@ -178,9 +206,9 @@ def test_pick_clips_gives_as_many_as_were_asked_for(pick, number):
         ({"seed": -1}, "`seed` is -1"),
     ],
 )
-def test_pick_clips_when_it_cannot(given, said):
+def test_pick_when_it_cannot(given, said):
     with pytest.raises(WrongUseError, match=said):
-        pick_clips(random_probabilities(0), **{"number": 3} | given)
+        pick(random_probabilities(0), **{"number": 3} | given)
 
 
 @settings(max_examples=200)
