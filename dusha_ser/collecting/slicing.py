@@ -8,8 +8,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,13 @@ import numpy as np
 from tqdm import tqdm
 
 from dusha_ser.audio.finding import AudioFile
-from dusha_ser.audio.reading import SAMPLING_RATE, UnreadableAudioError, encode_wav, read_blocks
+from dusha_ser.audio.reading import (
+    SAMPLING_RATE,
+    AudioSource,
+    UnreadableAudioError,
+    encode_wav,
+    read_blocks,
+)
 from dusha_ser.audio.voice_activity import SpeechDetector, cut_spans
 from dusha_ser.collecting.clips import WAVS, wav_path, write_clip
 from dusha_ser.collecting.options import Cut
@@ -102,8 +109,16 @@ def cut_clips(
             held = held[:0]
 
 
-def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) -> dict:
-    """Cut one recording into wavs/HASH.wav of a folder.
+def slice_recording(
+    source: AudioSource, keep: Callable[[bytes], str], detector: SpeechDetector, cut: Cut
+) -> dict:
+    """Cut one recording into clips.
+
+    Args:
+        source: what `read_blocks` reads.
+        keep: takes each clip as a wav, and returns its id.
+        detector: of speech.
+        cut: the limits.
 
     Returns:
         duration and speech in seconds, the number of short ones left out, error (None where all
@@ -111,14 +126,14 @@ def slice_recording(sound: AudioFile, folder: Path, detector: SpeechDetector, cu
     """
     found: dict[str, Any] = NOTHING | {"clips": []}
     try:
-        spans, found["duration"] = detector(read_blocks(sound.path, SAMPLING_RATE))
+        spans, found["duration"] = detector(read_blocks(source, SAMPLING_RATE))
         spans = join_spans(spans, cut)
         found["speech"] = round(sum(end - start for start, end in spans), 3)
         kept = [(start, end) for start, end in spans if end - start >= cut.shortest]
         found["short"] = len(spans) - len(kept)
-        for begin, samples in cut_clips(read_blocks(sound.path, SAMPLING_RATE), kept, cut):
+        for begin, samples in cut_clips(read_blocks(source, SAMPLING_RATE), kept, cut):
             start, end = begin / SAMPLING_RATE, (begin + len(samples)) / SAMPLING_RATE
-            name = write_clip(folder, encode_wav(samples))
+            name = keep(encode_wav(samples))
             found["clips"].append({"id": name, "start": start, "end": end})
     except UnreadableAudioError as error:
         found["error"] = str(error)
@@ -230,7 +245,8 @@ def take_up(sound: AudioFile, folder: Path, detector: SpeechDetector, cut: Cut) 
         found = json.loads(note.read_text(encoding="utf-8"))
         if all(wav_path(folder, clip["id"]).is_file() for clip in found["clips"]):
             return found
-    found = slice_recording(sound, folder, detector, cut) | {"content": content}
+    keep = partial(write_clip, folder)
+    found = slice_recording(sound.path, keep, detector, cut) | {"content": content}
     # A recording that cannot be read may be readable next time.
     if found["error"] is None:
         write_json(note, found)
