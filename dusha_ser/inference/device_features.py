@@ -1,6 +1,6 @@
 """Features of a batch of clips at once where the model is: on an accelerator, by torchaudio.
 
-On a CPU the extractor itself is as fast, clip by clip, and in double precision.
+On a CPU the extractor itself is faster, clip by clip.
 """
 
 from typing import Any

@@ -102,7 +102,8 @@ class WaveformToProbabilities(nn.Module):
 
     The recipe is DushaFeatureExtractor's, written with what ONNX has for all lengths at once: the
     Fourier transform is a product with its matrix, mirrored ends are computed indices. It is in
-    double precision for the reason given there. Without lengths it is for batches of one length.
+    double precision, because long sums round more than a fast transform does. Without lengths it is
+    for batches of one length.
     """
 
     real: torch.Tensor
