@@ -29,6 +29,7 @@ from dusha_ser.options import (
     split_list,
     trust_remote_code,
 )
+from dusha_ser.training.waveform_options import WaveformOptions
 
 SAMPLE = "sample"
 # The setup that is written beside a model and repeats its run.
@@ -118,7 +119,7 @@ class DataOptions(TableOptions, LabelOptions, SourceOptions):
 
 
 @dataclass
-class RecipeOptions:
+class RecipeOptions(WaveformOptions):
     """How the model learns: where it starts, and sampling, loss and augmentation."""
 
     option_group: ClassVar[str] = "recipe"
@@ -179,14 +180,6 @@ class RecipeOptions:
         below=1,
         rare=True,
     )
-    waveform_copies: int = option(
-        "copies of each training clip with noise of 5 to 30 dB below it, at 0.9, 1 or 1.1 times "
-        "its speed, as drawn; an epoch is as many times longer",
-        0,
-        least=0,
-        below=17,
-        rare=True,
-    )
     equal_lengths: bool = option(
         "cut the clips of a batch to its shortest, at random places, so that nothing is padded: "
         "about twice as fast",
@@ -228,6 +221,7 @@ class RecipeOptions:
             )
         if self.trim_silence is not None and not self.trim_silence > 0:
             raise WrongUseError(f"`trim_silence` is {self.trim_silence} dB: take more than 0")
+        self.check_waveforms()
 
     def check_names(self) -> None:
         """Raise a WrongUseError where what is named cannot be a model folder."""

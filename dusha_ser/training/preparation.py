@@ -184,7 +184,9 @@ def prepare(
     for split, rows in splits.items():
         ready[split], column = compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
     if recipe.waveform_copies:
-        augmentation = WaveformAugmentation(recipe.waveform_copies, arguments.seed)
+        augmentation = WaveformAugmentation(
+            recipe.waveform_copies, arguments.seed, tuple(recipe.waveform_augmentation)
+        )
         computing = augmentation, arguments.device, data.cache_dir
         ready["train"] = compute_copies(splits["train"], ready["train"], extractor, *computing)
     if data.shuffle_labels:

@@ -1,7 +1,8 @@
 """Copies of training clips whose waveforms are changed at random, by torchaudio where training is.
 
 What is drawn of a copy comes from its seed on the CPU, so copies are the same on each kind of
-device but for rounding. They are made once, and kept in the cache as the clips' own features are.
+device but for rounding, and for what a codec makes of it. They are made once, and kept in the cache
+as the clips' own features are.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,35 +27,55 @@ from dusha_ser.training.features import (
     kept_columns,
     lack_audio,
 )
+from dusha_ser.training.recording_conditions import PHONE_CODECS, as_mp3, in_rooms, over_phone
+from dusha_ser.training.waveform_options import NOISE, PHONE, PODCAST
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 # Clips that are changed at once.
 BATCH_SIZE = 64
 # Of filters that colour noise: a quarter of a second of it at 16 kHz.
 FILTER_TAPS = 4096
+# Whose code decides the copies, beside that of features.
+COPY_CODE = (
+    *("dusha_ser.inference.device_features", "dusha_ser.training.recording_conditions"),
+    __name__,
+)
 # Seeds of clips, copies and runs do not meet.
 MOST_CLIPS, MOST_COPIES = 2**32, 2**8
 
 
 @dataclass(frozen=True)
 class WaveformAugmentation:
-    """How copies differ from their clips. A gain is left out: features do not depend on it.
+    """How copies differ from their clips.
+
+    A gain alone is left out: features do not depend on it. Codecs do, so a copy gets one before its
+    codec.
 
     Attributes:
         copies: of each clip.
         seed: of the run.
+        conditions: that copies are heard under, each as likely; every copy has noise and a speed.
         lowest_snr: least level of speech above the noise that is added, in dB.
         highest_snr: highest one.
         steepest: the noise falls by up to this many dB per octave; by 0 it is white.
         speeds: as many times as fast, pitch included (Ko et al. 2015), each as likely.
+        peaks: lowest and highest peak of what is coded, in dB of full scale.
+        reverberation: shortest and longest time of a room until 60 dB less, in seconds.
+        direct: lowest and highest level of direct sound above a room's reverberation, in dB.
+        compression: least and most of MP3, 64 to 24 kbit/s at 16 kHz.
     """
 
     copies: int
     seed: int = 0
+    conditions: tuple[str, ...] = (NOISE,)
     lowest_snr: float = 5.0
     highest_snr: float = 30.0
     steepest: float = 6.0
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    peaks: tuple[float, float] = (-30.0, -1.0)
+    reverberation: tuple[float, float] = (0.2, 0.8)
+    direct: tuple[float, float] = (-3.0, 12.0)
+    compression: tuple[float, float] = (0.6, 0.9)
 
     def seeds(self, clips: np.ndarray, copy: int) -> np.ndarray:
         """Return the seeds of one copy of clips, by the clips' numbers (clips,)."""
@@ -74,7 +95,8 @@ class WaveformAugmentation:
         Returns:
             (samples,) float32 each, on that device.
         """
-        fast, level, colour = draw_numbers(seeds, 3)
+        # More numbers leave the first ones, and copies with noise alone, what they were.
+        fast, level, colour, condition, peak, codec, rate, *room = draw_numbers(seeds, 10)
         chosen = (fast * len(self.speeds)).astype(int)
         changed = list(clips)
         for number, speed in enumerate(self.speeds):
@@ -83,8 +105,36 @@ class WaveformAugmentation:
                 rates = round(speed * sampling_rate), sampling_rate
                 for place, one in zip(own, resample([clips[i] for i in own], *rates), strict=True):
                     changed[place] = one
-        snr = self.lowest_snr + level * (self.highest_snr - self.lowest_snr)
-        return add_noise(changed, snr, colour * self.steepest, seeds)
+        names = np.array(self.conditions)[(condition * len(self.conditions)).astype(int)]
+        if len(own := np.flatnonzero(names == PODCAST)):
+            seconds, direct, room_seeds = (numbers[own] for numbers in room)
+            heard = in_rooms(
+                [changed[place] for place in own],
+                sampling_rate,
+                between(seconds, self.reverberation),
+                between(direct, self.direct),
+                (room_seeds * 2.0**53).astype(np.uint64),
+            )
+            for place, one in zip(own, heard, strict=True):
+                changed[place] = one
+        snr = between(level, (self.lowest_snr, self.highest_snr))
+        changed = add_noise(changed, snr, colour * self.steepest, seeds)
+        peaks, parts = between(peak, self.peaks), between(rate, self.compression)
+        for place in np.flatnonzero(names != NOISE):
+            samples, at = changed[place].cpu().numpy(), float(peaks[place])
+            if names[place] == PHONE:
+                coded = over_phone(
+                    samples, sampling_rate, PHONE_CODECS[int(codec[place] * len(PHONE_CODECS))], at
+                )
+            else:
+                coded = as_mp3(samples, sampling_rate, float(parts[place]), at)
+            changed[place] = torch.from_numpy(coded).to(changed[place])
+        return changed
+
+
+def between(drawn: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """Turn numbers in [0, 1) into some between two ends."""
+    return ends[0] + drawn * (ends[1] - ends[0])
 
 
 def resample(clips: list[torch.Tensor], old_rate: int, new_rate: int) -> list[torch.Tensor]:
@@ -181,7 +231,7 @@ def compute_copies(
     source = source.select(np.flatnonzero(heard))
     column = feature_extractor.model_input_names[0]
     compute = CopyInputs(feature_extractor, augmentation, device)
-    code = code_digest(*CODE, "dusha_ser.inference.device_features", __name__)
+    code = code_digest(*CODE, *COPY_CODE)
     fingerprint = digest(input_fingerprint(source, feature_extractor), asdict(augmentation), code)
     parts = [rows]
     for copy in range(augmentation.copies):

@@ -54,6 +54,18 @@ def test_frozen_blocks_when_there_is_no_model_to_take_them_from():
         RecipeOptions(frozen_blocks=2).check()
 
 
+@pytest.mark.parametrize("names", [(), ("phone", "phone"), ("noise", "telephone")])
+def test_waveform_augmentation_when_it_is_unknown_twice_or_none(names):
+    with pytest.raises(WrongUseError, match="take noise, phone, podcast or some of these"):
+        RecipeOptions(waveform_copies=1, waveform_augmentation=names).check()
+
+
+def test_waveform_augmentation_when_there_are_no_copies():
+    RecipeOptions(waveform_copies=1, waveform_augmentation=("phone", "noise")).check()
+    with pytest.raises(WrongUseError, match="is phone, .* take `waveform_copies=1` or more"):
+        RecipeOptions(waveform_augmentation=("phone",)).check()
+
+
 def test_names_that_options_repeat_to_be_light_are_those_of_the_modules_they_belong_to():
     assert set(options.SAMPLERS) == set(SAMPLERS)
     assert options.SCORES == SCORES

@@ -11,7 +11,10 @@ from small_models import write_corpus
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.corpus.named import load_folder_or_hub
 from dusha_ser.errors import WrongUseError
+from dusha_ser.training import waveforms
+from dusha_ser.training.augmentation import draw_numbers
 from dusha_ser.training.features import compute_inputs
+from dusha_ser.training.waveform_options import CONDITIONS, PHONE, PODCAST
 from dusha_ser.training.waveforms import (
     WaveformAugmentation,
     add_noise,
@@ -98,6 +101,49 @@ def test_copies_follow_from_their_seeds_alone():
     assert len(np.unique(seen)) == len(seen)
 
 
+def test_copies_with_noise_alone_are_what_they_were_before_there_was_more():
+    """Numbers of other conditions come behind those of noise and speed."""
+    clips, seeds = speech(4), np.arange(4, dtype=np.uint64)
+    fast, level, colour = draw_numbers(seeds, 3)
+    changed = [
+        resample([clip], round((0.9, 1.0, 1.1)[int(3 * drawn)] * 16000), 16000)[0]
+        for clip, drawn in zip(clips, fast, strict=True)
+    ]
+    expected = add_noise(changed, 5 + 25 * level, 6 * colour, seeds)
+    for found, one in zip(WaveformAugmentation(1)(clips, 16000, seeds), expected, strict=True):
+        torch.testing.assert_close(found, one, atol=1e-5, rtol=0)
+
+
+def test_copies_by_phone_and_podcast_are_seeded_and_as_long():
+    clips, seeds = speech(8), np.arange(8, dtype=np.uint64)
+    plain = WaveformAugmentation(1)(clips, 16000, seeds)
+    for name in (PHONE, PODCAST):
+        augmentation = WaveformAugmentation(1, conditions=(name,))
+        together = augmentation(clips, 16000, seeds)
+        again = augmentation(clips, 16000, seeds)
+        (alone,) = augmentation([clips[3]], 16000, seeds[[3]])
+        assert [len(one) for one in together] == [len(one) for one in plain]
+        assert all(torch.equal(a, b) for a, b in zip(together, again, strict=True))
+        # A codec rounds, so that what differs in the last bit may differ by a step.
+        assert np.corrcoef(alone, together[3])[0, 1] > 0.999
+        assert not any(torch.equal(a, b) for a, b in zip(together, plain, strict=True))
+        high = [np.abs(np.fft.rfft(one))[int(0.3 * len(one)) :].max() for one in together]
+        low = [np.abs(np.fft.rfft(one)).max() for one in together]
+        is_narrow = np.array(high) < 0.01 * np.array(low)
+        assert is_narrow.all() == (name == PHONE)
+
+
+def test_conditions_of_copies_are_each_as_likely(monkeypatch):
+    seen = []
+    monkeypatch.setattr(waveforms, "over_phone", lambda clip, *_: seen.append(PHONE) or clip)
+    monkeypatch.setattr(waveforms, "as_mp3", lambda clip, *_: seen.append(PODCAST) or clip)
+    augmentation = WaveformAugmentation(1, conditions=CONDITIONS)
+    augmentation([torch.ones(100)] * 600, 16000, np.arange(600, dtype=np.uint64))
+    # 200 are expected of each; five standard deviations are 58.
+    for name in (PHONE, PODCAST):
+        assert 140 < seen.count(name) < 260
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
@@ -138,6 +184,8 @@ def test_copies_are_kept_in_the_cache_until_what_makes_them_changes(source, tmp_
     assert set((tmp_path / "dusha_inputs").iterdir()) == files
     make_copies(source, tmp_path, seed=2)
     assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 2
+    make_copies(source, tmp_path, conditions=(PHONE,))
+    assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 4
 
 
 def test_copies_of_an_extractor_that_cuts_off_silence_are_cut(source, tmp_path):
@@ -160,6 +208,7 @@ def test_training_sees_the_copies_and_evaluation_does_not(corpus, tmp_path):
     output = tmp_path / "model"
     dusha(
         ["train", "--dataset", str(corpus), "--waveform_copies", "2", "--num_train_epochs", "1"]
+        + ["--waveform_augmentation", "noise,phone,podcast"]
         + ["--validation", "0.3", "--per_device_train_batch_size", "4", "--cache_dir"]
         + [str(tmp_path / "cache"), "--output_dir", str(output), "--keep_checkpoints", "--quiet"]
     )
@@ -168,4 +217,6 @@ def test_training_sees_the_copies_and_evaluation_does_not(corpus, tmp_path):
     assert counts["train"] + counts["validation"] == counts["test"] == 12
     # Each clip and its two copies once, in batches of four.
     assert json.loads(state.read_text())["global_step"] == -(-3 * counts["train"] // 4)
-    assert "waveform_copies: 2" in (output / "options.yaml").read_text()
+    written = (output / "options.yaml").read_text()
+    assert "waveform_copies: 2" in written
+    assert "waveform_augmentation:\n- noise\n- phone\n- podcast" in written
