@@ -32,10 +32,11 @@ PROBABILITY_DIGITS = 6
 MISSING_TEXTS = ("", "nan", "NaN")
 # Stop at a row that cannot be read, or leave it out and list it.
 BAD_ROWS = ("error", "skip")
+REGULARISED = "regularised_dawid_skene"
 # How answers become labels (`labels.aggregation`); from the fourth on, crowd-kit's.
 METHODS = (
     "dawid_skene",
-    "regularised_dawid_skene",
+    REGULARISED,
     "majority_vote",
     "one_coin_dawid_skene",
     "mace",

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,18 @@ from tqdm.auto import tqdm
 
 from dusha_ser.archives.find import cache_folder
 from dusha_ser.archives.members import Members
-from dusha_ser.corpus.configurations import METADATA
+from dusha_ser.corpus.configurations import LIKELIHOODS, METADATA
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.labels.aggregation import aggregate
 from dusha_ser.labels.answers import code_answers, plain_text, read_answers
 from dusha_ser.labels.crowd_answers import Posteriors
+from dusha_ser.labels.dawid_skene import DawidSkene
+from dusha_ser.labels.likelihoods import answer_log_likelihoods
+from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.storage import replacing
-from dusha_ser.vocabulary import PARTS
+from dusha_ser.vocabulary import PARTS, REGULARISED
 
 # Part of the names of cached files: what older versions of this code made is never read.
 FORM = 3
@@ -52,9 +56,9 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
         quiet: no progress bar.
 
     Returns:
-        One row per clip in the order of first answers: FIRST_ROW_COLUMNS, label_probabilities and
-        votes, vectors of one number per label, and `answers`, the labels in that order, which are
-        in the metadata of both fields, too.
+        One row per clip in the order of first answers: FIRST_ROW_COLUMNS, label_probabilities,
+        votes and, where they are asked for, log_likelihoods, vectors of one number per label, and
+        `answers`, the labels in that order, which are in the metadata of these fields, too.
     """
     crowd = code_answers(answers, options.labels)
     asked = crowd if options.golden else crowd.with_truth(None)
@@ -66,6 +70,12 @@ def make_clips(answers: pa.Table, options: CorpusOptions, quiet: bool = True) ->
     clips = pa.table([plain_text(column) for column in clips.columns], FIRST_ROW_COLUMNS)
     names = {"labels": json.dumps(found.labels)}
     vectors = {"label_probabilities": found.probabilities, "votes": crowd.votes().astype(np.int32)}
+    if options.log_likelihoods:
+        # Confusions of few answers each: those of plain Dawid-Skene are far too sure.
+        judged = found
+        if options.method != REGULARISED:
+            judged = regularised_dawid_skene(asked, iterations, tolerance, quiet)
+        vectors[LIKELIHOODS] = answer_log_likelihoods(asked, cast(DawidSkene, judged))
     for name, values in vectors.items():
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -140,7 +150,10 @@ def cached_clips(
     Returns clips as `make_clips` does, and the skipped rows; raises as `read_raw`. They are kept
     in cache_dir, or in `dusha` in the Hugging Face cache.
     """
-    matter = ("method", "iterations", "tolerance", "golden", "labels", "parts", "bad_rows")
+    matter = (
+        *("method", "iterations", "tolerance", "golden", "labels", "parts", "bad_rows"),
+        LIKELIHOODS,
+    )
     made_of = {name: value for name, value in options.as_dict().items() if name in matter}
     prefixes = raw_prefixes(options.parts)
     state = content_key(members, lambda name: name.startswith(prefixes))

@@ -17,7 +17,7 @@ from dusha_ser.corpus.clip_sources import (
     missing_clip,
     read_wav,
 )
-from dusha_ser.corpus.configurations import MANIFESTS, RAW, RAW_COLUMNS
+from dusha_ser.corpus.configurations import LIKELIHOODS, MANIFESTS, RAW, RAW_COLUMNS
 from dusha_ser.corpus.missing import KEPT
 from dusha_ser.corpus.options import CorpusOptions
 from dusha_ser.vocabulary import EMOTIONS
@@ -48,6 +48,7 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
         "labels": datasets.Sequence(datasets.ClassLabel(names=classes)),
         "answers": datasets.Sequence(text, length=count),
         "label_probabilities": datasets.Sequence(datasets.Value("float64"), length=count),
+        LIKELIHOODS: datasets.Sequence(datasets.Value("float64"), length=count),
         "votes": datasets.Sequence(datasets.Value("int32"), length=count),
         "text": text,
         "speaker_emotion": text,
@@ -57,6 +58,8 @@ def corpus_features(name: str, options: CorpusOptions) -> datasets.Features:
     }
     if not options.input_features:
         del columns["input_features"]
+    if not options.log_likelihoods:
+        del columns[LIKELIHOODS]
     if options.multi_threshold is None:
         del columns["labels"]
     return datasets.Features(columns)

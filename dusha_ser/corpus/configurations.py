@@ -70,6 +70,8 @@ DESCRIPTIONS = {
 # Columns of a clip that come from its first answer, and all that a row takes from its clip.
 METADATA = ("golden_emotion", "text", "speaker_emotion", "source_id")
 CLIP_COLUMNS = ("answers", "label_probabilities", "votes", *METADATA)
+# Of clips, where it is asked for.
+LIKELIHOODS = "log_likelihoods"
 RAW_COLUMNS = ("id", "audio_path", "duration", "annotator_emotion", *METADATA, "annotator_id")
 # What the columns hold, for the dataset card.
 COLUMNS = {
@@ -82,6 +84,8 @@ COLUMNS = {
     "labels": "all emotions that are probable enough",
     "answers": "names of the answers, in the order of the next two columns",
     "label_probabilities": "probability of each answer being the true one: {labels}",
+    LIKELIHOODS: "natural logarithm of how probable the clip's answers are if each of these were "
+    "true, the largest being 0: {labels}",
     "votes": "number of annotators who gave each answer: {labels}",
     "text": "what was to be said (crowd)",
     "speaker_emotion": "what the speaker was asked to act (crowd)",

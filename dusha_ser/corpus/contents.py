@@ -15,7 +15,8 @@ from dusha_ser.fingerprints import digest
 
 # What a row says of its audio, as far as training and evaluation read it.
 ROW_COLUMNS = (
-    *("id", "label", "answers", "label_probabilities", "duration", "source_id", "domain"),
+    *("id", "label", "answers", "label_probabilities", "log_likelihoods"),
+    *("duration", "source_id", "domain"),
 )
 # Holds what `row_contents` returned, so that it is computed once.
 CONTENT_COLUMN = "content"

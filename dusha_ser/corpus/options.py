@@ -62,6 +62,11 @@ class LabelOptions:
         "keep clips whose most probable label has at least this probability", THRESHOLD
     )
     golden: bool = option("take the known answers of control tasks for their true labels", False)
+    keep_unsure: bool = option(
+        f"keep training clips below the threshold or labelled `{OTHER}`, with the most probable of "
+        "the other labels; for losses that know the crowd's doubt",
+        False,
+    )
 
 
 @dataclass
@@ -78,6 +83,11 @@ class CorpusOptions(LabelOptions):
         "add a column `labels` of all labels with at least this probability (default: no such "
         "column)",
         None,
+    )
+    log_likelihoods: bool = option(
+        "add a column `log_likelihoods` of how probable a clip's answers are under each label, by "
+        "how its annotators confuse them",
+        False,
     )
     keep_control: bool = option("keep control tasks in the splits", False)
     keep_other: bool = option(f"keep clips labelled `{OTHER}` in the splits", False)

@@ -16,6 +16,7 @@ from dusha_ser.corpus.configurations import (
     AGGREGATED,
     CLIP_COLUMNS,
     DOMAINS,
+    LIKELIHOODS,
     MANIFESTS,
     RAW,
     RAW_COLUMNS,
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # Those of a clip that its row keeps, and where its audio is.
 JOINED_COLUMNS = ("id", "duration", *CLIP_COLUMNS, "part", "audio_path")
+# Whether a clip would be kept without `keep_unsure`.
+SURE = "is_sure"
 
 
 @dataclass
@@ -109,6 +112,10 @@ def make_plan(
         plan = make(name, members, options, cache_dir, quiet)
         if options.validation:
             plan.splits = carve_validation(plan.splits, options.validation)
+            if options.keep_unsure and name not in MANIFESTS:
+                # Models are chosen and tested on labels that are sure.
+                validation = plan.splits["validation"]
+                plan.splits["validation"] = validation.filter(validation[SURE])
         for split, rows in plan.splits.items():
             located = locate_files(rows, split, members, options.input_features, quiet)
             plan.splits[split] = located[0]
@@ -157,24 +164,39 @@ def plan_aggregated(
     clips = clips.filter(pc.is_in(clips["part"], pa.array(wanted)))
     estimated = posteriors(clips)
     found = single_labels(estimated.probabilities, options.threshold)
+    classes = number_classes(estimated.labels, options)
+    # Those that may be unsure.
+    lenient = np.zeros(len(clips), bool)
+    if options.keep_unsure:
+        lenient = pc.ends_with(clips["part"], "_train").to_numpy()
     reasons = {}
     if not options.keep_control:
         reasons["control"] = pc.is_valid(clips["golden_emotion"]).to_numpy()
     reasons["unsure"] = found < 0
     if not options.keep_other and OTHER in estimated.labels:
         reasons[OTHER] = found == estimated.labels.index(OTHER)
+    sure = ~np.any([reasons[name] for name in reasons if name != "control"], axis=0)
     kept, counts = np.ones(len(clips), bool), {"clips": len(clips)}
     for reason, which in reasons.items():
+        if reason != "control":
+            which = which & ~lenient
         counts[reason] = int((kept & which).sum())
         kept &= ~which
-    classes = number_classes(estimated.labels, options)
-    columns = {column: clips[column] for column in JOINED_COLUMNS}
+    best = np.where(classes >= 0, estimated.probabilities, -1).argmax(axis=1)
+    found = np.where(lenient, best, found)
+    columns = {column: clips[column] for column in joined_columns(clips)}
+    columns[SURE] = pa.array(sure)
     columns["label"] = pa.array(np.where(kept, classes[found], -1))
     columns["domain"] = first_word(clips["part"])
     if options.multi_threshold is not None:
         columns["labels"] = multi_label_column(estimated, options)
     table = pa.table(columns).filter(pa.array(kept))
     return Plan(split_rows(table, wanted), bad_rows=bad_rows, counts=counts)
+
+
+def joined_columns(clips: pa.Table) -> tuple[str, ...]:
+    """Name the columns that rows get of their clips."""
+    return JOINED_COLUMNS + ((LIKELIHOODS,) if LIKELIHOODS in clips.column_names else ())
 
 
 def number_classes(labels: Sequence[str], options: CorpusOptions) -> np.ndarray:
@@ -208,6 +230,11 @@ def plan_manifest(
             f"configuration {name} has the labels of its manifest, which are single: leave "
             f"`multi_threshold` out, or take one of {', '.join(AGGREGATED)}"
         )
+    if options.keep_unsure:
+        raise WrongUseError(
+            f"configuration {name} has the clips of its manifest: leave `keep_unsure` out, or take "
+            f"one of {', '.join(AGGREGATED)}"
+        )
     clips: pa.Table | None = None
     bad_rows: list[dict] = []
     at_hand = copy.copy(options)
@@ -235,12 +262,14 @@ def join_clips(
     label = pc.index_in(plain_text(manifest["emotion"]), value_set=pa.array(EMOTIONS))
     if clips is None:
         types = dict.fromkeys(JOINED_COLUMNS, pa.string())
-        types["label_probabilities"] = pa.list_(pa.float64(), label_count)
+        types |= dict.fromkeys(
+            ("label_probabilities", LIKELIHOODS), pa.list_(pa.float64(), label_count)
+        )
         types["votes"] = pa.list_(pa.int32(), label_count)
         types["answers"] = pa.list_(pa.string(), label_count)
         clips = pa.schema(types).empty_table()
     row = pc.index_in(manifest["id"], value_set=clips["id"].combine_chunks())
-    joined = clips.select(JOINED_COLUMNS[2:]).take(row)
+    joined = clips.select(joined_columns(clips)[2:]).take(row)
     domains = first_word(joined["part"])
     return pa.table(
         {name: joined[name] for name in joined.column_names}

@@ -31,12 +31,15 @@ class DawidSkene(Posteriors):
         iterations: how many expectation steps were taken.
         log_likelihood: natural logarithm of the probability of all answers under the estimates
             that the last expectation step started from; -inf before the first.
+        dependence: intraclass correlation of the answers to one task given its true label, from 0
+            to below 1; plain Dawid-Skene takes it to be 0.
     """
 
     confusion: np.ndarray
     prior: np.ndarray
     iterations: int
     log_likelihood: float
+    dependence: float = 0.0
 
 
 def e_step(

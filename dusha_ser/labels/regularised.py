@@ -16,6 +16,8 @@ expectation step takes posterior means. In the end the probabilities are tempere
 answers to one task aren't independent given its label: some clips mislead everybody.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import digamma, gammaln, logsumexp
@@ -213,9 +215,11 @@ def regularised_dawid_skene(
         step += 1
         bar.update()
     bar.close()
+    dependence = 0.0
     if step:
         votes = table.votes()
         dependence = estimate_dependence(votes)
         probabilities = temper(probabilities, combine_columns(np.add, votes), dependence)
         probabilities = table.fix_known(probabilities)
-    return spread_found(table, probabilities, confusion, shares, step, log_likelihood)
+    found = spread_found(table, probabilities, confusion, shares, step, log_likelihood)
+    return replace(found, dependence=dependence)

@@ -1,4 +1,4 @@
-"""Losses for labels of a crowd: one per clip, their probabilities, or several per clip."""
+"""Losses for labels of a crowd: one per clip, their probabilities, several, or the answers."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,9 @@ class ClassificationLoss:
 
     Attributes:
         kind: "hard" (class numbers) or "soft" (probabilities of the classes) for cross-entropy,
-            "multi" (0 or 1 for each class) for binary cross-entropy.
+            "multi" (0 or 1 for each class) for binary cross-entropy, "answers" (log-likelihoods of
+            a clip's answers under each class, as of `labels.likelihoods`) for how improbable the
+            answers are where the network gives the classes' probabilities before them.
         label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
         class_weights: weight of each class in the loss, (labels,); None: 1 each.
 
@@ -37,12 +39,20 @@ class ClassificationLoss:
 
         Args:
             logits: (batch, labels).
-            labels: (batch,) class numbers, or (batch, labels) in [0, 1].
+            labels: (batch,) class numbers, or (batch, labels) in [0, 1], of "answers" at most 0.
 
         Returns:
             (batch,) in nats, at least 0.
         """
         logits, smoothing = logits.float(), self.label_smoothing
+        if self.kind == "answers":
+            # The answers to a clip have one true class together. A clip counts once, however many
+            # answers it has: its gradient is the network's probabilities less what they become
+            # when the answers are known, so more answers are surer, not louder.
+            chances = functional.log_softmax(logits, 1)
+            losses = -torch.logsumexp(chances + labels, 1)
+            # As cross-entropy does it, which this is where the answers leave no doubt.
+            return losses * (1 - smoothing) - chances.mean(1) * smoothing
         if self.kind != "multi":
             return functional.cross_entropy(
                 logits, labels, reduction="none", label_smoothing=smoothing
@@ -56,6 +66,7 @@ class ClassificationLoss:
         if self.class_weights is None:
             return torch.ones(len(labels), device=labels.device)
         weights = self._class_weights(labels.device)
+        labels = labels.softmax(1) if self.kind == "answers" else labels
         targets = one_hot(labels, len(weights))
         # A clip of no class weighs as one of all classes.
         targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, 1.0)

@@ -152,10 +152,10 @@ class RecipeOptions(WaveformOptions):
         rare=True,
     )
     loss: str = option(
-        "hard: one label per clip; soft: the crowd's probabilities; multi: all labels that are "
-        "probable enough",
+        "hard: one label per clip; soft: the crowd's probabilities; answers: each answer, by how "
+        "its annotator confuses labels; multi: all labels that are probable enough",
         "hard",
-        choices=("hard", "soft", "multi"),
+        choices=("hard", "soft", "answers", "multi"),
     )
     label_smoothing: float = option(
         "share of the target spread over the classes, 0 to 1", 0.0, least=0, below=1
@@ -286,7 +286,7 @@ class RunOptions:
     head_learning_rate: float | None = option(
         "learning rate of the classifier, if another", None, rare=True
     )
-    weight_decay: float = option("L2 weight decay", 1e-6, least=0)
+    weight_decay: float = option("L2 weight decay", 1e-6, least=0, rare=True)
     max_grad_norm: float = option(
         "longest gradient, above which it is clipped; 0: none", 0.0, rare=True
     )

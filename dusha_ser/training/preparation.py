@@ -33,7 +33,12 @@ from dusha_ser.training.held_features import (
     hold_share,
 )
 from dusha_ser.training.options import DataOptions, RecipeOptions
-from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
+from dusha_ser.training.splits import (
+    hold_out_validation,
+    load_splits,
+    shuffle_labels,
+    sure_clips,
+)
 from dusha_ser.training.targets import leave_out_uninformative
 from dusha_ser.training.waveforms import (
     WaveformAugmentation,
@@ -175,7 +180,11 @@ def prepare(
     """
     network = network_type(recipe)
     if splits is None:
-        splits = load_splits(data, features_only=network == DushaConfig.model_type)
+        splits = load_splits(
+            data,
+            features_only=network == DushaConfig.model_type,
+            likelihoods=recipe.loss == "answers",
+        )
     labels = splits["train"].features["label"].names
     model, extractor = load_starting_model(recipe, labels, tell)
     clear_subnormals(model)
@@ -192,6 +201,8 @@ def prepare(
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)
     splits = hold_out_validation(ready, data.validation, recipe.published_quirks)
+    if data.keep_unsure and "validation" in splits and "validation" not in ready:
+        splits["validation"] = sure_clips(splits["validation"], data.threshold)
     splits["train"] = leave_out_uninformative(splits["train"], recipe)
     trained = None
     if recipe.waveform_copies:

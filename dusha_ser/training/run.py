@@ -34,7 +34,7 @@ from dusha_ser.training.origins import Origins, base_origin, data_origin
 from dusha_ser.training.preparation import Preparation, prepare
 from dusha_ser.training.result import TrainingResult, calibrate, final_test
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
-from dusha_ser.training.targets import make_targets
+from dusha_ser.training.targets import class_shares, make_targets
 from dusha_ser.training.trainer import DushaTrainer
 
 # As in `dusha_ser.cli.main`, for those who train from Python.
@@ -70,6 +70,11 @@ def train(
     flush_subnormals()
     for options in (data, recipe, arguments):
         options.check()
+    if recipe.loss == "answers" and arguments.mixup:
+        raise WrongUseError(
+            "`mixup` mixes the labels of clips, and with `loss=answers` a clip has none: take "
+            "`mixup=0`, or `loss=soft`"
+        )
     checkpoint = checkpoint_to_resume(arguments, recipe.model_name_or_path)
     if arguments.should_save:
         # A finished model stays until the new one is complete.
@@ -132,11 +137,11 @@ def make_trainer(
             "whose layers cannot be computed again: leave it out"
         )
     rows, order = prepared.all_rows("train"), prepared.order
-    numbers = np.array(rows["label"])
-    class_weights = read_class_weights(recipe.class_weights, prepared.labels, numbers)
+    shares = class_shares(rows, recipe)
+    class_weights = read_class_weights(recipe.class_weights, prepared.labels, shares.sum(0))
     draw_weights = loss_weights = None
     if class_weights is not None and recipe.class_weights_in == "sampling":
-        draw_weights = class_weights[numbers]
+        draw_weights = shares @ class_weights
     elif class_weights is not None:
         loss_weights = class_weights[np.argsort(order)]
     train_collator, eval_collator = make_collators(prepared.model, prepared.extractor, recipe)

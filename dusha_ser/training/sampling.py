@@ -162,7 +162,7 @@ SAMPLERS = {"every_clip": EveryClipSampler, "published": PublishedSampler}
 
 
 def read_class_weights(
-    text: str | Mapping[str, float] | None, names: Sequence[str], numbers: np.ndarray
+    text: str | Mapping[str, float] | None, names: Sequence[str], counts: np.ndarray
 ) -> np.ndarray | None:
     """Turn class weights as people write them into one number per class.
 
@@ -171,7 +171,7 @@ def read_class_weights(
             inverse proportion to the clips of a class), or None; classes that are not named
             weigh 1.
         names: of the classes, in the order of their numbers.
-        numbers: the class of each clip, (clips,).
+        counts: clips of each class, (classes,), expected ones where the classes are not sure.
 
     Returns:
         (classes,) above 0; None where there are no weights.
@@ -180,16 +180,16 @@ def read_class_weights(
         WrongUseError: if a class is unknown or a weight is not a number above 0.
 
     Examples:
-        >>> read_class_weights("no=3", ["no", "yes"], np.array([0, 1])).tolist()
+        >>> read_class_weights("no=3", ["no", "yes"], np.array([1, 1])).tolist()
         [3.0, 1.0]
-        >>> read_class_weights("balanced", ["no", "yes"], np.array([0, 1, 1, 1])).tolist()
+        >>> read_class_weights("balanced", ["no", "yes"], np.array([1, 3])).tolist()
         [2.0, 0.6666666666666666]
     """
     if not text:
         return None
     if text == BALANCED:
-        counts = np.bincount(numbers, minlength=len(names))
-        return len(numbers) / (len(names) * np.maximum(counts, 1))
+        # A class with less than a clip weighs as one with a clip.
+        return counts.sum() / (len(names) * np.maximum(counts, 1))
     given: Mapping[str, Any] = (
         dict(part.partition("=")[::2] for part in text.split(","))
         if isinstance(text, str)

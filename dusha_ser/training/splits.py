@@ -29,12 +29,15 @@ SPLITS = ("train", "validation", "test")
 SAMPLE_CODE = ("dusha_ser.corpus.sample", "dusha_ser.corpus.sample_voice")
 
 
-def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
+def load_splits(
+    options: DataOptions, features_only: bool, likelihoods: bool = False
+) -> dict[str, datasets.Dataset]:
     """Read the splits that the options name.
 
     Args:
         options: what to read.
         features_only: whether the published features will do where the corpus has no audio.
+        likelihoods: whether the column log_likelihoods is wanted, where it can be made.
 
     Returns:
         train and, where there are any, validation and test; labels are the same class numbers.
@@ -47,7 +50,7 @@ def load_splits(options: DataOptions, features_only: bool) -> dict[str, datasets
     if options.train_file:
         return load_own(options, options.train_file)
     if options.dataset in (SAMPLE, *CONFIGURATIONS):
-        return load_corpus(options, features_only)
+        return load_corpus(options, features_only, likelihoods)
     if Path(options.dataset).is_file() or is_own_folder(Path(options.dataset)):
         return load_own(options, options.dataset)
     loaded = load_folder_or_hub(options.dataset, options.configuration, DATASETS)
@@ -89,7 +92,9 @@ def load_own(options: DataOptions, train_file: str) -> dict[str, datasets.Datase
     return splits
 
 
-def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets.Dataset]:
+def load_corpus(
+    options: DataOptions, features_only: bool, likelihoods: bool
+) -> dict[str, datasets.Dataset]:
     """Read the corpus, or its sample."""
     name, source = options.dataset, values_of(options, SourceOptions)
     quiet = datasets.utils.are_progress_bars_disabled()
@@ -112,7 +117,8 @@ def load_corpus(options: DataOptions, features_only: bool) -> dict[str, datasets
     labels = values_of(options, LabelOptions)
     if name in MANIFESTS:
         # Their labels are published.
-        labels = {"golden": options.golden}
+        labels = {"golden": options.golden, "keep_unsure": options.keep_unsure}
+    labels["log_likelihoods"] = likelihoods
     labels["bad_rows"] = options.bad_rows
     # Podcasts and the published experiments come as features, which save 28 GB of audio.
     features = features_only and (name in MANIFESTS or name in ("podcast", "all"))
@@ -125,7 +131,7 @@ def values_of(options: DataOptions, kind: type) -> dict[str, Any]:
 
 
 # What a permutation of the labels moves from clip to clip.
-LABEL_COLUMNS = ("label", "labels", "answers", "label_probabilities", "votes")
+LABEL_COLUMNS = ("label", "labels", "answers", "label_probabilities", "log_likelihoods", "votes")
 
 
 def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
@@ -138,6 +144,26 @@ def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:
     order = np.random.default_rng([seed, 0]).permutation(len(rows))
     moved = rows.select_columns(names).select(order)
     return datasets.concatenate_datasets([rows.remove_columns(names), moved], axis=1)
+
+
+def sure_clips(rows: datasets.Dataset, threshold: float) -> datasets.Dataset:
+    """Leave out clips that only `keep_unsure` has kept: an epoch is chosen on sure labels.
+
+    Raises:
+        WrongUseError: if none is sure.
+    """
+    names, numbers = rows.features["label"].names, []
+    columns = [rows[name] for name in ("label", "answers", "label_probabilities")]
+    for number, (label, answers, chances) in enumerate(zip(*columns, strict=True)):
+        best = int(np.argmax(chances))
+        if chances[best] >= threshold and answers[best] == names[label]:
+            numbers.append(number)
+    if not numbers:
+        raise WrongUseError(
+            f"no validation clip has a label of at least {threshold}: take a lower `threshold`, or "
+            "`validation=0`, which trains on all clips and takes the last epoch"
+        )
+    return rows.select(numbers)
 
 
 def hold_out_validation(

@@ -1,4 +1,4 @@
-"""What a loss compares clips with: class numbers, or the crowd's probabilities by their names."""
+"""What a loss compares clips with: class numbers, or what the crowd says of them, by its names."""
 
 import logging
 
@@ -10,6 +10,8 @@ from dusha_ser.labels.aggregation import multi_labels
 from dusha_ser.training.options import RecipeOptions
 
 logger = logging.getLogger(__name__)
+# Losses that learn what the crowd says of the classes; of `other` they learn nothing.
+OF_CLASSES = ("soft", "answers")
 
 
 def make_targets(
@@ -23,10 +25,12 @@ def make_targets(
         recipe: the kind of loss.
 
     Returns:
-        Class numbers of the model (clips,) int64, or (clips, labels) float32; weights (clips,).
+        Class numbers of the model (clips,) int64, or (clips, labels) float32; weights (clips,):
+        with `loss=soft` and `loss=answers` how probable it is that a clip has one of the classes,
+        and not `other`; with `posterior_weights` how probable its label is; else 1.
 
     Raises:
-        WrongUseError: if the rows have no probabilities.
+        WrongUseError: if the rows have no probabilities, or no log-likelihoods.
     """
     numbers, weights = np.array(rows["label"]), np.ones(len(rows), np.float32)
     if not needs_probabilities(recipe):
@@ -34,10 +38,14 @@ def make_targets(
     probabilities = label_probabilities(rows)
     if recipe.posterior_weights:
         weights = probabilities[np.arange(len(rows)), numbers].astype(np.float32)
+    elif recipe.loss in OF_CLASSES:
+        weights = probabilities.sum(1).astype(np.float32)
     if recipe.loss == "hard":
         return order[numbers], weights
     if recipe.loss == "multi":
         targets = multi_labels(probabilities, recipe.multi_threshold)
+    elif recipe.loss == "answers":
+        targets = log_likelihoods(rows)
     else:
         targets = probabilities / probabilities.sum(1, keepdims=True)
     return targets[:, np.argsort(order)].astype(np.float32), weights
@@ -62,38 +70,81 @@ def label_probabilities(rows: datasets.Dataset) -> np.ndarray:
     Raises:
         WrongUseError: if probabilities or the names of answers are missing.
     """
+    return values_of_classes(
+        rows,
+        "label_probabilities",
+        "`loss=soft`, `loss=multi`, `loss=answers` and `posterior_weights` need the crowd's "
+        "probabilities of each clip",
+    )
+
+
+def log_likelihoods(rows: datasets.Dataset) -> np.ndarray:
+    """Return how probable the answers to each clip are if each class of the rows were the true one.
+
+    Args:
+        rows: as of `label_probabilities`, with log_likelihoods in their place.
+
+    Returns:
+        (clips, classes) float64, natural logarithms, the largest of each clip being 0.
+
+    Raises:
+        WrongUseError: if log-likelihoods or the names of answers are missing.
+    """
+    values = values_of_classes(
+        rows,
+        "log_likelihoods",
+        "`loss=answers` needs the answers to each clip; prepare the corpus with "
+        "`log_likelihoods=True`, or give own recordings an `answers_file`",
+    )
+    return values - values.max(1, keepdims=True)
+
+
+def values_of_classes(rows: datasets.Dataset, column: str, need: str) -> np.ndarray:
+    """Return (clips, classes) of a column of vectors by answer; `need` says what it is for."""
     names, columns = rows.features["label"].names, rows.column_names
-    vectors = list(rows["label_probabilities"]) if "label_probabilities" in columns else []
+    vectors = list(rows[column]) if column in columns else []
     if not vectors or any(vector is None for vector in vectors):
-        raise WrongUseError(
-            "`loss=soft`, `loss=multi` and `posterior_weights` need the crowd's probabilities of "
-            "each clip; the data set has no column label_probabilities with a value in each row"
-        )
+        raise WrongUseError(f"{need}; the data set has no column {column} with a value in each row")
     answers = list(rows["answers"]) if "answers" in columns else [names] * len(rows)
-    probabilities = np.empty((len(rows), len(names)))
+    values = np.empty((len(rows), len(names)))
     for place, (own, vector) in enumerate(zip(answers, vectors, strict=True)):
-        chances = dict(zip(own or (), vector, strict=False))
-        if len(own or ()) != len(vector) or not chances.keys() >= set(names):
+        by_name = dict(zip(own or (), vector, strict=False))
+        if len(own or ()) != len(vector) or not by_name.keys() >= set(names):
             raise WrongUseError(
-                f"a row has {len(vector)} label_probabilities of the answers "
+                f"a row has {len(vector)} {column} of the answers "
                 f"{', '.join(own or ()) or 'unknown'}, and its classes are {', '.join(names)}; the "
                 "column `answers` must name them: prepare the data set again"
             )
-        probabilities[place] = [chances[name] for name in names]
-    return probabilities
+        values[place] = [by_name[name] for name in names]
+    return values
+
+
+def class_shares(rows: datasets.Dataset, recipe: RecipeOptions) -> np.ndarray:
+    """Return how much of each clip is of each class: what class weights in sampling go by.
+
+    Soft targets whose clips are drawn by their labels alone, or not at all, starve rare classes.
+
+    Returns:
+        (clips, classes) float64, rows sum to 1: 1 for the clip's label, or with `loss=soft` and
+        `loss=answers` the crowd's probabilities, of clips that are not surely `other`.
+    """
+    if recipe.loss not in OF_CLASSES:
+        return np.eye(len(rows.features["label"].names))[np.array(rows["label"])]
+    probabilities = label_probabilities(rows)
+    return probabilities / probabilities.sum(1, keepdims=True)
 
 
 def leave_out_uninformative(rows: datasets.Dataset, recipe: RecipeOptions) -> datasets.Dataset:
     """Leave out training clips that a loss can learn nothing from; a warning counts them.
 
-    With `loss=soft` these are clips that surely have an answer that is not a class, such as
-    `other`; with `posterior_weights` those whose label has the probability 0.
+    With `loss=soft` and `loss=answers` these are clips that surely have an answer that is not a
+    class, such as `other`; with `posterior_weights` those whose label has the probability 0.
     """
     if not needs_probabilities(recipe):
         return rows
     probabilities = label_probabilities(rows)
     useful = np.ones(len(rows), bool)
-    if recipe.loss == "soft":
+    if recipe.loss in OF_CLASSES:
         useful &= probabilities.sum(1) > 0
     if recipe.posterior_weights:
         useful &= probabilities[np.arange(len(rows)), np.array(rows["label"])] > 0

@@ -154,7 +154,7 @@ def test_list_setups_names_all_of_them(monkeypatch, capsys):
     assert status == 0
     names = [line.split()[0] for line in output.out.splitlines()]
     assert names == sorted(path.stem for path in SETUPS.glob("*.yaml"))
-    assert len(names) == 9
+    assert len(names) == 11
 
 
 @pytest.mark.parametrize(
@@ -499,6 +499,23 @@ def test_targets_when_the_crowd_is_not_sure(splits):
     np.testing.assert_array_equal(targets, probabilities[:, :4] >= 0.3)
     with pytest.raises(WrongUseError, match="label_probabilities"):
         make_targets(splits["train"].remove_columns("label_probabilities"), order, recipe)
+
+
+@pytest.mark.parametrize("name", ["crowd_soft", "crowd_answers"])
+def test_setups_of_the_crowds_doubt_train_on_all_clips(tmp_path, archives, small_model, name):
+    method = "regularised_dawid_skene"
+    sure = dusha.load_dataset("crowd", data_dir=str(archives), quiet=True, method=method)
+    said = []
+    result = run(
+        tmp_path / "model",
+        *(name, "--data_dir", archives, "--model_name_or_path", small_model),
+        *("--cache_dir", tmp_path / "cache", "--max_steps", 2, "--validation", 0),
+        tell=said.append,
+    )
+    count = int(re.search(r"([0-9,]+) train clips", said[0])[1].replace(",", ""))
+    # More clips are trained on, and no test clip is there that its label does not keep.
+    assert count > len(sure["train"])
+    assert set(result.predictions.ids) == set(sure["test"]["id"])
 
 
 def test_train_when_tensorboard_is_asked_for_gets_the_curves(tmp_path, splits, small_model):

@@ -34,6 +34,7 @@ def test_corpus_options_when_all_is_given():
         *("--threshold", "0.5", "--multi_threshold", "0.3", "--golden", "--keep_control"),
         *("--keep_other", "--labels", "yes, no", "--parts", "crowd_test,crowd_train"),
         *("--input_features", "--validation", "0.1", "--bad_rows", "skip"),
+        *("--keep_unsure", "--log_likelihoods"),
     )
     options.check_options()
     assert options.as_dict() == {
@@ -43,6 +44,8 @@ def test_corpus_options_when_all_is_given():
         "threshold": 0.5,
         "multi_threshold": 0.3,
         "golden": True,
+        "keep_unsure": True,
+        "log_likelihoods": True,
         "keep_control": True,
         "keep_other": True,
         "labels": ["yes", "no"],

@@ -110,6 +110,40 @@ def test_make_plan_when_control_tasks_and_other_are_left_out(plan):
     assert kept["id"].to_pylist()[:2] == [clips[0]["id"], clips[2]["id"]]
 
 
+def test_make_plan_when_unsure_clips_are_kept_labels_them_in_train_only(plan):
+    clips = make_clips()
+    tests = [clip for clip in clips if clip["part"] == "crowd_test"]
+    answered(clips[1], *["sad"] * 3, "angry")
+    answered(clips[2], *["other"] * 3, "positive")
+    answered(tests[0], *["sad"] * 3, "angry")
+    answered(tests[1], *["other"] * 5)
+    found = plan("crowd", clips, keep_unsure=True)
+    train, test = (found.splits[split] for split in ("train", "test"))
+    assert found.counts == {"clips": 32, "unsure": 1, "other": 1, "control": 0}
+    assert train["id"].to_pylist()[:3] == [clip["id"] for clip in clips[:3]]
+    kept = train["label"].to_pylist()[1:3]
+    assert kept == [EMOTIONS.index("sad"), EMOTIONS.index("positive")]
+    assert not {clip["id"] for clip in tests[:2]} & set(test["id"].to_pylist())
+    usual = plan("crowd", clips)
+    assert found.splits["test"] == usual.splits["test"]
+    validated = plan("crowd", clips, keep_unsure=True, validation=0.9).splits["validation"]
+    assert len(validated)
+    assert not {clip["id"] for clip in clips[1:3]} & set(validated["id"].to_pylist())
+    with pytest.raises(WrongUseError, match="crowd_large has the clips.*`keep_unsure`"):
+        plan("crowd_large", clips, keep_unsure=True)
+
+
+@pytest.mark.parametrize("method", ["dawid_skene", "regularised_dawid_skene"])
+@pytest.mark.parametrize("name", ["crowd", "crowd_large"])
+def test_make_plan_when_likelihoods_are_asked_for_are_of_regularised_confusions(plan, name, method):
+    rows = plan(name, method=method, log_likelihoods=True).splits["train"]
+    values, votes = (np.array(rows[column].to_pylist()) for column in ("log_likelihoods", "votes"))
+    assert values.shape == (len(rows), 5) and (values.max(axis=1) == 0).all()
+    # Four of ten agree, and one is always wrong: answers like these say the label.
+    np.testing.assert_array_equal(values.argmax(axis=1), votes.argmax(axis=1))
+    assert "log_likelihoods" not in plan(name, method=method).splits["train"].column_names
+
+
 def test_make_plan_when_other_is_the_first_label_leaves_it_out_by_name(plan):
     clips = make_clips()
     answered(clips[1], *["other"] * 5)

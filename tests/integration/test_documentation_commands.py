@@ -36,6 +36,8 @@ NOT_RUN = {
     "python -m ": "measures for minutes, or checks the code, as .ci/run does",
     "python train.py": "for two minutes; tests/integration/test_default_run.py does",
     "dusha train crowd_large --base_url": "an address that is not there",
+    "dusha train crowd_soft": "tests/cli/test_train.py trains by this setup and the next",
+    "dusha train crowd_answers": "as above",
     "dusha evaluate --models runs/released": "released weights and real speech are not "
     "ours to ship",
     "dusha evaluate --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "

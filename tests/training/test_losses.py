@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -33,6 +35,108 @@ def test_multi_loss_equals_binary_cross_entropy(logits):
     targets = (torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) > 0.5).float()
     expected = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     torch.testing.assert_close(ClassificationLoss("multi")(logits, targets), expected.mean(1))
+
+
+# Of two annotators: how probable each of five answers is under each of four classes.
+CONFUSION = torch.tensor(
+    [
+        [[0.7, 0.1, 0.1, 0.05, 0.05], [0.1, 0.6, 0.2, 0.05, 0.05]]
+        + [[0.05, 0.05, 0.8, 0.05, 0.05], [0.1, 0.0, 0.1, 0.7, 0.1]],
+        [[0.4, 0.2, 0.2, 0.1, 0.1], [0.1, 0.5, 0.2, 0.1, 0.1]]
+        + [[0.1, 0.1, 0.6, 0.1, 0.1], [0.2, 0.1, 0.1, 0.5, 0.1]],
+    ],
+    dtype=torch.float64,
+)
+# Annotators and answers of six clips: two, two, one, three, none, and one called other.
+GIVEN = [[(0, 0), (1, 1)], [(0, 2), (1, 2)], [(1, 3)], [(0, 3), (1, 3), (1, 0)], [], [(0, 4)]]
+
+
+def log_likelihoods(given):
+    rows = [
+        sum((CONFUSION[one, :, answer].log() for one, answer in clip), torch.zeros(4).double())
+        for clip in given
+    ]
+    return torch.stack(rows)
+
+
+def answer_loss(logits, given):
+    """The loss answer by answer, as it is defined: one class, which all answers are about."""
+    losses = []
+    for chances, clip in zip(logits.softmax(1), given, strict=True):
+        together = sum(
+            chances[true] * math.prod(CONFUSION[one, true, answer] for one, answer in clip)
+            for true in range(4)
+        )
+        losses.append(-torch.log(torch.as_tensor(together)))
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_answers_loss_and_its_gradient_equal_those_of_the_answers(logits, lower):
+    ours = logits.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+        losses = ClassificationLoss("answers")(ours, log_likelihoods(GIVEN).float())
+    losses.sum().backward()
+    exact = logits.double().requires_grad_()
+    expected = answer_loss(exact, GIVEN)
+    expected.sum().backward()
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_answers_loss_when_annotators_are_perfect_is_cross_entropy(logits, smoothing):
+    perfect = torch.where(functional.one_hot(LABELS, 4) > 0, 0.0, -1000.0)
+    loss = ClassificationLoss("answers", smoothing)
+    hard = ClassificationLoss("hard", smoothing)
+    torch.testing.assert_close(loss(logits, perfect), hard(logits, LABELS))
+    weighted = (
+        ClassificationLoss(kind, class_weights=np.array([4.0, 2.0, 1.0, 3.0])).factors(labels)
+        for kind, labels in (("answers", perfect), ("hard", LABELS))
+    )
+    torch.testing.assert_close(*weighted)
+
+
+def test_answers_loss_draws_the_prior_to_the_posterior_of_dawid_skene():
+    prior = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    logits = prior.log().repeat(len(GIVEN), 1).requires_grad_()
+    values = log_likelihoods(GIVEN).float()
+    ClassificationLoss("answers")(logits, values).sum().backward()
+    posterior = (values + prior.log()).softmax(1)
+    torch.testing.assert_close(-logits.grad, posterior - prior)
+
+
+def test_answers_loss_when_nothing_is_known_teaches_nothing(logits):
+    logits.requires_grad_()
+    losses = ClassificationLoss("answers")(logits, torch.zeros(6, 4))
+    losses.sum().backward()
+    torch.testing.assert_close(losses, torch.zeros(6), atol=1e-6, rtol=0)
+    torch.testing.assert_close(logits.grad, torch.zeros(6, 4), atol=1e-6, rtol=0)
+
+
+def test_answers_loss_of_a_network_that_is_sure_of_the_wrong_class_is_finite():
+    logits = torch.tensor([[1e4, 0.0, 0.0, 0.0]]).requires_grad_()
+    values = torch.tensor([[-900.0, 0.0, -2000.0, -1000.0]])
+    loss = ClassificationLoss("answers")(logits, values)
+    loss.sum().backward()
+    assert loss.item() == 900
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_answers_loss_of_one_answer_is_that_of_crowd_kits_layer(logits):
+    learning = pytest.importorskip("crowdkit.learning")
+    layer = learning.CrowdLayer(5, 2)
+    with torch.no_grad():
+        # Of an annotator: from classes, `other` among them, to answers.
+        layer.weight[:, :, :4] = CONFUSION.float().transpose(1, 2)
+    given = [[(clip % 2, answer)] for clip, answer in enumerate([0, 1, 2, 2, 4, 0])]
+    chances = functional.pad(logits.softmax(1), (0, 1))
+    answered = layer(chances, torch.tensor([clip[0][0] for clip in given]))
+    theirs = -torch.stack(
+        [row[clip[0][1]] for row, clip in zip(answered, given, strict=True)]
+    ).log()
+    ours = ClassificationLoss("answers")(logits, log_likelihoods(given).float())
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_class_weights_in_the_loss_equal_those_of_cross_entropy(logits):

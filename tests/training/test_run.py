@@ -10,12 +10,17 @@ from chance import chance_p_value
 from small_models import FEATURE_ROWS
 from small_network import one_thread, small_config  # noqa: F401 - a fixture
 
+from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.calibration import fit_temperature
+from dusha_ser.labels.crowd_answers import CrowdAnswers
+from dusha_ser.labels.likelihoods import answer_log_likelihoods
+from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import prepare
 from dusha_ser.training.result import final_test
 from dusha_ser.training.run import make_trainer, train
+from dusha_ser.vocabulary import ANSWERS
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification, class_probabilities
 
@@ -197,3 +202,52 @@ def test_run_never_fits_a_temperature_to_test_clips(tmp_path, doubtful_splits):
     result = trained(tmp_path, splits, epochs=1, published_quirks=True)
     assert result.calibration.problem == "the validation clips are those of the test"
     assert result.predictions.temperature == 1
+
+
+def with_answers(rows, seed):
+    """Replace labels by answers: of every three, one by somebody who always says the next class."""
+    random = np.random.default_rng(seed)
+    truth = np.array(rows["label"])
+    careful = np.where(random.random((2, len(rows))) < 0.8, truth, random.integers(0, 4, len(rows)))
+    answers = CrowdAnswers(
+        np.tile(np.arange(len(rows)), 3),
+        np.repeat([0, 1, 2], len(rows)),
+        np.concatenate([*careful, (truth + 1) % 4]),
+        *(range(len(rows)), "xyz", ANSWERS),
+    )
+    found = regularised_dawid_skene(answers)
+    wrong = rows.remove_columns("label").add_column("label", ((truth + 1) % 4).tolist())
+    for name, values in {
+        "answers": [list(ANSWERS)] * len(rows),
+        "label_probabilities": found.probabilities.tolist(),
+        "log_likelihoods": answer_log_likelihoods(answers, found).tolist(),
+    }.items():
+        wrong = wrong.add_column(name, values)
+    return wrong.cast_column("label", rows.features["label"])
+
+
+def train_of_answers(folder, splits, loss, **options):
+    torch.manual_seed(0)
+    DushaForAudioClassification(small_config(num_mel_bins=64)).save_pretrained(folder / "start")
+    DushaFeatureExtractor().save_pretrained(folder / "start")
+    recipe = RecipeOptions(
+        model_name_or_path=str(folder / "start"), loss=loss, class_weights="balanced",
+        frequency_mask=0, time_mask=0, crop=0,
+    )  # fmt: skip
+    arguments = DushaTrainingArguments(
+        str(folder / "model"), num_train_epochs=4, per_device_train_batch_size=8,
+        learning_rate=1e-2, disable_tqdm=True, use_cpu=True, quiet=True, **options,
+    )  # fmt: skip
+    return train(DataOptions(validation=0), recipe, arguments, splits)
+
+
+def test_answers_teach_the_classes_where_the_labels_are_wrong(tmp_path, splits):
+    # The labels of these clips are all wrong: whatever is learnt comes from the answers.
+    doubtful = splits | {"train": with_answers(splits["train"], 0)}
+    result = train_of_answers(tmp_path, doubtful, "answers")
+    assert result.metrics["accuracy"] > 0.6
+
+
+def test_answers_and_mixup_are_refused_together(tmp_path, splits):
+    with pytest.raises(WrongUseError, match="`mixup` mixes the labels.*`loss=answers`"):
+        train_of_answers(tmp_path, splits, "answers", mixup=0.4)

@@ -171,10 +171,10 @@ def test_published_sampler_when_no_clip_has_a_key_length():
 )
 def test_read_class_weights_when_they_are_the_published_ones(text):
     names = ["angry", "sad", "neutral", "positive"]
-    assert read_class_weights(text, names, np.array([0])).tolist() == WEIGHTS.tolist()
+    assert read_class_weights(text, names, np.array([1, 0, 0, 0])).tolist() == WEIGHTS.tolist()
 
 
 @pytest.mark.parametrize("text", ["glad=2", "angry=zero", "angry=0", "angry", "angry=inf"])
 def test_read_class_weights_when_they_are_wrong(text):
     with pytest.raises(WrongUseError, match=r"CLASS=NUMBER.*angry, sad"):
-        read_class_weights(text, ["angry", "sad"], np.array([0]))
+        read_class_weights(text, ["angry", "sad"], np.array([1, 0]))

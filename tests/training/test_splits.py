@@ -4,10 +4,12 @@ import os
 import shutil
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from own_recordings import write_recordings
+from small_corpus import make_clips
 from small_corpus import write_corpus as write_archives
 from small_models import write_corpus
 
@@ -15,7 +17,7 @@ from dusha_ser.corpus import sample
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.training import splits as splits_module
 from dusha_ser.training.options import DataOptions
-from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels
+from dusha_ser.training.splits import hold_out_validation, load_splits, shuffle_labels, sure_clips
 
 LABELS = ["no", "yes"]
 
@@ -238,3 +240,28 @@ def test_load_splits_when_the_first_of_two_addresses_has_nothing_asks_the_second
     with pytest.raises(MissingInputError, match=f"{addresses[0]}.*{addresses[0]}"):
         data.base_url = (addresses[0], addresses[0] + "/")
         load_splits(data, features_only=True)
+
+
+def test_sure_clips_are_those_that_the_threshold_keeps(tmp_path):
+    names, answers = ["a", "b"], ["a", "b", "other"]
+    chances = [[0.95, 0.05, 0.0], [0.6, 0.4, 0.0], [0.05, 0.0, 0.95], [0.0, 0.9, 0.1]]
+    rows = datasets.Dataset.from_dict(
+        {"label": [0, 0, 0, 1], "answers": [answers] * 4, "label_probabilities": chances}
+    ).cast_column("label", datasets.ClassLabel(names=names))
+    assert sure_clips(rows, 0.9)["label_probabilities"][:] == [chances[0], chances[3]]
+    with pytest.raises(WrongUseError, match="lower `threshold`, or `validation=0`"):
+        sure_clips(rows, 0.99)
+
+
+def test_load_splits_of_answers_brings_their_likelihoods_and_unsure_clips(tmp_path):
+    clips = make_clips()
+    clips[0]["answers"] = [("x", "sad"), ("y", "angry")]
+    folder = str(write_archives(tmp_path / "archives", clips))
+    for name, count in (("crowd", 24), ("crowd_large", 24)):
+        data = DataOptions(
+            dataset=name, data_dir=folder, cache_dir=str(tmp_path / "cache"),
+            keep_unsure=name == "crowd", validation=0.4,
+        )  # fmt: skip
+        splits = load_splits(data, features_only=False, likelihoods=True)
+        assert len(splits["train"]) == count
+        assert np.shape(splits["train"]["log_likelihoods"]) == (count, 5)

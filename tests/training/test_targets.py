@@ -8,7 +8,8 @@ from small_corpus import COUNTS, make_clips, write_corpus
 import dusha
 from dusha_ser.errors import WrongUseError
 from dusha_ser.training.options import RecipeOptions
-from dusha_ser.training.targets import leave_out_uninformative, make_targets
+from dusha_ser.training.sampling import read_class_weights
+from dusha_ser.training.targets import class_shares, leave_out_uninformative, make_targets
 from dusha_ser.vocabulary import ANSWERS, EMOTIONS
 
 PROBABILITIES = [[0.6, 0.4, 0, 0, 0], [0, 0, 0.5, 0, 0.5], [0.1, 0.2, 0.3, 0.4, 0]]
@@ -44,6 +45,63 @@ def test_targets_when_soft_are_shares_of_the_four_classes(rows):
     np.testing.assert_allclose(
         targets[:, ORDER], [[0.6, 0.4, 0, 0], [0, 0, 1, 0], [*PROBABILITIES[2][:4]]]
     )
+
+
+@pytest.mark.parametrize("loss", ["soft", "answers"])
+def test_clips_that_may_be_other_weigh_as_much_as_they_are_not(loss):
+    rows = with_likelihoods(make_rows(LABELS, PROBABILITIES, ANSWERS))
+    _, weights = make_targets(rows, ORDER, RecipeOptions(loss=loss))
+    np.testing.assert_allclose(weights, [1, 0.5, 1])
+    _, weights = make_targets(rows, ORDER, RecipeOptions(loss=loss, posterior_weights=True))
+    np.testing.assert_allclose(weights, [0.6, 0.5, 0.4], rtol=1e-6)
+
+
+LIKELIHOODS = [[-1, -2, -3, -4, 0.0], [-9, -9, 0.0, -1, -2], [0.0, 0, 0, 0, 0]]
+
+
+def with_likelihoods(rows):
+    return rows.add_column("log_likelihoods", LIKELIHOODS[: len(rows)])
+
+
+def test_targets_when_answers_count_are_log_likelihoods_of_the_classes(rows):
+    recipe = RecipeOptions(loss="answers")
+    targets, _ = make_targets(with_likelihoods(rows), ORDER, recipe)
+    expected = [[0, -1, -2, -3], [-9, -9, 0, -1], [0, 0, 0, 0]]
+    assert targets.dtype == np.float32 and targets[:, ORDER].tolist() == expected
+    with pytest.raises(WrongUseError, match="prepare the corpus with `log_likelihoods=True`"):
+        make_targets(rows, ORDER, recipe)
+
+
+def test_class_shares_are_the_labels_or_what_the_crowd_says(rows):
+    for loss in ("hard", "multi"):
+        np.testing.assert_array_equal(
+            class_shares(rows, RecipeOptions(loss=loss)), np.eye(4)[LABELS]
+        )
+    expected = [[0.6, 0.4, 0, 0], [0, 0, 1, 0], [0.1, 0.2, 0.3, 0.4]]
+    for loss in ("soft", "answers"):
+        np.testing.assert_allclose(class_shares(rows, RecipeOptions(loss=loss)), expected)
+
+
+def test_balanced_soft_targets_do_not_starve_a_rare_class():
+    # As podcasts: nine of ten neutral; the crowd is a little unsure of all.
+    random = np.random.default_rng(0)
+    truth = random.choice(4, 4000, p=[0.03, 0.02, 0.9, 0.05])
+    chances = random.dirichlet([0.3, 0.3, 0.6, 0.3, 0.1], 4000) * 0.1
+    chances[np.arange(4000), truth] += 0.9
+    rows = make_rows(truth.tolist(), chances.tolist(), ANSWERS)
+    recipe = RecipeOptions(loss="soft", class_weights="balanced")
+    targets, weights = make_targets(rows, np.arange(4), recipe)
+    shares = class_shares(rows, recipe)
+    drawn = shares @ read_class_weights("balanced", EMOTIONS, shares.sum(0))
+
+    def learnt(draws):
+        taught = (draws * weights) @ targets
+        return taught / taught.sum()
+
+    rare = learnt(np.ones(4000)).argmin()
+    assert rare == EMOTIONS.index("sad")
+    assert learnt(drawn)[rare] > 3 * learnt(np.ones(4000))[rare]
+    assert learnt(drawn).max() < 0.55
 
 
 def test_targets_when_several_are_those_above_the_threshold(rows):
@@ -111,6 +169,7 @@ ONLY_OTHER = [[0, 0, 0, 0, 1.0], [0, 0.5, 0, 0, 0.5]]
     ("recipe", "left"),
     [
         (RecipeOptions(loss="soft"), 1),
+        (RecipeOptions(loss="answers"), 1),
         (RecipeOptions(posterior_weights=True), 1),
         (RecipeOptions(loss="multi", posterior_weights=True), 1),
         # To give a clip none of several labels is an answer.
@@ -119,7 +178,7 @@ ONLY_OTHER = [[0, 0, 0, 0, 1.0], [0, 0.5, 0, 0, 0.5]]
     ],
 )
 def test_clips_that_all_called_other_are_left_out_where_they_teach_nothing(recipe, left, caplog):
-    rows = make_rows([0, 1], ONLY_OTHER, ANSWERS)
+    rows = with_likelihoods(make_rows([0, 1], ONLY_OTHER, ANSWERS))
     kept = leave_out_uninformative(rows, recipe)
     assert kept["label"][:] == [0, 1][2 - left :]
     assert ("1 of 2 training clips have only answers" in caplog.text) == (left == 1)
