@@ -4,9 +4,10 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from dusha_ser.cli.program import command, hide_bars, on_interrupt, tell
+from dusha_ser.cli.program import command, hide_bars, on_interrupt, tell, tell_of_shards
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.inference.settings import STANDARD_INPUT, PredictOptions
+from dusha_ser.shards.options import ShardOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,20 @@ SHOWN = 20
     "  dusha predict runs/crowd_large recordings 'more/**/*.flac' --output_file answers.csv\n"
     "  dusha predict model.onnx podcast.mp3 --timeline --vad\n"
     "  dusha predict runs/crowd_large meeting.wav --turns meeting.rttm\n"
-    "  dusha predict runs/crowd_large call.mp3 --timeline --merge --export page,srt",
+    "  dusha predict runs/crowd_large call.mp3 --timeline --merge --export page,srt\n"
+    "  dusha predict model.onnx s3://calls/2026 --output_shards s3://calls/emotions",
     PredictOptions,
+    ShardOptions,
 )
-def main(options: PredictOptions) -> None:
+def main(options: PredictOptions, shards: ShardOptions) -> None:
     """Predict the emotion of audio files: one prediction per file, window, stretch of speech
     or turn of a speaker."""
-    hide_bars(options.quiet or options.rank > 0)
-    resumes = options.output_file and not options.overwrite
-    on_interrupt("the same command resumes" if resumes else "")
+    hide_bars(options.quiet)
+    output = options.output_file or shards.output_shards
+    on_interrupt("the same command resumes" if output and not options.overwrite else "")
+    if shards.output_shards:
+        predict_in_shards(options, shards)
+        return
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:
         from dusha_ser.audio.finding import list_audio_files
 
@@ -53,8 +59,6 @@ def main(options: PredictOptions) -> None:
                 one(rows)
 
         failed = predict_files(options, files, take=take)
-        if options.rank:
-            return
         if (
             takers
             and options.output_file
@@ -82,9 +86,17 @@ def main(options: PredictOptions) -> None:
         tell(options.quiet, f"wrote {options.output_file}: {len(files)} files")
 
 
+def predict_in_shards(options: PredictOptions, shards: ShardOptions) -> None:
+    """Predict into a folder of Parquet shards, this machine's part of it."""
+    from dusha_ser.shards.predicting import predict_shards
+
+    job, outcome = predict_shards(options, shards)
+    tell_of_shards(options.quiet, job, outcome)
+
+
 def make_writer(options: PredictOptions, files: "Sequence[AudioFile]") -> "TimelineWriter | None":
     """Prepare what becomes of timelines, before any work is done; None without timelines."""
-    if not options.several_rows or options.rank:
+    if not options.several_rows:
         return None
     from dusha_ser.timelines.writing import TimelineWriter
 

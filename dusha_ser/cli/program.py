@@ -356,3 +356,19 @@ def tell(quiet: bool, text: str) -> None:
     """Print one line, unless the user wants quiet."""
     if not quiet:
         print(text, flush=True)
+
+
+def tell_of_shards(quiet: bool, job: Any, outcome: Any) -> None:
+    """Say what a program did of a `shards.jobs.Job`.
+
+    Raises:
+        WorkFailedError: if recordings failed.
+    """
+    tell(quiet, f"wrote {len(outcome.parts)} of {len(job.shards)} shards to {job.store}")
+    if outcome.failed:
+        from dusha_ser.audio.problems import count_reasons
+
+        raise WorkFailedError(
+            f"{outcome.failed} of {outcome.rows} rows hold errors: "
+            f"{count_reasons(outcome.errors)}; see the error column of the parts in {job.store}"
+        )

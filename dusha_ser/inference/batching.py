@@ -1,7 +1,8 @@
 """Clips in batches of similar length, and files in groups that are written together."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ WAITING_SECONDS = 240
 # nothing, and an hour takes little more memory than a minute.
 TIMELINE_SECONDS = 40
 Rows = list[list[dict]]
+Item = TypeVar("Item")
 
 
 class ModelFailedError(RuntimeError):
@@ -114,20 +116,31 @@ def _times(batch_size: int) -> int:
 def make_groups(
     files: Iterable[AudioFile], batch_size: int = BATCH_SIZE
 ) -> Iterator[list[AudioFile]]:
-    """Cut a list of files into groups of up to 64 files or 32 MB; equal lists give equal groups.
+    """Cut a list of files into groups; see `cut_groups`."""
+    return cut_groups(files, lambda file: file_size(file.path), batch_size)
+
+
+def file_size(path: str) -> int:
+    """The bytes of a file; 0 if it is not there."""
+    return Path(path).stat().st_size if Path(path).is_file() else 0
+
+
+def cut_groups(
+    items: Iterable[Item], size_of: Callable[[Item], int], batch_size: int = BATCH_SIZE
+) -> Iterator[list[Item]]:
+    """Cut recordings into groups of up to 64 or 32 MB; equal lists give equal groups.
 
     Batches of 32 clips and more make them as many times larger.
     """
     times = _times(batch_size)
-    group: list[AudioFile] = []
+    group: list[Item] = []
     size = 0
-    for file in files:
-        path = Path(file.path)
-        own = path.stat().st_size if path.is_file() else 0
+    for item in items:
+        own = size_of(item)
         if group and (len(group) == times * GROUP_FILES or size + own > times * GROUP_BYTES):
             yield group
             group, size = [], 0
-        group.append(file)
+        group.append(item)
         size += own
     if group:
         yield group

@@ -5,8 +5,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,17 +19,12 @@ from dusha_ser.inference.decoding import classify_decoded
 from dusha_ser.inference.prediction_files import (
     PredictionFile,
     begin_file,
-    find_parts,
-    merge_parts,
-    part_path,
     replaced_when_whole,
 )
 from dusha_ser.inference.prediction_rows import RowForm, make_form
 from dusha_ser.inference.settings import PredictOptions
 from dusha_ser.processes import WorkerPool
 
-# The other processes of a launcher may be days behind.
-WAIT_FOR_OTHERS = timedelta(days=30)
 # From groups of files to their rows.
 ClassifyGroups = Callable[[Iterable[list[AudioFile]]], Iterator[Rows]]
 # Takes the rows of a file.
@@ -45,8 +38,6 @@ def predict_files(
     take: TakeRows | None = None,
 ) -> dict[str, str]:
     """Classify audio files and write their rows to the screen or to the output file.
-
-    A launcher's process takes its share of the files.
 
     Args:
         options: of the command.
@@ -63,7 +54,6 @@ def predict_files(
         WrongUseError: if it is not such a model, or the output file is not of this run.
         WorkFailedError: if a worker process was killed.
     """
-    own = files[options.rank :: options.world_size]
     classifier = load_classifier(options, **_loading(options, options.num_proc == 1))
     classify: ClassifyGroups = partial(map, classifier)
     if decode_in_workers is None:
@@ -75,26 +65,19 @@ def predict_files(
     names = [one.name for one in files]
     form = make_form(str(options.format), options, classifier.labels, names)
     if not options.output_file:
-        return write_to_screen(own, form, classify, options, classifier.batch_size, take)
+        return write_to_screen(files, form, classify, options, classifier.batch_size, take)
     path = options.output_file
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of a launcher write parts of their own; other programs wait for each other.
-    with (
-        nullcontext() if options.world_size > 1 else FileLock(path.with_name(f".{path.name}.lock"))
-    ):
-        return write_to_file(names, own, form, classify, options, classifier.batch_size)
+    # Other programs that write it wait.
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        return write_to_file(files, form, classify, options, classifier.batch_size)
 
 
 def _loading(options: PredictOptions, alone: bool) -> dict[str, Any]:
-    """How a process loads the model: its share of the processors, the GPU of its rank."""
-    device = options.device
-    if device is None and "LOCAL_RANK" in os.environ:
-        import torch
-
-        if count := torch.cuda.device_count():
-            device = f"cuda:{int(os.environ['LOCAL_RANK']) % count}"
+    """How a process loads the model: with its share of the processors."""
     threads = None if alone else max(1, (os.cpu_count() or 1) // options.num_proc)
-    return {"device": device, "threads": threads, "trust_remote_code": options.trust_remote_code}
+    trust = options.trust_remote_code
+    return {"device": options.device, "threads": threads, "trust_remote_code": trust}
 
 
 def write_to_screen(
@@ -126,47 +109,22 @@ def write_to_screen(
 
 
 def write_to_file(
-    names: Sequence[str],
-    own: Sequence[AudioFile],
+    files: Sequence[AudioFile],
     form: RowForm,
     classify: ClassifyGroups,
     options: PredictOptions,
     batch_size: int,
 ) -> dict[str, str]:
-    """Add the rows that are missing to the output file; return the errors by name.
-
-    Each process of a launcher writes a part of its own files, and the first one makes one file of
-    the parts. Where the launcher gives no address to meet at, the same command without it does.
-    """
-    launched = options.world_size > 1
-    replaced = replaced_when_whole(
-        Path(str(options.output_file)), options.overwrite, first=not options.rank
-    )
+    """Add the rows that are missing to the output file; return the errors by name."""
+    replaced = replaced_when_whole(Path(str(options.output_file)), options.overwrite)
     with replaced as path:
-        if launched:
-            _meet(options)
         begin_file(path, decisive(options, options.trust_remote_code))
-        part = part_path(path, options.rank, options.world_size) if launched else path
-        if not launched and find_parts(path):
-            merge_parts(path, names, form, options.several_rows)
-        file = PredictionFile(part, form, options.several_rows)
-        if launched and path.exists():
-            before = PredictionFile(path, form, options.several_rows)
-            before.check_inputs(own, note=False)
-            file.done |= before.done
-        file.check_inputs(own)
-        done = sum(one.name in file.done for one in own)
-        with _progress_bar(own, options, done) as bar:
-            add_missing(file, own, classify, bar, batch_size)
-        if not launched:
-            return failed_of(names, file)
-        failed = file.failed
-        if _meet(options) and not options.rank:
-            merge_parts(path, names, form)
-            failed = failed_of(names, PredictionFile(path, form))
-    # No process leaves before the file is whole: launchers end the others when one fails.
-    _meet(options)
-    return failed
+        file = PredictionFile(path, form, options.several_rows)
+        file.check_inputs(files)
+        done = sum(one.name in file.done for one in files)
+        with _progress_bar(files, options, done) as bar:
+            add_missing(file, files, classify, bar, batch_size)
+    return {one.name: file.failed[one.name] for one in files if one.name in file.failed}
 
 
 def add_missing(
@@ -184,27 +142,9 @@ def add_missing(
         bar.update(len(file.done) - before)
 
 
-def failed_of(names: Sequence[str], file: PredictionFile) -> dict[str, str]:
-    """Return the errors of some audio files by name, in the order of the names."""
-    return {name: file.failed[name] for name in names if name in file.failed}
-
-
-def _meet(options: PredictOptions) -> bool:
-    """Wait until all processes of a launcher are here; False where it gives them no address."""
-    if "MASTER_ADDR" not in os.environ:
-        return False
-    from torch import distributed
-
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo", timeout=WAIT_FOR_OTHERS)
-    distributed.barrier()
-    return True
-
-
 def _progress_bar(files: Sequence[AudioFile], options: PredictOptions, done: int = 0) -> tqdm:
-    """A bar in files per second, on a terminal, of the first process."""
-    disable = options.quiet or bool(options.rank) or None
-    return tqdm(total=len(files), initial=done, unit="file", disable=disable)
+    """A bar in files per second, on a terminal."""
+    return tqdm(total=len(files), initial=done, unit="file", disable=options.quiet or None)
 
 
 def _classify_in_processes(

@@ -1,13 +1,11 @@
 """Files of predictions that a stopped run resumes.
 
 A row goes to the file when its audio file is done. Starting again drops a last line that was cut
-off, keeps the others and knows which files are done. Processes that share a list write one part
-each; the parts become one file in the order of the list.
+off, keeps the others and knows which files are done.
 """
 
 import contextlib
 import csv
-import glob
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from dusha_ser.audio.finding import STANDARD_INPUT, AudioFile
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import hash_name
 from dusha_ser.inference.prediction_rows import CsvForm, RowForm
-from dusha_ser.storage import check_settings, replacing, write_text
+from dusha_ser.storage import check_settings, write_text
 
 OR_REPLACE = "name another `output_file`, or replace it with `overwrite=True`"
 
@@ -119,44 +117,6 @@ class PredictionFile:
         self._append("".join(lines))
 
 
-def part_path(path: Path, rank: int, world_size: int) -> Path:
-    """Where one of several processes writes: predictions.part-00001-of-00004.csv."""
-    return path.with_name(f"{path.stem}.part-{rank:05d}-of-{world_size:05d}{path.suffix}")
-
-
-def find_parts(path: Path) -> list[Path]:
-    """The parts of a file that lie beside it."""
-    digits = "[0-9]" * 5
-    pattern = f"{glob.escape(path.stem)}.part-{digits}-of-{digits}{glob.escape(path.suffix)}"
-    return sorted(path.parent.glob(pattern))
-
-
-def merge_parts(
-    path: Path, names: Iterable[str], form: RowForm, rows_of_a_file: bool = False
-) -> None:
-    """Make one file of its parts, which go, and of itself; rows of other names come first."""
-    parts = find_parts(path)
-    where: dict[str, tuple[Path, tuple[int, int]]] = {}
-    for one in ([path] if path.exists() else []) + parts:
-        for name, place in PredictionFile(one, form, rows_of_a_file and one != path).places.items():
-            where.setdefault(name, (one, place))
-    wanted = dict.fromkeys(names)
-    order = [name for name in where if name not in wanted] + [n for n in wanted if n in where]
-    with contextlib.ExitStack() as stack:
-        opened = {one: stack.enter_context(one.open("rb")) for one, _ in where.values()}
-        merged = stack.enter_context(stack.enter_context(replacing(path)).open("wb"))
-        merged.write(form.header().encode())
-        for name in order:
-            one, (begin, end) = where[name]
-            opened[one].seek(begin)
-            merged.write(opened[one].read(end - begin))
-    notes = {one: read_inputs(one) for one in (path, *parts)}
-    write_inputs(path, {name: notes[where[name][0]].get(name) for name in order})
-    for part in parts:
-        inputs_path(part).unlink(missing_ok=True)
-        part.unlink()
-
-
 def input_state(file: AudioFile) -> str | None:
     """Return what changes with a file's content, and its turns'; None: it is missing."""
     turns = f"-{file.turns.fingerprint()}" if file.turns else ""
@@ -202,34 +162,23 @@ def begin_file(path: Path, settings: dict) -> None:
 
 
 @contextlib.contextmanager
-def replaced_when_whole(path: Path, overwrite: bool, first: bool = True) -> Iterator[Path]:
+def replaced_when_whole(path: Path, overwrite: bool) -> Iterator[Path]:
     """Give the place to write rows to; with `overwrite` it replaces the file once it is whole.
 
     Args:
         path: of the file of rows.
         overwrite: whether to start from scratch, beside what an earlier run left.
-        first: whether this is the process that replaces it, among those that write it together.
     """
     if not overwrite:
         yield path
         return
     new = path.with_name(f".{path.stem}.new{path.suffix}")
-    if first:
-        remove_old(new)
+    for old in (new, settings_path(new), inputs_path(new)):
+        old.unlink(missing_ok=True)
     yield new
-    if first:
-        new.replace(path)
-        for note in (settings_path, inputs_path):
-            note(new).replace(note(path))
-        for part in find_parts(path):
-            remove_old(part)
-
-
-def remove_old(path: Path) -> None:
-    """Remove what earlier runs left of a file of predictions."""
-    for one in (path, *find_parts(path)):
-        for old in (one, settings_path(one), inputs_path(one)):
-            old.unlink(missing_ok=True)
+    new.replace(path)
+    for note in (settings_path, inputs_path):
+        note(new).replace(note(path))
 
 
 def settings_path(path: Path) -> Path:

@@ -1,7 +1,6 @@
 """What can be asked of `dusha predict` and `dusha export`; nothing heavy is imported."""
 
-import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ class Settings:
 
 @dataclass(kw_only=True)
 class PredictOptions(Settings):
-    """What `dusha predict` is to do; `rank` and `world_size` are a launcher's, such as torchrun."""
+    """What `dusha predict` is to do."""
 
     model: str = option("model folder, name on the Hub, or .onnx file", positional=True)
     inputs: list[str] = option(
@@ -182,8 +181,6 @@ class PredictOptions(Settings):
     device: str | None = shared.device()
     trust_remote_code: bool = shared.trust_remote_code()
     quiet: bool = shared.quiet()
-    rank: int = field(default=0, init=False)
-    world_size: int = field(default=1, init=False)
 
     @property
     def turn_columns(self) -> TurnColumns:
@@ -227,30 +224,6 @@ class PredictOptions(Settings):
         if self.export and not self.several_rows:
             raise WrongUseError("`export` writes timelines; add `timeline=True`, or `turns`")
         check_model(self.model)
-        self.rank = int(os.environ.get("RANK", 0))
-        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
-        if self.world_size == 1:
-            return
-        if STANDARD_INPUT in self.inputs:
-            raise WrongUseError(
-                "processes of a launcher share no standard input; give a .csv of paths"
-            )
-        if not self.output_file:
-            raise WrongUseError("processes of a launcher share no screen; give `output_file`")
-        if self.export and "MASTER_ADDR" not in os.environ:
-            raise WrongUseError(
-                "`export` needs all rows: give it to the same command without a launcher afterwards"
-            )
-        if self.speakers_file and "MASTER_ADDR" not in os.environ:
-            raise WrongUseError(
-                "`speakers_file` needs all rows: give it to the same command without a launcher "
-                "afterwards"
-            )
-        if self.overwrite and "MASTER_ADDR" not in os.environ:
-            raise WrongUseError(
-                "`overwrite` needs the address where a launcher's processes meet (MASTER_ADDR); "
-                "remove the old files yourself"
-            )
 
 
 @dataclass

@@ -34,9 +34,6 @@ from dusha_ser.inference.batching import make_groups
 from dusha_ser.inference.onnx_export import export
 from dusha_ser.inference.prediction_files import (
     PredictionFile,
-    find_parts,
-    merge_parts,
-    part_path,
 )
 from dusha_ser.inference.prediction_rows import make_form
 from dusha_ser.inference.settings import Settings
@@ -539,53 +536,6 @@ def test_prediction_file_of_something_else_is_left_alone(tmp_path):
     assert path.read_text() == "my,own,table\n1,2,3\n"
 
 
-def test_merge_parts_gives_the_order_of_the_list(model, clips, answered, tmp_path, monkeypatch):
-    output = tmp_path / "answers.csv"
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    for rank in (2, 0, 1):
-        monkeypatch.setenv("RANK", str(rank))
-        main([model, str(clips), "--output_file", str(output), "--quiet"])
-        assert part_path(output, rank, 3).exists()
-    assert not output.exists()
-    monkeypatch.delenv("RANK")
-    monkeypatch.delenv("WORLD_SIZE")
-    before = part_path(output, 1, 3)
-    before.write_bytes(before.read_bytes()[:-20])
-    main([model, str(clips), "--output_file", str(output), "--quiet"])
-    assert not find_parts(output)
-    rows, expected = read_rows(output), read_rows(answered)
-    assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in expected)
-    # The row that was cut off its part is added at the end.
-    assert [row["id"] for row in rows if row["id"] != rows[-1]["id"]] == [
-        row["id"] for row in expected if row["id"] != rows[-1]["id"]
-    ]
-    by_name = {row["id"]: row for row in expected}
-    for row in rows:
-        assert float(row["probability_sad"]) == pytest.approx(
-            float(by_name[row["id"]]["probability_sad"]), abs=2e-5
-        )
-
-
-def test_merge_parts_when_rows_are_many_and_in_both(tmp_path):
-    form = make_form("jsonl", Settings("model"), ["a"])
-
-    def row(name, error=None):
-        return [{"id": name, "duration": 1.0, "prediction": "a", "probabilities": {"a": 1.0},
-                 "error": error}]  # fmt: skip
-
-    output = tmp_path / "a.jsonl"
-    for path, names in (
-        (output, ["old", "c"]),
-        (part_path(output, 0, 2), ["a", "c"]),
-        (part_path(output, 1, 2), ["b"]),
-    ):
-        file = PredictionFile(path, form)
-        file.write([row(name) for name in names])
-    merge_parts(output, ["a", "b", "c", "d"], form)
-    names = [json.loads(line)["id"] for line in output.read_text().splitlines()]
-    assert names == ["old", "a", "b", "c"]
-
-
 def test_main_when_other_settings_began_the_file(model, clips, answered):
     content = answered.read_bytes()
     with pytest.raises(WrongUseError, match="begun with another window.*--overwrite"):
@@ -620,24 +570,6 @@ def test_main_when_audio_the_model_or_the_code_is_another_than_in_the_file(tmp_p
     save_model(tmp_path / "model")
     monkeypatch.setattr(audio_files, "CODE", ("dusha_ser.errors",))
     with pytest.raises(WrongUseError, match="begun with another version of the software;"):
-        main(command)
-
-
-def test_merge_parts_keeps_what_is_known_of_the_audio(model, tmp_path, monkeypatch):
-    for number in range(4):
-        write_sound(tmp_path / "clips" / f"{number}.wav", 0.5, seed=number)
-    output = tmp_path / "answers.csv"
-    command = [model, str(tmp_path / "clips"), "--output_file", str(output), "--quiet"]
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in "01":
-        monkeypatch.setenv("RANK", rank)
-        main(command)
-    monkeypatch.delenv("WORLD_SIZE")
-    main(command)
-    hidden = {path.name for path in tmp_path.glob(".answers*")}
-    assert hidden == {f".answers.csv.{note}" for note in ("inputs.json", "settings.json", "lock")}
-    write_sound(tmp_path / "clips" / "3.wav", 0.7)
-    with pytest.raises(WrongUseError, match=r"such as .*3\.wav, have changed"):
         main(command)
 
 
@@ -736,8 +668,3 @@ def test_main_when_a_model_brings_code_of_its_own(clips, model, tmp_path):
 def test_modules_name_what_the_program_needs():
     assert settings.FORMATS == ("csv", "jsonl", "table")
     assert set(finding.OTHER_SUFFIXES) <= set(finding.audio_suffixes())
-
-
-def test_part_path_names_the_process_and_their_number():
-    path = part_path(Path("predictions.csv"), 1, 4)
-    assert path.name == "predictions.part-00001-of-00004.csv"

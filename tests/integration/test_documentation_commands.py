@@ -56,8 +56,8 @@ NOT_RUN = {
     "tests/reports/test_results.py does",
     "find": "a pipe; tests/cli/test_predict.py reads lists from standard input",
     "dusha predict runs/crowd_large -": "a pipe, as above",
-    "torchrun": "starts processes; tests/cli/test_predict.py starts several",
-    "accelerate launch": "starts processes; tests/cli/test_predict.py starts several",
+    "dusha predict model.onnx s3://calls/2026": "a bucket of its own; "
+    "tests/integration/test_object_store.py has a server of one",
     "dusha demo": "serves until it is stopped; tests/integration/test_demo.py starts it",
     "dusha export page": "npm fetches what runs the model; "
     "tests/integration/test_browser_page.py does",
