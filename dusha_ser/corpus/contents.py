@@ -13,10 +13,13 @@ import pyarrow.compute as pc
 from dusha_ser.files import find_files, named_file
 from dusha_ser.fingerprints import digest
 
+# Teachers' probability of each class, in the order of the classes.
+TEACHER_COLUMN = "probabilities of teachers"
 # What a row says of its audio, as far as training and evaluation read it.
 ROW_COLUMNS = (
     *("id", "label", "answers", "label_probabilities", "log_likelihoods"),
     *("duration", "source_id", "domain"),
+    TEACHER_COLUMN,
 )
 # Holds what `row_contents` returned, so that it is computed once.
 CONTENT_COLUMN = "content"

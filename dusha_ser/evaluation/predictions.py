@@ -186,12 +186,13 @@ class Probabilities:
     folds: list[str] | None = None
 
 
-def read_probabilities(path: str | Path) -> Probabilities:
+def read_probabilities(path: str | Path, path_column: str = "path") -> Probabilities:
     """Read the probabilities of a file of predictions, also of one without true labels.
 
     Args:
         path: .csv or .jsonl, as `write_predictions` or `dusha predict` writes it; rows without
             probabilities, which have an error, are left out.
+        path_column: that names the clips of a .csv without the column id.
 
     Raises:
         MissingInputError: if there is no such file.
@@ -200,7 +201,11 @@ def read_probabilities(path: str | Path) -> Probabilities:
     path = checked_suffix(path)
     if not path.is_file():
         raise MissingInputError(f"no file {path} with predictions")
-    rows = [row for _, row in numbered_rows(path, labelled=False) if row["probabilities"]]
+    id_column = "id"
+    if path.suffix == ".csv" and id_column not in read_table(path, (), exact=True)[0]:
+        id_column = path_column
+    found = numbered_rows(path, labelled=False, id_column=id_column)
+    rows = [row for _, row in found if row["probabilities"]]
     if not rows:
         raise WrongUseError(f"{path} holds no predictions")
     folds = [str(row.get("fold") or "") for row in rows]
@@ -212,13 +217,15 @@ def read_probabilities(path: str | Path) -> Probabilities:
     )
 
 
-def numbered_rows(path: Path, labelled: bool = True) -> Iterator[tuple[str, dict]]:
+def numbered_rows(
+    path: Path, labelled: bool = True, id_column: str = "id"
+) -> Iterator[tuple[str, dict]]:
     """Give the rows of a file of predictions with their places, in the form that .jsonl has.
 
     Where they need not be labelled, they also need no probabilities.
     """
     if path.suffix == ".csv":
-        columns = ("id", "label") if labelled else ("id",)
+        columns = (id_column, "label") if labelled else (id_column,)
         first, rows = 2, list[Any](read_table(path, columns, exact=True))
     else:
         with path.open(encoding="utf-8-sig") as file:
@@ -227,6 +234,7 @@ def numbered_rows(path: Path, labelled: bool = True) -> Iterator[tuple[str, dict
         place = f"{path}, line {number}"
         try:
             if path.suffix == ".csv":
+                row["id"] = row[id_column]
                 row["probabilities"] = {
                     name.removeprefix(PROBABILITY_PREFIX): value
                     for name, value in row.items()

@@ -32,12 +32,15 @@ from dusha_ser.evaluation.seeds import (
 )
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
 from dusha_ser.experiments.evaluation import write_figures, write_result
+from dusha_ser.experiments.fold_teachers import FoldTeachers
 from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
 from dusha_ser.experiments.runs import Run, settings_of, train_run, with_inputs
 from dusha_ser.files import printable_name, safe_name
 from dusha_ser.processes import WorkerPool
 from dusha_ser.storage import read_json, write_json, write_text
 from dusha_ser.tables import markdown_table, read_table, screen_table
+from dusha_ser.training.teacher_options import FOLDS_FOLDER
+from dusha_ser.training.teachers import describe_teachers
 
 FOLD_FILE = "fold.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -68,7 +71,7 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
     for path in filter(None, (options.table, options.folds_table)):
         check_table(path, options.command, options.overwrite)
     rows = named_rows(options.data, options.split, options.allow_other_counts, options)
-    folds, fold_of = make_folds(options, rows)
+    folds, fold_of = make_folds(options, rows, tell)
     wanted = choose_folds(folds, options.folds_only)
     results = run_folds(wanted, options.jobs, tell)
     if options.folds_only:
@@ -97,8 +100,13 @@ def read_column(options: CrossValidateOptions, rows: NamedRows, name: str) -> li
     return list(map(str, values))
 
 
-def make_folds(options: CrossValidateOptions, rows: NamedRows) -> tuple[list[Fold], list[str]]:
-    """Divide the rows as the options say; return the folds and the fold of each clip."""
+def make_folds(
+    options: CrossValidateOptions, rows: NamedRows, tell: Callable[[str], object] | None = None
+) -> tuple[list[Fold], list[str]]:
+    """Divide the rows as the options say; return the folds and the fold of each clip.
+
+    `tell` is called with a line for each teacher that has clips to classify.
+    """
     if options.fold_column:
         folds = read_column(options, rows, options.fold_column)
     else:
@@ -111,23 +119,26 @@ def make_folds(options: CrossValidateOptions, rows: NamedRows) -> tuple[list[Fol
         raise WrongUseError(f"{rows.name} has one fold, {names[0]!r}; two are needed at least")
     if len({safe_name(name) for name in names}) < len(names):
         raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
-    inputs = with_inputs(rows.rows, Run(*options.training))
+    run = Run(*options.training)
+    inputs = with_inputs(rows.rows, run)
     fold_of = np.array(folds)
+    teachers = FoldTeachers(run, rows.rows, tell) if run.recipe.is_taught else None
     made = []
     for seed in options.seeds or (None,):
-        run = Run(*options.training).seeded(seed)
-        place = options.output_dir / ("" if seed is None else f"seed_{seed}") / "folds"
+        run = run.seeded(seed)
+        place = options.output_dir / ("" if seed is None else f"seed_{seed}") / FOLDS_FOLDER
         for number, name in enumerate(names):
             trained = np.flatnonzero(fold_of != name)
             if options.train_clips:
                 draw = np.random.default_rng([run.options.seed, number])
                 labels = np.array(rows.rows["label"])[trained]
                 trained = trained[draw_clips(labels, options.train_clips, draw)]
-            splits = {
-                "train": inputs.select(trained),
-                "test": inputs.select(np.flatnonzero(fold_of == name)),
-            }
+            tested = np.flatnonzero(fold_of == name)
             moved = run.moved(place / safe_name(name), rows.name)
+            if teachers and name in (options.folds_only or names):
+                moved, splits = teachers.teach(name, moved, inputs, (trained, tested))
+            else:
+                splits = {"train": inputs.select(trained), "test": inputs.select(tested)}
             made.append(Fold(name, moved, splits, options.overwrite, seed))
     return made, folds
 
@@ -292,7 +303,7 @@ def write_results(
     write_text(
         options.output_dir / "results.md",
         f"# {options.shown_name} on {found[0]['test_set']}\n\n{explain(options, rows)}{note}\n\n"
-        f"{page}",
+        + "\n\n".join(filter(None, [found[0].get("teachers"), page])),
     )
     write_figures(options.output_dir, found)
     return "\n".join(
@@ -346,6 +357,7 @@ def write_pooled(
     """Write the pooled predictions and the metrics of all folds of one seed; return the result."""
     folds, results = zip(*pairs, strict=True)
     seed, name = folds[0].seed, options.shown_name
+    taught = describe_teachers(options.training[1], "Each model")
     shared = shared_speakers(rows, fold_of)
     values = {score: [result["metrics"][score] for result in results] for score in SCORES}
     source = f"pooled over {len(folds)} folds"
@@ -360,6 +372,7 @@ def write_pooled(
         "test_set": f"{rows.name}, {len(folds)} folds",
         "published_as": "iemocap" if five_sessions else None,
         "command": options.command,
+        **({"teachers": taught} if taught else {}),
         "seconds": sum(result["seconds"] for result in results),
         "source": source,
         "shared_speakers": shared,

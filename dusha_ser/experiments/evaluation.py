@@ -233,6 +233,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
     """Train a model on the rows of `train_on`, unless it is there; return its folder."""
     # Training is half of the libraries; evaluating alone need not wait for them.
     from dusha_ser.experiments.runs import Run, is_finished, train_run, with_inputs
+    from dusha_ser.training.teachers import add_teachers
 
     if options.training is None or options.train_on is None:
         raise WrongUseError("nothing to train on")
@@ -248,7 +249,8 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
         warn_of_splits({"train": rows.rows, "test": test_set.rows}, names)
     folder = options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}"
     run = Run(*options.training).moved(folder, rows.name)
-    splits = {"train": with_inputs(rows.rows, run)}
+    splits = add_teachers({"train": rows.rows}, run.data, run.recipe)
+    splits["train"] = with_inputs(splits["train"], run)
     if options.overwrite or not is_finished(run, splits):
         train_run(run, splits, options.overwrite)
     return str(run.output_dir)

@@ -28,10 +28,14 @@ from dusha_ser.training.run import train
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
+# Whom and what a model has heard, that it may not teach one that is tested on them.
+HEARD_FILE = "heard.json"
 # Options that do not decide the result; the data are compared clip by clip, the model by content.
 PLACES = (
     *("output_dir", "overwrite", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
     *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path"),
+    # What teachers say is compared clip by clip.
+    *("teacher", "unlabelled_file"),
 )
 # Modules whose code decides the result.
 CODE = (
@@ -112,11 +116,45 @@ def train_run(
     if overwrite:
         remove_checkpoints(run.output_dir)
     write_json(path, settings)
+    write_json(run.output_dir / HEARD_FILE, heard(run, splits))
     result = train(run.data, run.recipe, make_arguments(options), splits)
     # Checkpoints are for resuming; the run is over, and they take three times the model's size.
     remove_checkpoints(run.output_dir)
     write_json(run.output_dir / FINISHED_FILE, settings)
     return result
+
+
+def heard(run: Run, splits: dict[str, datasets.Dataset]) -> dict[str, list[str]]:
+    """List whom and what a model learns from, its starting model and teachers among its sources.
+
+    Returns:
+        `clips`, by their content, and `speakers`, with the domain that names them: of the training
+        rows, and of the models that this one learns from, as far as these say so.
+    """
+    found: dict[str, set[str]] = {"clips": set(), "speakers": set()}
+    for split in set(splits) - {"test"}:
+        found["clips"] |= set(row_contents(splits[split]))
+        found["speakers"] |= speakers_of(splits[split])
+    for model in (run.recipe.model_name_or_path, *run.recipe.teacher):
+        for name, values in (read_heard(model) or {}).items() if model else ():
+            found[name] |= set(values)
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def read_heard(model: str) -> dict[str, list[str]] | None:
+    """Read what `train_run` noted of a model; None: nobody knows what it has heard."""
+    path = Path(model) / HEARD_FILE
+    return read_json(path) if path.is_file() else None
+
+
+def speakers_of(rows: datasets.Dataset) -> set[str]:
+    """Name the speakers of rows together with their domains, as far as they are known."""
+    columns = rows.column_names
+    if "source_id" not in columns:
+        return set()
+    domains = rows["domain"] if "domain" in columns else [""] * len(rows)
+    pairs = zip(domains, rows["source_id"], strict=True)
+    return {f"{domain}/{speaker}" for domain, speaker in pairs if speaker not in (None, "")}
 
 
 def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:

@@ -5,8 +5,9 @@ worker and attempt. Spectrograms are log-Mel features, (frames, mels) in dB.
 """
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import datasets
@@ -43,6 +44,7 @@ class ClipDataset(torch.utils.data.Dataset):
         targets: of the clips: class numbers (clips,) int64, or (clips, labels) float32.
         weights: of the clips in the loss, (clips,); None: 1 each.
         held: their features, where they are held in memory; None: they are read from the rows.
+        more_targets: further ones by their names in a batch, (clips, ...) float32 each.
 
     Raises:
         ValueError: if the numbers of rows, targets and weights differ.
@@ -55,6 +57,7 @@ class ClipDataset(torch.utils.data.Dataset):
         targets: np.ndarray,
         weights: np.ndarray | None = None,
         held: HeldFeatures | None = None,
+        more_targets: Mapping[str, np.ndarray] = MappingProxyType({}),
     ):
         weights = np.ones(len(rows), np.float32) if weights is None else weights
         if not len(rows) == len(targets) == len(weights):
@@ -66,6 +69,7 @@ class ClipDataset(torch.utils.data.Dataset):
         self.input_name = input_name
         self.targets = torch.as_tensor(targets)
         self.weights = torch.as_tensor(weights, dtype=torch.float32)
+        self.more_targets = {name: torch.as_tensor(one) for name, one in more_targets.items()}
         self.held = held
 
     def __len__(self) -> int:
@@ -87,6 +91,7 @@ class ClipDataset(torch.utils.data.Dataset):
                 "inputs": clip,
                 "labels": self.targets[draw.index],
                 "weights": self.weights[draw.index],
+                **{name: values[draw.index] for name, values in self.more_targets.items()},
                 "seed": draw.seed,
             }
             for clip, draw in zip(inputs, draws, strict=True)
@@ -118,7 +123,7 @@ class Collator:
 
         Returns:
             The model's inputs, (batch, ...) each, labels (batch,) or (batch, labels), weights
-            (batch,).
+            (batch,), and the further targets of the items.
         """
         parts = [
             np.arange(process, len(items), self.process_count)
@@ -233,10 +238,11 @@ def draws_of(items: Sequence[dict]) -> Draws:
 
 
 def stack_targets(items: Sequence[dict], numbers: np.ndarray) -> dict[str, torch.Tensor]:
-    """Stack the labels and weights of some items of a batch."""
+    """Stack the labels, weights and further targets of some items of a batch."""
     return {
         name: torch.stack([items[number][name] for number in numbers])
-        for name in ("labels", "weights")
+        for name in items[0]
+        if name not in ("inputs", "seed")
     }
 
 

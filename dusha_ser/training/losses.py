@@ -1,5 +1,9 @@
-"""Losses for labels of a crowd: one per clip, their probabilities, several, or the answers."""
+"""Losses for labels of a crowd: one per clip, their probabilities, several, or the answers.
 
+And for the probabilities of teachers, beside the labels or in their place.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +12,9 @@ import torch
 from torch.nn import functional
 
 from dusha_ser.training.augmentation import Draws, send
+
+# Names in a batch of what a TeacherLoss reads.
+TEACHER_TARGETS = ("teachers", "labelled")
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,63 @@ def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class TeacherLoss:
+    """Mixes the loss of labels with the divergence from teachers (Hinton et al. 2015, section 2).
+
+    (1 - weight) * loss of labels + weight * T^2 * KL(teachers at T || network at T). The factor T^2
+    keeps the share of the gradients that come from teachers about the same at all temperatures.
+
+    Attributes:
+        weight: share of the teachers, in [0, 1].
+        temperature: T, which divides logits, above 0.
+
+    Examples:
+        >>> loss = TeacherLoss(weight=1.0, temperature=1.0)
+        >>> teachers = torch.tensor([[0.5, 0.5]])
+        >>> loss(torch.zeros(1), torch.zeros(1, 2), {"teachers": teachers}).tolist()
+        [0.0]
+    """
+
+    weight: float
+    temperature: float
+
+    def soften(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return what probabilities (clips, labels) are at the temperature, float32.
+
+        Logarithms of probabilities are logits but for a constant, which softmax does not see.
+        """
+        with np.errstate(divide="ignore"):
+            logits = np.log(probabilities.astype(np.float64))
+        return scipy.special.softmax(logits / self.temperature, axis=1).astype(np.float32)
+
+    def __call__(
+        self,
+        label_losses: torch.Tensor,
+        logits: torch.Tensor,
+        targets: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Compute the loss of each clip.
+
+        Args:
+            label_losses: (batch,), of the labels.
+            logits: (batch, labels) of the network.
+            targets: "teachers", softened probabilities (batch, labels), and, where there are clips
+                without labels, "labelled", (batch,) in [0, 1].
+
+        Returns:
+            (batch,) in nats, at least 0.
+        """
+        teachers = targets["teachers"]
+        # In double precision logits stay what they are.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
+        divergences = functional.kl_div(logits.log_softmax(1), teachers, reduction="none").sum(1)
+        if "labelled" in targets:
+            label_losses = label_losses * targets["labelled"]
+        weight = self.weight * self.temperature**2
+        return (1 - self.weight) * label_losses + weight * divergences
+
+
+@dataclass(frozen=True)
 class Mixup:
     """Mixes each clip of a batch, and its label, with another one (Zhang et al. 2018).
 
@@ -112,7 +176,7 @@ class Mixup:
         """Mix the first clips of a batch.
 
         Args:
-            batch: the model's inputs, labels and weights.
+            batch: the model's inputs, labels and weights, and the targets of a TeacherLoss.
             shares: of the clips that are mixed, (mixed,); those behind are mixed into them only.
             others: the number of the clip that each is mixed with, (mixed,).
 
@@ -123,6 +187,9 @@ class Mixup:
         part = send(torch.from_numpy(shares.astype(np.float32)), device)
         other = send(torch.from_numpy(others), device)
         mixed = dict(batch, labels=one_hot(batch["labels"], self.classes))
+        if "labelled" in batch:
+            # Labels that mean nothing have no part in a mixture.
+            mixed["labels"] = mixed["labels"] * batch["labelled"].unsqueeze(1)
         for name, values in mixed.items():
             own, theirs = values[: len(part)], values[other]
             if name == "attention_mask":
@@ -130,4 +197,8 @@ class Mixup:
             else:
                 share = part.view(-1, *[1] * (values.ndim - 1))
                 mixed[name] = own * share + theirs * (1 - share)
+        if "labelled" in batch:
+            # The loss of labels is multiplied by what of the mixture has some.
+            known = mixed["labelled"].clamp(min=torch.finfo(torch.float32).tiny)
+            mixed["labels"] = mixed["labels"] / known.unsqueeze(1)
         return mixed

@@ -22,6 +22,7 @@ from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import OPTIONS_FILE, DataOptions, RecipeOptions, changed_options
 from dusha_ser.training.origins import Origins
 from dusha_ser.training.result import TrainingResult, describe_calibration
+from dusha_ser.training.teachers import describe_teachers, teacher_names
 from dusha_ser.training.trainer import DushaTrainer
 from dusha_ser.vocabulary import UNCERTAIN
 
@@ -74,6 +75,17 @@ def write_report(
             "calibration": dataclasses.asdict(result.calibration),
             **{name: result.scores[name] for name in KEPT_SCORES if name in result.scores},
             "best_epoch": result.best_epoch,
+            **(
+                {
+                    "teachers": {
+                        "names": teacher_names(recipe),
+                        "weight": recipe.teacher_weight,
+                        "temperature": recipe.teacher_temperature,
+                    }
+                }
+                if recipe.is_taught
+                else {}
+            ),
             "clips": {split: len(rows) for split, rows in splits.items()},
             "log_history": result.log_history,
         },
@@ -143,6 +155,7 @@ def model_card(
         network=type(trainer.model).__name__,
         parameters=f"{trainer.model.num_parameters():,}",
         beginning=base or ("a model on disk" if start else "random weights"),
+        teachers=describe_teachers(recipe),
         transformers=transformers.__version__,
         options_file=OPTIONS_FILE,
         curves_file=CURVES_FILE,

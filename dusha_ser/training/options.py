@@ -29,6 +29,7 @@ from dusha_ser.options import (
     split_list,
     trust_remote_code,
 )
+from dusha_ser.training.teacher_options import TeacherOptions
 from dusha_ser.training.waveform_options import WaveformOptions
 
 SAMPLE = "sample"
@@ -119,7 +120,7 @@ class DataOptions(TableOptions, LabelOptions, SourceOptions):
 
 
 @dataclass
-class RecipeOptions(WaveformOptions):
+class RecipeOptions(TeacherOptions, WaveformOptions):
     """How the model learns: where it starts, and sampling, loss and augmentation."""
 
     option_group: ClassVar[str] = "recipe"
@@ -222,11 +223,13 @@ class RecipeOptions(WaveformOptions):
         if self.trim_silence is not None and not self.trim_silence > 0:
             raise WrongUseError(f"`trim_silence` is {self.trim_silence} dB: take more than 0")
         self.check_waveforms()
+        self.check_teachers(self.loss)
 
     def check_names(self) -> None:
-        """Raise a WrongUseError where what is named cannot be a model folder."""
+        """Raise a WrongUseError where what is named cannot be a model."""
         if self.model_name_or_path is not None:
             check_model_folder(self.model_name_or_path)
+        self.check_teacher_names()
 
 
 @dataclass
@@ -312,7 +315,7 @@ class RunOptions:
         "checkpoints to keep, the best one always among them", 2, rare=True
     )
     keep_checkpoints: bool = option(
-        "keep the checkpoints of a run that ended, to train it longer", False
+        "keep the checkpoints of a run that ended, to train it longer", False, rare=True
     )
     resume_from_checkpoint: str | None = option(
         f"resume from a checkpoint: its folder, {LAST} (of output_dir), or {AUTO} (the last one "

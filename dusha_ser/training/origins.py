@@ -11,6 +11,7 @@ from huggingface_hub.repocard import metadata_load
 from dusha_ser.corpus.configurations import CONFIGURATIONS, LICENSE_FIELDS
 from dusha_ser.corpus.published import published_domains
 from dusha_ser.training.options import SAMPLE, DataOptions, RecipeOptions
+from dusha_ser.training.teacher_options import is_probability_file
 
 CODE_LICENSE = {"license": "apache-2.0"}
 
@@ -47,29 +48,31 @@ class Origins:
     Attributes:
         data: that it learnt from.
         base: the weights that it started from; None: random ones.
+        teachers: models whose probabilities it learnt.
     """
 
     data: Origin
     base: Origin | None
+    teachers: tuple[Origin, ...] = ()
 
     @property
     def license(self) -> dict[str, str] | None:
-        """The licence that both have, as fields of a card; None: one is not known, or they differ.
+        """The licence that all have, as fields of a card; None: one is not known, or they differ.
 
-        What has no terms of its own takes those of the other, or else those of the code.
+        What has no terms of its own takes those of the others, or else those of the code.
         """
-        licenses = [origin.license for origin in self._both]
+        licenses = [origin.license for origin in self._all]
         if None in licenses:
             return None
         different = {license_name(one): one for one in licenses if one}
         return None if len(different) > 1 else next(iter(different.values()), CODE_LICENSE)
 
     def describe_license(self) -> str:
-        """Return what a card says of the licence: that of data and base, and what follows."""
-        lines = [f"- {origin.what}: {origin.terms}." for origin in self._both]
+        """Return what a card says of the licence: those of all origins, and what follows."""
+        lines = [f"- {origin.what}: {origin.terms}." for origin in self._all]
         if self.license:
             follows = f"The weights are under {license_name(self.license)}."
-        elif any(origin.license is None for origin in self._both):
+        elif any(origin.license is None for origin in self._all):
             follows = (
                 "The licence of the weights is therefore not stated. Those who publish them choose "
                 "one that the rights in all of these allow, and name it in the header (`license`)."
@@ -82,8 +85,8 @@ class Origins:
         return "\n".join([*lines, "", f"{follows} The code is under Apache 2.0."])
 
     @property
-    def _both(self) -> list[Origin]:
-        return [origin for origin in (self.data, self.base) if origin]
+    def _all(self) -> list[Origin]:
+        return [origin for origin in (self.data, self.base, *self.teachers) if origin]
 
 
 def data_origin(
@@ -123,6 +126,18 @@ def base_origin(recipe: RecipeOptions) -> Origin | None:
     # A folder of somebody's disk is not named.
     what = "a model on disk" if Path(name).exists() else f"the model {name}"
     return Origin(what, license_fields(read_card(name, "model")))
+
+
+def teacher_origins(recipe: RecipeOptions) -> tuple[Origin, ...]:
+    """Find out whose probabilities a run learns; files of probabilities do not say whose."""
+    models = [name for name in recipe.teacher if not is_probability_file(name)]
+    return tuple(
+        Origin(
+            "a teacher on disk" if Path(name).exists() else f"the teacher {name}",
+            license_fields(read_card(name, "model")),
+        )
+        for name in (models if recipe.is_taught else [])
+    )
 
 
 def is_dusha(splits: dict[str, datasets.Dataset]) -> bool:

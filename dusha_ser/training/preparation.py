@@ -40,6 +40,8 @@ from dusha_ser.training.splits import (
     sure_clips,
 )
 from dusha_ser.training.targets import leave_out_uninformative
+from dusha_ser.training.teachers import add_teachers, need_audio
+from dusha_ser.training.unlabelled import UNLABELLED, join_unlabelled
 from dusha_ser.training.waveforms import (
     WaveformAugmentation,
     compute_copies,
@@ -63,7 +65,9 @@ class Preparation:
         splits: train and, where there are any, validation and test, with the model's inputs.
         column: that holds the inputs, (frames, mels) or (samples,).
         held: the features of splits that are held in memory.
-        trained: train and, behind its clips, their copies; None: there are none.
+        trained: train and, behind its clips, their copies and clips without labels; None: there
+            are none.
+        unlabelled: how many clips without labels there are.
     """
 
     model: PreTrainedModel
@@ -72,6 +76,7 @@ class Preparation:
     column: str
     held: dict[str, HeldFeatures] = field(default_factory=dict)
     trained: datasets.Dataset | None = None
+    unlabelled: int = 0
     _lengths: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -86,7 +91,7 @@ class Preparation:
         return np.array([names.index(label) for label in self.labels])
 
     def all_rows(self, split: str) -> datasets.Dataset:
-        """Return the clips of a split, those of train with their copies."""
+        """Return the clips of a split, those of train with their copies and unlabelled ones."""
         if split == "train" and self.trained is not None:
             return self.trained
         return self.splits[split]
@@ -182,9 +187,10 @@ def prepare(
     if splits is None:
         splits = load_splits(
             data,
-            features_only=network == DushaConfig.model_type,
+            features_only=network == DushaConfig.model_type and not need_audio(recipe),
             likelihoods=recipe.loss == "answers",
         )
+    splits = add_teachers(splits, data, recipe, tell)
     labels = splits["train"].features["label"].names
     model, extractor = load_starting_model(recipe, labels, tell)
     clear_subnormals(model)
@@ -198,8 +204,11 @@ def prepare(
         )
         computing = augmentation, arguments.device, data.cache_dir
         ready["train"] = compute_copies(splits["train"], ready["train"], extractor, *computing)
+    unlabelled = ready.pop(UNLABELLED, None)
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)
+        if unlabelled is not None:
+            unlabelled = shuffle_labels(unlabelled, arguments.seed)
     splits = hold_out_validation(ready, data.validation, recipe.published_quirks)
     if data.keep_unsure and "validation" in splits and "validation" not in ready:
         splits["validation"] = sure_clips(splits["validation"], data.threshold)
@@ -209,7 +218,10 @@ def prepare(
         trained = with_copies(splits["train"], column, recipe.waveform_copies)
         # Validation that was held out has them, too.
         splits = {name: without_copies(rows, column) for name, rows in splits.items()}
-    return Preparation(model, extractor, splits, column, trained=trained)
+    if unlabelled is None:
+        return Preparation(model, extractor, splits, column, trained=trained)
+    trained = join_unlabelled(splits["train"] if trained is None else trained, unlabelled)
+    return Preparation(model, extractor, splits, column, {}, trained, len(unlabelled))
 
 
 def network_type(recipe: RecipeOptions) -> str:

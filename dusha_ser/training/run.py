@@ -27,14 +27,15 @@ from dusha_ser.training.batches import (
 from dusha_ser.training.batches_ahead import plan_ahead
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
-from dusha_ser.training.losses import ClassificationLoss, Mixup
+from dusha_ser.training.losses import ClassificationLoss, Mixup, TeacherLoss
 from dusha_ser.training.model_card import write_report
 from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
-from dusha_ser.training.origins import Origins, base_origin, data_origin
+from dusha_ser.training.origins import Origins, base_origin, data_origin, teacher_origins
 from dusha_ser.training.preparation import Preparation, prepare
 from dusha_ser.training.result import TrainingResult, calibrate, final_test
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
-from dusha_ser.training.targets import class_shares, make_targets
+from dusha_ser.training.targets import class_shares, make_targets, make_teacher_targets
+from dusha_ser.training.teachers import describe_teachers
 from dusha_ser.training.trainer import DushaTrainer
 
 # As in `dusha_ser.cli.main`, for those who train from Python.
@@ -89,11 +90,14 @@ def train(
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):
         prepared = prepare(data, recipe, arguments, splits, tell)
-    origins = Origins(data_origin(data, prepared.splits, splits is not None), base_origin(recipe))
+    learnt_from = data_origin(data, prepared.splits, splits is not None)
+    origins = Origins(learnt_from, base_origin(recipe), teacher_origins(recipe))
     held = prepared.hold(arguments, filling(recipe))
     trainer = make_trainer(prepared, recipe, arguments)
     if tell:
         tell(describe_data(data.name, prepared.splits, arguments.output_dir))
+        if taught := describe_teachers(recipe):
+            tell(taught.replace("It also learnt", "also learning", 1))
         if dead := count_dead_channels(prepared.model):
             tell(f"{dead} channels of the starting model are dead, and stay so")
         if held:
@@ -156,8 +160,12 @@ def make_trainer(
             for one in (train_collator, eval_collator)
         )
     held = prepared.held.get("train")
+    teacher_loss, taught = None, {}
+    if recipe.is_taught:
+        teacher_loss = TeacherLoss(recipe.teacher_weight, recipe.teacher_temperature)
+        taught = make_teacher_targets(rows, order, prepared.unlabelled, teacher_loss)
     training: tuple[Any, Any, Any] = (
-        ClipDataset(rows, prepared.column, *make_targets(rows, order, recipe), held=held),
+        ClipDataset(rows, prepared.column, *make_targets(rows, order, recipe), held, taught),
         SAMPLERS[recipe.sampler](
             durations(rows, prepared.column),
             draw_weights,
@@ -186,6 +194,7 @@ def make_trainer(
         data_collator=eval_collator,
         processing_class=prepared.extractor,
         classification_loss=ClassificationLoss(recipe.loss, recipe.label_smoothing, loss_weights),
+        teacher_loss=teacher_loss,
     )
     # It prints each line of the log where there are no bars.
     trainer.remove_callback(PrinterCallback)

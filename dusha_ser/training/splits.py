@@ -14,6 +14,7 @@ import dusha
 from dusha_ser.corpus import sample
 from dusha_ser.corpus.complete_rows import complete_rows
 from dusha_ser.corpus.configurations import CONFIGURATIONS, MANIFESTS, RAW
+from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.corpus.named import is_own_folder, load_folder_or_hub
 from dusha_ser.corpus.options import LabelOptions, SourceOptions
 from dusha_ser.corpus.own_recordings import find_split_folders, read_recordings
@@ -131,7 +132,10 @@ def values_of(options: DataOptions, kind: type) -> dict[str, Any]:
 
 
 # What a permutation of the labels moves from clip to clip.
-LABEL_COLUMNS = ("label", "labels", "answers", "label_probabilities", "log_likelihoods", "votes")
+LABEL_COLUMNS = (
+    *("label", "labels", "answers", "label_probabilities", "log_likelihoods", "votes"),
+    TEACHER_COLUMN,
+)
 
 
 def shuffle_labels(rows: datasets.Dataset, seed: int) -> datasets.Dataset:

@@ -5,8 +5,10 @@ import logging
 import datasets
 import numpy as np
 
+from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import multi_labels
+from dusha_ser.training.losses import TeacherLoss
 from dusha_ser.training.options import RecipeOptions
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,30 @@ def make_targets(
     else:
         targets = probabilities / probabilities.sum(1, keepdims=True)
     return targets[:, np.argsort(order)].astype(np.float32), weights
+
+
+def make_teacher_targets(
+    rows: datasets.Dataset, order: np.ndarray, unlabelled: int, loss: TeacherLoss
+) -> dict[str, np.ndarray]:
+    """Return what a loss of teachers compares clips with, by its name in a batch.
+
+    Args:
+        rows: with the teachers' probabilities.
+        order: the model's number of each class of the rows.
+        unlabelled: how many clips, the last ones, have no label.
+        loss: that of the teachers.
+
+    Returns:
+        `teachers`, (clips, labels) float32 in the order of the model; and, where there are clips
+        without labels, `labelled`, (clips,) float32 of 1 and 0.
+    """
+    column = rows.select_columns([TEACHER_COLUMN]).with_format("numpy")[:][TEACHER_COLUMN]
+    softened = loss.soften(np.stack(list(column)))
+    targets = {"teachers": softened[:, np.argsort(order)]}
+    if unlabelled:
+        places = np.arange(len(rows))
+        targets["labelled"] = (places < len(rows) - unlabelled).astype(np.float32)
+    return targets
 
 
 def needs_probabilities(recipe: RecipeOptions) -> bool:

@@ -27,7 +27,7 @@ from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.averaging import TRAINED_WEIGHTS, AverageCallback
 from dusha_ser.training.checkpoints import find_checkpoint, is_disk_error, remove_checkpoints
 from dusha_ser.training.finite_losses import FiniteLosses
-from dusha_ser.training.losses import ClassificationLoss
+from dusha_ser.training.losses import TEACHER_TARGETS, ClassificationLoss, TeacherLoss
 from dusha_ser.training.normalization import average_statistics, make_precise
 from dusha_ser.training.sampling import LengthBatchSampler
 from modeling_dusha import clear_subnormals, share_weights
@@ -50,12 +50,14 @@ class DushaTrainer(Trainer):
         train_sampler: LengthBatchSampler | None = None,
         train_collator: Callable | None = None,
         classification_loss: ClassificationLoss | None = None,
+        teacher_loss: TeacherLoss | None = None,
         **options,
     ):
         super().__init__(compute_metrics=compute_scores, **options)
         self.train_sampler = train_sampler
         self.train_collator = train_collator
         self.classification_loss = classification_loss or ClassificationLoss()
+        self.teacher_loss = teacher_loss
         # The loss below is divided by the weight of all clips of a step.
         self.loss_is_scaled_for_ga = True
         self.card_text = ""
@@ -138,6 +140,7 @@ class DushaTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute the mean loss of a batch, each clip by its weight; in evaluation each counts 1.
 
+        In evaluation it is the loss of the labels alone, with teachers too.
         `num_items_in_batch` is the weight of all clips of the step, over accumulated batches and
         processes.
         """
@@ -147,8 +150,11 @@ class DushaTrainer(Trainer):
                 normalization.eval()
         features = dict(inputs)
         labels, weights = features.pop("labels"), features.pop("weights")
+        taught = {name: features.pop(name) for name in TEACHER_TARGETS if name in features}
         outputs = model(**features)
         loss = self.classification_loss(outputs.logits, labels)
+        if self.teacher_loss and taught:
+            loss = self.teacher_loss(loss, outputs.logits, taught)
         if model.training:
             weights = weights * self.classification_loss.factors(labels)
             total = weights.sum() if num_items_in_batch is None else num_items_in_batch

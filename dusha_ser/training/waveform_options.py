@@ -9,7 +9,7 @@ NOISE, PHONE, PODCAST = "noise", "phone", "podcast"
 CONDITIONS = (NOISE, PHONE, PODCAST)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class WaveformOptions:
     """How many copies of each training clip there are, and what they go through."""
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from dusha_ser.training.augmentation import draw
-from dusha_ser.training.losses import ClassificationLoss, Mixup
+from dusha_ser.training.losses import ClassificationLoss, Mixup, TeacherLoss
 
 
 @pytest.fixture
@@ -190,3 +190,82 @@ def test_mix_clips_when_others_belong_to_another_process_leaves_these_out():
     mixed = Mixup(1.0, 4).mix(batch, np.array([0.75]), np.array([2]))
     assert mixed["labels"].tolist() == [[0.75, 0.0, 0.25, 0.0]]
     assert mixed["input_features"].tolist() == [[[0.75, 0.0, 0.25, 0.0]]]
+
+
+def teacher_oracle(logits, labels, teachers, weight, temperature):
+    """The loss of each clip as Hinton et al. write it, in double precision by NumPy."""
+
+    def softmax(values):
+        raised = np.exp(values - values.max(1, keepdims=True))
+        return raised / raised.sum(1, keepdims=True)
+
+    taught = softmax(np.log(teachers) / temperature)
+    ours = softmax(logits / temperature)
+    divergence = (taught * (np.log(taught) - np.log(ours))).sum(1)
+    hard = -np.log(softmax(logits))[np.arange(len(labels)), labels]
+    return (1 - weight) * hard + weight * temperature**2 * divergence
+
+
+@pytest.mark.parametrize(("weight", "temperature"), [(0.5, 2.0), (1.0, 4.0), (0.3, 1.0)])
+def test_teacher_loss_and_its_gradient_equal_an_oracle(logits, weight, temperature):
+    logits = logits.double().requires_grad_()
+    teachers = torch.rand(6, 4, generator=torch.Generator().manual_seed(1)).double().numpy()
+    teachers /= teachers.sum(1, keepdims=True)
+    loss = TeacherLoss(weight, temperature)
+    softened = np.exp(np.log(teachers) / temperature)
+    softened /= softened.sum(1, keepdims=True)
+    np.testing.assert_allclose(loss.soften(teachers), softened, rtol=1e-6)
+    hard = functional.cross_entropy(logits, LABELS, reduction="none")
+    losses = loss(hard, logits, {"teachers": torch.from_numpy(softened)})
+    values = logits.detach().numpy()
+    expected = teacher_oracle(values, LABELS.numpy(), teachers, weight, temperature)
+    np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-12)
+    losses.sum().backward()
+    # Central differences of the oracle.
+    step = 1e-5
+    for place in np.ndindex(values.shape):
+        moved = [values.copy(), values.copy()]
+        moved[0][place] += step
+        moved[1][place] -= step
+        sums = [
+            teacher_oracle(one, LABELS.numpy(), teachers, weight, temperature).sum()
+            for one in moved
+        ]
+        assert logits.grad[place].item() == pytest.approx(
+            (sums[0] - sums[1]) / (2 * step), abs=1e-8
+        )
+
+
+def test_teacher_loss_when_the_teacher_is_sure_of_the_labels_is_theirs(logits):
+    teachers = functional.one_hot(LABELS, 4).float()
+    loss = TeacherLoss(0.5, 1.0)
+    assert loss.soften(teachers.numpy()).tolist() == teachers.tolist()
+    hard = ClassificationLoss("hard")(logits, LABELS)
+    torch.testing.assert_close(loss(hard, logits, {"teachers": teachers}), hard)
+
+
+def test_teacher_loss_of_clips_without_labels_is_the_teachers_alone(logits):
+    teachers = torch.full((6, 4), 0.25)
+    hard = ClassificationLoss("hard")(logits, LABELS)
+    labelled = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    loss = TeacherLoss(0.5, 2.0)
+    found = loss(hard, logits, {"teachers": teachers, "labelled": labelled})
+    both, alone = (loss(one, logits, {"teachers": teachers}) for one in (hard, hard * 0))
+    torch.testing.assert_close(found[::2], both[::2])
+    torch.testing.assert_close(found[1::2], alone[1::2])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mix_of_clips_with_and_without_labels_has_the_mean_of_their_losses(logits, smoothing):
+    labelled = torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    teachers = torch.rand(6, 4, generator=torch.Generator().manual_seed(1))
+    teachers /= teachers.sum(1, keepdim=True)
+    batch = {"labels": LABELS, "labelled": labelled, "teachers": teachers}
+    shares, others = np.full(6, 0.75), np.array([1, 2, 3, 2, 0, 4])
+    mixed = Mixup(1.0, 4).mix(batch, shares, others)
+    torch.testing.assert_close(mixed["teachers"], 0.75 * teachers + 0.25 * teachers[others])
+    classification = ClassificationLoss("hard", smoothing)
+    found = mixed["labelled"] * classification(logits, mixed["labels"])
+    first, second = (classification(logits, one) for one in (LABELS, LABELS[others]))
+    expected = 0.75 * labelled * first + 0.25 * labelled[others] * second
+    torch.testing.assert_close(found, expected)

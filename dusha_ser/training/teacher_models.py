@@ -1,0 +1,182 @@
+"""Models as teachers: their probabilities of clips, each computed once and kept in the cache."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+from transformers import AutoConfig
+
+from configuration_dusha import DushaConfig
+from dusha_ser.corpus.contents import row_contents
+from dusha_ser.errors import WorkFailedError, WrongUseError
+from dusha_ser.evaluation.predictions import Probabilities
+from dusha_ser.fingerprints import code_digest, digest
+from dusha_ser.inference.audio_files import decisive, load_classifier
+from dusha_ser.inference.classify import torch_classifier
+from dusha_ser.inference.loading import explained_errors, load_model
+from dusha_ser.inference.settings import Settings
+from dusha_ser.storage import replacing
+from dusha_ser.training.features import lack_audio
+from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
+
+# Clips that are classified between two writes to the cache.
+CHUNK = 512
+# Features that are classified at once.
+BATCH_SIZE = 16
+# Whose code decides what a teacher says, beside that of inference.
+CODE = ("dusha_ser.training.teacher_models",)
+Tell = Callable[[str], object] | None
+
+
+@dataclass
+class TeacherModel:
+    """A model whose probabilities of each clip are kept in the cache, by the clip's content.
+
+    Attributes:
+        name: a model folder, a name on the Hub or an .onnx file.
+        cache_dir: folder that holds the cache; None: that of `datasets`.
+        trust_remote_code: whether code that came with the model may run.
+    """
+
+    name: str
+    cache_dir: str | None = None
+    trust_remote_code: bool = False
+    _loaded: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where its probabilities are: named by its content, how clips are read, and the code."""
+        made_of = decisive(Settings(self.name), self.trust_remote_code)
+        # Equal models of different names say the same.
+        made_of.pop("model")
+        cache = Path(self.cache_dir or datasets.config.HF_DATASETS_CACHE)
+        return cache / "dusha_teachers" / digest(made_of, code_digest(*CODE))
+
+    def classify(self, rows: datasets.Dataset, split: str, tell: Tell = None) -> Probabilities:
+        """Return its probabilities of rows; clips that are not in the cache are classified.
+
+        Args:
+            rows: with audio, or with features where it is a network of Dusha's.
+            split: their name, for messages.
+            tell: called with a line if there is something to classify.
+
+        Raises:
+            WrongUseError: if rows have nothing that it reads.
+            WorkFailedError: if the model fails.
+        """
+        check_teacher(self.name)
+        folder, contents = self.folder, row_contents(rows)
+        labels, known = read_cached(folder)
+        first = {content: row for row, content in reversed(list(enumerate(contents)))}
+        missing = sorted(row for content, row in first.items() if content not in known)
+        if missing and tell:
+            name = teacher_name(self.name)
+            tell(f"the teacher {name} classifies {len(missing):,} clips of {split}")
+        quiet = datasets.utils.are_progress_bars_disabled()
+        with tqdm(
+            total=len(missing), unit="clip", desc=f"teacher of {split}", disable=quiet or None
+        ) as bar:
+            for start in range(0, len(missing), CHUNK):
+                chunk = missing[start : start + CHUNK]
+                labels, found = self._hear(rows.select(chunk), split)
+                added = dict(zip([contents[row] for row in chunk], found, strict=True))
+                write_cached(folder, labels, added)
+                known |= added
+                bar.update(len(chunk))
+        values = np.array([known[content] for content in contents])
+        return Probabilities(tuple(labels), list(map(str, rows["id"])), values)
+
+    def _hear(
+        self, rows: datasets.Dataset, split: str
+    ) -> tuple[list[str], Sequence[np.ndarray] | np.ndarray]:
+        """Classify rows by their audio, or by their features where they have no audio."""
+        silent = np.ones(len(rows), bool)
+        if "audio" in rows.column_names:
+            silent = lack_audio(rows)
+        if silent.all() and "input_features" in rows.column_names:
+            return self._read_features(rows, split)
+        if silent.any():
+            name = str(rows[int(np.argmax(silent))]["id"])
+            raise WrongUseError(
+                f"the clip {name!r} of {split} has no audio that a teacher could hear: prepare the "
+                "data set with audio, or leave the clip out"
+            )
+        if self._loaded is None:
+            settings = Settings(self.name)
+            trusted = self.trust_remote_code
+            self._loaded = load_classifier(settings, trust_remote_code=trusted)
+        recordings = self._loaded.classify_sources(
+            [(str(row["id"]), row["audio"], None) for row in rows.select_columns(["id", "audio"])]
+        )
+        for one in recordings:
+            if one.error is not None or not one.segments:
+                kind = WorkFailedError if one.model_failed else WrongUseError
+                reason = one.error or "nothing is to be heard"
+                raise kind(f"the teacher {self.name} cannot classify {one.name!r}: {reason}")
+        return list(self._loaded.labels), [one.segments[0].probabilities for one in recordings]
+
+    def _read_features(self, rows: datasets.Dataset, split: str) -> tuple[list[str], np.ndarray]:
+        if not reads_features(self.name, self.trust_remote_code):
+            raise WrongUseError(
+                f"the clips of {split} have features alone, which Dusha's networks read and the "
+                f"teacher {self.name} does not: prepare the data set with audio"
+            )
+        if self._loaded is None:
+            self._loaded = load_model(self.name, None, self.trust_remote_code)
+        model, extractor = self._loaded
+        classify = torch_classifier(model, extractor, from_features=True)
+        lengths = [len(one) for one in rows["input_features"]]
+        values = np.empty((len(rows), model.config.num_labels))
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), BATCH_SIZE):
+            batch = order[start : start + BATCH_SIZE]
+            features = [np.asarray(rows[int(row)]["input_features"], np.float32) for row in batch]
+            values[batch] = classify(features)
+        return [model.config.id2label[number] for number in range(values.shape[1])], values
+
+
+def reads_features(name: str, trust_remote_code: bool = False) -> bool:
+    """Return whether a teacher reads Dusha's features, without loading it."""
+    if is_probability_file(name):
+        return True
+    if name.endswith(".onnx"):
+        return False
+    check_teacher(name)
+    with explained_errors(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    return config.model_type == DushaConfig.model_type
+
+
+def read_cached(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Read what is known of clips: labels, and the probabilities (labels,) by a clip's content.
+
+    Damaged files are removed: what they held is computed again.
+    """
+    labels: list[str] = []
+    known: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            table = pq.read_table(path)
+            values = np.array([column.to_numpy() for column in table.columns[1:]]).T
+            contents = table.column(0).to_pylist()
+        except (OSError, pa.ArrowException, IndexError, ValueError):
+            path.unlink(missing_ok=True)
+            continue
+        labels = table.column_names[1:]
+        known |= dict(zip(contents, values, strict=True))
+    return labels, known
+
+
+def write_cached(folder: Path, labels: Sequence[str], found: dict[str, np.ndarray]) -> None:
+    """Add a file to what is known of clips; each has a name of its own, so nobody need wait."""
+    values = np.array(list(found.values()), np.float32)
+    table = pa.table([pa.array(list(found)), *map(pa.array, values.T)], ["content", *labels])
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / f"{digest(sorted(found))}.parquet") as unfinished:
+        pq.write_table(table, unfinished)

@@ -1,0 +1,249 @@
+"""Probabilities of teachers for the clips of a run, computed once, as a column of its rows.
+
+Of several teachers, the mean of their log probabilities counts, made to sum to 1: the distribution
+whose summed divergence from theirs is least.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import scipy.special
+
+from dusha_ser.corpus.contents import TEACHER_COLUMN
+from dusha_ser.errors import WrongUseError
+from dusha_ser.evaluation.predictions import Probabilities, read_probabilities
+from dusha_ser.files import named_file
+from dusha_ser.training.options import DataOptions, RecipeOptions
+from dusha_ser.training.teacher_models import TeacherModel, Tell, reads_features
+from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
+from dusha_ser.training.unlabelled import UNLABELLED, read_unlabelled, refuse_tested
+
+TEACHER_FEATURE = datasets.List(datasets.Value("float32"))
+# Splits that are learnt from, and have a teacher.
+TAUGHT = ("train", UNLABELLED)
+# Probabilities of 0 would make the mean of logarithms 0 for a class, whatever the others say.
+LEAST = float(np.finfo(np.float32).tiny)
+
+
+def add_teachers(
+    splits: dict[str, datasets.Dataset],
+    data: DataOptions,
+    recipe: RecipeOptions,
+    tell: Tell = None,
+) -> dict[str, datasets.Dataset]:
+    """Give training clips, and those without labels, the probabilities of the teachers.
+
+    Args:
+        splits: with train, which has audio unless it has the probabilities already.
+        data: how tables are read, what labels mean, and where the cache is.
+        recipe: the teachers.
+        tell: called with a line for each teacher that has clips to classify.
+
+    Returns:
+        The splits, with the column TEACHER_COLUMN in train; and, where `unlabelled_file` is given,
+        the split `unlabelled`, whose labels are the teachers' most probable ones.
+
+    Raises:
+        MissingInputError: if there is no such teacher.
+        WrongUseError: if a teacher lacks a class of the clips or has no probabilities of a clip, or
+            unlabelled clips are in validation or test.
+        WorkFailedError: if a teacher fails.
+    """
+    if not recipe.is_taught:
+        return splits
+    names = splits["train"].features["label"].names
+    splits = dict(splits)
+    if recipe.unlabelled_file and UNLABELLED not in splits:
+        splits[UNLABELLED] = read_unlabelled(recipe.unlabelled_file, names, data)
+        refuse_tested(splits)
+    for split in TAUGHT:
+        rows = splits.get(split)
+        if rows is None or TEACHER_COLUMN in rows.column_names:
+            continue
+        values = teacher_probabilities(rows, split, data, recipe, tell)
+        if split == UNLABELLED:
+            kind = rows.features["label"]
+            rows = rows.remove_columns("label").add_column(
+                "label", values.argmax(1).tolist(), feature=kind
+            )
+        splits[split] = add_probabilities(rows, values)
+    return splits
+
+
+def add_probabilities(rows: datasets.Dataset, values: np.ndarray) -> datasets.Dataset:
+    """Give rows the probabilities of teachers, (clips, classes), as a column."""
+    said = list(values.astype(np.float32))
+    return rows.add_column(TEACHER_COLUMN, said, feature=TEACHER_FEATURE)
+
+
+def teacher_probabilities(
+    rows: datasets.Dataset,
+    split: str,
+    data: DataOptions,
+    recipe: RecipeOptions,
+    tell: Tell = None,
+) -> np.ndarray:
+    """Return what the teachers together say of rows, (clips, classes) float64 that sum to 1.
+
+    Arguments and errors as of `add_teachers`; `split` is the rows' name.
+    """
+    names = rows.features["label"].names
+    found = []
+    if recipe.teacher_column:
+        found.append(column_probabilities(rows, recipe.teacher_column, names))
+    for teacher in recipe.teacher:
+        if is_probability_file(teacher):
+            said = file_probabilities(teacher, rows, split, data.path_column)
+        else:
+            trusted = recipe.trust_remote_code
+            said = TeacherModel(teacher, data.cache_dir, trusted).classify(rows, split, tell)
+        found.append(by_class(said, names, data.meanings, teacher))
+    return mean_probabilities(found)
+
+
+def mean_probabilities(found: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of several teachers' log probabilities, made to sum to 1.
+
+    Args:
+        found: (clips, classes) of each teacher, which sum to 1; one teacher's stay as they are.
+
+    Returns:
+        (clips, classes) float64.
+
+    Examples:
+        >>> mean_probabilities([np.array([[0.8, 0.2]]), np.array([[0.2, 0.8]])]).tolist()
+        [[0.5, 0.5]]
+    """
+    if len(found) == 1:
+        return found[0]
+    logarithms = np.mean([np.log(np.maximum(one, LEAST)) for one in found], axis=0)
+    return scipy.special.softmax(logarithms, axis=1)
+
+
+def by_class(
+    said: Probabilities, names: Sequence[str], meanings: dict[str, str], teacher: str
+) -> np.ndarray:
+    """Bring a teacher's probabilities into the order of the clips' classes.
+
+    Labels of the teacher go by their names, or what `label_map` says that they mean; those that
+    are no class of the clips are left out, and the others divided by their sum.
+
+    Returns:
+        (clips, classes) float64 that sum to 1.
+
+    Raises:
+        WrongUseError: if the teacher lacks a class, or a clip has none of the classes.
+    """
+    known = [meanings.get(label, label) for label in said.labels]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise WrongUseError(
+            f"the teacher {teacher} knows {', '.join(said.labels)} and not {', '.join(missing)}, "
+            "which the clips have; `label_map` tells what its labels mean, else take another one"
+        )
+    members = np.array([[label == name for name in names] for label in known], dtype=np.float64)
+    found = np.asarray(said.probabilities, np.float64) @ members
+    sums = found.sum(1, keepdims=True)
+    if not np.isfinite(sums).all() or (sums <= 0).any():
+        bad = said.ids[int(np.argmin(np.nan_to_num(sums[:, 0], nan=-1)))]
+        raise WrongUseError(
+            f"the teacher {teacher} gives {bad!r} no probability of {', '.join(names)}: leave the "
+            "clip out, or take another teacher"
+        )
+    return found / sums
+
+
+def column_probabilities(rows: datasets.Dataset, column: str, names: Sequence[str]) -> np.ndarray:
+    """Read a column of a data set that holds a probability of each class, in their order.
+
+    Raises:
+        WrongUseError: if there is no such column, or a value is none.
+    """
+    if column not in rows.column_names:
+        raise WrongUseError(
+            f"`teacher_column` is {column!r}, and the clips have {', '.join(rows.column_names)}; "
+            "of own recordings, give a table with the columns probability_LABEL as the `teacher`"
+        )
+    vectors = rows.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    for name, vector in zip(rows["id"], vectors, strict=True):
+        if not isinstance(vector, list) or len(vector) != len(names) or None in vector:
+            raise WrongUseError(
+                f"{column} of {name!r} is {str(vector)[:80]}; it must have a probability of each "
+                f"of {', '.join(names)}"
+            )
+    values = np.array(vectors, np.float64)
+    if not np.isfinite(values).all() or values.min() < 0 or not (values.sum(1) > 0).all():
+        raise WrongUseError(f"{column} must hold probabilities, numbers from 0 to 1")
+    return values / values.sum(1, keepdims=True)
+
+
+def file_probabilities(
+    path: str, rows: datasets.Dataset, split: str, path_column: str = "path"
+) -> Probabilities:
+    """Find the probabilities of rows in a file, by their ids or else the paths of their audio.
+
+    Args:
+        path: .csv or .jsonl, as `dusha predict` or a cross-validation writes it, or a table of
+            recordings with the columns probability_LABEL.
+        rows: with id and, where they have it, audio.
+        split: their name, for messages.
+        path_column: that names clips in a table without the column id.
+
+    Raises:
+        MissingInputError: if there is no such file.
+        WrongUseError: if it has no probabilities of a row.
+    """
+    check_teacher(path)
+    said = read_probabilities(path, path_column)
+    places = {name: place for place, name in enumerate(said.ids)}
+    by_path = {str(named_file(name).resolve()): place for name, place in places.items()}
+    files = [None] * len(rows)
+    if "audio" in rows.column_names:
+        audio = rows.select_columns(["audio"]).with_format("arrow")[:]["audio"].to_pylist()
+        files = [one and one["path"] for one in audio]
+    ids = list(map(str, rows["id"]))
+    numbers = [
+        places.get(name, by_path.get(str(file))) for name, file in zip(ids, files, strict=True)
+    ]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(rows):
+        missing = [name for name, number in zip(ids, numbers, strict=True) if number is None]
+        raise WrongUseError(
+            f"{path} has no probabilities of {len(missing)} of {len(rows)} clips of {split}, such "
+            f"as {missing[0]!r}; its ids, such as {said.ids[0]!r}, must be those of the clips or "
+            "the paths of their files"
+        )
+    return Probabilities(said.labels, ids, said.probabilities[found])
+
+
+def need_audio(recipe: RecipeOptions) -> bool:
+    """Return whether a teacher must hear the clips, whose features are not enough."""
+    return recipe.is_taught and not all(
+        reads_features(name, recipe.trust_remote_code) for name in recipe.teacher
+    )
+
+
+def describe_teachers(recipe: RecipeOptions, learner: str = "It") -> str:
+    """Say in a sentence who taught, how much and at which temperature; "": nobody did."""
+    if not recipe.is_taught:
+        return ""
+    names = teacher_names(recipe)
+    who = f"the teacher {names[0]}" if len(names) == 1 else f"the teachers {', '.join(names)}"
+    mean = " (the mean of their log probabilities)" if len(names) > 1 else ""
+    more = (
+        f", of clips without labels ({Path(recipe.unlabelled_file).name}), too"
+        if recipe.unlabelled_file
+        else ""
+    )
+    return (
+        f"{learner} also learnt the probabilities of {who}{mean}{more}: "
+        f"{recipe.teacher_weight:g} of the loss, at the temperature {recipe.teacher_temperature:g}."
+    )
+
+
+def teacher_names(recipe: RecipeOptions) -> list[str]:
+    """Name the teachers for others to read, without the folders of somebody's disk."""
+    names = [teacher_name(name) for name in recipe.teacher]
+    return [*names, *([f"column {recipe.teacher_column}"] if recipe.teacher_column else [])]
