@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.options import bad_rows, option, split_list
+from dusha_ser.options import TableOptions, bad_rows, option, split_list
 from dusha_ser.vocabulary import (
     ANSWERS,
     BAD_ROWS,
@@ -66,6 +66,24 @@ class LabelOptions:
         f"keep training clips below the threshold or labelled `{OTHER}`, with the most probable of "
         "the other labels; for losses that know the crowd's doubt",
         False,
+    )
+
+
+@dataclass
+class OwnAnswerOptions(TableOptions):
+    """Where answers to one's own recordings stand, one row per answer."""
+
+    answers_file: str | None = option(
+        "a crowd's answers to the training clips, a table with the columns "
+        "path,annotator,answer (an id for a path will do): for --loss soft and --loss answers",
+        None,
+        rare=True,
+    )
+    annotator_column: str = option(
+        "column of --answers_file that holds who answered", "annotator", rare=True
+    )
+    answer_column: str = option(
+        "column of --answers_file that holds the answer", "answer", rare=True
     )
 
 

@@ -40,6 +40,7 @@ PLACES = (
 # Modules whose code decides the result.
 CODE = (
     *(*PREDICTION_CODE, "dusha_ser.corpus.validation", "dusha_ser.training"),
+    "dusha_ser.labels",
     *("dusha_ser.evaluation", "dusha_ser.experiments"),
 )
 # What a run is compared by, for messages.
@@ -80,10 +81,13 @@ class Run:
 def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
     """Return what decides a run's result: options, starting model, clips with labels, code."""
     start, trusted = run.recipe.model_name_or_path, run.recipe.trust_remote_code
+    # The rows get what is in it later.
+    own = run.data.answers_file
+    answers = [Path(own).read_text("utf-8", errors="replace")] if own else []
     return {
         "options": changed_options((run.data, run.recipe, run.options), PLACES),
         "model": model_fingerprint(start, trusted) if start else None,
-        "clips": digest({split: rows_key(rows) for split, rows in splits.items()}),
+        "clips": digest({split: rows_key(rows) for split, rows in splits.items()}, *answers),
         "code": code_digest(*CODE),
     }
 

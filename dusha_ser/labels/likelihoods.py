@@ -35,7 +35,7 @@ def answer_log_likelihoods(answers: CrowdAnswers, found: DawidSkene) -> np.ndarr
     tasks, _, labels = answers.shape
     log_confusion = np.log(np.maximum(found.confusion, SMALLEST))
     given = log_confusion[answers.annotator, :, answers.label]
-    values = np.stack(
+    values: np.ndarray = np.stack(
         [np.bincount(answers.task, column, minlength=tasks) for column in given.T], axis=1
     )
     counts = np.bincount(answers.task, minlength=tasks)

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from dusha_ser.corpus.configurations import CONFIGURATIONS, RAW
-from dusha_ser.corpus.options import LabelOptions, SourceOptions
+from dusha_ser.corpus.options import LabelOptions, OwnAnswerOptions, SourceOptions
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.options import (
-    TableOptions,
     is_hub_name,
     option,
     overwrite,
@@ -54,7 +53,7 @@ SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 @dataclass
-class DataOptions(TableOptions, LabelOptions, SourceOptions):
+class DataOptions(OwnAnswerOptions, LabelOptions, SourceOptions):
     """What to train and test on, own recordings in place of a data set where they are given."""
 
     option_group: ClassVar[str] = "data"
@@ -104,9 +103,11 @@ class DataOptions(TableOptions, LabelOptions, SourceOptions):
         """Raise a MissingInputError where files are named that do not exist."""
         recordings = f"give {RECORDINGS}"
         wanted = dict.fromkeys(("train_file", "validation_file", "test_file"), recordings)
-        for name, advice in (
-            wanted | {"data_dir": "name the folder of the corpus' archives"}
-        ).items():
+        others = {
+            "answers_file": "give a table with the columns path,annotator,answer",
+            "data_dir": "name the folder of the corpus' archives",
+        }
+        for name, advice in (wanted | others).items():
             path = getattr(self, name)
             if path and not Path(path).exists():
                 raise MissingInputError(f"`{name}` is {path}, which does not exist: {advice}")

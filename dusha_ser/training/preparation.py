@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from configuration_dusha import DushaConfig
+from dusha_ser.corpus.own_answers import add_answers
 from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.loading import explained_errors, label_names
 from dusha_ser.inference.settings import check_model_folder
@@ -190,6 +191,8 @@ def prepare(
             features_only=network == DushaConfig.model_type and not need_audio(recipe),
             likelihoods=recipe.loss == "answers",
         )
+    if data.answers_file:
+        splits = splits | {"train": add_answers(splits["train"], data)}
     splits = add_teachers(splits, data, recipe, tell)
     labels = splits["train"].features["label"].names
     model, extractor = load_starting_model(recipe, labels, tell)

@@ -168,6 +168,8 @@ def leave_out_uninformative(rows: datasets.Dataset, recipe: RecipeOptions) -> da
     """
     if not needs_probabilities(recipe):
         return rows
+    if recipe.loss == "answers":
+        log_likelihoods(rows)  # where they are missing, that is to be said first
     probabilities = label_probabilities(rows)
     useful = np.ones(len(rows), bool)
     if recipe.loss in OF_CLASSES:

@@ -557,6 +557,23 @@ def test_train_on_own_recordings_when_labels_are_other_ones(tmp_path, small_mode
         run(tmp_path / "both", "--train_file", table, "--test_file", table)
 
 
+def test_train_on_answers_to_own_recordings(tmp_path, small_model):
+    table = write_recordings(tmp_path / "train", ["no", "yes"], count=12)
+    answers = tmp_path / "train" / "answers.csv"
+    rows = [
+        f"{clip}.flac,{who},{('no', 'yes', 'other')[clip % 2 if who != 'c' else 2]}"
+        for clip in range(12)
+        for who in "abc"
+    ]
+    answers.write_text("\n".join(["path,annotator,answer", *rows]) + "\n")
+    options = ("--train_file", table, "--cache_dir", tmp_path / "cache", "--validation", 0)
+    more = ("--num_train_epochs", 1, "--model_name_or_path", small_model, "--loss", "answers")
+    result = run(tmp_path / "model", *options, *more, "--answers_file", answers)
+    assert result.predictions.labels == ("no", "yes")
+    with pytest.raises(WrongUseError, match="needs the answers to each clip.*`answers_file`"):
+        run(tmp_path / "without", *options, *more)
+
+
 def test_train_when_the_folder_holds_a_run_that_did_not_end(tmp_path, splits, small_model):
     checkpoint = tmp_path / "checkpoint-7"
     checkpoint.mkdir()

@@ -57,6 +57,12 @@ def test_settings_of_a_run_change_with_what_decides_its_result(run, splits, tmp_
     assert settings_of(with_options(run, max_steps=2), splits) != before
     assert settings_of(replace(run, recipe=RecipeOptions(crop=3)), splits) != before
     assert settings_of(run, splits | {"train": splits["test"]}) != before
+    answers = tmp_path / "answers.csv"
+    answers.write_text("path,annotator,answer\na.wav,x,sad\n")
+    answered = replace(run, data=replace(run.data, answers_file=str(answers)))
+    judged = settings_of(answered, splits)
+    answers.write_text("path,annotator,answer\na.wav,x,angry\n")
+    assert settings_of(answered, splits) != judged
     for change in ({"label": 0}, {"source_id": "somebody"}, {"domain": "other"}):
         changed = splits["train"].map(lambda row, change=change: change)
         assert settings_of(run, splits | {"train": changed}) != before
