@@ -24,6 +24,7 @@ from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.labels.dawid_skene import dawid_skene, m_step
 from dusha_ser.labels.regularised import regularised_dawid_skene
+from dusha_ser.vocabulary import ITERATIONS
 
 SIZES = (1_000_000, 5_000_000, 17_000_000)
 # Three to four answers to each of thirty million clips.
@@ -84,7 +85,8 @@ def extrapolate(sizes: dict[int, dict]) -> dict:
     amounts = np.array(list(sizes))
     each, fixed = np.polyfit(amounts, [one["memory"] for one in sizes.values()], 1)
     iteration = {n: one["processor_seconds"] / one["iterations"] for n, one in sizes.items()}
-    seconds_each = sizes[max(sizes)]["processor_seconds"] / max(sizes)
+    # At most as many iterations, each of the longest that was measured for an answer.
+    seconds_each = ITERATIONS * max(seconds / n for n, seconds in iteration.items())
     return {
         "bytes_an_answer": round(float(each), 1),
         "growth_of_an_iteration": slope(iteration)["exponent"],

@@ -5,6 +5,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from dusha_ser.cli.program import command, hide_bars, on_interrupt, tell, tell_of_shards
+from dusha_ser.engines.options import EngineOptions
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.inference.settings import STANDARD_INPUT, PredictOptions
 from dusha_ser.shards.options import ShardOptions
@@ -29,16 +30,18 @@ SHOWN = 20
     "  dusha predict model.onnx s3://calls/2026 --output_shards s3://calls/emotions",
     PredictOptions,
     ShardOptions,
+    EngineOptions,
 )
-def main(options: PredictOptions, shards: ShardOptions) -> None:
+def main(options: PredictOptions, shards: ShardOptions, engine: EngineOptions) -> None:
     """Predict the emotion of audio files: one prediction per file, window, stretch of speech
     or turn of a speaker."""
     hide_bars(options.quiet)
     output = options.output_file or shards.output_shards
     on_interrupt("the same command resumes" if output and not options.overwrite else "")
     if shards.output_shards:
-        predict_in_shards(options, shards)
+        predict_in_shards(options, shards, engine)
         return
+    engine.refuse()
     with tempfile.TemporaryDirectory(prefix="dusha-predict-") as folder:
         from dusha_ser.audio.finding import list_audio_files
 
@@ -86,11 +89,16 @@ def main(options: PredictOptions, shards: ShardOptions) -> None:
         tell(options.quiet, f"wrote {options.output_file}: {len(files)} files")
 
 
-def predict_in_shards(options: PredictOptions, shards: ShardOptions) -> None:
-    """Predict into a folder of Parquet shards, this machine's part of it."""
-    from dusha_ser.shards.predicting import predict_shards
+def predict_in_shards(options: PredictOptions, shards: ShardOptions, engine: EngineOptions) -> None:
+    """Predict into a folder of Parquet shards: this machine's part of it, or a cluster all."""
+    if engine.on_ray:
+        from dusha_ser.engines.predicting import predict_on_ray
 
-    job, outcome = predict_shards(options, shards)
+        job, outcome = predict_on_ray(options, shards, engine)
+    else:
+        from dusha_ser.shards.predicting import predict_shards
+
+        job, outcome = predict_shards(options, shards)
     tell_of_shards(options.quiet, job, outcome)
 
 

@@ -37,7 +37,7 @@ def test_extrapolation_is_a_straight_line_through_the_memory():
     assert found["bytes_an_answer"] == 100
     assert found["growth_of_an_iteration"] == 1
     assert found["wanted_gigabytes"] == 11
-    assert found["wanted_hours"] == 1
+    assert found["wanted_hours"] == 10  # a hundred iterations in place of ten
     assert make_table({"votes": {"sizes": sizes}})["rows"][1] == [
         *("votes", "5 million", "1.50 GB", "180 s", "10"),
     ]
