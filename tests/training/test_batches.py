@@ -118,6 +118,24 @@ def test_collators_of_several_processes_give_the_batch_of_one(mixup, equal_lengt
             assert torch.equal(values, whole[name][index::count]), name
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_collators_of_several_processes_share_out_what_teachers_say(count):
+    collate = SpectrogramCollator(mixup=Mixup(0.4, 4), augmentation=Augmentation())
+    said = torch.rand(8, 4, generator=torch.Generator().manual_seed(0))
+    items = [
+        item(90 + 7 * number, number, number % 4)
+        | {"teachers": said[number], "labelled": torch.tensor(float(number % 3 > 0))}
+        for number in range(8)
+    ]
+    whole = collate(items)
+    assert not torch.equal(whole["teachers"], said)
+    assert ((whole["labelled"] > 0) & (whole["labelled"] < 1)).any()
+    for index in range(count):
+        part = replace(collate, process_count=count, process_index=index)(items)
+        for name in ("teachers", "labelled", "labels"):
+            assert torch.equal(part[name], whole[name][index::count]), name
+
+
 def test_collator_when_clips_are_mixed_takes_their_seeds():
     items = [item(90 + number, number, number % 4) for number in range(8)]
     plain = SpectrogramCollator(augmentation=Augmentation())
