@@ -268,7 +268,7 @@ def compare(cells: dict[Cell, dict]) -> dict:
             each = scores(ours.sum(0))[1]
             low, high = BOOTSTRAP.draw(ours, mean_scores)["balanced_accuracy"]
             gain = "-"
-            if method != PUBLISHED and set(base) <= set(cells):
+            if method not in (PUBLISHED, TRUTH) and set(base) <= set(cells):
                 theirs = np.stack([confusions_by_speaker(cells[one]) for one in base], axis=1)
                 both = np.stack([theirs, ours], axis=1)
 
@@ -284,13 +284,14 @@ def compare(cells: dict[Cell, dict]) -> dict:
                     title,
                     f"{np.mean([cells[one]['clips'] for one in own]):.0f}",
                     f"{np.mean([cells[one]['right_labels'] for one in own]):.3f}",
+                    str(len(seeds)),
                     f"{each.mean():.3f} [{low:.3f}, {high:.3f}]",
                     f"{each.min():.3f} to {each.max():.3f}",
                     gain,
                 ]
             )
-    columns = ["answers per clip", "learnt from", "clips", "right labels", "balanced accuracy"]
-    columns += ["of single seeds", "more than published labels"]
+    columns = ["answers per clip", "learnt from", "clips", "right labels", "seeds"]
+    columns += ["balanced accuracy", "of single seeds", "more than published labels"]
     return {"columns": columns, "rows": rows}
 
 
