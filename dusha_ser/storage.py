@@ -48,6 +48,22 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         unfinished.replace(path)
 
 
+def create_file(path: Path, content: bytes) -> bool:
+    """Write a file whole unless it is there; of several programs that try, one succeeds.
+
+    Returns:
+        Whether this one has.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path, Path.touch) as unfinished:
+        unfinished.write_bytes(content)
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            return False
+    return True
+
+
 @contextlib.contextmanager
 def replacing_folder(
     place: str | os.PathLike,
@@ -136,6 +152,7 @@ def check_folder(
     finished: Sequence[str] = (),
     marks: Sequence[str] | None = None,
     neutral: Sequence[str] = (),
+    name: str = "output_dir",
 ) -> None:
     """Make sure, before any work is done, that a folder can be written and replaces nothing.
 
@@ -148,6 +165,7 @@ def check_folder(
         marks: patterns of paths of which a folder of this program has one; a folder with other
             files and none of these is refused. None: any folder may be written into.
         neutral: patterns of names that say nothing of whose folder it is.
+        name: of the option that names the folder.
 
     Raises:
         WrongUseError: the folder is of others or holds a finished result, is a file, or cannot be
@@ -155,21 +173,20 @@ def check_folder(
     """
     place = Path(place)
     if place.exists() and not place.is_dir():
-        raise WrongUseError(f"{place} is a file; name a folder as `output_dir`")
-    _check_writable(place, "output_dir")
+        raise WrongUseError(f"{place} is a file; name a folder as `{name}`")
+    _check_writable(place, name)
     there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    others = [name for name in there if not _matches(name, (*BESIDE, *neutral))]
+    others = [one for one in there if not _matches(one, (*BESIDE, *neutral))]
     if others and marks is not None and not any(any(place.glob(mark)) for mark in marks):
-        raise WrongUseError(foreign(place, others[0]))
-    if not overwrite and (taken := [name for name in there if _matches(name, finished)]):
+        raise WrongUseError(foreign(place, others[0], name))
+    if not overwrite and (taken := [one for one in there if _matches(one, finished)]):
         raise WrongUseError(in_the_way(place, taken[0]))
 
 
-def foreign(place: Path, name: str | os.PathLike) -> str:
-    """Say that a folder is not this program's, by the name of something in it."""
+def foreign(place: Path, what: str | os.PathLike, name: str = "output_dir") -> str:
+    """Say that a folder, which an option names, is not this program's, by something in it."""
     return (
-        f"{place} holds {name}, which this program did not write; name another folder as "
-        "`output_dir`"
+        f"{place} holds {what}, which this program did not write; name another folder as `{name}`"
     )
 
 

@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dusha_ser.cli.program import command, tell
+from dusha_ser.cli.program import command, tell, tell_of_shards
 from dusha_ser.collecting.options import (
     AnswerOptions,
     Cut,
@@ -16,6 +16,7 @@ from dusha_ser.collecting.options import (
     TaskOptions,
 )
 from dusha_ser.errors import WorkFailedError
+from dusha_ser.shards.options import ShardOptions
 
 if TYPE_CHECKING:
     from dusha_ser.collecting.further import Doubts
@@ -26,10 +27,16 @@ if TYPE_CHECKING:
     "dusha collect slice recordings 'more/**/*.mp3' --output_dir clips",
     SliceOptions,
     Cut,
+    ShardOptions,
     resumes=True,
 )
-def collect_slice(options: SliceOptions, cut: Cut) -> None:
+def collect_slice(options: SliceOptions, cut: Cut, shards: ShardOptions) -> None:
     """Cut recordings into clips of speech: 16 kHz, 16 bits, named by hash."""
+    if shards.output_shards:
+        from dusha_ser.collecting.slicing_shards import slice_in_shards
+
+        tell_of_shards(options.quiet, *slice_in_shards(options, cut, shards))
+        return
     from dusha_ser.audio.finding import list_audio_files
 
     files = list_audio_files(options.inputs, options.path_column)
@@ -59,6 +66,14 @@ def collect_slice(options: SliceOptions, cut: Cut) -> None:
 )
 def collect_pseudo_label(options: PseudoLabelOptions) -> None:
     """Add a model's probabilities to clips, and pick those to annotate."""
+    if options.output_shards:
+        from dusha_ser.collecting.picking_shards import pick_in_shards
+
+        job, outcome, chosen = pick_in_shards(options)
+        if chosen:
+            tell(options.quiet, f"{len(chosen)} clips picked: {options.output_file}")
+        tell_of_shards(options.quiet, job, outcome)
+        return
     from dusha_ser.collecting.picking import label_clips, write_picked
 
     rows = label_clips(options)

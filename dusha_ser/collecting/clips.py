@@ -6,6 +6,7 @@ import numpy as np
 
 from dusha_ser.audio.reading import (
     SAMPLING_RATE,
+    AudioSource,
     encode_wav,
     read_audio,
     read_info,
@@ -42,11 +43,11 @@ def write_clip(folder: Path, content: bytes, name: str | None = None) -> str:
     return name
 
 
-def convert_clip(path: str | Path) -> bytes:
+def convert_clip(path: AudioSource) -> bytes:
     """Read any sound file as a clip of the corpus.
 
     Args:
-        path: of the file.
+        path: of the file, or another source.
 
     Returns:
         The bytes of the wav, which hold nothing but the sound. A wav of this kind keeps its

@@ -8,6 +8,7 @@ from dusha_ser import options as shared
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.inference.settings import STANDARD_INPUT, check_model
 from dusha_ser.options import check_range, is_hub_name, option
+from dusha_ser.shards.options import ShardOptions
 from dusha_ser.storage import check_file, check_folder
 from dusha_ser.tables import find_clips_table
 from dusha_ser.vocabulary import METHODS, THRESHOLD, check_threshold
@@ -74,11 +75,21 @@ class SliceOptions:
         check_folder(self.output_dir)
 
 
+def path_or_url(text: str) -> Path:
+    """Return a path, or a URL as it is: a path of one would lose a slash."""
+    return text if "://" in text else Path(text)  # type: ignore[return-value]
+
+
 @dataclass
-class PseudoLabelOptions:
+class PseudoLabelOptions(ShardOptions):
     """Which clips to classify, and which of them to pick for annotation."""
 
-    clips: Path = option("folder of clips, or a table with id and path", positional=True)
+    clips: Path = option(
+        "folder of clips, or a table with id and path; with output_shards also Parquet files, "
+        "tars, folders of them, and URLs",
+        positional=True,
+        type=path_or_url,
+    )
     model: str = option("model folder, name on the Hub, or .onnx file")
     number: int = option("number of clips to pick")
     pick: str = option(
@@ -100,6 +111,11 @@ class PseudoLabelOptions:
     path_column: str = shared.path_column()
 
     @property
+    def inputs(self) -> list[str]:
+        """What is classified in shards."""
+        return [str(self.clips)]
+
+    @property
     def predictions_file(self) -> Path:
         """The table of the probabilities of all clips."""
         return self.output_file.with_suffix(".predictions.csv")
@@ -110,8 +126,10 @@ class PseudoLabelOptions:
         if self.output_file.suffix.lower() != ".csv":
             raise WrongUseError(f"{self.output_file} does not end in .csv; rename it")
         # Beside the predictions of an earlier run, it is compared with what is picked now.
-        again = self.overwrite or self.predictions_file.is_file()
-        check_file(self.output_file, again, inputs=[find_clips_table(self.clips)])
+        again = self.overwrite or bool(self.output_shards) or self.predictions_file.is_file()
+        inputs = [] if self.output_shards else [find_clips_table(self.clips)]
+        check_file(self.output_file, again, inputs=inputs)
+        ShardOptions.check(self)
         check_model(self.model)
 
 

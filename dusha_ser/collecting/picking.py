@@ -135,11 +135,7 @@ def write_picked(
         raise WrongUseError(
             f"there is no prediction for any clip of {options.clips}; see their errors"
         )
-    if len(usable) < options.number:
-        logger.warning(
-            "%d clips are to be picked, and %d have a prediction: all of these are taken",
-            *(options.number, len(usable)),
-        )
+    warn_of_few(len(usable), options.number)
     columns = [name for name in usable[0] if name.startswith(PROBABILITY_PREFIX)]
     probabilities = np.array([[float(row[name]) for name in columns] for row in usable])
     ids = [row["id"] for row in usable]
@@ -152,10 +148,29 @@ def write_picked(
         row[column] = Path(os.path.relpath(folder / row[column], path.parent)).as_posix()
     columns = [name for name in chosen[0] if name != "error"]
     table = [{name: row[name] for name in columns} for row in chosen]
+    write_choice(table, options)
+    return chosen
+
+
+def warn_of_few(there: int, number: int) -> None:
+    """Warn where fewer clips have a prediction than are to be picked."""
+    if there < number:
+        logger.warning(
+            "%d clips are to be picked, and %d have a prediction: all of these are taken",
+            *(number, there),
+        )
+
+
+def write_choice(table: Sequence[dict[str, str]], options: PseudoLabelOptions) -> None:
+    """Write the table of the picked clips, unless another choice is there.
+
+    Raises:
+        WrongUseError: if one is.
+    """
+    path = options.output_file
     if not options.overwrite and path.is_file() and read_csv(path) != table:
         raise WrongUseError(
             f"{path} holds another choice of clips; name another `output_file`, or replace it with "
             "`overwrite=True`"
         )
-    write_csv(path, columns, table)
-    return chosen
+    write_csv(path, table[0], table)

@@ -26,7 +26,7 @@ from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.timelines.recordings import PROBABILITY_PREFIX
 
 if TYPE_CHECKING:
-    # They import PyTorch, which whoever sends these classes elsewhere is spared.
+    # They import PyTorch, which programs that send these classes elsewhere do not need.
     from dusha_ser.inference.audio_files import FileClassifier
     from feature_extraction_dusha import DushaFeatureExtractor
 

@@ -1,7 +1,7 @@
 """Who works on which shard, among programs that share nothing but a store.
 
 A claim is a file that its owner rewrites every few seconds. One that stays as it is, by the clock
-of whoever watches it, was left by a program that was killed, and is taken over. Should two
+of its watcher, was left by a program that was killed, and is taken over. Should two
 programs do one shard nevertheless, both write the same bytes.
 """
 
@@ -76,11 +76,16 @@ class Claims:
                 self._held.remove(name)
                 self.store.remove(f"{FOLDER}/{name}")
 
+    def clear(self) -> None:
+        """Remove what killed programs left, when nothing is left to claim."""
+        for name in self.store.names(FOLDER):
+            self.store.remove(f"{FOLDER}/{name}")
+
     def _content(self) -> bytes:
         return f"{self._owner} {time.time():.3f}\n".encode()
 
     def _is_left(self, name: str, content: bytes) -> bool:
-        """Tell whether whoever claimed it is there no more."""
+        """Tell whether its owner has ended."""
         owner = content.decode(errors="replace").rpartition(" ")[0]
         if owner == self._owner:
             return False

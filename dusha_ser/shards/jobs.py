@@ -239,6 +239,7 @@ def _free_shards(job: Job, claims: Claims) -> Iterator[int | None]:
         done = job.done()
         left = [number for number in range(len(job.shards)) if number not in done]
         if not left:
+            claims.clear()
             return
         taken = False
         for number in left:

@@ -8,6 +8,8 @@ from dusha_ser.options import check_range, option
 from dusha_ser.storage import check_folder
 
 JOB_FILE = "_job.json"
+# The title of these options in --help.
+GROUP = "more than one machine"
 # Recordings of a shard: minutes of work, a multiple of the files that are classified together.
 SHARD_SIZE = 1024
 # Of recordings that are cut into clips: hours of audio.
@@ -35,25 +37,26 @@ class Share:
 class ShardOptions:
     """Where shards are written, and which of them by this program."""
 
-    option_group = "more than one machine"
-
     output_shards: str | None = option(
         "folder or URL (s3://, gs://, ...) to write Parquet shards to, part-00000.parquet and so "
         "on; the inputs may then also be Parquet files, tars (WebDataset), folders of them, and "
         "URLs; any number of machines may run the same command at once, and it resumes",
         None,
         metavar="PLACE",
+        group=GROUP,
     )
     shard: str | None = option(
         "with output_shards: I/N, the shards of machine I of N, counted from 0, such as "
         "$SLURM_ARRAY_TASK_ID/8 (default: whichever no other machine works on)",
         None,
         metavar="I/N",
+        group=GROUP,
     )
     shard_size: int | None = option(
         f"with output_shards: recordings of a shard (default: {SHARD_SIZE}; {LONG_SHARD_SIZE} of "
         "those to cut)",
         None,
+        group=GROUP,
     )
 
     @property
@@ -70,7 +73,19 @@ class ShardOptions:
                 raise WrongUseError("`shard` is for work in shards; give `output_shards`")
             read_share(self.shard)
         if self.output_shards and "://" not in self.output_shards:
-            check_folder(self.output_shards, marks=[JOB_FILE], neutral=["_files-*.jsonl"])
+            check_folder(
+                self.output_shards,
+                marks=[JOB_FILE],
+                neutral=["_files-*.jsonl"],
+                name="output_shards",
+            )
+
+    def no_overwriting(self) -> str:
+        """Say why nothing is replaced."""
+        return (
+            "`overwrite` would remove shards that other machines may be writing; remove "
+            f"{self.output_shards} yourself"
+        )
 
     def refuse(self, **others: object) -> None:
         """Raise a WrongUseError for other options, by name, that shards leave no place for."""

@@ -62,6 +62,8 @@ def predict_shards(options: PredictOptions, shards: ShardOptions) -> tuple[Job, 
             for name in ("output_file", "turns", "export", "speakers_file")
         }
     )
+    if options.overwrite:
+        raise WrongUseError(shards.no_overwriting())
     settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
     threads = None if options.num_proc == 1 else max(1, (os.cpu_count() or 1) // options.num_proc)
     classify = ClassifyBatch(settings, options.device, threads, options.trust_remote_code)
@@ -72,11 +74,6 @@ def classify_shards(
     classify: ClassifyBatch, options: Any, shards: ShardOptions
 ) -> tuple[Job, Outcome]:
     """Classify `options.inputs` by a model; see `predict_shards`."""
-    if options.overwrite:
-        raise WrongUseError(
-            "`overwrite` would remove shards that other machines may be writing; remove "
-            f"{shards.output_shards} yourself"
-        )
     work = PredictShards(classify, options.path_column)
     made_with = decisive(classify.settings, classify.trust_remote_code)
     job = begin(options, shards, made_with, SHARD_SIZE)

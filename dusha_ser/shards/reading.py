@@ -1,7 +1,7 @@
 """The recordings of a shard, one after the other: of Parquet, tars, tables and lists."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,29 @@ def _reason(error: BaseException) -> str:
 
 
 def _read_parquet(shard: Shard, path_column: str) -> Iterator[tuple[str, Any]]:
+    names = parquet_columns(shard)
+    audio = AUDIO if AUDIO in names else path_column
+    if audio not in names:
+        raise WrongUseError(
+            f"{shard.place} has the columns {', '.join(names)} and neither {AUDIO!r} nor "
+            f"{path_column!r}; name the one that holds paths with `path_column`"
+        )
+    for row, cells in parquet_rows(shard, [name for name in (ID, audio) if name in names]):
+        yield _name_row(cells, audio, shard.place, row)
+
+
+def parquet_columns(shard: Shard) -> list[str]:
+    """Name the columns of the Parquet file of a shard."""
+    files, path = open_files(shard.place)
+    with files.open(path, "rb") as file:
+        return pq.ParquetFile(file).schema_arrow.names
+
+
+def parquet_rows(shard: Shard, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read some columns of a shard of Parquet: numbers of rows in the file, and their cells."""
     files, path = open_files(shard.place)
     with files.open(path, "rb") as file:
         table = pq.ParquetFile(file)
-        names = table.schema_arrow.names
-        audio = AUDIO if AUDIO in names else path_column
-        if audio not in names:
-            raise WrongUseError(
-                f"{shard.place} has the columns {', '.join(names)} and neither {AUDIO!r} nor "
-                f"{path_column!r}; name the one that holds paths with `path_column`"
-            )
         stop = table.metadata.num_rows if shard.stop < 0 else shard.stop
         groups, first, position = [], None, 0
         for number in range(table.metadata.num_row_groups):
@@ -97,15 +110,14 @@ def _read_parquet(shard: Shard, path_column: str) -> Iterator[tuple[str, Any]]:
                 groups.append(number)
             position += count
         row = first or 0
-        columns = [name for name in (ID, audio) if name in names]
-        for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns):
+        for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=list(columns)):
             for cells in batch.to_pylist():
                 if shard.start <= row < stop:
-                    yield _of_row(cells, audio, shard.place, row)
+                    yield row, cells
                 row += 1
 
 
-def _of_row(cells: dict[str, Any], audio: str, place: str, row: int) -> tuple[str, Any]:
+def _name_row(cells: dict[str, Any], audio: str, place: str, row: int) -> tuple[str, Any]:
     """Name the recording of a row, and say where it is if that is beside the table."""
     value = cells[audio]
     content = value.get("bytes") if isinstance(value, dict) else value

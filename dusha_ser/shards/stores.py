@@ -1,7 +1,6 @@
 """A folder on a disk or in an object store, whose files are there whole or not at all."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import fsspec
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.storage import replacing
+from dusha_ser.storage import create_file, replacing
 
 # What stands before the path of a URL.
 SCHEME = "://"
@@ -110,18 +109,11 @@ class Store:
             if self.folder is None:
                 self.files.pipe_file(self.path(name), content, mode="create")
                 return True
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Nobody meets half of it: the name is given when the content is there.
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-") as file:
-                file.write(content)
-                file.flush()
-                os.link(file.name, path)
         except FileExistsError:
             return False
-        return True
+        return create_file(self.folder / name, content)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file; one that is missing is no error."""
         with contextlib.suppress(FileNotFoundError):
             self.files.rm_file(self.path(name))

@@ -92,6 +92,16 @@ CASES = {
     "report labels": Case("{dataset} {predictions} --output_dir {out}", "--clips 1", alone=False),
     "report results": Case("{results} --output_dir {out}", "--title Other", alone=False),
 }
+# The same programs where they write shards, which only their user may remove.
+SHARDS = {
+    "predict": Case("{model} {wavs} --output_shards {out} --device cpu", "--timeline"),
+    "collect slice": Case("{recordings} --output_shards {out}", "--longest 2", needs="silero_vad"),
+    "collect pseudo-label": Case(
+        "{wavs} --model {model} --number 2 --output_shards {out} --output_file picked/picked.csv "
+        "--device cpu",
+        "--shard_size 3",
+    ),
+}
 
 
 def program(command, words, inputs, out=OUT):
@@ -194,6 +204,34 @@ def test_program_when_run_again_replaces_nothing_unless_told(
     if case.other:
         assert files_of(Path(OUT)) != before
     assert not [path for path in tmp_path.rglob("*") if "unfinished" in path.name]
+
+
+@pytest.mark.parametrize("command", SHARDS)
+def test_program_in_shards_replaces_nothing(command, inputs, tmp_path, monkeypatch):
+    case = SHARDS[command]
+    pytest.importorskip(case.needs)
+    monkeypatch.chdir(tmp_path)
+    run = partial(program, command, inputs=inputs)
+    assert not run(case.words)
+    before, places = files_of(Path(OUT)), places_of(Path(OUT))
+    assert {"_job.json", "part-00000.parquet"} <= set(before)
+    assert not run(case.words)
+    assert places_of(Path(OUT)) == places
+    with pytest.raises(WrongUseError, match="name another --output_shards, or remove that one"):
+        run(f"{case.words} {case.other}")
+    assert files_of(Path(OUT)) == before
+    Path("others").mkdir()
+    Path("others", "thesis.txt").write_text("ten years")
+    kinds = {
+        "others": r"others holds thesis\.txt.*name another folder as --output_shards",
+        "others/thesis.txt": r"thesis\.txt is a file; name a folder as --output_shards",
+        "others/thesis.txt/new": "is a file, so .* cannot be made; name another --output_shards",
+    }
+    for place, message in kinds.items():
+        for more in ("", " --overwrite"):
+            with pytest.raises(WrongUseError, match=message):
+                program(command, case.words + more, inputs, place)
+    assert files_of(Path("others")) == {"thesis.txt": b"ten years"}
 
 
 @pytest.mark.parametrize("command", CASES)

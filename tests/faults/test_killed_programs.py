@@ -11,6 +11,7 @@ import random
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from archive_server import ArchiveServer
@@ -132,7 +133,8 @@ def test_prepared_cache_when_killed_twenty_times(warm, archives, tmp_path):
     )
 
 
-def test_prediction_when_killed_twenty_times(warm, tmp_path):
+def start_prediction(warm, tmp_path, output):
+    """Make clips and a model; returns what starts a prediction with the options of its output."""
     rng = np.random.default_rng(0)
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -145,17 +147,34 @@ def test_prediction_when_killed_twenty_times(warm, tmp_path):
     def start(result, **options):
         return warm.start(
             *("dusha_ser.cli.predict.main", tmp_path / "small", clips, "--quiet"),
-            *("--output_file", result / "answers.csv"),
+            *output(result),
             cwd=tmp_path,
             constants={"dusha_ser.inference.batching.GROUP_FILES": 8},
             **options,
         )
 
+    return start
+
+
+def test_prediction_when_killed_twenty_times(warm, tmp_path):
+    start = start_prediction(
+        warm, tmp_path, lambda result: ("--output_file", result / "answers.csv")
+    )
     kill_again_and_again(
         start, tmp_path / "prediction", lambda result: (result / "answers.csv").read_bytes()
     )
     answers = (tmp_path / "prediction" / "undisturbed" / "answers.csv").read_text()
     assert answers.count("\n") == 151
+
+
+def test_shards_when_killed_twenty_times(warm, tmp_path):
+    start = start_prediction(
+        warm, tmp_path, lambda result: ("--output_shards", result, "--shard_size", "8")
+    )
+    kill_again_and_again(start, tmp_path / "shards")
+    undisturbed = tmp_path / "shards" / "undisturbed"
+    parts = [pq.read_table(part) for part in sorted(undisturbed.glob("part-*"))]
+    assert [len(part) for part in parts] == [8] * 18 + [6]
 
 
 def test_training_when_killed_twenty_times(warm, tmp_path):

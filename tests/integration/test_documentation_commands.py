@@ -71,6 +71,7 @@ STANDPOINTS = {
     "README.md": "newcomer",
     "docs/index.md": "newcomer",
     "docs/collecting.md": "collector",
+    "docs/shards.md": "collector",
     "docs/publish.md": "collector",
 }
 DOCUMENTED = [page for page in PAGES if page == "README.md" or page.startswith("docs/")]
