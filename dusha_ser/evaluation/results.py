@@ -21,6 +21,11 @@ from dusha_ser.tables import number_cell
 RESULTS_DIR = "metrics"
 PREDICTIONS_DIR = "predictions"
 SHOWN_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
+SEARCH_NOTE = (
+    "Options were chosen for each fold by trials on its training speakers alone; its test speakers "
+    "had no part in it. The score of the best trial is on these training speakers and, as the best "
+    "of several, too high."
+)
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,29 @@ def folds_table(result: dict) -> list[list[str]]:
     mean, deviation = result["mean"], result["standard_deviation"]
     spread = [f"{mean[score]:.3f} ± {deviation[score]:.3f}" for score in SCORES]
     table.append(["mean ± sd", "", *spread, ""])
+    return table
+
+
+def describe_options(chosen: dict) -> str:
+    """Return options in a line.
+
+    Examples:
+        >>> describe_options({"learning_rate": 0.00123456, "frozen_blocks": 6})
+        'learning_rate 0.00123, frozen_blocks 6'
+    """
+    cells = {
+        name: f"{value:.3g}" if isinstance(value, float) else str(value)
+        for name, value in chosen.items()
+    }
+    return ", ".join(f"{name} {cell}" for name, cell in cells.items())
+
+
+def search_table(chosen: Sequence[dict]) -> list[list[str]]:
+    """Return the cells of a table with one row per fold: trials, best score, chosen options."""
+    table = [["fold", "trials", "stopped early", f"best {chosen[0]['name']}", "options"]]
+    for one in chosen:
+        numbers = str(len(one["trials"])), str(one["stopped"]), f"{one['score']:.3f}"
+        table.append([one["fold"], *numbers, describe_options(one["options"])])
     return table
 
 

@@ -1,27 +1,21 @@
 """Cross-validation of a training setup: folds of named rows, and the results of all together."""
 
-import concurrent.futures
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import datasets
 import numpy as np
 import pandas as pd
-import torch
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dusha_ser.corpus.named import NamedRows, named_rows
-from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.results import (
+    SEARCH_NOTE,
     all_rows,
     check_table,
     folds_table,
     results_table,
+    search_table,
     write_table,
 )
 from dusha_ser.evaluation.seeds import (
@@ -32,32 +26,17 @@ from dusha_ser.evaluation.seeds import (
 )
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
 from dusha_ser.experiments.evaluation import write_figures, write_result
-from dusha_ser.experiments.fold_teachers import FoldTeachers
-from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
-from dusha_ser.experiments.runs import Run, settings_of, train_run, with_inputs
-from dusha_ser.files import printable_name, safe_name
-from dusha_ser.processes import WorkerPool
+from dusha_ser.experiments.folds import Fold, choose_folds, make_folds, run_each
+from dusha_ser.experiments.nested_search import search_folds
+from dusha_ser.experiments.options import CrossValidateOptions
+from dusha_ser.experiments.runs import settings_of, train_run
 from dusha_ser.storage import read_json, write_json, write_text
-from dusha_ser.tables import markdown_table, read_table, screen_table
-from dusha_ser.training.teacher_options import FOLDS_FOLDER
+from dusha_ser.tables import markdown_table, screen_table
+from dusha_ser.training.search_space import read_space
 from dusha_ser.training.teachers import describe_teachers
 
 FOLD_FILE = "fold.json"
 PREDICTIONS_FILE = "predictions.csv"
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One model to train, on the split train, and the clips to test it on, the split test.
-
-    `seed` is that of its training where several are asked for, and None where there is one.
-    """
-
-    name: str
-    run: Run
-    splits: dict[str, datasets.Dataset]
-    overwrite: bool
-    seed: int | None = None
 
 
 def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -> str:
@@ -68,133 +47,23 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
         WrongUseError: if they cannot be divided so, or a folder is not of these options.
         WorkFailedError: if training fails.
     """
-    for path in filter(None, (options.table, options.folds_table)):
+    for path in filter(None, (options.table, options.folds_table, options.search_table)):
         check_table(path, options.command, options.overwrite)
+    space = read_space(options.search_space, options.training) if options.search else None
     rows = named_rows(options.data, options.split, options.allow_other_counts, options)
-    folds, fold_of = make_folds(options, rows, tell)
-    wanted = choose_folds(folds, options.folds_only)
-    results = run_folds(wanted, options.jobs, tell)
+    folds, fold_of = make_folds(
+        options, rows, tell, with_audio=space is not None and space.of_inputs
+    )
+    folds, chosen = choose_folds(folds, options.folds_only), list[dict]()
+    if space is not None:
+        folds, chosen = search_folds(options, folds, space, tell)
+    results = run_folds(folds, options.jobs, tell)
     if options.folds_only:
         return (
             f"folds {', '.join(options.folds_only)} are finished; the same command without "
             f"`folds_only` pools all folds, once they are in {options.output_dir}\n"
         )
-    return write_results(options, rows, folds, fold_of, results)
-
-
-def read_column(options: CrossValidateOptions, rows: NamedRows, name: str) -> list[str]:
-    """Read a column of a prepared corpus or of the table that the rows came from, as text."""
-    path, values = Path(options.data), list[Any]()
-    if name in rows.rows.column_names:
-        values = list(rows.rows[name])
-    elif path.is_file():
-        table = read_table(path, [options.path_column])
-        found = {printable_name(row[options.path_column]): row for row in table}
-        # Only the rows that became clips, in their order.
-        values = [found[clip].get(name) for clip in rows.rows["id"]]
-    if not values or any(value in (None, "") for value in values):
-        raise WrongUseError(
-            f"{options.data} has no column {name!r} with a value in each row; it has "
-            f"{', '.join(rows.rows.column_names)}"
-        )
-    return list(map(str, values))
-
-
-def make_folds(
-    options: CrossValidateOptions, rows: NamedRows, tell: Callable[[str], object] | None = None
-) -> tuple[list[Fold], list[str]]:
-    """Divide the rows as the options say; return the folds and the fold of each clip.
-
-    `tell` is called with a line for each teacher that has clips to classify.
-    """
-    if options.fold_column:
-        folds = read_column(options, rows, options.fold_column)
-    else:
-        groups = rows.speakers
-        if options.group_column:
-            groups = read_column(options, rows, options.group_column)
-        folds = assign_folds(rows, options.folds, groups, options.fold_seed)
-    names = sorted(set(folds), key=lambda name: (len(name), name))
-    if len(names) < 2:
-        raise WrongUseError(f"{rows.name} has one fold, {names[0]!r}; two are needed at least")
-    if len({safe_name(name) for name in names}) < len(names):
-        raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
-    run = Run(*options.training)
-    inputs = with_inputs(rows.rows, run)
-    fold_of = np.array(folds)
-    teachers = FoldTeachers(run, rows.rows, tell) if run.recipe.is_taught else None
-    made = []
-    for seed in options.seeds or (None,):
-        run = run.seeded(seed)
-        place = options.output_dir / ("" if seed is None else f"seed_{seed}") / FOLDS_FOLDER
-        for number, name in enumerate(names):
-            trained = np.flatnonzero(fold_of != name)
-            if options.train_clips:
-                draw = np.random.default_rng([run.options.seed, number])
-                labels = np.array(rows.rows["label"])[trained]
-                trained = trained[draw_clips(labels, options.train_clips, draw)]
-            tested = np.flatnonzero(fold_of == name)
-            moved = run.moved(place / safe_name(name), rows.name)
-            if teachers and name in (options.folds_only or names):
-                moved, splits = teachers.teach(name, moved, inputs, (trained, tested))
-            else:
-                splits = {"train": inputs.select(trained), "test": inputs.select(tested)}
-            made.append(Fold(name, moved, splits, options.overwrite, seed))
-    return made, folds
-
-
-def draw_clips(labels: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
-    """Draw `count` clips of each class, all of a class that has fewer; their places, in order.
-
-    Examples:
-        >>> draw_clips(np.array([0, 1, 1, 1]), 2, np.random.default_rng(0)).tolist()
-        [0, 1, 3]
-    """
-    places = [draw.permutation(np.flatnonzero(labels == one))[:count] for one in np.unique(labels)]
-    return np.sort(np.concatenate(places))
-
-
-def choose_folds(folds: Sequence[Fold], names: Sequence[str]) -> list[Fold]:
-    """Return the folds of these names; all of them where none is given."""
-    known = dict.fromkeys(fold.name for fold in folds)
-    if unknown := [name for name in names if name not in known]:
-        raise WrongUseError(
-            f"`folds_only` has {unknown[0]!r}; the folds are called {', '.join(known)}"
-        )
-    return [fold for fold in folds if not names or fold.name in names]
-
-
-def assign_folds(
-    rows: NamedRows, count: int | None, groups: Sequence[str] | None, seed: int
-) -> list[str]:
-    """Give each clip the fold that tests it; a group (a speaker or session) is never divided.
-
-    Where `count` is None: the usual folds of the corpus if it has some, else one per group up to
-    ten of them, else five.
-    """
-    if count is None and rows.folds is not None:
-        return list(rows.folds)
-    if groups is None:
-        raise WrongUseError(
-            f"the speakers of {rows.name} are not known, and folds that share speakers give too "
-            "good a result; add a speaker column, or give `group_column` or `fold_column`"
-        )
-    different = len(set(groups))
-    if count is None:
-        if different <= MOST_SINGLE_FOLDS:
-            return list(groups)
-        count = FOLDS
-    if not 2 <= count <= different:
-        raise WrongUseError(
-            f"{rows.name} has {different} groups and cannot make {count} folds; allowed are 2 to "
-            f"{different}"
-        )
-    labels = np.array(rows.rows["label"])
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    folds = np.empty(len(labels), dtype=object)
-    for number, (_, tested) in enumerate(splitter.split(labels, labels, np.array(groups)), 1):
-        folds[tested] = str(number)
-    return list(folds)
+    return write_results(options, rows, list(zip(folds, results, strict=True)), fold_of, chosen)
 
 
 def run_fold(fold: Fold) -> dict:
@@ -231,20 +100,12 @@ def run_fold(fold: Fold) -> dict:
 def run_folds(folds: Sequence[Fold], jobs: int, tell: Callable[[str], None]) -> list[dict]:
     """Run all folds, and tell of each that has ended; what is done is kept if one fails."""
 
-    def told(done: dict) -> dict:
+    def told(done: dict) -> None:
         scores = ", ".join(f"{name} {done['metrics'][name]:.3f}" for name in SCORES)
         seed = "" if done.get("seed") is None else f"seed {done['seed']}, "
         tell(f"{seed}fold {done['fold']}: {scores} ({done['seconds']:.0f} s)")
-        return done
 
-    if jobs == 1:
-        return [told(run_fold(fold)) for fold in folds]
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with WorkerPool(min(jobs, len(folds)), torch.set_num_threads, threads, limit="jobs") as pool:
-        running = [pool.submit(run_fold, fold) for fold in folds]
-        for ended in concurrent.futures.as_completed(running):
-            told(ended.result())
-        return [ended.result() for ended in running]
+    return run_each(run_fold, folds, jobs, told)
 
 
 def pool_folds(folds: Sequence[Fold], rows: NamedRows) -> Predictions:
@@ -281,22 +142,30 @@ def shared_speakers(rows: NamedRows, folds: Sequence[str]) -> int:
 def write_results(
     options: CrossValidateOptions,
     rows: NamedRows,
-    folds: Sequence[Fold],
+    pairs: Sequence[tuple[Fold, dict]],
     fold_of: Sequence[str],
-    results: Sequence[dict],
+    chosen: Sequence[dict] = (),
 ) -> str:
-    """Write pooled predictions, metrics, tables and figures; return the tables for a screen."""
-    pairs = list(zip(folds, results, strict=True))
+    """Write pooled predictions, metrics, tables and figures; return the tables for a screen.
+
+    Each fold comes with its result, and with a search `chosen` is what it chose for each fold.
+    """
     found = [
-        write_pooled(options, rows, [pair for pair in pairs if pair[0].seed == seed], fold_of)
-        for seed in dict.fromkeys(fold.seed for fold in folds)
+        write_pooled(
+            options, rows, [pair for pair in pairs if pair[0].seed == seed], fold_of, chosen
+        )
+        for seed in dict.fromkeys(fold.seed for fold, _ in pairs)
     ]
     tables, note = [folds_table(found[0]), results_table(all_rows(found))], ""
     if len(found) > 1:
         combined = write_seeds(options, found)
         tables = [seeds_folds_table(found), results_table(all_rows([combined]))]
         note = f" {noise_sentence(combined['metrics'])}"
-    for path, table in ((options.folds_table, tables[0]), (options.table, tables[1])):
+    if chosen:
+        tables.append(search_table(chosen))
+        note += f" {SEARCH_NOTE}"
+    paths = options.folds_table, options.table, options.search_table
+    for path, table in zip(paths, tables, strict=False):
         if path:
             write_table(path, options.command, table)
     page = "\n".join(markdown_table(table) for table in tables)
@@ -353,6 +222,7 @@ def write_pooled(
     rows: NamedRows,
     pairs: Sequence[tuple[Fold, dict]],
     fold_of: Sequence[str],
+    chosen: Sequence[dict],
 ) -> dict:
     """Write the pooled predictions and the metrics of all folds of one seed; return the result."""
     folds, results = zip(*pairs, strict=True)
@@ -384,4 +254,6 @@ def write_pooled(
         "mean": {score: float(np.mean(values[score])) for score in SCORES},
         "standard_deviation": {score: float(np.std(values[score], ddof=1)) for score in SCORES},
     }
+    if chosen:
+        result["search"] = list(chosen)
     return write_result(options.output_dir, result, pool_folds(folds, rows), "csv")

@@ -11,13 +11,14 @@ from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.options import check_range, option, split_list
 from dusha_ser.storage import check_folder
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
+from dusha_ser.training.search_space import SearchOptions
 
 TABLE = "JSON file for the table, from which pages take their numbers"
 SETUP = "setup of `dusha train`, a name or a YAML file"
 # Of these, a folder of these commands holds one.
 MARKS = (
     *("metrics/*--*.json", "models/*/settings.json", "folds/*/settings.json"),
-    "seed_*/folds/*/settings.json",
+    *("seed_*/folds/*/settings.json", "search/*/settings.json"),
 )
 FOLDS = 5
 # Up to this number, each speaker is a fold of its own, where nothing else is said.
@@ -101,7 +102,7 @@ class EvaluateOptions(shared.TableOptions):
 
 
 @dataclass
-class CrossValidateOptions(shared.TableOptions):
+class CrossValidateOptions(SearchOptions, shared.TableOptions):
     """What to divide into folds, and how the model of a fold is trained."""
 
     data: str = option(
@@ -112,6 +113,7 @@ class CrossValidateOptions(shared.TableOptions):
     output_dir: Path = shared.output_dir("cross_validation", "models, predictions and results")
     table: Path | None = option(TABLE, None)
     folds_table: Path | None = option("the same for the table with one row per fold", None)
+    search_table: Path | None = option("the same for what --search chose in each fold", None)
     name: str | None = option("name of the model in tables (default: that of output_dir)", None)
     folds: int | None = option(
         "number of folds (default: the usual ones of the corpus, else one per speaker up to "
@@ -156,6 +158,9 @@ class CrossValidateOptions(shared.TableOptions):
     def check(self) -> None:
         """Settle the spelling of a corpus, and refuse what is missing."""
         check_range("jobs", self.jobs, self.jobs >= 1, "at least 1")
+        self.check_search()
+        if self.search_table and not self.search:
+            raise WrongUseError("`search_table` is of a search: give its trials as `search`")
         self.seeds = read_seeds(list(map(str, self.seeds)))
         if self.train_clips is not None:
             check_range("train_clips", self.train_clips, self.train_clips >= 1, "at least 1")

@@ -1,7 +1,9 @@
 """Training runs on given rows, with the options of `dusha train`, that can be resumed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -25,6 +27,7 @@ from dusha_ser.training.options import (
 from dusha_ser.training.preparation import load_extractor, network_type
 from dusha_ser.training.result import TrainingResult
 from dusha_ser.training.run import train
+from dusha_ser.training.search_space import with_options
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
@@ -75,7 +78,11 @@ class Run:
 
     def seeded(self, seed: int | None) -> "Run":
         """Return the same run with another seed of training; None: with its own."""
-        return self if seed is None else replace(self, options=replace(self.options, seed=seed))
+        return self if seed is None else self.changed({"seed": seed})
+
+    def changed(self, values: Mapping[str, Any]) -> "Run":
+        """Return the same run with other values of options, by name."""
+        return Run(*with_options((self.data, self.recipe, self.options), values))
 
 
 def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
@@ -167,10 +174,11 @@ def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:
     return path.is_file() and read_json(path) == settings_of(run, splits)
 
 
-def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
+def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> datasets.Dataset:
     """Compute the features of Dusha's network in place of audio, once for all runs.
 
-    Rows for another network, or with features already, keep what they have. All get a column with
+    Rows for another network, or with features already, keep what they have, as do all with
+    `with_audio`. All get a column with
     their contents, by which a run is compared with what is there.
 
     Raises:
@@ -180,7 +188,7 @@ def with_inputs(rows: datasets.Dataset, run: Run) -> datasets.Dataset:
         options.check()
     if CONTENT_COLUMN not in rows.column_names:
         rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
-    if network_type(run.recipe) != DushaConfig.model_type:
+    if with_audio or network_type(run.recipe) != DushaConfig.model_type:
         return rows
     extractor = load_extractor(run.recipe)
     return compute_inputs(rows, extractor, run.data.cache_dir, run.data.num_proc)[0]

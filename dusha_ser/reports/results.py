@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.results import (
+    SEARCH_NOTE,
     all_rows,
     calibration_table,
     class_table,
@@ -16,6 +17,7 @@ from dusha_ser.evaluation.results import (
     metrics_row,
     read_results,
     results_table,
+    search_table,
 )
 from dusha_ser.evaluation.seeds import noise_sentence, read_seeds_result
 from dusha_ser.evaluation.ser.ser import SCORES, interval_warning
@@ -115,6 +117,9 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
     yield Text(summary(result))
     if "folds" in result:
         yield Table("Scores of each fold", folds_table(result))
+    if "search" in result:
+        yield Table("Options chosen for each fold", search_table(result["search"]))
+        yield Text(SEARCH_NOTE)
     yield Table("Each emotion", class_table(metrics))
     yield Table("Confusion matrix in clips", confusion_table(metrics))
     yield Plot(

@@ -81,19 +81,9 @@ def train(
         # A finished model stays until the new one is complete.
         others = arguments.overwrite and checkpoint is None
         remove_checkpoints(arguments.output_dir, incomplete_only=not others)
-    # One process speaks, and libraries show bars only where the Trainer does.
-    if arguments.quiet or not arguments.should_log:
-        transformers.logging.set_verbosity_error()
-    if arguments.disable_tqdm or not arguments.should_log:
-        datasets.disable_progress_bars()
-        transformers.logging.disable_progress_bar()
-    set_seed(arguments.seed)
-    with arguments.main_process_first(desc="preparing the data"):
-        prepared = prepare(data, recipe, arguments, splits, tell)
+    prepared, trainer, held = start(data, recipe, arguments, splits, tell)
     learnt_from = data_origin(data, prepared.splits, splits is not None)
     origins = Origins(learnt_from, base_origin(recipe), teacher_origins(recipe))
-    held = prepared.hold(arguments, filling(recipe))
-    trainer = make_trainer(prepared, recipe, arguments)
     if tell:
         tell(describe_data(data.name, prepared.splits, arguments.output_dir))
         if taught := describe_teachers(recipe):
@@ -115,6 +105,31 @@ def train(
     if arguments.should_save and not arguments.keep_checkpoints:
         remove_checkpoints(arguments.output_dir)
     return result
+
+
+def start(
+    data: DataOptions,
+    recipe: RecipeOptions,
+    arguments: DushaTrainingArguments,
+    splits: dict[str, datasets.Dataset] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> tuple[Preparation, DushaTrainer, str]:
+    """Read the clips and put all of a run together; arguments as of `train`.
+
+    Returns:
+        Clips and model, the trainer, and where features are held, in words.
+    """
+    # One process speaks, and libraries show bars only where the Trainer does.
+    if arguments.quiet or not arguments.should_log:
+        transformers.logging.set_verbosity_error()
+    if arguments.disable_tqdm or not arguments.should_log:
+        datasets.disable_progress_bars()
+        transformers.logging.disable_progress_bar()
+    set_seed(arguments.seed)
+    with arguments.main_process_first(desc="preparing the data"):
+        prepared = prepare(data, recipe, arguments, splits, tell)
+    held = prepared.hold(arguments, filling(recipe))
+    return prepared, make_trainer(prepared, recipe, arguments), held
 
 
 def describe_data(name: str, splits: dict[str, datasets.Dataset], output_dir: str) -> str:

@@ -12,11 +12,13 @@ SETUPS = Path(__file__).resolve().parent / "setups"
 SUFFIXES = (".yaml", ".yml")
 
 
-def find_setup(name: str) -> Path:
+def find_setup(name: str, folder: Path = SETUPS, what: str = "setup") -> Path:
     """Find a setup by its file or its bare name.
 
     Args:
         name: "crowd_small", or the path of a YAML file.
+        folder: of those that are shipped.
+        what: a setup, or what else is looked for, for messages.
 
     Returns:
         The file.
@@ -24,21 +26,21 @@ def find_setup(name: str) -> Path:
     Raises:
         MissingInputError: if there is none.
     """
-    path = Path(name) if Path(name).suffix in SUFFIXES else SETUPS / f"{name}.yaml"
+    path = Path(name) if Path(name).suffix in SUFFIXES else folder / f"{name}.yaml"
     if path.is_file():
         return path
-    names = setup_names()
+    names = setup_names(folder)
     near = difflib.get_close_matches(path.stem, names, n=1)
     advice = f"did you mean {near[0]}? Else take" if near else "take"
     raise MissingInputError(
-        f"there is no setup {name!r}; {advice} one of {', '.join(names)}, or the path of a YAML "
+        f"there is no {what} {name!r}; {advice} one of {', '.join(names)}, or the path of a YAML "
         "file"
     )
 
 
-def setup_names() -> list[str]:
+def setup_names(folder: Path = SETUPS) -> list[str]:
     """Return the names of all setups."""
-    return sorted(path.stem for path in SETUPS.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def describe_setups() -> str:
@@ -47,6 +49,21 @@ def describe_setups() -> str:
     return "\n".join(
         f"{name:<20}{text.splitlines()[0].lstrip('# ')}" for name, text in first.items()
     )
+
+
+def read_setup(path: Path) -> dict:
+    """Read the values of a setup file by option.
+
+    Raises:
+        WrongUseError: if it holds anything else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WrongUseError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise WrongUseError(f"{path} holds no options; write lines such as learning_rate: 0.001")
+    return values
 
 
 def apply_setup(parser: argparse.ArgumentParser, path: Path) -> None:
@@ -59,12 +76,7 @@ def apply_setup(parser: argparse.ArgumentParser, path: Path) -> None:
     Raises:
         WrongUseError: naming the file and the option, if one is unknown or has a wrong value.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WrongUseError(f"{path} is not a YAML file: {error}") from error
-    if not isinstance(values, dict):
-        raise WrongUseError(f"{path} holds no options; write lines such as learning_rate: 0.001")
+    values = read_setup(path)
     known = vars(parser.parse_known_args([])[0])
     for name in values:
         if name not in known:

@@ -7,6 +7,7 @@ import shutil
 import fake_corpora
 import numpy as np
 import pytest
+import yaml
 from small_models import PITCHES, save_model, write_corpus, write_recordings
 
 from dusha_ser.cli import cross_validate
@@ -15,18 +16,13 @@ from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, SCORES, ser_metrics
-from dusha_ser.experiments import cross_validation
-from dusha_ser.experiments.cross_validation import (
-    Fold,
-    assign_folds,
-    choose_folds,
-    make_folds,
-    read_column,
-    shared_speakers,
-    write_results,
-)
+from dusha_ser.experiments import cross_validation, nested_search
+from dusha_ser.experiments.cross_validation import shared_speakers, write_results
+from dusha_ser.experiments.folds import Fold, assign_folds, choose_folds, make_folds, read_column
 from dusha_ser.experiments.runs import Run
+from dusha_ser.storage import write_json
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
+from dusha_ser.training.search_space import Space
 
 # The least that is training: one step with all clips of a fold.
 QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "32", "--validation", "0", "--quiet"]
@@ -331,7 +327,7 @@ def test_write_results_when_speakers_are_in_several_folds_says_so(rows, tmp_path
     options = options_for("a/clips")
     options.output_dir = output
     assert "12 speakers are in several folds" in write_results(
-        options, rows, folds, fold_of, results
+        options, rows, list(zip(folds, results, strict=True)), fold_of
     )
     result = read_result(output)
     assert result["metrics"]["count"] == 48 and result["metrics"]["accuracy"] == 1
@@ -399,3 +395,105 @@ def test_make_folds_draws_training_clips_of_each_class_by_the_seed(rows):
     assert drawn("--train_clips", "2", "--seeds", "0,1")[0] == ids
     # Of a class that has fewer all are taken.
     assert drawn("--train_clips", "99")[0] == drawn()[0]
+
+
+def search_arguments(tmp_path, speakers=4):
+    """A table, and a cross-validation of two folds that searches two learning rates."""
+    table = write_recordings(tmp_path / "own", speakers=speakers)
+    (tmp_path / "space.yaml").write_text("learning_rate: [0.001, 0.01]\nmixup: [0, 0.2]\n")
+    arguments = [str(table), "--folds", "2", "--output_dir", str(tmp_path / "cross"), *QUICK]
+    arguments += ["--model_name_or_path", save_model(tmp_path / "start"), "--search_folds", "1"]
+    return [*arguments, "--search_space", str(tmp_path / "space.yaml"), "--search", "2"]
+
+
+def test_main_searches_options_without_the_speakers_that_test_them(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    from dusha_ser.training import search
+
+    seen = []
+    start = search.start
+
+    def watched(data, recipe, arguments, splits):
+        seen.append({name: set(rows["source_id"]) for name, rows in splits.items()})
+        return start(data, recipe, arguments, splits)
+
+    monkeypatch.setattr(search, "start", watched)
+    table = tmp_path / "chosen.json"
+    arguments = [*search_arguments(tmp_path), "--search_table", str(table)]
+    main(arguments)
+    # Of each fold two trials, each of one run.
+    assert len(seen) == 4
+    result = read_result(tmp_path / "cross")
+    for number, fold in enumerate(("1", "2")):
+        folder = tmp_path / "cross" / "folds" / fold
+        tested = set(read_predictions(folder / "predictions.csv").speakers)
+        assert len(tested) == 2
+        for one in seen[2 * number : 2 * number + 2]:
+            assert set(one) == {"train", "validation"}
+            assert one["train"].isdisjoint(one["validation"])
+            assert not tested & (one["train"] | one["validation"])
+        # The chosen options are those of the model that is tested, trained on all other speakers.
+        chosen = result["search"][number]
+        assert chosen["fold"] == fold and len(chosen["trials"]) == 2
+        options = yaml.safe_load((folder / "options.yaml").read_text())
+        assert options.get("learning_rate", 0.001) == chosen["options"]["learning_rate"]
+        assert options.get("mixup", 0) == chosen["options"]["mixup"]
+        assert json.loads((folder / "metrics.json").read_text())["clips"] == {"train": 8, "test": 8}
+    rows = json.loads(table.read_text())["rows"]
+    assert [row[:2] for row in rows] == [["1", "2"], ["2", "2"]]
+    assert "learning_rate 0.0" in rows[0][-1]
+    page = (tmp_path / "cross" / "results.md").read_text()
+    assert "its test speakers had no part in it" in page and "best f1_macro" in page
+    # Again: nothing is tried or trained.
+    main(arguments)
+    assert len(seen) == 4
+
+
+def test_search_folds_with_more_trials_replaces_the_model_of_an_earlier_choice(
+    rows, tmp_path, monkeypatch
+):
+    options = options_for("a/clips", "--output_dir", str(tmp_path), "--folds", "2", "--search", "1")
+    folds, _ = make_folds(options, rows)
+    space = Space(tmp_path / "space.yaml", {"mixup": [0.0, 0.2]})
+
+    def searched(mixup, trials):
+        def search_options(search, tell):
+            assert search.trials == trials
+            chosen = {"options": {"mixup": mixup}, "score": 1.0, "name": "loss", "trials": []}
+            write_json(search.folder / "chosen.json", chosen)
+            return chosen
+
+        monkeypatch.setattr(nested_search, "search_options", search_options)
+        options.search = trials
+        found, _ = nested_search.search_folds(options, folds, space, lambda line: None)
+        assert all(fold.run.options.mixup == mixup for fold in found)
+        assert all(fold.run.data.validation == 0 for fold in found)
+        return [fold.overwrite for fold in found]
+
+    assert searched(0.0, 1) == [False, False]
+    assert searched(0.0, 2) == [False, False]
+    assert searched(0.2, 3) == [True, True]
+
+
+def test_divide_keeps_speakers_together_and_scores_each_once(rows):
+    parts = nested_search.divide(rows.rows, rows.speakers, 3, seed=0)
+    heard = [set(part["validation"]["source_id"]) for part in parts]
+    assert [len(one) for one in heard] == [4, 4, 4] and len(set.union(*heard)) == 12
+    for part, speakers in zip(parts, heard, strict=True):
+        assert set(part["train"]["source_id"]) == set(rows.speakers) - speakers
+    (one,) = nested_search.divide(rows.rows, rows.speakers, 1, seed=0)
+    assert len(set(one["validation"]["source_id"])) == 3
+    with pytest.raises(WrongUseError, match="`search_folds` is 13, .* of 12 speakers"):
+        nested_search.divide(rows.rows, rows.speakers, 13, seed=0)
+
+
+def test_options_of_a_search_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(WrongUseError, match="`search_table` is of a search"):
+        options_for("a/clips", "--search_table", "chosen.json")
+    pytest.importorskip("optuna")
+    arguments = search_arguments(tmp_path, speakers=2)
+    with pytest.raises(WrongUseError, match="training clips of a fold are of 1 speakers"):
+        main(arguments)
+    (tmp_path / "space.yaml").write_text("learning_rates: [1]")
+    with pytest.raises(WrongUseError, match="unknown option 'learning_rates'"):
+        main(arguments)

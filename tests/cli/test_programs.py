@@ -193,10 +193,10 @@ def parsers():
 # Options that take several values: with commas, or as words.
 WITH_COMMAS = {
     "dusha corpus": {"base_url", "checksum", "export", "labels", "parts"},
-    "dusha train": {"base_url", "label_map", "report_to"},
+    "dusha train": {"base_url", "label_map", "report_to", "teacher", "waveform_augmentation"},
     "dusha predict": {"export"},
     "dusha evaluate": {"label_map"},
-    "dusha cross-validate": {"label_map"},
+    "dusha cross-validate": {"folds_only", "label_map", "seeds"},
     "dusha collect tasks": {"label_map"},
     "dusha collect answers": {"label_map"},
     "dusha collect prompts": {"label_map"},

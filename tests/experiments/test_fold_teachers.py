@@ -11,8 +11,8 @@ from dusha_ser.cli import cross_validate
 from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.experiments.cross_validation import make_folds
 from dusha_ser.experiments.fold_teachers import teachers_of
+from dusha_ser.experiments.folds import make_folds
 from dusha_ser.experiments.runs import HEARD_FILE, heard, read_heard, settings_of
 from dusha_ser.storage import read_json, write_json
 from dusha_ser.training.options import RecipeOptions

@@ -19,7 +19,8 @@ from dusha_ser.audio.finding import AudioFile
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.demo.answering import Answerer
 from dusha_ser.demo.options import DemoOptions
-from dusha_ser.experiments.cross_validation import Fold, run_fold
+from dusha_ser.experiments.cross_validation import run_fold
+from dusha_ser.experiments.folds import Fold
 from dusha_ser.experiments.runs import Run
 from dusha_ser.inference.loading import load_model
 from dusha_ser.inference.onnx_export import export

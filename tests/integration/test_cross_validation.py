@@ -1,4 +1,4 @@
-"""Folds in parallel processes, killed and started again, end as an undisturbed run does."""
+"""Folds and searches, killed and started again, end as an undisturbed run does."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ import pytest
 from small_models import save_model, write_recordings
 
 from dusha_ser.evaluation.predictions import read_predictions
+from dusha_ser.storage import read_json
 
 
 def children(process_id):
@@ -69,4 +70,57 @@ def test_folds_killed_in_parallel_and_started_again_end_as_undisturbed(tmp_path)
         for name in ("undisturbed", "killed")
     )
     assert first.ids == second.ids and first.folds == second.folds
+    np.testing.assert_allclose(first.probabilities, second.probabilities, atol=1e-5)
+
+
+@pytest.mark.timeout(900)
+def test_search_interrupted_and_killed_and_started_again_chooses_as_undisturbed(tmp_path):
+    pytest.importorskip("optuna")
+    table = write_recordings(tmp_path / "own", speakers=4)
+    model = save_model(tmp_path / "model")
+    (tmp_path / "space.yaml").write_text("learning_rate: {low: 0.0001, high: 0.1, log: true}\n")
+
+    def command(name):
+        program = [sys.executable, "-m", "dusha_ser", "cross-validate", str(table)]
+        options = ["--num_train_epochs", "2", "--per_device_train_batch_size", "8", "--folds", "2"]
+        options += ["--search", "3", "--search_folds", "1", "--search_space", "space.yaml"]
+        options += ["--model_name_or_path", model, "--metric_for_best_model", "loss"]
+        return [*program, "--output_dir", str(tmp_path / name), *options]
+
+    def chosen(name):
+        return {
+            path.parent.name: read_json(path)
+            for path in tmp_path.glob(f"{name}/search/*/chosen.json")
+        }
+
+    def stop(number, when):
+        """End the program by a signal, once a file of its own is there."""
+        program = subprocess.Popen(
+            command("stopped"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 300
+        while not when():
+            assert time.monotonic() < deadline and program.poll() is None
+            time.sleep(0.05)
+        program.send_signal(number)
+        return program.wait(), program.stderr.read().decode()
+
+    def ended_trials():
+        log = tmp_path / "stopped" / "search" / "1" / "trials.log"
+        return log.read_text().count('"state":1') if log.is_file() else 0
+
+    subprocess.run(command("undisturbed"), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    status, message = stop(signal.SIGINT, lambda: ended_trials() >= 1)
+    assert status == 130 and "the same command resumes" in message.splitlines()[-1]
+    assert not chosen("stopped")
+    before = ended_trials()
+    status, _ = stop(signal.SIGKILL, lambda: ended_trials() > before)
+    assert status == -signal.SIGKILL
+    subprocess.run(command("stopped"), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert chosen("stopped") == chosen("undisturbed")
+    assert len(chosen("stopped")) == 2
+    first, second = (
+        read_predictions(next((tmp_path / name / "predictions").iterdir()))
+        for name in ("undisturbed", "stopped")
+    )
     np.testing.assert_allclose(first.probabilities, second.probabilities, atol=1e-5)

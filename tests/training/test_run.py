@@ -2,12 +2,11 @@
 
 import json
 
-import datasets
 import numpy as np
 import pytest
 import torch
 from chance import chance_p_value
-from small_models import FEATURE_ROWS
+from small_models import rows_of
 from small_network import one_thread, small_config  # noqa: F401 - a fixture
 
 from dusha_ser.errors import WrongUseError
@@ -27,22 +26,6 @@ from modeling_dusha import DushaForAudioClassification, class_probabilities
 SEEDS = range(6)
 # Of runs that learn nothing, one set of six in a hundred fails this test by chance.
 ERROR_RATE = 0.01
-
-
-def rows_of(clips_each, speakers, seed):
-    """Clips of four emotions, as many of each by every speaker, each louder in bands of its own."""
-    generator = np.random.default_rng(seed)
-    columns = {name: [] for name in FEATURE_ROWS}
-    for speaker in range(speakers):
-        for number in range(4 * clips_each):
-            clip = generator.normal(-60, 6, (24, 64))
-            clip[:, 16 * (number % 4) : 16 * (number % 4 + 1)] += 30
-            columns["id"].append(f"{seed}_{speaker}_{number}")
-            columns["label"].append(number % 4)
-            columns["duration"].append(0.24)
-            columns["source_id"].append(f"{seed} {speaker}")
-            columns["input_features"].append(clip.clip(-80, 0).astype("float32"))
-    return datasets.Dataset.from_dict(columns, features=FEATURE_ROWS)
 
 
 @pytest.fixture(scope="module")
