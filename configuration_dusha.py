@@ -1,5 +1,6 @@
 """Configuration of the Dusha network, MobileNetV2 blocks and self-attention."""
 
+import math
 from typing import ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -30,12 +31,18 @@ class DushaConfig(PreTrainedConfig):
             the network; False is the published network, to which padding is audio.
         temperature: what logits are divided by in evaluation mode, so that the probabilities of
             predictions are as often right as they say (Guo et al. 2017); above 0, 1: as learnt.
+        logit_bias: what is added to the logits in evaluation mode, after that division, one number
+            per label, so that predictions suit classes that are otherwise frequent than in
+            training (Menon et al. 2021); None: nothing.
+        class_prior: share of each label that predictions assume, of sum 1, logit_bias included;
+            None: not known.
         id2label: name of each class, by its number.
         label2id: number of each class, by its name; by default that of id2label.
 
     Raises:
         StrictDataclassError: if a value has a wrong type, a dimension or the temperature is not
-            positive, or the lists of stages differ in length.
+            positive, the lists of stages differ in length, or there is not one bias or share per
+            label.
 
     Examples:
         >>> config = DushaConfig()
@@ -66,6 +73,8 @@ class DushaConfig(PreTrainedConfig):
     batch_norm_momentum: float = 0.1
     use_attention_mask: bool = True
     temperature: float | int = 1.0
+    logit_bias: list[float | int] | None = None
+    class_prior: list[float | int] | None = None
     id2label: dict[int, str] | dict[str, str] | None = None
     label2id: dict[str, int] | dict[str, str] | None = None
 
@@ -101,6 +110,15 @@ class DushaConfig(PreTrainedConfig):
             )
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature must be a number above 0, got {self.temperature}")
+        for name, least in (("logit_bias", -math.inf), ("class_prior", 0)):
+            values = getattr(self, name)
+            if values is not None and not (
+                len(values) == self.num_labels and all(least < one < math.inf for one in values)
+            ):
+                raise ValueError(
+                    f"{name} must be None or {self.num_labels} numbers"
+                    f"{' above 0' if least == 0 else ''}, one per label, got {values}"
+                )
 
 
 # A saved model carries this file, so that it loads where the project is not installed. There the

@@ -575,7 +575,7 @@ class DushaForAudioClassification(DushaPreTrainedModel):
 
         Returns:
             loss (a scalar, or None), logits (batch, labels), in evaluation mode divided by the
-            configuration's temperature, and what else was asked for.
+            configuration's temperature, plus its logit_bias, and what else was asked for.
         """
         outputs = self.dusha(
             input_features,
@@ -588,6 +588,8 @@ class DushaForAudioClassification(DushaPreTrainedModel):
         if not self.training and self.config.temperature != 1:
             # Here, as Transformers' pipeline turns logits into probabilities without asking.
             logits = logits / self.config.temperature
+        if not self.training and self.config.logit_bias is not None:
+            logits = logits + logits.new_tensor(self.config.logit_bias)
         loss = None
         if labels is not None:
             loss = classification_loss(logits, labels, self.config.problem_type)

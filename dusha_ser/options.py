@@ -92,6 +92,14 @@ least_confidence = partial(
     f"predict `{UNCERTAIN}` where the most probable label is less probable than this, 0 to 1",
     0.0,
 )
+# Of `prior`: all classes are as frequent.
+UNIFORM = "uniform"
+prior = partial(
+    option,
+    f"how frequent predictions take the classes to be: {UNIFORM}, or angry=10,sad=20,... (default: "
+    "as the model was trained or saved; Dusha's network)",
+    None,
+)
 num_proc = partial(option, "number of processes to work with", 1)
 cache_dir = partial(
     option,

@@ -65,6 +65,8 @@ def test_labels_of_two_configurations_are_apart():
         {"use_attention_mask": False, "hidden_act": "silu", "batch_norm_eps": 1e-3},
         {"problem_type": "multi_label_classification", "output_hidden_states": True},
         {"temperature": 1.7},
+        {"logit_bias": [1.5, 0.0, -2.0, 1], "class_prior": [0.25, 0.25, 0.4, 0.1]},
+        {"id2label": {0: "no", 1: "yes"}, "class_prior": [0.75, 0.25]},
     ],
 )
 def test_configuration_when_saved_and_loaded_is_the_same(changes, tmp_path):
@@ -101,6 +103,9 @@ def test_number_of_layers_when_asked_counts_blocks():
         ({"batch_norm_momentum": 1.5}, "within 0 to 1"),
         ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
         ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),
+        ({"logit_bias": [0.0]}, r"logit_bias must be None or 4 numbers, one per label, got \[0.0"),
+        ({"logit_bias": [0.0, 0.0, 0.0, float("inf")]}, "logit_bias must be None or 4 numbers"),
+        ({"class_prior": [0.5, 0.5, 0.0, 0.0]}, "class_prior must be None or 4 numbers above 0"),
     ],
 )
 def test_configuration_when_dimension_is_impossible_is_refused(changes, words):

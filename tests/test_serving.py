@@ -15,6 +15,7 @@ import torch
 from small_network import small_classifier
 from transformers import pipeline
 
+from dusha_ser import EmotionClassifier
 from dusha_ser.audio.reading import read_audio
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.demo.answering import Answerer
@@ -35,7 +36,16 @@ LABELS = ["angry", "sad", "neutral", "positive"]
 
 
 # Calibrated models have a temperature that is not 1.
-@pytest.fixture(scope="module", params=[(SEVERAL, 0.7), (None, 1.0), (None, 1.6)], ids=str)
+# Those of skewed classes have a bias, too.
+PRIOR = [0.2, 0.1, 0.6, 0.1]
+BIAS = [-1.6, 0.5, 1.5, 0.5]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(SEVERAL, 0.7, None), (None, 1.0, None), (None, 1.6, None), (None, 1.6, BIAS)],
+    ids=str,
+)
 def served(request):
     return request.param
 
@@ -49,8 +59,14 @@ def problem_type(served):
 def model(served, tmp_path_factory):
     """A saved model that gives each clip other probabilities, some of them of several labels."""
     folder = tmp_path_factory.mktemp("served") / "model"
-    problem_type, temperature = served
-    model = small_classifier(num_mel_bins=64, problem_type=problem_type, temperature=temperature)
+    problem_type, temperature, bias = served
+    model = small_classifier(
+        num_mel_bins=64,
+        problem_type=problem_type,
+        temperature=temperature,
+        logit_bias=bias,
+        class_prior=None if bias is None else PRIOR,
+    )
     with torch.no_grad():
         model.classifier.bias.copy_(torch.tensor([1.5, 1.0, -1.0, 0.5]))
     model.save_pretrained(folder)
@@ -115,14 +131,16 @@ def test_the_pipeline_gives_several_labels_only_where_the_model_does(expected, p
     assert np.ptp(expected, axis=0).max() > 0.02
 
 
-def test_the_pipeline_divides_logits_by_the_temperature(model, served, recordings, expected):
+def test_the_pipeline_divides_logits_by_the_temperature_and_adds_the_bias(
+    model, served, recordings, expected
+):
     network, extractor = load_model(model, "cpu")
-    network.config.temperature = 1.0
+    network.config.temperature, network.config.logit_bias = 1.0, None
     clips = [read_audio(recordings / f"{number}.wav", 16000) for number in range(4)]
     inputs = extractor(clips, sampling_rate=16000, padding=True, return_tensors="pt")
     with torch.no_grad():
         logits = network(**inputs).logits
-    found = class_probabilities(logits / served[1], served[0])
+    found = class_probabilities(logits / served[1] + torch.tensor(served[2] or [0.0]), served[0])
     np.testing.assert_allclose(found, expected, atol=CLOSE)
 
 
@@ -216,6 +234,44 @@ def test_demo_agrees_for_files_and_at_the_microphone(model, recordings, expected
     answer = session.finish()
     session.close()
     np.testing.assert_allclose(answer.probabilities, expected[2], atol=CLOSE)
+
+
+def test_another_prior_is_what_bayes_makes_of_the_probabilities_wherever_it_is_asked_for(
+    model, served, recordings, expected, tmp_path
+):
+    clips, prior = recordings / "clips.csv", "angry=3,sad=2,neutral=4,positive=1"
+    if served[2] is None:
+        several = "gives several" if served[0] else "set `class_prior` there"
+        with pytest.raises(WrongUseError, match=several):
+            EmotionClassifier(model, "cpu", prior=prior)
+        return
+    products = expected * np.array([0.3, 0.2, 0.4, 0.1]) / PRIOR
+    wanted = products / products.sum(axis=1, keepdims=True)
+    assert np.abs(wanted - expected).max() > 0.05
+    _, found = predicted(model, clips, "--prior", prior, output=tmp_path / "out.csv")
+    np.testing.assert_allclose(found, wanted, atol=CLOSE)
+    shares = {"neutral": 0.4, "angry": 0.3, "sad": 0.2, "positive": 0.1}
+    emotions = EmotionClassifier(model, "cpu", prior=shares)
+    answers = emotions.predict([recordings / f"{number}.wav" for number in range(4)])
+    found = np.array([[one.probabilities[label] for label in LABELS] for one in answers])
+    np.testing.assert_allclose(found, wanted, atol=CLOSE)
+    exported = tmp_path / "model.onnx"
+    dusha(["export", model, str(exported), "--waveform", "--prior", prior, "--quiet"])
+    _, found = predicted(exported, clips, output=tmp_path / "onnx.csv")
+    np.testing.assert_allclose(found, wanted, atol=CLOSE)
+    dusha(["evaluate", "--models", model, "--test_sets", str(clips), "--prior", prior,
+           "--output_dir", str(tmp_path / "results"), "--quiet"])  # fmt: skip
+    (file,) = (tmp_path / "results" / "predictions").iterdir()
+    np.testing.assert_allclose(read_predictions(file).probabilities, wanted, atol=CLOSE)
+    page = (tmp_path / "results" / "results.md").read_text()
+    assert "classes are taken to be angry 30.0 %, sad 20.0 %, neutral 40.0 %" in page
+    # Saved with the model, it is the stock pipeline's, too.
+    network, extractor = load_model(model, "cpu", prior=prior)
+    for part in (network, extractor):
+        part.save_pretrained(tmp_path / "saved")
+    pipe = pipeline("audio-classification", str(tmp_path / "saved"), top_k=None, device="cpu")
+    scores = {one["label"]: one["score"] for one in pipe(read_audio(recordings / "2.wav", 16000))}
+    np.testing.assert_allclose([scores[label] for label in LABELS], wanted[2], atol=CLOSE)
 
 
 def test_models_of_numbers_are_refused(tmp_path):

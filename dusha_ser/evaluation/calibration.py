@@ -31,7 +31,10 @@ class TemperatureFit:
 
 
 def fit_temperature(
-    logits: np.ndarray, references: np.ndarray, multi_label: bool = False
+    logits: np.ndarray,
+    references: np.ndarray,
+    multi_label: bool = False,
+    offset: np.ndarray | float = 0.0,
 ) -> TemperatureFit:
     """Fit the temperature of the greatest likelihood (Guo et al. 2017, section 4.2).
 
@@ -40,6 +43,8 @@ def fit_temperature(
         references: their true label numbers, (clips,).
         multi_label: whether each label has a probability of its own, the sigmoid of its logit,
             which is compared with whether it is the true one.
+        offset: what is added to divided logits, (labels,), where they were learnt for classes of
+            other shares than these clips'.
 
     Returns:
         The fit; the temperature is 1, and it is said why, for fewer than 50 clips, clips of one
@@ -66,7 +71,7 @@ def fit_temperature(
     is_true = np.arange(logits.shape[1]) == np.asarray(references)[:, None]
 
     def loss(logarithm: float) -> float:
-        divided = logits / math.exp(logarithm)
+        divided = logits / math.exp(logarithm) + offset
         if multi_label:
             return -float(log_expit(np.where(is_true, divided, -divided)).mean())
         return -float(log_softmax(divided, axis=1)[is_true].mean())

@@ -73,8 +73,14 @@ def predict_rows(
         speakers=test_set.speakers,
         folds=test_set.folds,
         multi_label=several,
-        temperature=model.config.temperature if model.config.model_type == DUSHA else 1.0,
+        temperature=known_temperature(model.config),
     )
+
+
+def known_temperature(config) -> float:
+    """Return what logits were divided by where that is all that was done to them; else 1."""
+    plain = config.model_type == DUSHA and config.logit_bias is None
+    return config.temperature if plain else 1.0
 
 
 def match_labels(id2label: dict[int, str], test_set: NamedRows) -> list[int]:

@@ -33,7 +33,8 @@ from dusha_ser.evaluation.results import (
 from dusha_ser.experiments.options import EvaluateOptions
 from dusha_ser.files import safe_name
 from dusha_ser.fingerprints import code_digest, digest
-from dusha_ser.inference.loading import load_model, model_fingerprint
+from dusha_ser.inference.class_prior import describe_prior
+from dusha_ser.inference.loading import label_names, load_model, model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
 from dusha_ser.reports.figures import (
     draw_calibration,
@@ -117,6 +118,7 @@ def evaluate_pair(
             options.device,
             options.trust_remote_code,
             options.least_confidence,
+            options.prior,
         ),
         "code": code_digest(*CODE),
     }
@@ -133,7 +135,7 @@ def evaluate_pair(
             return False
     if model not in loaded:
         loaded.clear()
-        loaded[model] = load_model(model, options.device, options.trust_remote_code)
+        loaded[model] = load_model(model, options.device, options.trust_remote_code, options.prior)
     started = time.perf_counter()
     network, extractor = loaded[model]
     predictions = predict_rows(network, extractor, test_set, options.batch_size, options.quiet)
@@ -145,7 +147,11 @@ def evaluate_pair(
         "fingerprint": fingerprint,
         "seconds": round(time.perf_counter() - started, 2),
         "command": options.command,
+        "class_prior": getattr(network.config, "class_prior", None),
     }
+    if options.prior:
+        shares = describe_prior(label_names(network.config, model), network.config.class_prior)
+        result["source"] = f"this evaluation; classes are taken to be {shares}"
     write_result(options.output_dir, result, predictions, options.form, options.least_confidence)
     return True
 

@@ -71,6 +71,7 @@ class EvaluateOptions(shared.TableOptions):
         "this probability, 0 to 1; 0: not",
         0.0,
     )
+    prior: str | None = shared.prior()
     form: str = option("form of predictions", "csv", choices=("csv", "jsonl"))
     batch_size: int | None = shared.batch_size()
     device: str | None = shared.device()

@@ -241,7 +241,7 @@ def load_classifier(
     if threads:
         torch.set_num_threads(threads)
     try:
-        model, extractor = load_model(settings.model, device, trust_remote_code)
+        model, extractor = load_model(settings.model, device, trust_remote_code, settings.prior)
     except WrongUseError as error:
         if "trust_remote_code" not in str(error.__cause__):
             raise

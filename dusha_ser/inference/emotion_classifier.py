@@ -51,14 +51,17 @@ class EmotionClassifier:
         batch_size: the most clips that are classified at once; None: 16, or 1 where padding may
             change a model's predictions.
         trust_remote_code: whether code that came with the model may run; Dusha's needs none.
+        prior: how frequent predictions take the classes to be: "uniform", or the share of each, as
+            {"angry": 0.1, ...} of any sum; None: as the model was trained or saved.
 
     Attributes:
         labels: of the model, in the order of its probabilities.
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is not an audio classification model, something must be installed, or
-            `least_confidence` is out of range or the model has a label "uncertain" of its own.
+        WrongUseError: if it is not an audio classification model, something must be installed,
+            `least_confidence` is out of range, the model has a label "uncertain" of its own, or
+            it cannot assume that `prior`.
 
     Examples:
         >>> import tempfile
@@ -92,9 +95,10 @@ class EmotionClassifier:
         least_confidence: float = 0.0,
         batch_size: int | None = None,
         trust_remote_code: bool = False,
+        prior: str | dict[str, float] | None = None,
     ):
         settings = Settings(
-            os.fspath(model), least_confidence=least_confidence, batch_size=batch_size
+            os.fspath(model), least_confidence=least_confidence, prior=prior, batch_size=batch_size
         )
         settings.check()
         self._classifier = load_classifier(settings, device, trust_remote_code=trust_remote_code)

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 import feature_extraction_dusha  # noqa: F401 - both make Transformers know our model type
 from dusha_ser.errors import MissingInputError, WrongUseError, first_line
+from dusha_ser.inference.class_prior import assume_prior
 from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.inference.subnormals import flush_subnormals
 from modeling_dusha import clear_subnormals, is_multi_label
@@ -25,21 +26,28 @@ MODEL_FILES = (
 )
 
 
-def load_model(name: str, device: str | None = None, trust_remote_code: bool = False):
+def load_model(
+    name: str,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    prior: str | Mapping[str, float] | None = None,
+):
     """Load a model and its feature extractor.
 
     Args:
         name: a model folder, or a name on the Hub.
         device: "cpu", "cuda" and so on; None: a GPU if there is one.
         trust_remote_code: whether code that came with the model may run; Dusha's needs none.
+        prior: how frequent predictions take the classes to be, as `read_prior` takes it; None: as
+            the model was trained or saved.
 
     Returns:
         The model in evaluation mode, and its feature extractor.
 
     Raises:
         MissingInputError: if there is no such model.
-        WrongUseError: if it is not an audio classification model, weights or labels are missing, or
-            there is no such device.
+        WrongUseError: if it is not an audio classification model, weights or labels are missing,
+            there is no such device, or the model cannot assume that prior.
     """
     check_model_folder(name)
     flush_subnormals()
@@ -61,6 +69,8 @@ def load_model(name: str, device: str | None = None, trust_remote_code: bool = F
             "`model_name_or_path`)"
         )
     label_names(model.config, name)
+    if prior is not None:
+        assume_prior(model.config, prior)
     clear_subnormals(model)
     try:
         model.to(device)

@@ -341,7 +341,7 @@ def write_onnx(options: ExportOptions, clips: Sequence[Path]) -> dict[str, float
             f"`int8` got {len(clips)} clip; give some tens: every second one calibrates, the "
             "others show what is lost"
         )
-    model, extractor = load_model(options.model, "cpu")
+    model, extractor = load_model(options.model, "cpu", prior=options.prior)
     if not isinstance(model, DushaForAudioClassification):
         raise WrongUseError(
             f"{options.model} is a network of type {model.config.model_type!r}, and this exports "

@@ -90,6 +90,7 @@ class Settings:
         choices=SEGMENTS,
     )
     least_confidence: float = shared.least_confidence()
+    prior: str | dict[str, float] | None = shared.prior()
     batch_size: int | None = shared.batch_size()
 
     def check(self) -> None:
@@ -111,6 +112,11 @@ class Settings:
                 )
         check_range("whole", self.whole, 0 < self.whole < float("inf"), "a number above 0", "s")
         shared.check_confidence(self.least_confidence)
+        if self.prior is not None and self.model.endswith(".onnx"):
+            raise WrongUseError(
+                f"`prior` is fixed in an exported model, and {self.model} is one: give it to "
+                "`dusha export`"
+            )
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
 
@@ -247,6 +253,7 @@ class ExportOptions:
         nargs="+",
         metavar="PATH",
     )
+    prior: str | None = shared.prior()
     int8: bool = option("write 8-bit convolutions (static quantisation); needs clips", False)
     overwrite: bool = shared.overwrite()
     quiet: bool = shared.quiet()

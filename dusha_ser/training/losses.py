@@ -28,6 +28,7 @@ class ClassificationLoss:
             answers are where the network gives the classes' probabilities before them.
         label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
         class_weights: weight of each class in the loss, (labels,); None: 1 each.
+        adjustment: added to the logits, (labels,), as of `logit_adjustment`; None: nothing.
 
     Examples:
         >>> logits = torch.zeros(2, 4)
@@ -40,6 +41,7 @@ class ClassificationLoss:
     kind: str = "hard"
     label_smoothing: float = 0.0
     class_weights: np.ndarray | None = None
+    adjustment: np.ndarray | None = None
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Compute the loss of each clip.
@@ -52,6 +54,8 @@ class ClassificationLoss:
             (batch,) in nats, at least 0.
         """
         logits, smoothing = logits.float(), self.label_smoothing
+        if self.adjustment is not None:
+            logits = logits + self._placed("adjustment", logits.device)
         if self.kind == "answers":
             # The answers to a clip have one true class together. A clip counts once, however many
             # answers it has: its gradient is the network's probabilities less what they become
@@ -72,19 +76,76 @@ class ClassificationLoss:
         """Return (batch,): the weight of a clip's class, or the mean of its classes' weights."""
         if self.class_weights is None:
             return torch.ones(len(labels), device=labels.device)
-        weights = self._class_weights(labels.device)
+        weights = self._placed("class_weights", labels.device)
         labels = labels.softmax(1) if self.kind == "answers" else labels
         targets = one_hot(labels, len(weights))
         # A clip of no class weighs as one of all classes.
         targets = torch.where(targets.sum(1, keepdim=True) > 0, targets, 1.0)
         return (targets @ weights) / targets.sum(1)
 
-    def _class_weights(self, device: torch.device) -> torch.Tensor:
+    def _placed(self, name: str, device: torch.device) -> torch.Tensor:
         # Once for each device: to copy them at each step would make it wait.
-        kept = self.__dict__.setdefault("_placed", {})
-        if device not in kept:
-            kept[device] = torch.as_tensor(self.class_weights, dtype=torch.float32, device=device)
-        return kept[device]
+        kept = self.__dict__.setdefault("_kept", {})
+        if (name, device) not in kept:
+            values = getattr(self, name)
+            kept[name, device] = torch.as_tensor(values, dtype=torch.float32, device=device)
+        return kept[name, device]
+
+
+def training_prior(
+    shares: np.ndarray,
+    weights: np.ndarray,
+    class_weights: np.ndarray | None = None,
+    label_smoothing: float = 0.0,
+) -> np.ndarray:
+    """Return the share of each class in what a loss for one label per clip is compared with.
+
+    Args:
+        shares: how much of each clip is of each class, (clips, classes); a class without clips
+            counts as if it had one.
+        weights: of the clips, (clips,).
+        class_weights: by which clips are drawn or weighed, (classes,); None: all alike.
+        label_smoothing: part of each clip's target that is spread evenly, in [0, 1): without it a
+            rare class, of which the network learns that it is never impossible, would be taken
+            for the most probable one of any clip.
+
+    Returns:
+        (classes,) above 0, whose sum is 1.
+
+    Examples:
+        >>> shares = np.array([[1, 0], [1, 0], [1, 0], [0, 1]])
+        >>> training_prior(shares, np.ones(4)).tolist()
+        [0.75, 0.25]
+        >>> training_prior(shares, np.ones(4), label_smoothing=0.4).round(2).tolist()
+        [0.65, 0.35]
+    """
+    mass = (shares * weights[:, None]).sum(axis=0, dtype=np.float64)
+    mass = np.where(mass > 0, mass, 1.0) * (1.0 if class_weights is None else class_weights)
+    return (1 - label_smoothing) * mass / mass.sum() + label_smoothing / len(mass)
+
+
+def adjust_logits(prior: np.ndarray, factor: float) -> np.ndarray:
+    """Return what is added to logits while they are learnt (Menon et al. 2021, equation 10).
+
+    Args:
+        prior: share of each class among the training clips, (classes,).
+        factor: of the logarithm, their tau.
+
+    Returns:
+        (classes,), at most 0.
+    """
+    return factor * np.log(prior)
+
+
+def learnt_prior(prior: np.ndarray, factor: float) -> np.ndarray:
+    """Return the shares that logits assume which were learnt so adjusted, (classes,) of sum 1.
+
+    Examples:
+        >>> learnt_prior(np.array([0.8, 0.2]), 1.0).tolist()
+        [0.5, 0.5]
+    """
+    left = prior ** (1 - factor)
+    return left / left.sum()
 
 
 def one_hot(labels: torch.Tensor, count: int) -> torch.Tensor:

@@ -146,6 +146,7 @@ def model_card(
         russian=origins.data.languages == ["ru"],
         measured=describe_measurement(result),
         confidence=describe_confidence(result) if measured else "",
+        prior=result.prior,
         results=markdown_table(results_table([row])).strip() if measured else "",
         classes=markdown_table(class_table(result.metrics)).strip(),
         confusion_file=CONFUSION_FILE,

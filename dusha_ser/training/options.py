@@ -28,6 +28,7 @@ from dusha_ser.options import (
     split_list,
     trust_remote_code,
 )
+from dusha_ser.training.prior_options import PriorOptions
 from dusha_ser.training.teacher_options import TeacherOptions
 from dusha_ser.training.waveform_options import WaveformOptions
 
@@ -121,7 +122,7 @@ class DataOptions(OwnAnswerOptions, LabelOptions, SourceOptions):
 
 
 @dataclass
-class RecipeOptions(TeacherOptions, WaveformOptions):
+class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions):
     """How the model learns: where it starts, and sampling, loss and augmentation."""
 
     option_group: ClassVar[str] = "recipe"
@@ -225,6 +226,7 @@ class RecipeOptions(TeacherOptions, WaveformOptions):
             raise WrongUseError(f"`trim_silence` is {self.trim_silence} dB: take more than 0")
         self.check_waveforms()
         self.check_teachers(self.loss)
+        self.check_prior(self.loss, bool(self.class_weights), self.is_taught)
 
     def check_names(self) -> None:
         """Raise a WrongUseError where what is named cannot be a model."""

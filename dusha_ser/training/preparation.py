@@ -69,6 +69,8 @@ class Preparation:
         trained: train and, behind its clips, their copies and clips without labels; None: there
             are none.
         unlabelled: how many clips without labels there are.
+        class_prior: share of each of the model's labels that its logits learn to assume; None
+            where a clip may have several labels.
     """
 
     model: PreTrainedModel
@@ -78,6 +80,7 @@ class Preparation:
     held: dict[str, HeldFeatures] = field(default_factory=dict)
     trained: datasets.Dataset | None = None
     unlabelled: int = 0
+    class_prior: np.ndarray | None = None
     _lengths: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -287,6 +290,7 @@ def load_starting_model(
         model.config.use_attention_mask = not recipe.published_quirks
         # The weights that are trained will need another one.
         model.config.temperature = 1.0
+        model.config.logit_bias = model.config.class_prior = None
     return model, load_extractor(recipe)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,11 +10,14 @@ from torch.utils.data import Subset
 
 from configuration_dusha import DushaConfig
 from dusha_ser.evaluation.calibration import TemperatureFit, fit_temperature
+from dusha_ser.evaluation.predict_rows import known_temperature
 from dusha_ser.evaluation.predictions import Predictions, score_predictions
 from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
+from dusha_ser.inference.class_prior import assume_prior, describe_prior
+from dusha_ser.inference.loading import label_names
 from dusha_ser.storage import free_name
 from dusha_ser.tables import screen_table
-from dusha_ser.training.options import OPTIONS_FILE
+from dusha_ser.training.options import OPTIONS_FILE, RecipeOptions
 from dusha_ser.training.preparation import Preparation
 from dusha_ser.training.trainer import DushaTrainer, first_output
 from modeling_dusha import class_probabilities, is_multi_label
@@ -35,6 +38,8 @@ class TrainingResult:
         calibration: the temperature of the model, and the clips that it was fitted to or the
             reason why there is none.
         scores: all of `score_predictions`, the metrics among them.
+        prior: how frequent the model's predictions take the classes to be, in a sentence; "":
+            this is not known.
     """
 
     predictions: Predictions
@@ -46,6 +51,7 @@ class TrainingResult:
     chosen_on_test: bool = False
     calibration: TemperatureFit = field(default_factory=TemperatureFit)
     scores: dict = field(default_factory=dict)
+    prior: str = ""
 
     @property
     def kept(self) -> str:
@@ -82,9 +88,22 @@ def calibrate(trainer: DushaTrainer, prepared: Preparation) -> TemperatureFit:
         return TemperatureFit(problem="the validation clips are those of the test")
     logits = classify_split(trainer, prepared, "validation").numpy()
     references = np.array(splits["validation"]["label"])
-    fit = fit_temperature(logits, references, is_multi_label(config.problem_type))
+    adjustment = trainer.classification_loss.adjustment
+    # The validation clips have the shares that the adjustment takes out of the logits.
+    offset = 0.0 if adjustment is None else adjustment[prepared.order]
+    fit = fit_temperature(logits, references, is_multi_label(config.problem_type), offset)
     config.temperature = fit.temperature
     return fit
+
+
+def settle_prior(prepared: Preparation, recipe: RecipeOptions) -> None:
+    """Let the model say which shares of the classes it assumes, and assume those asked for."""
+    config = prepared.model.config
+    if config.model_type != DushaConfig.model_type or prepared.class_prior is None:
+        return
+    config.class_prior = prepared.class_prior.tolist()
+    if recipe.prior is not None:
+        assume_prior(config, recipe.prior)
 
 
 def classify_split(trainer: DushaTrainer, prepared: Preparation, split: str) -> torch.Tensor:
@@ -112,7 +131,7 @@ def final_test(
         probabilities=class_probabilities(logits, problem_type).numpy(),
         speakers=None if None in speakers else speakers or None,
         multi_label=is_multi_label(problem_type),
-        temperature=calibration.temperature,
+        temperature=known_temperature(trainer.model.config),
     )
     scores = score_predictions(predictions)
     state = trainer.state
@@ -128,6 +147,7 @@ def final_test(
         chosen_on_test=bool(best) and splits.get("validation") is splits.get("test"),
         calibration=calibration,
         scores=scores,
+        prior=prior_sentence(trainer.model.config),
     )
 
 
@@ -147,6 +167,14 @@ def describe_calibration(result: TrainingResult) -> str:
     return f"{text}: on the {result.tested_on} split {changes}."
 
 
+def prior_sentence(config: Any) -> str:
+    """Say how frequent the model's predictions take the classes to be; "" where it is not known."""
+    if getattr(config, "class_prior", None) is None:
+        return ""
+    shares = describe_prior(label_names(config, "the model"), config.class_prior)
+    return f"Predictions assume these shares of the classes: {shares}."
+
+
 def describe_result(result: TrainingResult) -> str:
     """Describe a run in lines: a table of scores, the confusion matrix and the next steps."""
     metrics, folder = result.metrics, result.output_dir
@@ -157,6 +185,7 @@ def describe_result(result: TrainingResult) -> str:
             screen_table(confusion_table(metrics)),
             *([result.note] if result.note else []),
             describe_calibration(result),
+            *([result.prior] if result.prior else []),
             f"Model, card, curves and predictions are in {folder}. Next:",
             f"  dusha predict {folder} recording.wav   classify a recording",
             f"  dusha train --train_file clips.csv --model_name_or_path {folder} "

@@ -1,5 +1,6 @@
 """One training run, from options to a tested model."""
 
+import copy
 import dataclasses
 import math
 import os
@@ -14,6 +15,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from configuration_dusha import DushaConfig
 from dusha_ser.errors import WrongUseError
+from dusha_ser.inference.class_prior import assume_prior
 from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
 from dusha_ser.tables import screen_table
 from dusha_ser.training.arguments import DushaTrainingArguments
@@ -27,12 +29,19 @@ from dusha_ser.training.batches import (
 from dusha_ser.training.batches_ahead import plan_ahead
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import durations
-from dusha_ser.training.losses import ClassificationLoss, Mixup, TeacherLoss
+from dusha_ser.training.losses import (
+    ClassificationLoss,
+    Mixup,
+    TeacherLoss,
+    adjust_logits,
+    learnt_prior,
+    training_prior,
+)
 from dusha_ser.training.model_card import write_report
 from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
 from dusha_ser.training.origins import Origins, base_origin, data_origin, teacher_origins
 from dusha_ser.training.preparation import Preparation, prepare
-from dusha_ser.training.result import TrainingResult, calibrate, final_test
+from dusha_ser.training.result import TrainingResult, calibrate, final_test, settle_prior
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
 from dusha_ser.training.targets import class_shares, make_targets, make_teacher_targets
 from dusha_ser.training.teachers import describe_teachers
@@ -96,6 +105,7 @@ def train(
             trainer.add_callback(EpochLines(tell))
     trainer.train(resume_from_checkpoint=checkpoint)
     calibration = calibrate(trainer, prepared) if recipe.calibrate else None
+    settle_prior(prepared, recipe)
     result = final_test(trainer, prepared, calibration)
     if trainer.is_world_process_zero():
         write_report(trainer, result, (data, recipe, arguments), prepared.splits, origins)
@@ -128,8 +138,17 @@ def start(
     set_seed(arguments.seed)
     with arguments.main_process_first(desc="preparing the data"):
         prepared = prepare(data, recipe, arguments, splits, tell)
+    check_prior(prepared, recipe)
     held = prepared.hold(arguments, filling(recipe))
     return prepared, make_trainer(prepared, recipe, arguments), held
+
+
+def check_prior(prepared: Preparation, recipe: RecipeOptions) -> None:
+    """Raise a WrongUseError now where `prior` could not be assumed at the end."""
+    if recipe.prior is not None:
+        config = copy.deepcopy(prepared.model.config)
+        config.class_prior = [1 / len(prepared.order)] * len(prepared.order)
+        assume_prior(config, recipe.prior)
 
 
 def describe_data(name: str, splits: dict[str, datasets.Dataset], output_dir: str) -> str:
@@ -158,11 +177,20 @@ def make_trainer(
     rows, order = prepared.all_rows("train"), prepared.order
     shares = class_shares(rows, recipe)
     class_weights = read_class_weights(recipe.class_weights, prepared.labels, shares.sum(0))
+    targets = make_targets(rows, order, recipe)
     draw_weights = loss_weights = None
     if class_weights is not None and recipe.class_weights_in == "sampling":
         draw_weights = shares @ class_weights
     elif class_weights is not None:
         loss_weights = class_weights[np.argsort(order)]
+    adjustment = None
+    if recipe.loss != "multi":
+        labelled = slice(len(rows) - prepared.unlabelled)
+        learnt = shares[labelled], targets[1][labelled], class_weights
+        prior = training_prior(*learnt, recipe.label_smoothing)[np.argsort(order)]
+        prepared.class_prior = learnt_prior(prior, recipe.logit_adjustment)
+        if recipe.logit_adjustment:
+            adjustment = adjust_logits(prior, recipe.logit_adjustment)
     train_collator, eval_collator = make_collators(prepared.model, prepared.extractor, recipe)
     arguments = fitted(arguments, prepared, recipe)
     if arguments.pads_to_few_lengths:
@@ -180,7 +208,7 @@ def make_trainer(
         teacher_loss = TeacherLoss(recipe.teacher_weight, recipe.teacher_temperature)
         taught = make_teacher_targets(rows, order, prepared.unlabelled, teacher_loss)
     training: tuple[Any, Any, Any] = (
-        ClipDataset(rows, prepared.column, *make_targets(rows, order, recipe), held, taught),
+        ClipDataset(rows, prepared.column, *targets, held, taught),
         SAMPLERS[recipe.sampler](
             durations(rows, prepared.column),
             draw_weights,
@@ -208,7 +236,9 @@ def make_trainer(
         train_collator=train_collator,
         data_collator=eval_collator,
         processing_class=prepared.extractor,
-        classification_loss=ClassificationLoss(recipe.loss, recipe.label_smoothing, loss_weights),
+        classification_loss=ClassificationLoss(
+            recipe.loss, recipe.label_smoothing, loss_weights, adjustment
+        ),
         teacher_loss=teacher_loss,
     )
     # It prints each line of the log where there are no bars.

@@ -47,6 +47,14 @@ def test_fit_is_where_no_other_temperature_is_likelier():
     assert all(loss(found) < loss(found * other) for other in (0.3, 0.9, 0.99, 1.01, 1.1, 3))
 
 
+def test_fit_of_logits_learnt_for_other_shares_finds_the_same_temperature():
+    logits, labels = simulated(4000, 1.7)
+    offset = np.log([0.1, 0.1, 0.7, 0.1])
+    # What a network learns whose logits were adjusted by the offset.
+    fit = fit_temperature(logits - 1.7 * offset, labels, offset=offset)
+    assert fit.temperature == pytest.approx(1.7, rel=0.06)
+
+
 def test_fit_by_hand_of_two_levels():
     # 80 of 100 predictions are right with a distance of 4: log(0.8 / 0.2) = 4 / temperature.
     logits = np.array([[4.0, 0.0]] * 50 + [[0.0, 4.0]] * 50)

@@ -7,7 +7,14 @@ import torch
 from torch.nn import functional
 
 from dusha_ser.training.augmentation import draw
-from dusha_ser.training.losses import ClassificationLoss, Mixup, TeacherLoss
+from dusha_ser.training.losses import (
+    ClassificationLoss,
+    Mixup,
+    TeacherLoss,
+    adjust_logits,
+    learnt_prior,
+    training_prior,
+)
 
 
 @pytest.fixture
@@ -146,6 +153,46 @@ def test_class_weights_in_the_loss_equal_those_of_cross_entropy(logits):
     value = (loss(logits, LABELS) * factors).sum() / factors.sum()
     expected = functional.cross_entropy(logits, LABELS, torch.tensor(weights).float())
     torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_adjusted_loss_equals_that_of_logits_with_logarithms_of_the_prior(
+    logits, factor, smoothing
+):
+    prior = training_prior(np.eye(4)[LABELS.numpy()], np.ones(6), None, smoothing)
+    shares = np.array([1, 1, 3, 1]) / 6
+    np.testing.assert_allclose(prior, (1 - smoothing) * shares + smoothing / 4)
+    loss = ClassificationLoss("hard", smoothing, adjustment=adjust_logits(prior, factor))
+    # Menon et al. 2021, equation 10: log(1 + sum of (prior' / prior)^tau exp(logit' - logit)).
+    values, numbers = logits.double().numpy(), LABELS.numpy()
+    targets = (1 - smoothing) * np.eye(4)[numbers] + smoothing / 4
+    ratios = (prior[None] / prior[:, None]) ** factor
+    each = np.array(
+        [[np.log((ratios[y] * np.exp(row - row[y])).sum()) for y in range(4)] for row in values]
+    )
+    expected = (targets * each).sum(axis=1)
+    np.testing.assert_allclose(loss(logits, LABELS).numpy(), expected, rtol=1e-5)
+
+
+def test_prior_is_what_the_loss_sees_of_clips_by_their_weights_and_probabilities():
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
+    found = training_prior(probabilities, np.array([1.0, 0.5]))
+    np.testing.assert_allclose(found, np.array([1.0, 0.5, 1.0]) / 2.5)
+    weights = np.array([1.0, 2.0, 1.0])
+    found = training_prior(np.eye(3)[[0, 1, 2, 2]], np.ones(4), weights)
+    np.testing.assert_allclose(found, np.array([1, 2, 2]) / 5)
+
+
+def test_logits_learnt_so_adjusted_assume_what_is_left_of_the_prior():
+    """The best probabilities, less the adjustment, are those of classes of that prior."""
+    prior, factor = np.array([0.7, 0.2, 0.1]), 0.4
+    likelihoods = np.random.default_rng(0).random((5, 3))
+    posteriors = likelihoods * prior / (likelihoods * prior).sum(1, keepdims=True)
+    logits = np.log(posteriors) - adjust_logits(prior, factor)
+    found = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = likelihoods * learnt_prior(prior, factor)
+    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-12)
 
 
 def test_class_weights_when_clips_have_several_classes_or_none():

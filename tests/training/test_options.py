@@ -66,6 +66,20 @@ def test_waveform_augmentation_when_there_are_no_copies():
         RecipeOptions(waveform_augmentation=("phone",)).check()
 
 
+def test_priors_are_of_one_label_per_clip_and_make_up_for_skew_once():
+    RecipeOptions(logit_adjustment=1.0, loss="soft", prior="uniform").check()
+    for changes in ({"logit_adjustment": 1.0}, {"prior": "uniform"}):
+        (name,) = changes
+        with pytest.raises(WrongUseError, match=f"`{name}` is for one label per clip"):
+            RecipeOptions(loss="multi", **changes).check()
+    with pytest.raises(WrongUseError, match="`class_weights` both make up .* take one"):
+        RecipeOptions(logit_adjustment=1.0, class_weights="balanced").check()
+    with pytest.raises(WrongUseError, match="than a `teacher` has: take `prior`"):
+        RecipeOptions(logit_adjustment=1.0, teacher=("predictions.csv",)).check()
+    with pytest.raises(WrongUseError, match="`logit_adjustment` is -1"):
+        RecipeOptions(logit_adjustment=-1).check()
+
+
 def test_names_that_options_repeat_to_be_light_are_those_of_the_modules_they_belong_to():
     assert set(options.SAMPLERS) == set(SAMPLERS)
     assert options.SCORES == SCORES

@@ -2,6 +2,7 @@
 
 import json
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import prepare
-from dusha_ser.training.result import final_test
+from dusha_ser.training.result import describe_result, final_test
 from dusha_ser.training.run import make_trainer, train
 from dusha_ser.vocabulary import ANSWERS
 from feature_extraction_dusha import DushaFeatureExtractor
@@ -117,7 +118,7 @@ def doubtful_splits():
     return {"train": of(10, 1), "validation": of(10, 2), "test": of(10, 3)}
 
 
-def trained(folder, splits, epochs, **recipe):
+def trained(folder, splits, epochs, learning_rate=2e-2, **recipe):
     """Train a network; after a dozen epochs it is too sure."""
     torch.manual_seed(0)
     DushaForAudioClassification(small_config(num_mel_bins=64)).save_pretrained(folder / "start")
@@ -130,7 +131,7 @@ def trained(folder, splits, epochs, **recipe):
         num_train_epochs=epochs,
         per_device_train_batch_size=8,
         per_device_eval_batch_size=80,
-        learning_rate=2e-2,
+        learning_rate=learning_rate,
         eval_strategy="no",
         save_strategy="no",
         load_best_model_at_end=False,
@@ -234,3 +235,53 @@ def test_answers_teach_the_classes_where_the_labels_are_wrong(tmp_path, splits):
 def test_answers_and_mixup_are_refused_together(tmp_path, splits):
     with pytest.raises(WrongUseError, match="`mixup` mixes the labels.*`loss=answers`"):
         train_of_answers(tmp_path, splits, "answers", mixup=0.4)
+
+
+@pytest.fixture(scope="module")
+def skewed_splits():
+    """Clips that tell nothing of their labels, seven in ten of which are neutral."""
+
+    def of(speakers, seed):
+        rows = rows_of(2, speakers, seed)
+        generator = np.random.default_rng(seed)
+        labels = generator.choice(4, len(rows), p=[0.1, 0.1, 0.7, 0.1])
+        clips = generator.normal(-50, 10, (len(rows), 24, 64)).clip(-80, 0).astype("float32")
+        columns = rows.to_dict() | {"label": labels.tolist(), "input_features": list(clips)}
+        return datasets.Dataset.from_dict(columns, features=rows.features)
+
+    return {"train": of(25, 1), "validation": of(10, 2), "test": of(10, 3)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "even"),
+    [
+        ({}, False),
+        ({"logit_adjustment": 1.0}, True),
+        ({"prior": "uniform", "label_smoothing": 0.1}, True),
+        ({"logit_adjustment": 1.0, "prior": "angry=1,sad=1,neutral=7,positive=1"}, False),
+    ],
+    ids=str,
+)
+def test_run_on_skewed_classes_predicts_for_the_prior_that_it_says(
+    tmp_path, skewed_splits, changes, even
+):
+    result = trained(tmp_path, skewed_splits, epochs=3, learning_rate=5e-3, **changes)
+    config = DushaForAudioClassification.from_pretrained(tmp_path / "model").config
+    shares = np.bincount(skewed_splits["train"]["label"], minlength=4) / 200
+    wanted = np.full(4, 0.25) if even else shares
+    np.testing.assert_allclose(config.class_prior, wanted, atol=0.05)
+    # Where nothing is known, probabilities are the prior.
+    found = result.predictions.probabilities.mean(axis=0)
+    np.testing.assert_allclose(found, config.class_prior, atol=0.12)
+    assert (config.logit_bias is None) == ("prior" not in changes)
+    card = (tmp_path / "model" / "README.md").read_text()
+    said = (
+        f"Predictions assume these shares of the classes: angry {100 * config.class_prior[0]:.1f} %"
+    )
+    assert said in card and said in describe_result(result)
+
+
+def test_run_refuses_a_prior_before_it_trains(tmp_path, skewed_splits):
+    with pytest.raises(WrongUseError, match="`prior` is happy=1: give uniform"):
+        trained(tmp_path, skewed_splits, epochs=1, prior="happy=1")
+    assert not (tmp_path / "model" / "model.safetensors").exists()
