@@ -15,6 +15,7 @@ from dusha_ser.collecting.options import (
     SliceOptions,
     TaskOptions,
 )
+from dusha_ser.engines.options import EngineOptions
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.shards.options import ShardOptions
 
@@ -28,15 +29,21 @@ if TYPE_CHECKING:
     SliceOptions,
     Cut,
     ShardOptions,
+    EngineOptions,
     resumes=True,
 )
-def collect_slice(options: SliceOptions, cut: Cut, shards: ShardOptions) -> None:
+def collect_slice(
+    options: SliceOptions, cut: Cut, shards: ShardOptions, engine: EngineOptions
+) -> None:
     """Cut recordings into clips of speech: 16 kHz, 16 bits, named by hash."""
     if shards.output_shards:
         from dusha_ser.collecting.slicing_shards import slice_in_shards
+        from dusha_ser.engines.parts import choose_runner
 
-        tell_of_shards(options.quiet, *slice_in_shards(options, cut, shards))
+        done = slice_in_shards(options, cut, shards, choose_runner(engine))
+        tell_of_shards(options.quiet, *done)
         return
+    engine.refuse()
     from dusha_ser.audio.finding import list_audio_files
 
     files = list_audio_files(options.inputs, options.path_column)
@@ -62,18 +69,21 @@ def collect_slice(options: SliceOptions, cut: Cut, shards: ShardOptions) -> None
     "dusha collect pseudo-label clips --model runs/crowd_large --number 5000 --output_file "
     "clips/picked.csv",
     PseudoLabelOptions,
+    EngineOptions,
     resumes=True,
 )
-def collect_pseudo_label(options: PseudoLabelOptions) -> None:
+def collect_pseudo_label(options: PseudoLabelOptions, engine: EngineOptions) -> None:
     """Add a model's probabilities to clips, and pick those to annotate."""
     if options.output_shards:
         from dusha_ser.collecting.picking_shards import pick_in_shards
+        from dusha_ser.engines.parts import choose_runner
 
-        job, outcome, chosen = pick_in_shards(options)
+        job, outcome, chosen = pick_in_shards(options, choose_runner(engine))
         if chosen:
             tell(options.quiet, f"{len(chosen)} clips picked: {options.output_file}")
         tell_of_shards(options.quiet, job, outcome)
         return
+    engine.refuse()
     from dusha_ser.collecting.picking import label_clips, write_picked
 
     rows = label_clips(options)

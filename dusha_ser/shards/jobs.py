@@ -29,6 +29,8 @@ PART = re.compile(r"part-(\d{5,})\.parquet")
 # Seconds after which it is looked again whether others are done.
 LOOK_EVERY = 2.0
 Recordings = Iterable[tuple[str, Any]]
+# As `run_job`, which engines replace.
+RunJob = Callable[..., "Outcome"]
 
 
 class Work(Protocol):
