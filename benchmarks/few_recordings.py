@@ -88,6 +88,7 @@ def main() -> None:
     setups = read_setups(chosen.setups)
     shown = ["--ravdess", "RAVDESS", "--model", "MODEL", "--clips", *chosen.clips]
     shown += ["--seeds", chosen.seeds]
+    shown += ["--setups", chosen.setups.name] if chosen.setups != SETUPS else []
     for clips in chosen.clips:
         for setup, options in setups.items():
             words = ["ravdess", f"--data_dir={chosen.ravdess}", f"--seeds={chosen.seeds}"]
