@@ -81,7 +81,7 @@ def variants_in_memory(clips: list[np.ndarray], extractor) -> dict[str, Callable
 
 
 def measure(paths: list[Path], rounds: int) -> dict:
-    """Measure all on files and in memory; returns times, how they compare, the profile and the growth."""
+    """Measure all on files and in memory; returns times, ratios, the profile and the growth."""
     extractor = DushaFeatureExtractor()
     variants = {
         "librosa": lambda: as_peer(paths),

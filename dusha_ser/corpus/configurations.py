@@ -45,6 +45,7 @@ CONFIGURATIONS = (*AGGREGATED, RAW, *MANIFESTS)
 OTHER_CORPORA = {
     "iemocap": "IEMOCAP",
     "ravdess": "RAVDESS",
+    "ravdess_8": "RAVDESS with its eight emotions",
     "emodb": "EmoDB",
     "crema_d": "CREMA-D",
     "savee": "SAVEE",

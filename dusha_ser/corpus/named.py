@@ -1,8 +1,9 @@
 """Data sets by a short name: prepared corpora, own tables, other corpora."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -13,9 +14,10 @@ from dusha_ser.corpus.other_corpora import CORPORA, read_corpus
 from dusha_ser.corpus.own_recordings import make_recordings, read_recordings
 from dusha_ser.corpus.published import published_domains
 from dusha_ser.errors import MissingInputError, WrongUseError, first_cause
+from dusha_ser.files import printable_name
 from dusha_ser.fingerprints import digest
 from dusha_ser.options import TableOptions, is_hub_name
-from dusha_ser.tables import is_table
+from dusha_ser.tables import is_table, read_table
 from dusha_ser.vocabulary import EMOTIONS
 
 
@@ -29,6 +31,8 @@ class NamedRows:
     rows: datasets.Dataset
     # Of each row in the usual cross-validation of this corpus; None where it has none.
     folds: list[str] | None = None
+    # What else the corpus says of each row, such as sex and sentence, by name.
+    facts: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,9 +114,12 @@ def named_rows(
         recordings = read_corpus(corpus, folder, allow_other_counts)
         labels = list(CORPORA[corpus].counts)
         rows = make_recordings(recordings, labels, corpus, options.bad_rows)
-        fold_of = {one.id: one.fold for one in recordings}
-        folds = [fold for name in rows["id"] if (fold := fold_of[name]) is not None]
-        return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None)
+        by_id = {one.id: one for one in recordings}
+        kept = [by_id[name] for name in rows["id"]]
+        folds = [one.fold for one in kept if one.fold is not None]
+        told = kept[0].facts if kept else {}
+        facts = {name: [one.facts[name] for one in kept] for name in told}
+        return NamedRows(corpus, rows, folds if len(folds) == len(rows) else None, facts)
     path = Path(spelling)
     if path.is_file() or is_table(path):
         return NamedRows(path.name, read_recordings(path, options=options))
@@ -123,6 +130,39 @@ def named_rows(
         parts = [Path(name).name, named_split]
         return NamedRows(":".join(part for part in parts if part), rows)
     return prepared_rows(spelling, split, options)
+
+
+def read_column(
+    rows: NamedRows, name: str, spelling: str, path_column: str = TableOptions.path_column
+) -> list[str]:
+    """Read a column of named rows, as text.
+
+    Args:
+        rows: what `named_rows` made of the spelling.
+        name: of a column of the rows, of the table that they came from, or of what their corpus
+            says of each (sex, intensity and statement of RAVDESS).
+        spelling: of the rows.
+        path_column: of the table, which holds the paths of its recordings.
+
+    Raises:
+        WrongUseError: if there is no such column, or a row has no value in it.
+    """
+    path, values = Path(spelling), list[Any]()
+    if name in rows.facts:
+        values = list(rows.facts[name])
+    elif name in rows.rows.column_names:
+        values = list(rows.rows[name])
+    elif path.is_file():
+        table = read_table(path, [path_column])
+        found = {printable_name(row[path_column]): row for row in table}
+        # Only the rows that became clips, in their order.
+        values = [found[clip].get(name) for clip in rows.rows["id"]]
+    if not values or any(value in (None, "") for value in values):
+        raise WrongUseError(
+            f"{spelling} has no column {name!r} with a value in each row; it has "
+            f"{', '.join([*rows.rows.column_names, *rows.facts])}"
+        )
+    return list(map(str, values))
 
 
 def prepared_rows(spelling: str, split: str | None, options: TableOptions) -> NamedRows:

@@ -1,8 +1,9 @@
 """Readers of other corpora of emotional speech as they are distributed, in Dusha's four emotions.
 
 Label and speaker are in file names (IEMOCAP: in its evaluation files). Other emotions (fear,
-disgust, surprise, boredom, frustration) are left out. The numbers of recordings are checked: one
-lost line in a reader has halved a corpus before, and the published results with it.
+disgust, surprise, boredom, frustration) are left out, but ravdess_8 has all eight. The numbers of
+recordings are checked: one lost line in a reader has halved a corpus before, and the published
+results with it.
 """
 
 import re
@@ -24,7 +25,7 @@ class OtherCorpus:
     """What is known of a corpus, whose title is in `configurations.OTHER_CORPORA`."""
 
     layout: str  # an example of a path in it
-    counts: dict[str, int]  # recordings of each of the four emotions in the whole corpus
+    counts: dict[str, int]  # recordings of each emotion that is read, in the whole corpus
     list_recordings: Callable[[Path], Iterator[Recording]]  # of a folder, in any order
     source: str  # who published it, and under which licence
 
@@ -32,7 +33,7 @@ class OtherCorpus:
 def read_corpus(
     name: str, data_dir: str | Path, allow_other_counts: bool = False
 ) -> list[Recording]:
-    """List the recordings of a corpus with one of the four emotions, in the order of their ids.
+    """List the recordings of a corpus with the emotions that it has here, in the order of ids.
 
     Raises:
         WrongUseError: no such corpus, or it is not complete and `allow_other_counts` is not set.
@@ -57,9 +58,10 @@ def read_corpus(
         )
     found = Counter(recording.label for recording in recordings.values())
     if found != corpus.counts and not allow_other_counts:
+        emotions = "the four emotions" if len(corpus.counts) == 4 else "these emotions"
         counts = ", ".join(f"{label} {found[label]} (of {n})" for label, n in corpus.counts.items())
         raise WrongUseError(
-            f"{title} has {sum(corpus.counts.values()):,} recordings with the four emotions; "
+            f"{title} has {sum(corpus.counts.values()):,} recordings with {emotions}; "
             f"{data_dir} has {found.total():,}: {counts}. Unpack the corpus again; "
             "`allow_other_counts=True` takes what is there"
         )
@@ -70,11 +72,13 @@ def from_names(
     pattern: str,
     emotions: dict[str, str],
     fold: Callable[[str], str | None] = lambda speaker: speaker,
+    facts: Callable[[re.Match], dict[str, str]] = lambda match: {},
 ) -> Callable[[Path], Iterator[Recording]]:
     """Make a reader for a corpus whose file names carry emotion and speaker.
 
     The pattern is of "FOLDER/NAME" without its suffix, with the groups speaker, emotion and, where
-    there is one, id, the part that is unique within the speaker. `emotions` maps the corpus' codes.
+    there is one, id, the part that is unique within the speaker. `emotions` maps the corpus' codes,
+    and `facts` says what else the name tells.
     """
     compiled = re.compile(pattern)
 
@@ -85,7 +89,9 @@ def from_names(
                 continue
             speaker = match["speaker"]
             name = f"{speaker}_{match['id']}" if "id" in compiled.groupindex else path.stem
-            yield Recording(name, path, emotions[match["emotion"]], speaker, fold(speaker))
+            label = emotions[match["emotion"]]
+            known = facts(match)
+            yield Recording(name, path, label, speaker, fold(speaker), facts=known)
 
     return list_recordings
 
@@ -98,6 +104,7 @@ EVALUATION = re.compile(
     r"(?P<id>Ses(?P<session>\d\d)[FM]_\w+_(?P<gender>[FM])\w+)\s+"
     r"(?P<emotion>[a-z]{3})\s"
 )
+SEXES = {"F": "female", "M": "male"}
 IEMOCAP_EMOTIONS = {
     "ang": "angry",
     "sad": "sad",
@@ -132,7 +139,35 @@ def list_iemocap(data_dir: Path) -> Iterator[Recording]:
                 label=IEMOCAP_EMOTIONS[match["emotion"]],
                 speaker=f"Ses{match['session']}{match['gender']}",
                 fold=session_dir.name,
+                facts={"sex": SEXES[match["gender"]]},
             )
+
+
+# In the order of their codes.
+RAVDESS_EMOTIONS = (
+    *("neutral", "calm", "happy", "sad", "angry"),
+    *("fearful", "disgust", "surprised"),
+)
+RAVDESS_LAYOUT = "Actor_01/03-01-05-01-01-01-01.wav"
+RAVDESS_SOURCE = "Livingstone and Russo 2018; CC BY-NC-SA 4.0"
+
+
+def ravdess_reader(emotions: dict[str, str]) -> Callable[[Path], Iterator[Recording]]:
+    """Make a reader of the emotions with these codes, from 01 to 08."""
+    return from_names(
+        # Audio only (03) and speech (01): the corpus also has films and songs.
+        r"/03-01-(?P<emotion>\d\d)-(?P<intensity>0[12])-(?P<statement>0[12])-\d\d"
+        r"-(?P<speaker>\d\d)$",
+        emotions,
+        # Six folds of four actors in order, two women and two men each.
+        fold=lambda actor: str((int(actor) - 1) // 4 + 1),
+        # The actors with odd numbers are men.
+        facts=lambda match: {
+            "sex": SEXES["FM"[int(match["speaker"]) % 2]],
+            "intensity": {"01": "normal", "02": "strong"}[match["intensity"]],
+            "statement": {"01": "Kids are talking", "02": "Dogs are sitting"}[match["statement"]],
+        },
+    )
 
 
 CORPORA = {
@@ -145,17 +180,22 @@ CORPORA = {
         source="Busso et al. 2008; on request from the University of Southern California",
     ),
     "ravdess": OtherCorpus(
-        layout="Actor_01/03-01-05-01-01-01-01.wav",
+        layout=RAVDESS_LAYOUT,
         # Neutral (96) and calm (192) are one: calm is what Dusha's annotators would call neutral.
         counts={"angry": 192, "sad": 192, "neutral": 288, "positive": 192},
-        # Audio only (03) and speech (01): the corpus also has films and songs.
-        list_recordings=from_names(
-            r"/03-01-(?P<emotion>\d\d)-\d\d-\d\d-\d\d-(?P<speaker>\d\d)$",
-            {"01": "neutral", "02": "neutral", "03": "positive", "04": "sad", "05": "angry"},
-            # Six folds of four actors in order, two women and two men each.
-            fold=lambda actor: str((int(actor) - 1) // 4 + 1),
+        list_recordings=ravdess_reader(
+            {"01": "neutral", "02": "neutral", "03": "positive", "04": "sad", "05": "angry"}
         ),
-        source="Livingstone and Russo 2018; CC BY-NC-SA 4.0",
+        source=RAVDESS_SOURCE,
+    ),
+    # As most studies report it.
+    "ravdess_8": OtherCorpus(
+        layout=RAVDESS_LAYOUT,
+        counts={"neutral": 96} | dict.fromkeys(RAVDESS_EMOTIONS[1:], 192),
+        list_recordings=ravdess_reader(
+            {f"{number:02}": emotion for number, emotion in enumerate(RAVDESS_EMOTIONS, 1)}
+        ),
+        source=RAVDESS_SOURCE,
     ),
     "emodb": OtherCorpus(
         layout="wav/03a01Wa.wav",

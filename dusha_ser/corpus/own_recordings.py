@@ -5,7 +5,7 @@ import functools
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
@@ -43,6 +43,8 @@ class Recording:
     # Its part of the usual cross-validation; None where each study makes its own.
     fold: str | None = None
     line: str = ""  # where a table names it, for messages
+    # What else its corpus says of it, such as sex and sentence, by name.
+    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dusha_ser.corpus.named import NamedRows, named_rows
+from dusha_ser.evaluation.group_scores import groups_table
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.results import (
     SEARCH_NOTE,
@@ -25,7 +26,14 @@ from dusha_ser.evaluation.seeds import (
     seeds_folds_table,
 )
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
-from dusha_ser.experiments.evaluation import write_figures, write_result
+from dusha_ser.experiments.evaluation import (
+    Measures,
+    scores_by_text,
+    with_facts,
+    write_figures,
+    write_result,
+    write_scores_by,
+)
 from dusha_ser.experiments.folds import Fold, choose_folds, make_folds, run_each
 from dusha_ser.experiments.nested_search import search_folds
 from dusha_ser.experiments.options import CrossValidateOptions
@@ -47,10 +55,13 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
         WrongUseError: if they cannot be divided so, or a folder is not of these options.
         WorkFailedError: if training fails.
     """
-    for path in filter(None, (options.table, options.folds_table, options.search_table)):
+    for path in filter(
+        None, (options.table, options.folds_table, options.search_table, options.scores_by_table)
+    ):
         check_table(path, options.command, options.overwrite)
     space = read_space(options.search_space, options.training) if options.search else None
     rows = named_rows(options.data, options.split, options.allow_other_counts, options)
+    rows = with_facts(rows, options.scores_by, options.data, options)
     folds, fold_of = make_folds(
         options, rows, tell, with_audio=space is not None and space.of_inputs
     )
@@ -172,9 +183,12 @@ def write_results(
     write_text(
         options.output_dir / "results.md",
         f"# {options.shown_name} on {found[0]['test_set']}\n\n{explain(options, rows)}{note}\n\n"
-        + "\n\n".join(filter(None, [found[0].get("teachers"), page])),
+        + "\n\n".join(filter(None, [found[0].get("teachers"), page]))
+        + scores_by_text(found),
     )
     write_figures(options.output_dir, found)
+    write_scores_by(options, found)
+    tables += [groups_table(result["scores_by"]) for result in found if "scores_by" in result]
     return "\n".join(
         [*(screen_table(table) for table in tables), *([f"{note[1:]}\n"] * bool(note))]
     )
@@ -256,4 +270,5 @@ def write_pooled(
     }
     if chosen:
         result["search"] = list(chosen)
-    return write_result(options.output_dir, result, pool_folds(folds, rows), "csv")
+    measures = Measures(columns={column: rows.facts[column] for column in options.scores_by})
+    return write_result(options.output_dir, result, pool_folds(folds, rows), "csv", measures)

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dusha_ser.corpus.named import NamedRows, named_rows, refuse_other_labels
+from dusha_ser.corpus.named import NamedRows, named_rows, read_column, refuse_other_labels
 from dusha_ser.corpus.speakers import warn_of_splits
 from dusha_ser.errors import WrongUseError
+from dusha_ser.evaluation.group_scores import groups_notes, groups_table, score_groups
 from dusha_ser.evaluation.predict_rows import model_names, predict_rows
 from dusha_ser.evaluation.predictions import (
     Predictions,
@@ -30,12 +31,13 @@ from dusha_ser.evaluation.results import (
     results_table,
     write_table,
 )
-from dusha_ser.experiments.options import EvaluateOptions
+from dusha_ser.experiments.options import CrossValidateOptions, EvaluateOptions
 from dusha_ser.files import safe_name
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.class_prior import describe_prior
 from dusha_ser.inference.loading import label_names, load_model, model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
+from dusha_ser.options import TableOptions
 from dusha_ser.reports.figures import (
     draw_calibration,
     draw_confusion,
@@ -64,6 +66,15 @@ page.
 {table}"""
 
 
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of predictions beside the usual scores."""
+
+    least_confidence: float = 0.0  # from which they are also scored by themselves; 0: not
+    # Value of each clip by column, by which they are scored in parts.
+    columns: dict[str, list[str]] = field(default_factory=dict)
+
+
 def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
     """Evaluate each model on each test set, and write the table and the figures of all results.
 
@@ -77,8 +88,8 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
             there.
         WorkFailedError: if training or a model fails.
     """
-    if options.table:
-        check_table(options.table, options.command, options.overwrite)
+    for path in filter(None, (options.table, options.scores_by_table)):
+        check_table(path, options.command, options.overwrite)
     test_sets = load_test_sets(options)
     models = list(options.models)
     if options.train_on:
@@ -90,10 +101,17 @@ def evaluate(options: EvaluateOptions, tell: Callable[[str], None]) -> None:
                 tell(f"{name} on {test_set.name}: done before (`overwrite=True` does it again)")
     results = read_results(options.output_dir)
     table = results_table(all_rows(results))
-    write_text(options.output_dir / "results.md", PAGE.format(table=markdown_table(table)))
+    groups = scores_by_text(results)
+    page = PAGE.format(table=markdown_table(table)) + groups
+    write_text(options.output_dir / "results.md", page)
     write_figures(options.output_dir, results)
     if options.table:
         write_table(options.table, options.command, table)
+    write_scores_by(options, results)
+    for result in results:
+        if options.scores_by and "scores_by" in result:
+            tell(f"\n{result['model']} on {result['test_set']}:")
+            tell(screen_table(groups_table(result["scores_by"])).rstrip("\n"))
     tell(f"\n{screen_table(table)}\npredictions, metrics and figures: {options.output_dir}")
     if options.compare:
         for text in compare_pair(*options.compare, options.output_dir):
@@ -110,6 +128,7 @@ def evaluate_pair(
     pair = pair_name(name, test_set.name)
     metrics_path = options.output_dir / RESULTS_DIR / f"{pair}.json"
     predictions_path = options.output_dir / PREDICTIONS_DIR / f"{pair}.{options.form}"
+    columns = {column: test_set.facts[column] for column in options.scores_by}
     fingerprint = {
         "model": model_fingerprint(model, options.trust_remote_code),
         "rows": test_set.fingerprint,
@@ -119,6 +138,7 @@ def evaluate_pair(
             options.trust_remote_code,
             options.least_confidence,
             options.prior,
+            columns,
         ),
         "code": code_digest(*CODE),
     }
@@ -152,7 +172,8 @@ def evaluate_pair(
     if options.prior:
         shares = describe_prior(label_names(network.config, model), network.config.class_prior)
         result["source"] = f"this evaluation; classes are taken to be {shares}"
-    write_result(options.output_dir, result, predictions, options.form, options.least_confidence)
+    measures = Measures(options.least_confidence, columns)
+    write_result(options.output_dir, result, predictions, options.form, measures)
     return True
 
 
@@ -161,7 +182,7 @@ def write_result(
     result: dict,
     predictions: Predictions,
     form: str,
-    least_confidence: float = 0.0,
+    measures: Measures = Measures(),  # noqa: B008  # it is not changed
 ) -> dict:
     """Write predictions and what they score; return the result with its metrics.
 
@@ -170,7 +191,7 @@ def write_result(
         result: with model and test_set, which name the files.
         predictions: of this model on this test set.
         form: csv or jsonl.
-        least_confidence: from which predictions are also scored by themselves; 0: they are not.
+        measures: what is measured beside the usual scores.
     """
     pair = pair_name(result["model"], result["test_set"])
     path = output_dir / PREDICTIONS_DIR / f"{pair}.{form}"
@@ -178,11 +199,46 @@ def write_result(
     # What was written is what is scored: anyone who reads the file gets the same numbers.
     written = replace(read_predictions(path), temperature=predictions.temperature)
     scores = score_predictions(written)
-    if least_confidence:
-        scores["abstaining"] = score_confident(written, least_confidence)
+    if measures.least_confidence:
+        scores["abstaining"] = score_confident(written, measures.least_confidence)
+    if measures.columns:
+        scores["scores_by"] = score_groups(written, measures.columns)
     result = {**result, "predictions": f"{PREDICTIONS_DIR}/{path.name}", **scores}
     write_json(output_dir / RESULTS_DIR / f"{pair}.json", result)
     return result
+
+
+def write_scores_by(
+    options: EvaluateOptions | CrossValidateOptions, results: Sequence[dict]
+) -> None:
+    """Write the table of `scores_by` of the only result, if it is asked for."""
+    if not options.scores_by_table:
+        return
+    found = [result for result in results if "scores_by" in result]
+    tables = [groups_table(result["scores_by"]) for result in found]
+    if len(found) > 1:
+        # Several models, test sets or seeds: each row says which.
+        tables = [
+            [
+                ["model", "test set", *table[0]],
+                *([result["model"], result["test_set"], *row] for row in table[1:]),
+            ]
+            for result, table in zip(found, tables, strict=True)
+        ]
+    rows = [row for table in tables for row in table[1:]]
+    write_table(options.scores_by_table, options.command, [tables[0][0], *rows])
+
+
+def scores_by_text(results: Sequence[dict]) -> str:
+    """Return a section of a page for each result with scores by columns; empty without any."""
+    sections = [
+        f"\n## {result['model']} on {result['test_set']}, by {', '.join(result['scores_by'])}\n\n"
+        f"{markdown_table(groups_table(result['scores_by']))}\n"
+        f"{' '.join(groups_notes(result['scores_by']))}\n"
+        for result in results
+        if "scores_by" in result
+    ]
+    return "".join(sections)
 
 
 def write_figures(output_dir: Path, results: Sequence[dict]) -> None:
@@ -262,10 +318,23 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
     return str(run.output_dir)
 
 
+def with_facts(
+    rows: NamedRows, names: Sequence[str], spelling: str, options: TableOptions
+) -> NamedRows:
+    """Return rows that know their values of these columns."""
+    found = {name: read_column(rows, name, spelling, options.path_column) for name in names}
+    return replace(rows, facts=rows.facts | found)
+
+
 def load_test_sets(options: EvaluateOptions) -> list[NamedRows]:
     """Read the rows of all test sets, each under a name of its own."""
     split, allow = options.split, options.allow_other_counts
-    test_sets = [named_rows(spelling, split, allow, options) for spelling in options.test_sets]
+    test_sets = [
+        with_facts(
+            named_rows(spelling, split, allow, options), options.scores_by, spelling, options
+        )
+        for spelling in options.test_sets
+    ]
     names = [test_set.name for test_set in test_sets]
     if len(set(names)) < len(names):
         raise WrongUseError(

@@ -4,7 +4,6 @@ import concurrent.futures
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -12,14 +11,13 @@ import numpy as np
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
-from dusha_ser.corpus.named import NamedRows
+from dusha_ser.corpus.named import NamedRows, read_column
 from dusha_ser.errors import WrongUseError
 from dusha_ser.experiments.fold_teachers import FoldTeachers
 from dusha_ser.experiments.options import FOLDS, MOST_SINGLE_FOLDS, CrossValidateOptions
 from dusha_ser.experiments.runs import Run, with_inputs
-from dusha_ser.files import printable_name, safe_name
+from dusha_ser.files import safe_name
 from dusha_ser.processes import WorkerPool
-from dusha_ser.tables import read_table
 from dusha_ser.training.teacher_options import FOLDS_FOLDER
 
 
@@ -39,24 +37,6 @@ class Fold:
     groups: tuple[str, ...] | None = None
 
 
-def read_column(options: CrossValidateOptions, rows: NamedRows, name: str) -> list[str]:
-    """Read a column of a prepared corpus or of the table that the rows came from, as text."""
-    path, values = Path(options.data), list[Any]()
-    if name in rows.rows.column_names:
-        values = list(rows.rows[name])
-    elif path.is_file():
-        table = read_table(path, [options.path_column])
-        found = {printable_name(row[options.path_column]): row for row in table}
-        # Only the rows that became clips, in their order.
-        values = [found[clip].get(name) for clip in rows.rows["id"]]
-    if not values or any(value in (None, "") for value in values):
-        raise WrongUseError(
-            f"{options.data} has no column {name!r} with a value in each row; it has "
-            f"{', '.join(rows.rows.column_names)}"
-        )
-    return list(map(str, values))
-
-
 def make_folds(
     options: CrossValidateOptions,
     rows: NamedRows,
@@ -70,9 +50,9 @@ def make_folds(
     """
     groups = rows.speakers
     if options.group_column:
-        groups = read_column(options, rows, options.group_column)
+        groups = read_column(rows, options.group_column, options.data, options.path_column)
     if options.fold_column:
-        folds = read_column(options, rows, options.fold_column)
+        folds = read_column(rows, options.fold_column, options.data, options.path_column)
         groups = groups or folds
     else:
         folds = assign_folds(rows, options.folds, groups, options.fold_seed)

@@ -23,6 +23,10 @@ MARKS = (
 FOLDS = 5
 # Up to this number, each speaker is a fold of its own, where nothing else is said.
 MOST_SINGLE_FOLDS = 10
+SCORES_BY = (
+    "columns by whose values scores are also given, such as sex,intensity,statement of ravdess"
+)
+SCORES_BY_TABLE = "the same for the table of scores_by"
 
 
 def read_seeds(words: Sequence[str]) -> tuple[int, ...]:
@@ -43,6 +47,14 @@ def read_seeds(words: Sequence[str]) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
+def check_scores_by(columns: Sequence[str], table: Path | None) -> None:
+    """Raise a WrongUseError if there is a table of scores by no column."""
+    if table and not columns:
+        raise WrongUseError(
+            "`scores_by_table` has nothing to hold; name columns of the data as `scores_by`"
+        )
+
+
 @dataclass(kw_only=True)
 class EvaluateOptions(shared.TableOptions):
     """Which models to evaluate on which test sets, and how that of `train_on` is trained."""
@@ -58,6 +70,8 @@ class EvaluateOptions(shared.TableOptions):
     test_sets: list[str] = option(SPELLINGS, nargs="+", metavar="DATA")
     output_dir: Path = shared.output_dir("results", "predictions, metrics, tables and figures")
     table: Path | None = option(TABLE, None)
+    scores_by: tuple[str, ...] = option(SCORES_BY, (), type=split_list)
+    scores_by_table: Path | None = option(SCORES_BY_TABLE, None)
     split: str = option("split of prepared corpora where none is named", "test")
     compare: tuple[str, str] | None = option(
         "two evaluated models to compare, paired by speaker",
@@ -90,6 +104,7 @@ class EvaluateOptions(shared.TableOptions):
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
         shared.check_confidence(self.least_confidence)
+        check_scores_by(self.scores_by, self.scores_by_table)
         if not self.models and not self.train_on:
             raise WrongUseError(
                 "no model to evaluate; give `models`, or what to train one on as `train_on`"
@@ -114,6 +129,8 @@ class CrossValidateOptions(SearchOptions, shared.TableOptions):
     output_dir: Path = shared.output_dir("cross_validation", "models, predictions and results")
     table: Path | None = option(TABLE, None)
     folds_table: Path | None = option("the same for the table with one row per fold", None)
+    scores_by: tuple[str, ...] = option(SCORES_BY, (), type=split_list)
+    scores_by_table: Path | None = option(SCORES_BY_TABLE, None)
     search_table: Path | None = option("the same for what --search chose in each fold", None)
     name: str | None = option("name of the model in tables (default: that of output_dir)", None)
     folds: int | None = option(
@@ -159,6 +176,7 @@ class CrossValidateOptions(SearchOptions, shared.TableOptions):
     def check(self) -> None:
         """Settle the spelling of a corpus, and refuse what is missing."""
         check_range("jobs", self.jobs, self.jobs >= 1, "at least 1")
+        check_scores_by(self.scores_by, self.scores_by_table)
         self.check_search()
         if self.search_table and not self.search:
             raise WrongUseError("`search_table` is of a search: give its trials as `search`")

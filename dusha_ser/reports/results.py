@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError
+from dusha_ser.evaluation.group_scores import groups_notes, groups_table
 from dusha_ser.evaluation.results import (
     SEARCH_NOTE,
     all_rows,
@@ -127,6 +128,9 @@ def result_blocks(result: dict, folder: Path) -> Iterator[Block]:
         description=f"confusion matrix of {title}, in the table above",
         figure=draw_confusion({result["test_set"]: metrics}, result["model"]),
     )
+    if parts := result.get("scores_by"):
+        yield Table(f"Scores by {', '.join(parts)}", groups_table(parts))
+        yield Text(" ".join(groups_notes(parts)))
     yield from confidence_blocks(result, title)
     if result.get("model_path") and Path(result["model_path"]).is_dir():
         yield from curves_of(Path(result["model_path"]), result["model"])

@@ -121,7 +121,7 @@ def test_read_column_of_a_table_finds_names_that_are_written_otherwise(tmp_path)
     rooms = [f"{line},room {number}" for number, line in enumerate(lines)]
     table.write_text("\n".join([f"{header},room", *rooms]))
     rows = named_rows(str(table))
-    assert read_column(options_for(table), rows, "room") == ["room 0", "room 1", "room 2", "room 3"]
+    assert read_column(rows, "room", str(table)) == ["room 0", "room 1", "room 2", "room 3"]
 
 
 def test_make_folds_of_a_table_with_other_columns_and_codes(tmp_path):
@@ -347,6 +347,7 @@ def test_main_with_seeds_gives_their_mean_and_keeps_what_each_has_done(tmp_path)
     ]
     assert not (output / "results.md").exists()
     tables = ["--table", str(tmp_path / "table.json"), "--folds_table", str(tmp_path / "f.json")]
+    tables += ["--scores_by", "source_id", "--scores_by_table", str(tmp_path / "s.json")]
     main([*arguments, *tables])
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items())
     combined = json.loads((output / "seeds.json").read_text())
@@ -363,6 +364,14 @@ def test_main_with_seeds_gives_their_mean_and_keeps_what_each_has_done(tmp_path)
     assert rows[0][0] == "cross" and " ± " in rows[0][2] and "mean of 2 seeds" in rows[0][-1]
     folds = json.loads((tmp_path / "f.json").read_text())["rows"]
     assert [row[0] for row in folds] == ["1", "2", "mean ± sd"]
+    parts = json.loads((tmp_path / "s.json").read_text())
+    assert parts["columns"][:4] == ["model", "test set", "column", "value"]
+    speakers = sorted(set(runs[0].speakers))
+    assert [row[:4] for row in parts["rows"]] == [
+        [f"cross, seed {seed}", "clips.csv, 2 folds", "source_id", speaker]
+        for seed in (3, 5)
+        for speaker in speakers
+    ]
     page = (output / "results.md").read_text()
     assert "A smaller difference between two results is noise." in page
 

@@ -1,6 +1,7 @@
 """dusha evaluate: from models and test sets to the table, and what is not done twice."""
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -297,6 +298,51 @@ def test_main_scores_where_a_model_is_confident(models, table, tmp_path, capsys)
     main([*arguments, "--least_confidence", "1", "--overwrite", "--quiet"])
     result = json.loads((output / "metrics" / "first--clips.csv.json").read_text())
     assert result["abstaining"]["coverage"] == 0
+
+
+def test_main_scores_by_columns_of_a_corpus_and_of_a_table(models, tmp_path, capsys):
+    actors = tmp_path / "ravdess"
+    for actor, emotion in itertools.product((1, 2, 3, 4), ("01", "03", "04", "05")):
+        name = f"03-01-{emotion}-01-0{1 + actor // 3}-01-{actor:02d}.wav"
+        fake_corpora.write(actors / name, fake_corpora.tone(100 * actor + int(emotion), 0.1))
+    output, written = tmp_path / "results", tmp_path / "groups.json"
+    arguments = ["--models", models[0], "--test_sets", f"ravdess={actors}", "--quiet"]
+    arguments += ["--output_dir", str(output), "--allow_other_counts"]
+    options = ["--scores_by", "sex,statement", "--scores_by_table", str(written)]
+    main([*arguments, *options])
+    result = json.loads((output / "metrics" / "first--ravdess.json").read_text())
+    predictions = read_predictions(output / result["predictions"])
+    right = predictions.predicted == predictions.references
+    women = np.array([int(speaker) % 2 == 0 for speaker in predictions.speakers])
+    sex = result["scores_by"]["sex"]
+    assert sex["female"]["accuracy"] == pytest.approx(right[women].mean())
+    assert sex["male"]["accuracy"] == pytest.approx(right[~women].mean())
+    table = json.loads(written.read_text())
+    assert [row[:4] for row in table["rows"]] == [
+        ["sex", "female", "8", "2"],
+        ["sex", "male", "8", "2"],
+        ["statement", "Dogs are sitting", "8", "2"],
+        ["statement", "Kids are talking", "8", "2"],
+    ]
+    assert "first on ravdess, by sex, statement" in (output / "results.md").read_text()
+    main([one for one in arguments if one != "--quiet"] + ["--scores_by", "sex,statement"])
+    assert "Dogs are sitting" in capsys.readouterr().out
+    with pytest.raises(WrongUseError, match="not made with these options"):
+        main([*arguments, "--scores_by", "sex"])
+    with pytest.raises(WrongUseError, match="no column 'age'.*sex, intensity, statement"):
+        main([*arguments, "--scores_by", "age"])
+    with pytest.raises(WrongUseError, match="--scores_by_table has nothing to hold"):
+        main([*arguments, "--scores_by_table", str(written)])
+    # A column of one's own table, which another name of the model's folder keeps apart.
+    own = write_recordings(tmp_path)
+    lines = own.read_text().splitlines()
+    rooms = [f"{line},{'ab'[number % 2]}" for number, line in enumerate(lines[1:])]
+    own.write_text("\n".join([f"{lines[0]},room", *rooms]))
+    main(["--models", models[0], "--test_sets", str(own), "--output_dir", str(tmp_path / "own"),
+          "--scores_by", "room", "--quiet"])  # fmt: skip
+    (path,) = (tmp_path / "own" / "metrics").iterdir()
+    rooms = json.loads(path.read_text())["scores_by"]["room"]
+    assert rooms["a"]["count"] == rooms["b"]["count"] == len(lines[1:]) / 2
 
 
 def test_main_does_not_do_again_what_is_done(models, table, tmp_path, capsys):

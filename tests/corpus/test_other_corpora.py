@@ -72,15 +72,14 @@ def test_read_corpus_when_a_file_of_iemocap_is_missing_names_it(tmp_path):
     ("name", "write", "speakers", "folds"),
     [
         ("ravdess", fake_corpora.write_ravdess, 24, 6),
+        ("ravdess_8", fake_corpora.write_ravdess, 24, 6),
         ("emodb", fake_corpora.write_emodb, 10, 10),
         ("crema_d", fake_corpora.write_crema_d, 91, None),
         ("savee", fake_corpora.write_savee, 4, 4),
         ("tess", fake_corpora.write_tess, 2, 2),
     ],
 )
-def test_read_corpus_finds_all_recordings_with_the_four_emotions(
-    name, write, speakers, folds, tmp_path
-):
+def test_read_corpus_finds_all_recordings_with_its_emotions(name, write, speakers, folds, tmp_path):
     write(tmp_path)
     recordings = read_corpus(name, tmp_path)
     assert labels_of(recordings) == CORPORA[name].counts
@@ -97,6 +96,9 @@ def test_read_corpus_finds_all_recordings_with_the_four_emotions(
     [
         ("ravdess", "Actor_12/03-01-02-01-01-02-12.wav", "03-01-02-01-01-02-12", "neutral", "12"),
         ("ravdess", "03-01-03-02-01-02-07.flac", "03-01-03-02-01-02-07", "positive", "07"),
+        ("ravdess_8", "a/03-01-02-01-01-02-12.wav", "03-01-02-01-01-02-12", "calm", "12"),
+        ("ravdess_8", "a/03-01-06-02-01-02-11.wav", "03-01-06-02-01-02-11", "fearful", "11"),
+        ("ravdess_8", "a/03-01-08-02-01-02-11.wav", "03-01-08-02-01-02-11", "surprised", "11"),
         ("emodb", "wav/16b10Wb.wav", "16b10Wb", "angry", "16"),
         ("emodb", "wav/03a01Fa.wav", "03a01Fa", "positive", "03"),
         ("emodb", "wav/08a05Ta.wav", "08a05Ta", "sad", "08"),
@@ -146,6 +148,14 @@ def test_read_corpus_takes_ravdess_in_six_folds_of_four_actors_in_order(tmp_path
         actors.setdefault(recording.fold, set()).add(int(recording.speaker))
     assert actors["1"] == {1, 2, 3, 4}
     assert actors["6"] == {21, 22, 23, 24}
+
+
+def test_read_corpus_knows_sex_intensity_and_statement_of_ravdess(tmp_path):
+    for name in ("03-01-05-01-02-01-07", "03-01-05-02-01-01-08"):
+        fake_corpora.write(tmp_path / f"{name}.wav", fake_corpora.TINY)
+    man, woman = read_corpus("ravdess", tmp_path, allow_other_counts=True)
+    assert man.facts == {"sex": "male", "intensity": "normal", "statement": "Dogs are sitting"}
+    assert woman.facts == {"sex": "female", "intensity": "strong", "statement": "Kids are talking"}
 
 
 def test_read_corpus_reads_the_real_ravdess(shared):

@@ -11,6 +11,7 @@ from pages import HISTORY, Page, table_rows
 
 from dusha_ser.cli.report import report_results as main
 from dusha_ser.errors import MissingInputError
+from dusha_ser.evaluation.group_scores import score_groups
 from dusha_ser.evaluation.predictions import Predictions, score_confident, score_predictions
 from dusha_ser.evaluation.ser.ser import LABELS, compare_models
 from dusha_ser.storage import write_json
@@ -43,6 +44,7 @@ def results(tmp_path_factory):
             "published_as": "podcast",
             "command": "dusha evaluate --models 'a & b'",
             **score_predictions(predictions),
+            "scores_by": score_groups(predictions, {"sex": ["male", "female"] * 60}),
             "abstaining": score_confident(predictions, 0.4),
         }
         if number:
@@ -96,6 +98,7 @@ def test_report_shows_what_the_results_hold(page, results):
     assert "on 120 clips of 8 speakers; intervals over only 8 speakers are too narrow" in text
     assert "Intervals over only 8 speakers are too narrow." in text, "beside the comparison"
     assert "dusha evaluate --models 'a & b'" in text
+    assert "Scores by sex" in text and "draws speakers, each with all of their clips" in text
 
 
 def test_report_shows_calibration_before_and_after_and_what_abstaining_gains(page, results):

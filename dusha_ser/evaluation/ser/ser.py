@@ -62,7 +62,10 @@ class Bootstrap:
     seed: int = 0
 
     def draw(
-        self, confusions: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
+        self,
+        confusions: np.ndarray,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        strata: Sequence[np.ndarray] = (),
     ) -> dict[str, list[float]]:
         """Draw as many groups as there are, with replacement, and take the statistic of each draw.
 
@@ -73,13 +76,17 @@ class Bootstrap:
             confusions: clips by group and true and predicted label, (groups, ..., labels, labels).
             statistic: from sums of confusions over groups (resamples, ..., labels, labels) to
                 numbers (scores, resamples).
+            strata: numbers of groups, at least two in each stratum, which are drawn one stratum
+                after the other; all are one where none is given.
 
         Returns:
             the interval [low, high] of each score.
         """
         drawn = scipy.stats.bootstrap(
-            (np.arange(len(confusions)),),
-            lambda groups, axis: statistic(confusions[groups].sum(axis=-confusions.ndim)),
+            strata or (np.arange(len(confusions)),),
+            lambda *drawn, axis: statistic(
+                sum(confusions[groups].sum(axis=-confusions.ndim) for groups in drawn)
+            ),
             n_resamples=self.resamples,
             batch=max(1, NUMBERS_AT_ONCE // confusions.size),
             vectorized=True,
