@@ -9,6 +9,7 @@ a pure tone.
 import functools
 import io
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ RATES = (1_000, 768_000)
 MOST_CHANNELS = 8
 # Weights of the resampling filter that are held at a time, and of old samples under them.
 WEIGHTS_AT_ONCE = 2**20
+_process = os.getpid()
 
 
 class DushaFeatureExtractor(SequenceFeatureExtractor):
@@ -177,6 +179,7 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         The arguments and errors are those of a call. Each clip is (samples,), at least one, in
         float32 or float64, finite.
         """
+        use_one_thread_if_forked()
         waveforms = []
         for number, clip in enumerate(split_clips(raw_speech)):
             samples, own_rate = read_samples(clip, number)
@@ -271,6 +274,18 @@ class DushaFeatureExtractor(SequenceFeatureExtractor):
         spectrum = torch.view_as_real(torch.fft.rfft(frames * window)).square_()
         power = spectrum[..., 0] + spectrum[..., 1]
         return torch.cat([power[:, bins] @ filters for bins, filters in groups], 1)
+
+
+def use_one_thread_if_forked() -> None:
+    """Have PyTorch work with one thread in a process that was forked from one that imported this.
+
+    `datasets.Dataset.map` with num_proc forks. PyTorch's threads are not forked, and where the
+    parent has used them its child would wait for them for ever.
+    """
+    global _process
+    if os.getpid() != _process:
+        _process = os.getpid()
+        torch.set_num_threads(1)
 
 
 def split_clips(raw_speech) -> list:

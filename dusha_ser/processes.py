@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,7 +90,8 @@ def workers_end_with_us() -> Iterator[None]:
     """Make processes that other libraries fork inside this block end soon after this process has.
 
     A killed program cannot tell its workers. They would wait for ever, and hold on to the file
-    locks that they inherited, so that starting the program again would wait for ever too.
+    locks that they inherited, so that starting the program again would wait for ever too. PyTorch
+    works with one thread in them: it would wait for ever for threads that were not forked.
     """
     global _watched
     before, _watched = _watched, os.getpid()
@@ -104,6 +106,8 @@ def _watch_in_child() -> None:
     if _watched:
         parent, _watched = _watched, os.getpid()  # what a worker forks ends with that worker
         end_with(parent)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):

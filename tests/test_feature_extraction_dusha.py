@@ -3,8 +3,11 @@
 import inspect
 import io
 import json
+import os
 import pickle
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import librosa
@@ -18,6 +21,7 @@ from hypothesis import strategies as st
 from small_network import one_thread  # noqa: F401 - a fixture of every test here
 from transformers import AutoFeatureExtractor, BatchFeature, DataCollatorWithPadding
 
+import feature_extraction_dusha
 from feature_extraction_dusha import LOUDEST, DushaFeatureExtractor, resample_waveform
 
 RATE = 16000
@@ -634,3 +638,31 @@ def test_features_when_silence_is_cut_off_of_silence_are_all_of_it():
 def test_extractor_refuses_to_cut_off_what_is_not_quieter():
     with pytest.raises(ValueError, match="need more than 0"):
         DushaFeatureExtractor(trim_silence=0)
+
+
+FORK_AFTER_USE = """
+import os, signal
+import numpy as np
+import datasets
+from feature_extraction_dusha import DushaFeatureExtractor
+
+extractor = DushaFeatureExtractor()
+clip = np.sin(np.arange(32_000) / 9).astype("float32")
+extractor(clip, sampling_rate=16_000)
+rows = datasets.Dataset.from_dict({"clip": [clip, clip]})
+made = rows.map(lambda row: extractor(row["clip"], sampling_rate=16_000), num_proc=2)
+print(len(made), len(made[1]["input_features"][0]))
+"""
+
+
+def test_features_when_the_process_is_forked_after_use(tmp_path):
+    # PyTorch's threads, which this process has used, are not forked.
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_AFTER_USE],
+        env=os.environ | {"OMP_NUM_THREADS": "2", "HF_HOME": str(tmp_path)},
+        cwd=Path(feature_extraction_dusha.__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "2 201\n", done.stderr

@@ -19,6 +19,7 @@ from dusha_ser.corpus.contents import CONTENT_COLUMN, ROW_COLUMNS, row_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.subnormals import flush_subnormals
+from dusha_ser.processes import workers_end_with_us
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 logger = logging.getLogger(__name__)
@@ -122,17 +123,18 @@ def cached_map(
     folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "dusha_inputs"
     folder.mkdir(parents=True, exist_ok=True)
     remove_damaged(folder, fingerprint, len(rows))
-    return rows.map(
-        compute,
-        remove_columns=rows.column_names,
-        features=made,
-        cache_file_name=str(folder / f"{fingerprint}.arrow"),
-        new_fingerprint=fingerprint,
-        load_from_cache_file=True,
-        # Features of a thousand clips would be held in memory.
-        writer_batch_size=100,
-        **options,
-    )
+    with workers_end_with_us():
+        return rows.map(
+            compute,
+            remove_columns=rows.column_names,
+            features=made,
+            cache_file_name=str(folder / f"{fingerprint}.arrow"),
+            new_fingerprint=fingerprint,
+            load_from_cache_file=True,
+            # Features of a thousand clips would be held in memory.
+            writer_batch_size=100,
+            **options,
+        )
 
 
 def kept_columns(rows: datasets.Dataset) -> list[str]:
