@@ -26,7 +26,7 @@ WITH_MODEL = ("files_to_labels", "training_step")
 PROGRAMS = (
     "limits",
     *dict.fromkeys(claim.program for claim in CLAIMS),
-    *("training_options", "growth"),
+    *("training_options", "growth", "aggregation_scale"),
 )
 # It needs --folds, and is left out where they are not given.
 WITH_FOLDS = "int8_loss"

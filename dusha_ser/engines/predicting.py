@@ -15,7 +15,7 @@ from dusha_ser.inference.batching import BATCH_SIZE
 from dusha_ser.inference.settings import PredictOptions, Settings
 from dusha_ser.shards.jobs import Job, Outcome
 from dusha_ser.shards.options import SHARD_SIZE, ShardOptions
-from dusha_ser.shards.predicting import begin
+from dusha_ser.shards.predicting import begin, refuse_others
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ def predict_on_ray(
 
     Raises:
         MissingInputError: an input or the model is missing.
-        WrongUseError: Ray is not installed, or the folder is of others, or was begun with another
-            model, settings or engine.
+        WrongUseError: Ray is not installed, shards leave no place for an option, or the folder is
+            of others, or was begun with another model, settings or engine.
         WorkFailedError: nobody answers at the address, or the cluster failed.
     """
+    refuse_others(options, shards)
     settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
     made_with = decisive(settings, options.trust_remote_code) | {"engine": RAY}
     with connect(engine.address, options.quiet) as processors:

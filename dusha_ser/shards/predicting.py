@@ -56,6 +56,15 @@ def predict_shards(options: PredictOptions, shards: ShardOptions) -> tuple[Job, 
         WrongUseError: if the folder is of others, or was begun with another model or settings.
         WorkFailedError: if a worker process was killed.
     """
+    refuse_others(options, shards)
+    settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
+    threads = None if options.num_proc == 1 else max(1, (os.cpu_count() or 1) // options.num_proc)
+    classify = ClassifyBatch(settings, options.device, threads, options.trust_remote_code)
+    return classify_shards(classify, options, shards)
+
+
+def refuse_others(options: PredictOptions, shards: ShardOptions) -> None:
+    """Raise a WrongUseError for options of `dusha predict` that shards leave no place for."""
     shards.refuse(
         **{
             name: getattr(options, name)
@@ -64,10 +73,6 @@ def predict_shards(options: PredictOptions, shards: ShardOptions) -> tuple[Job, 
     )
     if options.overwrite:
         raise WrongUseError(shards.no_overwriting())
-    settings = Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
-    threads = None if options.num_proc == 1 else max(1, (os.cpu_count() or 1) // options.num_proc)
-    classify = ClassifyBatch(settings, options.device, threads, options.trust_remote_code)
-    return classify_shards(classify, options, shards)
 
 
 def classify_shards(

@@ -62,6 +62,8 @@ def test_missing_ray_is_said_with_what_to_install(monkeypatch):
         (["spark"], "spark"),
         (["ray"], "give .?-?-?output_shards"),
         (["ray", "--output_shards", "OUT", "--address", "head"], "give HOST:PORT"),
+        (["ray", "--output_shards", "OUT", "--overwrite"], "remove shards that other machines"),
+        (["ray", "--output_shards", "OUT", "--output_file", "rows.csv"], "do not go together"),
     ],
 )
 def test_predict_refuses_before_any_work(more, said, tmp_path):
