@@ -83,7 +83,7 @@ function show(result) {
   const { name, file, windows, probabilities, duration } = result;
   const play = (second) => {
     player.currentTime = second;
-    player.play();
+    player.play().catch(() => {}); // paused before it began
   };
   draw(result, bars(result, say("probabilities", { time: clock(duration) }), duration > whole));
   find(".figure").append(windowTable(result, play));
