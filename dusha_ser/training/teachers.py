@@ -9,6 +9,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.compute
 import scipy.special
 
 from dusha_ser.corpus.contents import TEACHER_COLUMN
@@ -201,8 +202,9 @@ def file_probabilities(
     by_path = {str(named_file(name).resolve()): place for name, place in places.items()}
     files = [None] * len(rows)
     if "audio" in rows.column_names:
-        audio = rows.select_columns(["audio"]).with_format("arrow")[:]["audio"].to_pylist()
-        files = [one and one["path"] for one in audio]
+        # Of the audio only the paths: its bytes may be gigabytes.
+        audio = rows.select_columns(["audio"]).with_format("arrow")[:]["audio"]
+        files = pyarrow.compute.struct_field(audio, "path").to_pylist()
     ids = list(map(str, rows["id"]))
     numbers = [
         places.get(name, by_path.get(str(file))) for name, file in zip(ids, files, strict=True)
