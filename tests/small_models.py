@@ -7,7 +7,15 @@ import fake_corpora
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForAudioClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
 from configuration_dusha import DushaConfig
 from dusha_ser.evaluation.ser.ser import LABELS
@@ -58,6 +66,49 @@ def save_lively_model(folder, clips):
         model.classifier.weight.mul_(gain.unsqueeze(1))
         model.classifier.bias.sub_(logits.mean(0)).mul_(gain)
     model.save_pretrained(folder)
+    return str(folder)
+
+
+SMALL_ENCODER = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
+ON_WAVEFORMS = SMALL_ENCODER | {
+    "intermediate_size": 16,
+    "conv_dim": (8, 8),
+    "conv_kernel": (10, 8),
+    "conv_stride": (80, 4),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "mask_time_prob": 0.0,
+}
+ON_SPECTROGRAMS = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "num_mel_bins": 8,
+    "max_source_positions": 100,
+}
+
+
+def save_encoder(folder, kind, seed=0):
+    """Save a tiny random encoder without a classifier, "whisper" (of 2 s) or on waveforms."""
+    torch.manual_seed(seed)
+    is_whisper = kind == "whisper"
+    config = AutoConfig.for_model(kind, **(ON_SPECTROGRAMS if is_whisper else ON_WAVEFORMS))
+    model = AutoModelForAudioClassification.from_config(config)
+    head = ("projector", "classifier", "layer_weights")
+    state = {name: one for name, one in model.state_dict().items() if not name.startswith(head)}
+    for name, values in state.items():
+        # With the weights that a new network has, all clips would be alike.
+        if values.ndim == 2 and "embed_positions" not in name:
+            state[name] = values * 20
+    model.save_pretrained(folder, state_dict=state)
+    extractor = (
+        WhisperFeatureExtractor(feature_size=8, chunk_length=2)
+        if is_whisper
+        else Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    )
+    extractor.save_pretrained(folder)
     return str(folder)
 
 

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if is_finished(run):
         tell(run.quiet, f"{run.output_dir}: finished before (--overwrite trains it again)")
         return
-    checkpoint_to_resume(run, recipe.model_name_or_path)
+    checkpoint_to_resume(run, recipe.start)
     on_interrupt(lambda: resume_advice(arguments, run))
     hide_bars(run.quiet)
 

@@ -310,7 +310,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
         names = {"train": rows.name, "test": test_set.name}
         warn_of_splits({"train": rows.rows, "test": test_set.rows}, names)
     folder = options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}"
-    run = Run(*options.training).moved(folder, rows.name)
+    run = Run(*options.training).settled(rows.rows).moved(folder, rows.name)
     splits = add_teachers({"train": rows.rows}, run.data, run.recipe)
     splits["train"] = with_inputs(splits["train"], run)
     if options.overwrite or not is_finished(run, splits):

@@ -61,7 +61,7 @@ def make_folds(
         raise WrongUseError(f"{rows.name} has one fold, {names[0]!r}; two are needed at least")
     if len({safe_name(name) for name in names}) < len(names):
         raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
-    run = Run(*options.training)
+    run = Run(*options.training).settled(rows.rows)
     inputs = with_inputs(rows.rows, run, with_audio)
     fold_of = np.array(folds)
     teachers = FoldTeachers(run, rows.rows, tell) if run.recipe.is_taught else None

@@ -15,6 +15,7 @@ from dusha_ser.inference.loading import model_fingerprint
 from dusha_ser.inference.settings import CODE as PREDICTION_CODE
 from dusha_ser.storage import read_json, write_json
 from dusha_ser.training.arguments import make_arguments
+from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
 from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import (
@@ -36,7 +37,7 @@ HEARD_FILE = "heard.json"
 # Options that do not decide the result; the data are compared clip by clip, the model by content.
 PLACES = (
     *("output_dir", "overwrite", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
-    *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path"),
+    *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path", "backbone"),
     # What teachers say is compared clip by clip.
     *("teacher", "unlabelled_file"),
 )
@@ -76,6 +77,10 @@ class Run:
             options=replace(self.options, output_dir=str(output_dir)),
         )
 
+    def settled(self, rows: datasets.Dataset) -> "Run":
+        """Return the same run with what its recipe takes from all clips together."""
+        return replace(self, recipe=settle_seconds(self.recipe, [rows]))
+
     def seeded(self, seed: int | None) -> "Run":
         """Return the same run with another seed of training; None: with its own."""
         return self if seed is None else self.changed({"seed": seed})
@@ -87,7 +92,7 @@ class Run:
 
 def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
     """Return what decides a run's result: options, starting model, clips with labels, code."""
-    start, trusted = run.recipe.model_name_or_path, run.recipe.trust_remote_code
+    start, trusted = run.recipe.start, run.recipe.trust_remote_code
     # The rows get what is in it later.
     own = run.data.answers_file
     answers = [Path(own).read_text("utf-8", errors="replace")] if own else []
@@ -123,7 +128,7 @@ def train_run(
                 f"{run.output_dir} holds something that was not made with {', '.join(other)}; name "
                 "another `output_dir`, or give `overwrite=True` to lose it"
             )
-    checkpoint_to_resume(options, run.recipe.model_name_or_path)
+    checkpoint_to_resume(options, run.recipe.start)
     if overwrite:
         remove_checkpoints(run.output_dir)
     write_json(path, settings)
@@ -146,7 +151,7 @@ def heard(run: Run, splits: dict[str, datasets.Dataset]) -> dict[str, list[str]]
     for split in set(splits) - {"test"}:
         found["clips"] |= set(row_contents(splits[split]))
         found["speakers"] |= speakers_of(splits[split])
-    for model in (run.recipe.model_name_or_path, *run.recipe.teacher):
+    for model in (run.recipe.start, *run.recipe.teacher):
         for name, values in (read_heard(model) or {}).items() if model else ():
             found[name] |= set(values)
     return {name: sorted(values) for name, values in found.items()}
@@ -177,9 +182,9 @@ def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:
 def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> datasets.Dataset:
     """Compute the features of Dusha's network in place of audio, once for all runs.
 
-    Rows for another network, or with features already, keep what they have, as do all with
-    `with_audio`. All get a column with
-    their contents, by which a run is compared with what is there.
+    For a frozen backbone these are its embeddings. Rows for another network, or with features
+    already, keep what they have, as do all with `with_audio`. All get a column with their contents,
+    by which a run is compared with what is there.
 
     Raises:
         WrongUseError: if options are wrong, before anything is computed.
@@ -188,7 +193,13 @@ def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> d
         options.check()
     if CONTENT_COLUMN not in rows.column_names:
         rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
-    if with_audio or network_type(run.recipe) != DushaConfig.model_type:
+    if with_audio:
+        return rows
+    if run.recipe.trains_head_only:
+        model, extractor = load_backbone(run.recipe, rows.features["label"].names)
+        frozen = FrozenBackbone(model, run.recipe, make_arguments(run.options).device)
+        return compute_inputs(rows, extractor, run.data.cache_dir, encode=frozen)[0]
+    if network_type(run.recipe) != DushaConfig.model_type:
         return rows
     extractor = load_extractor(run.recipe)
     return compute_inputs(rows, extractor, run.data.cache_dir, run.data.num_proc)[0]

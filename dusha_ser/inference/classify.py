@@ -25,10 +25,13 @@ def torch_classifier(model: Any, feature_extractor: Any, from_features: bool = F
     """
 
     on_device = None if from_features else device_features(model, feature_extractor)
+    # Whisper's takes one length only, which it cuts to, too.
+    heard = getattr(feature_extractor, "n_samples", None)
+    padding = "max_length" if heard else True
 
     def classify(clips: list[np.ndarray]) -> np.ndarray:
         flush_subnormals()
-        settings = {"padding": True, "return_tensors": "pt"}
+        settings = {"padding": padding, "return_tensors": "pt"}
         if from_features:
             inputs = feature_extractor.pad({"input_features": clips}, **settings)
         elif on_device:
@@ -40,4 +43,30 @@ def torch_classifier(model: Any, feature_extractor: Any, from_features: bool = F
             logits = model(**inputs.to(model.device)).logits
         return class_probabilities(logits.float(), model.config.problem_type).cpu().numpy()
 
-    return classify
+    return by_pieces(classify, heard) if heard and not from_features else classify
+
+
+def by_pieces(classify: Classify, longest: int) -> Classify:
+    """Let a clip that is longer than a model hears have the mean of its pieces.
+
+    Args:
+        classify: takes clips (samples,) of at most that length.
+        longest: in samples.
+
+    Returns:
+        A function of clips of any length; pieces of one clip are of equal lengths.
+
+    Examples:
+        >>> def loud(clips):
+        ...     return np.array([[np.abs(clip).max()] for clip in clips])
+        >>> by_pieces(loud, 2)([np.array([0.0, 0.0, 1.0, 0.0]), np.array([1.0])]).tolist()
+        [[0.5], [1.0]]
+    """
+
+    def classify_any(clips: list[np.ndarray]) -> np.ndarray:
+        pieces = [np.array_split(clip, -(-len(clip) // longest) or 1) for clip in clips]
+        probabilities = classify([piece for own in pieces for piece in own])
+        ends = np.cumsum([len(own) for own in pieces])[:-1]
+        return np.array([part.mean(0) for part in np.split(probabilities, ends)])
+
+    return classify_any

@@ -101,6 +101,12 @@ def label_names(config: Any, name: str) -> list[str]:
     return [labels[number] for number in range(len(labels))]
 
 
+def set_labels(config: Any, labels: list[str]) -> None:
+    """Name the labels of a configuration, in the order of their numbers."""
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+
+
 def model_fingerprint(name: str, trust_remote_code: bool = False) -> str:
     """Hash what decides a model's predictions briefly: models that predict the same share it.
 

@@ -232,6 +232,23 @@ class ExtractorCollator(Collator):
         return dict(batch) | stack_targets(items, numbers)
 
 
+@dataclass(frozen=True)
+class EmbeddingCollator(Collator):
+    """Makes a batch of embeddings (layers, hidden), which a frozen encoder would compute.
+
+    Attributes:
+        input_name: of the model's input, in whose place they are.
+    """
+
+    input_name: str = field(kw_only=True)
+
+    def stack(self, items: Sequence[dict], parts: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """Stack this process' clips."""
+        numbers = parts[self.process_index]
+        embeddings = torch.stack([items[number]["inputs"] for number in numbers])
+        return {self.input_name: embeddings} | stack_targets(items, numbers)
+
+
 def draws_of(items: Sequence[dict]) -> Draws:
     """Draw the random numbers of a batch's items."""
     return draw(np.array([item["seed"] for item in items], np.uint64))
@@ -255,6 +272,9 @@ def make_collators(
     model: PreTrainedModel, extractor: SequenceFeatureExtractor, recipe: RecipeOptions
 ) -> tuple[Collator, Collator]:
     """Make what collates the batches of training, clips changed at random, and of evaluation."""
+    if recipe.trains_head_only:
+        embeddings = EmbeddingCollator(input_name=extractor.model_input_names[0])  # type: ignore[attr-defined]  # of each subclass
+        return embeddings, embeddings
     if model.config.model_type != DushaConfig.model_type:
         collator = ExtractorCollator(feature_extractor=extractor)
         return collator, collator

@@ -20,6 +20,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.processes import workers_end_with_us
+from dusha_ser.training.backbones import EMBEDDING_COLUMN, FrozenBackbone
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def compute_inputs(
     cache_dir: str | None = None,
     num_proc: int | None = None,
     split: str = "the data set",
+    encode: FrozenBackbone | None = None,
 ) -> tuple[datasets.Dataset, str]:
     """Give rows the input of a model, computed once and kept in the cache.
 
@@ -45,6 +47,7 @@ def compute_inputs(
         cache_dir: folder to keep the result in; None: the cache of `datasets`.
         num_proc: processes; None: one.
         split: for bars and messages.
+        encode: the encoder whose embeddings of these inputs are wanted in their place.
 
     Returns:
         The rows without audio and with the input, and the name of its column; rows without audio
@@ -55,6 +58,8 @@ def compute_inputs(
     """
     flush_subnormals()
     column = feature_extractor.model_input_names[0]
+    if encode and EMBEDDING_COLUMN in rows.column_names:
+        return rows.select_columns([*kept_columns(rows), EMBEDDING_COLUMN]), EMBEDDING_COLUMN
     is_ready = isinstance(feature_extractor, DushaFeatureExtractor) and column in rows.column_names
     if is_ready and feature_extractor.trim_silence is None:
         return rows.select_columns([*kept_columns(rows), column]), column
@@ -64,8 +69,14 @@ def compute_inputs(
                 "the data set has neither audio nor input_features: prepare it again"
             )
         rows = leave_out_silent(rows, split)
-    compute = trim_input if is_ready else compute_input
-    settings = {"feature_extractor": feature_extractor, "column": column}
+    compute: Callable[..., dict] = trim_input if is_ready else compute_input
+    settings: dict[str, Any] = {"feature_extractor": feature_extractor, "column": column}
+    if encode:
+        compute, settings, column = (
+            compute_embedding,
+            settings | {"encode": encode},
+            EMBEDDING_COLUMN,
+        )
     with all_problems_named(rows):
         first = np.asarray(compute(rows[0], **settings)[column])
     input_feature = (
@@ -78,6 +89,8 @@ def compute_inputs(
     known = [name for name in ("id", CONTENT_COLUMN) if name in rows.column_names]
     source = rows.select_columns(list(dict.fromkeys([*needed, *known])))
     fingerprint = input_fingerprint(source, feature_extractor)
+    if encode:
+        fingerprint = digest(fingerprint, encode.fingerprint)
     made = {column: input_feature}
     if not is_ready:
         made[SILENT_COLUMN] = datasets.Value("bool")
@@ -89,8 +102,9 @@ def compute_inputs(
             fingerprint,
             cache_dir,
             fn_kwargs=settings,
-            num_proc=num_proc if num_proc and num_proc < len(rows) else None,
-            desc=f"features of {split}",
+            # An encoder has threads of its own, or a device that is not to be shared.
+            num_proc=num_proc if num_proc and num_proc < len(rows) and not encode else None,
+            desc=f"{'embeddings' if encode else 'features'} of {split}",
         )
     if not is_ready:
         silent = inputs.select_columns([SILENT_COLUMN])[SILENT_COLUMN]
@@ -199,6 +213,14 @@ def compute_input(row: dict, feature_extractor, column: str) -> dict[str, np.nda
         raise WrongUseError(f"the clip {row['id']} is unusable: {error}; leave it out") from error
     is_silent = not samples.any()
     return {column: np.asarray(inputs[column][0], dtype=np.float32), SILENT_COLUMN: is_silent}
+
+
+def compute_embedding(
+    row: dict, feature_extractor, column: str, encode: FrozenBackbone
+) -> dict[str, np.ndarray | bool]:
+    """Compute an encoder's embeddings of one row, (layers, hidden) float32; is it silent?"""
+    inputs = compute_input(row, feature_extractor, column)
+    return {EMBEDDING_COLUMN: encode(np.asarray(inputs.pop(column))), **inputs}
 
 
 def input_fingerprint(rows: datasets.Dataset, feature_extractor) -> str:

@@ -120,7 +120,7 @@ def model_card(
     extractor: Any = trainer.processing_class
     fields: dict[str, Any] = {**(origins.license or {})}
     name = arguments.hub_model_id or result.output_dir.name
-    start = recipe.model_name_or_path
+    start = recipe.start
     # A folder of somebody's disk is not named.
     base = None if start is None or Path(start).exists() or start.count("/") > 1 else start
     measured = result.tested_on != "train"

@@ -28,6 +28,7 @@ from dusha_ser.options import (
     split_list,
     trust_remote_code,
 )
+from dusha_ser.training.backbone_options import BackboneOptions, check_backbone
 from dusha_ser.training.prior_options import PriorOptions
 from dusha_ser.training.teacher_options import TeacherOptions
 from dusha_ser.training.waveform_options import WaveformOptions
@@ -122,7 +123,7 @@ class DataOptions(OwnAnswerOptions, LabelOptions, SourceOptions):
 
 
 @dataclass
-class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions):
+class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions, BackboneOptions):
     """How the model learns: where it starts, and sampling, loss and augmentation."""
 
     option_group: ClassVar[str] = "recipe"
@@ -214,9 +215,15 @@ class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions):
         rare=True,
     )
 
+    @property
+    def start(self) -> str | None:
+        """What training starts from, a folder or Hub name; None: Dusha's network, random."""
+        return self.backbone or self.model_name_or_path
+
     def check(self) -> None:
         """Raise a WrongUseError where values do not fit."""
         check_ranges(self)
+        check_backbone(self)
         if self.frozen_blocks and self.model_name_or_path is None:
             raise WrongUseError(
                 "`frozen_blocks` keeps blocks of a trained model: name one by "
@@ -230,8 +237,8 @@ class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions):
 
     def check_names(self) -> None:
         """Raise a WrongUseError where what is named cannot be a model."""
-        if self.model_name_or_path is not None:
-            check_model_folder(self.model_name_or_path)
+        if self.start is not None:
+            check_model_folder(self.start)
         self.check_teacher_names()
 
 
@@ -248,7 +255,7 @@ class RunOptions:
     output_dir: str = option("folder for the model", "model")
     overwrite: bool = overwrite()
     num_train_epochs: float = option("times that the clips are seen", 100)
-    max_steps: int = option("steps to train, in place of epochs; -1: by epochs", -1)
+    max_steps: int = option("steps to train, in place of epochs; -1: by epochs", -1, rare=True)
     per_device_train_batch_size: int = option("clips per step on each device", 64, least=1)
     per_device_eval_batch_size: int | None = option(
         "clips classified at once (default: 256 on a GPU where padding changes no prediction, "

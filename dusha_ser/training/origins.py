@@ -120,7 +120,7 @@ def data_origin(
 
 def base_origin(recipe: RecipeOptions) -> Origin | None:
     """Find out what training starts from; None: random weights."""
-    name = recipe.model_name_or_path
+    name = recipe.start
     if name is None:
         return None
     # A folder of somebody's disk is not named.

@@ -20,9 +20,10 @@ from transformers import (
 from configuration_dusha import DushaConfig
 from dusha_ser.corpus.own_answers import add_answers
 from dusha_ser.errors import WrongUseError
-from dusha_ser.inference.loading import explained_errors, label_names
+from dusha_ser.inference.loading import explained_errors, label_names, set_labels
 from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
 from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.held_features import (
@@ -71,6 +72,7 @@ class Preparation:
         unlabelled: how many clips without labels there are.
         class_prior: share of each of the model's labels that its logits learn to assume; None
             where a clip may have several labels.
+        backbone: the model's encoder, set aside while its classifier is trained on embeddings.
     """
 
     model: PreTrainedModel
@@ -81,6 +83,7 @@ class Preparation:
     trained: datasets.Dataset | None = None
     unlabelled: int = 0
     class_prior: np.ndarray | None = None
+    backbone: FrozenBackbone | None = None
     _lengths: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -198,12 +201,15 @@ def prepare(
         splits = splits | {"train": add_answers(splits["train"], data)}
     splits = add_teachers(splits, data, recipe, tell)
     labels = splits["train"].features["label"].names
+    recipe, backbone = settle_seconds(recipe, splits.values()), None
     model, extractor = load_starting_model(recipe, labels, tell)
     clear_subnormals(model)
     freeze_blocks(model, recipe.frozen_blocks)
-    column, ready = "", {}
+    if recipe.trains_head_only:
+        backbone = FrozenBackbone(model, recipe, arguments.device)
+    column, ready, kept = "", {}, (data.cache_dir, data.num_proc)
     for split, rows in splits.items():
-        ready[split], column = compute_inputs(rows, extractor, data.cache_dir, data.num_proc, split)
+        ready[split], column = compute_inputs(rows, extractor, *kept, split, backbone)
     if recipe.waveform_copies:
         augmentation = WaveformAugmentation(
             recipe.waveform_copies, arguments.seed, tuple(recipe.waveform_augmentation)
@@ -224,10 +230,13 @@ def prepare(
         trained = with_copies(splits["train"], column, recipe.waveform_copies)
         # Validation that was held out has them, too.
         splits = {name: without_copies(rows, column) for name, rows in splits.items()}
+    if backbone:
+        backbone.set_aside(splits["train"], column)
+    prepared = Preparation(model, extractor, splits, column, trained=trained, backbone=backbone)
     if unlabelled is None:
-        return Preparation(model, extractor, splits, column, trained=trained)
+        return prepared
     trained = join_unlabelled(splits["train"] if trained is None else trained, unlabelled)
-    return Preparation(model, extractor, splits, column, {}, trained, len(unlabelled))
+    return replace(prepared, trained=trained, unlabelled=len(unlabelled))
 
 
 def network_type(recipe: RecipeOptions) -> str:
@@ -237,7 +246,7 @@ def network_type(recipe: RecipeOptions) -> str:
         MissingInputError: if there is no such model.
         WrongUseError: if it has no configuration that Transformers knows.
     """
-    name = recipe.model_name_or_path
+    name = recipe.start
     if name is None:
         return DushaConfig.model_type
     check_model_folder(name)
@@ -264,10 +273,14 @@ def load_starting_model(
         WrongUseError: if it cannot be used.
     """
     name, options = recipe.model_name_or_path, {"trust_remote_code": recipe.trust_remote_code}
-    if name is None:
+    model: Any
+    extractor = None
+    if recipe.backbone:
+        model, extractor = load_backbone(recipe, labels)
+    elif name is None:
         config = DushaConfig()
         set_labels(config, labels)
-        model: Any = DushaForAudioClassification(config)
+        model = DushaForAudioClassification(config)
     else:
         check_model_folder(name)
         with explained_errors(name):
@@ -291,13 +304,7 @@ def load_starting_model(
         # The weights that are trained will need another one.
         model.config.temperature = 1.0
         model.config.logit_bias = model.config.class_prior = None
-    return model, load_extractor(recipe)
-
-
-def set_labels(config: Any, labels: list[str]) -> None:
-    """Name the labels of a configuration, in the order of their numbers."""
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: number for number, label in enumerate(labels)}
+    return model, extractor or load_extractor(recipe)
 
 
 def replace_labels(

@@ -18,7 +18,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.inference.class_prior import assume_prior
 from dusha_ser.inference.subnormals import count_dead_channels, flush_subnormals
 from dusha_ser.tables import screen_table
-from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.arguments import EVALUATED_AT_ONCE, DushaTrainingArguments
 from dusha_ser.training.batch_lengths import STEP, choose_lengths
 from dusha_ser.training.batches import (
     ClipDataset,
@@ -85,7 +85,7 @@ def train(
             "`mixup` mixes the labels of clips, and with `loss=answers` a clip has none: take "
             "`mixup=0`, or `loss=soft`"
         )
-    checkpoint = checkpoint_to_resume(arguments, recipe.model_name_or_path)
+    checkpoint = checkpoint_to_resume(arguments, recipe.start)
     if arguments.should_save:
         # A finished model stays until the new one is complete.
         others = arguments.overwrite and checkpoint is None
@@ -107,6 +107,8 @@ def train(
     calibration = calibrate(trainer, prepared) if recipe.calibrate else None
     settle_prior(prepared, recipe)
     result = final_test(trainer, prepared, calibration)
+    if prepared.backbone:
+        prepared.backbone.restore()
     if trainer.is_world_process_zero():
         write_report(trainer, result, (data, recipe, arguments), prepared.splits, origins)
     trainer.save_model(_internal_call=True)
@@ -257,7 +259,9 @@ def fitted(
         # Nothing can be evaluated, and the last epoch is taken.
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
     is_ours = prepared.model.config.model_type == DushaConfig.model_type
-    if arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_ours):
+    if arguments.per_device_eval_batch_size is None and prepared.backbone:
+        changes["per_device_eval_batch_size"] = EVALUATED_AT_ONCE
+    elif arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_ours):
         # What is padded would change the predictions.
         changes["per_device_eval_batch_size"] = 1
     if not is_ours and arguments.given.torch_compile is None:

@@ -13,6 +13,7 @@ import transformers
 import yaml
 from huggingface_hub import ModelCard
 from own_recordings import write_recordings
+from small_models import ON_WAVEFORMS
 from small_network import save_small_classifier
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -154,7 +155,7 @@ def test_list_setups_names_all_of_them(monkeypatch, capsys):
     assert status == 0
     names = [line.split()[0] for line in output.out.splitlines()]
     assert names == sorted(path.stem for path in SETUPS.glob("*.yaml"))
-    assert len(names) == 11
+    assert len(names) == 12
 
 
 @pytest.mark.parametrize(
@@ -657,20 +658,7 @@ def test_train_when_the_folder_is_somebody_elses_refuses(tmp_path, small_model):
 @pytest.fixture(scope="module")
 def other_networks(tmp_path_factory):
     """Tiny random models of other kinds, with their own feature extractors, as folders."""
-    common = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "conv_dim": (8, 8),
-        "conv_kernel": (10, 8),
-        "conv_stride": (80, 4),
-        "num_feat_extract_layers": 2,
-        "num_conv_pos_embeddings": 4,
-        "num_conv_pos_embedding_groups": 2,
-        "classifier_proj_size": 8,
-        "mask_time_prob": 0.0,
-    }
+    common = ON_WAVEFORMS | {"num_hidden_layers": 1, "classifier_proj_size": 8}
     spectrogram = {
         "hidden_size": 16,
         "num_hidden_layers": 1,

@@ -42,6 +42,7 @@ NOT_RUN = {
     "ours to ship",
     "dusha evaluate --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "
     "tests/cli/test_evaluate.py compares two models",
+    "dusha train backbone": "an encoder on the Hub; tests/training/test_backbones.py has others",
     "dusha evaluate --train_on": "complete CREMA-D, RAVDESS and EmoDB; "
     "tests/cli/test_evaluate.py trains on one corpus and tests on another",
     "dusha cross-validate iemocap": "a complete IEMOCAP; tests/cli/test_cross_validate.py "

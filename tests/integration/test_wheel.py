@@ -113,7 +113,7 @@ def test_command_when_only_the_wheel_is_there(dusha, installed):
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", version.stdout), version.stderr
     listed = command("train", "--list_setups")
     assert listed.returncode == 0, listed.stderr
-    assert len(listed.stdout.splitlines()) == 11
+    assert len(listed.stdout.splitlines()) == 12
     assert not list(folder.iterdir())
 
 
