@@ -2,34 +2,43 @@
 
     python -m benchmarks.answers_to_labels [--answers N --clips N --annotators N]
 
-Answers of the size of Dusha's are generated as the four files raw_PART.jsonl. Both sides read all
-of them, run Dawid-Skene (100 iterations) over the four parts together, keep labels with a
+Answers of the size of Dusha's are generated as the four files raw_PART.jsonl. All sides read all
+of them, run Dawid-Skene (at most 100 iterations) over the four parts together, keep labels with a
 probability of at least 0.9, and one row per clip, its first. Each runs in a process of its own:
-the time is that of the whole process, the memory its largest resident set.
+the time is that of the whole process, the memory its largest resident set. The peer is crowd-kit:
+as its experts would run it (Arrow reads the files, crowd-kit gets integers), and as people do (json
+and pandas, ids as text).
 """
 
 import argparse
+import functools
 import json
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS
-from benchmarks.measuring import speedups, write_results
+from benchmarks.measuring import (
+    Measurement,
+    compare,
+    measure_in_turn,
+    measuring_options,
+    print_pairs,
+    run_quietly,
+)
 from dusha_ser.cli.program import run_program
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
 LABELS = ("angry", "sad", "neutral", "positive", "other")
 # The paper: clips of each part, and clips of each label (Tables 1 and 2).
 PART_SHARES = (150352, 14035, 79825, 10637)
 LABEL_SHARES = (19177, 24486, 187954, 21355, 1877)
-SIDES = ("peer", "ours")
+EXPERT, USUAL, OURS = "Arrow, crowd-kit on integers", "json, pandas, crowd-kit", "ours"
+THREADS = 2
+NAMES = {"hash_id": "task", "annotator_id": "worker", "annotator_emo": "label"}
+Labels = tuple[list[str], np.ndarray, np.ndarray]
 THRESHOLD = 0.9
 RESULT = "labels.npz"
 
@@ -94,10 +103,9 @@ def write_corpus(folder: Path, answers: int, clips: int, annotators: int, shuffl
                 file.write(json.dumps(fields, ensure_ascii=False) + "\n")
 
 
-def label_as_peer(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+def label_as_people(folder: Path) -> Labels:
     """Make labels with json, pandas and crowd-kit; result as for `label_as_ours`."""
     import pandas
-    from crowdkit.aggregation import DawidSkene
 
     rows = []
     for part in PARTS:
@@ -105,17 +113,51 @@ def label_as_peer(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
             rows.extend(json.loads(line) for line in file)
     answers = pandas.DataFrame(rows)
     del rows
-    named = {"hash_id": "task", "annotator_id": "worker", "annotator_emo": "label"}
-    answers = answers.rename(columns=named)
-    probabilities = DawidSkene(n_iter=100).fit_predict_proba(answers[["task", "worker", "label"]])
-    clips = answers.drop_duplicates("task")
-    probabilities = probabilities.reindex(clips["task"]).reindex(columns=LABELS).to_numpy()
-    best = probabilities.argmax(1)
-    labels = np.where(probabilities.max(1) >= THRESHOLD, best, -1)
-    return clips["task"].tolist(), probabilities, labels
+    answers = answers.rename(columns=NAMES)[list(NAMES.values())]
+    clips = answers["task"].drop_duplicates().to_list()
+    return run_crowd_kit(answers, clips, clips, list(LABELS))
 
 
-def label_as_ours(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+def label_as_expert(folder: Path) -> Labels:
+    """Make labels with Arrow and crowd-kit; result as for `label_as_ours`."""
+    import pandas
+    import pyarrow
+    from pyarrow import json as arrow_json
+
+    wanted = pyarrow.schema([(name, pyarrow.string()) for name in NAMES])
+    parsing = arrow_json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
+    table = pyarrow.concat_tables(
+        arrow_json.read_json(folder / part / f"raw_{part}.jsonl", parse_options=parsing)
+        for part in PARTS
+    )
+    columns = {NAMES[name]: table[name].combine_chunks().dictionary_encode() for name in NAMES}
+    del table
+    # Numbers are given in the order of first answers.
+    answers = pandas.DataFrame({name: one.indices.to_numpy() for name, one in columns.items()})
+    clips, labels = (columns[name].dictionary.to_pylist() for name in ("task", "label"))
+    return run_crowd_kit(
+        answers, clips, list(range(len(clips))), [labels.index(one) for one in LABELS]
+    )
+
+
+def run_crowd_kit(answers, clips: list[str], tasks: list, labels: list) -> Labels:
+    """Join answers (task, worker, label) by crowd-kit.
+
+    Args:
+        answers: a data frame.
+        clips: ids of the clips.
+        tasks: what the data frame calls them.
+        labels: what it calls the labels, in the order of LABELS.
+    """
+    from crowdkit.aggregation import DawidSkene
+
+    found = DawidSkene(n_iter=100).fit_predict_proba(answers)
+    probabilities = found.reindex(tasks).reindex(columns=labels).to_numpy()
+    chosen = np.where(probabilities.max(1) >= THRESHOLD, probabilities.argmax(1), -1)
+    return clips, probabilities, chosen
+
+
+def label_as_ours(folder: Path) -> Labels:
     """Make labels as dusha.py does.
 
     Args:
@@ -148,62 +190,63 @@ def peak_memory() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+SIDES = {"expert": label_as_expert, "people": label_as_people, "ours": label_as_ours}
+SHOWN = {"expert": EXPERT, "people": USUAL, "ours": OURS}
+
+
 def run_side(side: str, folder: Path) -> None:
     """Make labels in this process and leave them, and the memory it took, in the folder."""
-    ids, probabilities, labels = {"peer": label_as_peer, "ours": label_as_ours}[side](folder)
+    ids, probabilities, labels = SIDES[side](folder)
     memory = peak_memory()
     target = folder / side / RESULT
     target.parent.mkdir(exist_ok=True)
     np.savez(target, ids=ids, probabilities=probabilities, labels=labels, memory=memory)
 
 
-def children_seconds() -> float:
-    """Processor time of all processes that this one has started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def measure(folder: Path, rounds: int) -> dict:
-    """Run both sides in turn; returns times in seconds, memory in bytes and how they compare."""
-    times = {side: [] for side in SIDES}
-    processor_times = {side: [] for side in SIDES}
+    """Run all sides in turn; returns times in seconds, memory in bytes and how they compare."""
     memory = dict.fromkeys(SIDES, 0)
-    results = {}
-    for _ in range(rounds):
-        for side in SIDES:
-            command = [sys.executable, "-m", "benchmarks.answers_to_labels"]
-            started, used = time.perf_counter(), children_seconds()
-            command += ["--side", side, "--folder", folder]
-            subprocess.run(command, check=True, cwd=REPOSITORY)
-            times[side].append(time.perf_counter() - started)
-            processor_times[side].append(children_seconds() - used)
-            results[side] = np.load(folder / side / RESULT, allow_pickle=False)
-            memory[side] = max(memory[side], int(results[side]["memory"]))
-    peer, ours = (results[side] for side in SIDES)
+
+    def run(side: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.answers_to_labels"]
+        run_quietly([*command, "--side", side, "--folder", folder], THREADS)
+        used = int(np.load(folder / side / RESULT, allow_pickle=False)["memory"])
+        memory[side] = max(memory[side], used)
+
+    # Each is a program from its start; the files have just been written, so the system has them.
+    variants = {SHOWN[side]: functools.partial(run, side) for side in SIDES}
+    times = measure_in_turn(variants, rounds, warm_up=False)
+    results = {side: np.load(folder / side / RESULT, allow_pickle=False) for side in SIDES}
+    ours, peers = results["ours"], [results["expert"], results["people"]]
     return {
-        "seconds": times,
-        "processor_seconds": processor_times,
-        "times_as_fast": speedups(times, "peer")["ours"],
-        "times_as_little_processor_time": speedups(processor_times, "peer")["ours"],
-        "peak_memory": memory,
-        "share_of_memory": memory["ours"] / memory["peer"],
-        "same_clips": bool((peer["ids"] == ours["ids"]).all()),
-        "same_labels": float((peer["labels"] == ours["labels"]).mean()),
-        "largest_difference": float(np.abs(peer["probabilities"] - ours["probabilities"]).max()),
+        "pairs": compare(
+            times,
+            {
+                "answers to labels": (EXPERT, OURS),
+                "answers to labels, as people do": (USUAL, OURS),
+            },
+        ),
+        **times,
+        "peak_memory": {SHOWN[side]: value for side, value in memory.items()},
+        "share_of_memory": memory["ours"] / memory["expert"],
+        "share_of_memory_as_people_do": memory["ours"] / memory["people"],
+        "same_clips": all(bool((peer["ids"] == ours["ids"]).all()) for peer in peers),
+        "same_labels": min(float((peer["labels"] == ours["labels"]).mean()) for peer in peers),
+        "largest_difference": max(
+            float(np.abs(peer["probabilities"] - ours["probabilities"]).max()) for peer in peers
+        ),
     }
 
 
 def options() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.answers_to_labels --answers 50000 --clips 9000 "
-        "--annotators 400",
+    parser = measuring_options(
+        __doc__.splitlines()[0],
+        "python -m benchmarks.answers_to_labels --answers 50000 --clips 9000 --annotators 400",
     )
     parser.add_argument("--answers", type=int, default=ANSWERS, help="number of answers")
     parser.add_argument("--clips", type=int, default=CLIPS, help="number of clips")
     parser.add_argument("--annotators", type=int, default=ANNOTATORS, help="number of annotators")
-    parser.add_argument("--rounds", type=int, default=3, help="times each side is measured")
     parser.add_argument(
         "--shuffled", action="store_true", help="answers to a clip lie apart from each other"
     )
@@ -213,26 +256,24 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Generate the answers, measure both sides, print and write the comparison."""
+    """Generate the answers, measure all sides, print and write the comparison."""
     chosen = options().parse_args()
     if chosen.side:
         run_side(chosen.side, chosen.folder)
         return
+    measurement = Measurement("answers_to_labels", chosen)
     size = {name: getattr(chosen, name) for name in ("answers", "clips", "annotators", "shuffled")}
     with tempfile.TemporaryDirectory(prefix="answers-") as folder:
         write_corpus(Path(folder), **size)
         found = measure(Path(folder), chosen.rounds)
-    for side in SIDES:
-        seconds, used = (min(found[kind][side]) for kind in ("seconds", "processor_seconds"))
-        memory = found["peak_memory"][side] / 1e9
-        print(f"{side}: {seconds:.1f} s ({used:.1f} s of processor time), {memory:.2f} GB")
-    faster, cheaper = found["times_as_fast"], found["times_as_little_processor_time"]
+    print_pairs(found["pairs"])
+    for side, memory in found["peak_memory"].items():
+        print(f"{side}: {memory / 1e9:.2f} GB")
     print(
-        f"{faster:.1f} times as fast ({cheaper:.1f} in processor time) with "
-        f"{found['share_of_memory']:.2f} of the memory; {found['same_labels']:.2%} of the labels "
-        f"are the same, probabilities differ by at most {found['largest_difference']:.1e}"
+        f"{found['same_labels']:.2%} of the labels are the same, probabilities differ by at most "
+        f"{found['largest_difference']:.1e}"
     )
-    print(f"written to {write_results('answers_to_labels', {**size, **found})}")
+    print(f"written to {measurement.write({**size, **found})}")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
     python -m benchmarks.log_mel [--clips FOLDER]
 
 Once from wav files, which the peers read with soundfile and ours as all programs of this project
-do, and once of samples in memory; one clip after the other, on one processor, and files once more
-with as many threads as there are processors. All compute the published recipe, librosa and
-torchaudio with Mel filters that are made once, and the features are compared.
+do, and once of samples in memory; one clip after the other, on one thread. All compute one
+recipe, librosa and torchaudio with Mel filters that are made once, and librosa once more as people
+call it. The features are compared, and, given a model, its logits by ours with those by librosa in
+double precision, on all clips.
 """
 
 import argparse
 import functools
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +21,21 @@ import torch
 import torchaudio
 
 from benchmarks.clips import RATE, read, read_as_ours, wav_files
-from benchmarks.measuring import measure_in_turn, processors, slope, speedups, write_results
+from benchmarks.measuring import (
+    Measurement,
+    compare,
+    measure_in_turn,
+    measuring_options,
+    print_pairs,
+    processors,
+    slope,
+)
 from benchmarks.profiles import torch_profile
 from dusha_ser.cli.program import run_program
 from feature_extraction_dusha import DushaFeatureExtractor
+from modeling_dusha import DushaForAudioClassification
 
-AT_ONCE = 8
+USUAL, OURS = "librosa, filters made again", "ours"
 
 
 @functools.cache
@@ -55,114 +64,133 @@ def torchaudio_features(samples: np.ndarray) -> np.ndarray:
     return decibel.sub_(decibel.max()).clamp_min_(-80).numpy()
 
 
-def as_peer(paths: list[Path], features: Callable = librosa_features) -> list[np.ndarray]:
-    """Compute the features of files with librosa or torchaudio, each (mels, frames)."""
-    return [features(read(path)) for path in paths]
+def usual_features(samples: np.ndarray) -> np.ndarray:
+    """Compute the published features as people do, (mels, frames): filters are made each time."""
+    power = librosa.feature.melspectrogram(
+        y=samples, sr=RATE, n_fft=320, hop_length=160, n_mels=64, pad_mode="reflect"
+    )
+    return librosa.power_to_db(power, ref=np.max)
 
 
-def as_ours(paths: list[Path], extractor, at_once: int) -> list[np.ndarray]:
-    """Compute the features of files with ours, so many at once, each (frames, mels)."""
-    return [
-        features
-        for first in range(0, len(paths), at_once)
-        for features in extractor(
-            [read_as_ours(path) for path in paths[first : first + at_once]], sampling_rate=RATE
-        )["input_features"]
-    ]
+PEERS = {"librosa": librosa_features, "torchaudio": torchaudio_features}
 
 
-def variants_in_memory(clips: list[np.ndarray], extractor) -> dict[str, Callable[[], list]]:
+def as_ours(paths: list[Path], extractor: DushaFeatureExtractor) -> list[np.ndarray]:
+    """Compute the features of files with ours, one by one, each (frames, mels)."""
+    return [extractor(read_as_ours(path), RATE)["input_features"][0] for path in paths]
+
+
+def variants_of_files(
+    paths: list[Path], extractor: DushaFeatureExtractor
+) -> dict[str, Callable[[], list]]:
+    """Name the ways of computing the features of wav files, one by one."""
+    peers = {
+        name: lambda features=features: [features(read(path)) for path in paths]
+        for name, features in {**PEERS, USUAL: usual_features}.items()
+    }
+    return peers | {OURS: lambda: as_ours(paths, extractor)}
+
+
+def variants_in_memory(
+    clips: list[np.ndarray], extractor: DushaFeatureExtractor
+) -> dict[str, Callable[[], list]]:
     """Name the ways of computing the features of clips, (samples,) each, one by one."""
-    return {
-        "librosa": lambda: [librosa_features(clip) for clip in clips],
-        "torchaudio": lambda: [torchaudio_features(clip) for clip in clips],
-        "ours": lambda: [extractor(clip, RATE)["input_features"][0] for clip in clips],
+    peers = {
+        name: lambda features=features: [features(clip) for clip in clips]
+        for name, features in {**PEERS, USUAL: usual_features}.items()
     }
+    return peers | {OURS: lambda: [extractor(clip, RATE)["input_features"][0] for clip in clips]}
 
 
-def measure(paths: list[Path], rounds: int) -> dict:
-    """Measure all on files and in memory; returns times, ratios, the profile and the growth."""
+def better_peer(times: dict) -> str:
+    """Name the peer whose rounds took the least time on average."""
+    return min(PEERS, key=lambda name: sum(times["seconds"][name]))
+
+
+def difference_of_logits(paths: list[Path], model_name: str, extractor) -> float:
+    """Compare a model's logits by our features with those by librosa in double precision.
+
+    Args:
+        paths: of all clips.
+        model_name: a trained model.
+        extractor: ours.
+
+    Returns:
+        The largest difference of a logit.
+    """
+    model = DushaForAudioClassification.from_pretrained(model_name).eval()
+
+    @torch.inference_mode()
+    def logits(features: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(features.astype(np.float32))[None]).logits.numpy()
+
+    return max(
+        float(np.abs(logits(own) - logits(librosa_features(read(path).astype(float)).T)).max())
+        for path, own in zip(paths, as_ours(paths, extractor), strict=True)
+    )
+
+
+def measure(paths: list[Path], chosen: argparse.Namespace) -> dict:
+    """Measure all on files and in memory; returns times, pairs, the profile and the growth."""
     extractor = DushaFeatureExtractor()
-    variants = {
-        "librosa": lambda: as_peer(paths),
-        "torchaudio": lambda: as_peer(paths, torchaudio_features),
-        "ours, one by one": lambda: as_ours(paths, extractor, 1),
-        f"ours, {AT_ONCE} at once": lambda: as_ours(paths, extractor, AT_ONCE),
+    clips = [read(path) for path in paths]
+    sources = {
+        "from wav files": variants_of_files(paths, extractor),
+        "of samples in memory": variants_in_memory(clips, extractor),
     }
-    in_memory = variants_in_memory([read(path) for path in paths], extractor)
-    expected = in_memory["librosa"]()
+    expected = [librosa_features(clip) for clip in clips]
+    others = {"torchaudio": [torchaudio_features(clip) for clip in clips]}
+    others[OURS] = [own.T for own in as_ours(paths, extractor)]
     differences = {
-        name: max(
-            float(np.abs(own.T - peer).max()) for own, peer in zip(work(), expected, strict=True)
-        )
-        for name, work in {
-            "torchaudio": lambda: [one.T for one in in_memory["torchaudio"]()],
-            "ours": variants["ours, one by one"],
-        }.items()
+        name: max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+        for name, found in others.items()
     }
-    samples = measure_in_turn(in_memory, rounds)
-    times = measure_in_turn(variants, rounds)
-    used = times["processor_seconds"]
-    sizes = {len(paths): min(used["ours, one by one"])}
-    for size in (len(paths) // 4, len(paths) // 2):
-        row = measure_in_turn({"ours": lambda size=size: as_ours(paths[:size], extractor, 1)}, 3)
-        sizes[size] = min(row["processor_seconds"]["ours"])
-    with processors(os.cpu_count() or 1):
-        names = ("librosa", "ours, one by one")
-        by_clock = measure_in_turn({name: variants[name] for name in names}, rounds)["seconds"]
-    return {
-        **times,
-        "times_as_fast": speedups(used, "librosa"),
-        "times_as_fast_as_torchaudio": speedups(used, "torchaudio"),
-        "of_samples_in_memory": {
-            **samples,
-            "times_as_fast": speedups(samples["processor_seconds"], "librosa"),
-            "times_as_fast_as_torchaudio": speedups(samples["processor_seconds"], "torchaudio"),
-        },
-        "times_as_fast_by_the_clock": speedups(times["seconds"], "librosa"),
-        "all_processors": {
-            "threads": os.cpu_count(),
-            "seconds": by_clock,
-            "times_as_fast_by_the_clock": speedups(by_clock, "librosa"),
+    measured, pairs = {}, {}
+    for source, variants in sources.items():
+        times = measured[source] = measure_in_turn(variants, chosen.rounds)
+        names = {source: better_peer(times), f"{source}, as people do": USUAL}
+        names |= {f"{source}, beside {peer}": peer for peer in PEERS}
+        pairs |= compare(times, {name: (peer, OURS) for name, peer in names.items()})
+    sizes = {}
+    for size in (len(paths) // 4, len(paths) // 2, len(paths)):
+        part = {"": lambda size=size: as_ours(paths[:size], extractor)}
+        sizes[size] = min(measure_in_turn(part, 3)["processor_seconds"][""])
+    found = {
+        "pairs": pairs,
+        "measured": measured,
+        "milliseconds_a_file": {
+            name: 1e3 * float(np.median(row)) / len(paths)
+            for name, row in measured["from wav files"]["seconds"].items()
         },
         "largest_difference_in_decibels": differences,
-        "sizes": dict(sorted(sizes.items())),
+        "sizes": sizes,
         "growth": slope(sizes),
-        "profile": torch_profile(lambda: as_ours(paths, extractor, 1)),
+        "profile": torch_profile(lambda: as_ours(paths, extractor)),
     }
+    if chosen.model:
+        found["largest_difference_of_logits"] = difference_of_logits(paths, chosen.model, extractor)
+    return found
 
 
 def main() -> None:
     """Measure, print and write the comparison."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.log_mel --clips recordings",
+    parser = measuring_options(
+        __doc__.splitlines()[0], "python -m benchmarks.log_mel --clips recordings", rounds=15
     )
     parser.add_argument("--clips", type=Path, help="folder of mono 16 kHz files (default: made)")
-    parser.add_argument("--limit", type=int, default=200, help="how many files to take")
-    parser.add_argument("--rounds", type=int, default=5, help="times each variant is measured")
+    parser.add_argument("--limit", type=int, help="how many files to take (default: all)")
+    parser.add_argument("--model", help="trained model whose logits are compared (default: none)")
     chosen = parser.parse_args()
+    measurement = Measurement("log_mel", chosen)
     with processors(1), tempfile.TemporaryDirectory(prefix="log-mel-") as folder:
         paths = wav_files(Path(folder), chosen.clips, chosen.limit)
         audio = sum(len(read(path)) for path in paths) / RATE
-        found = measure(paths, chosen.rounds)
-    for name, ratio in found["times_as_fast"].items():
-        used = min(found["processor_seconds"][name]) / len(paths)
-        print(f"{name:<20} {1e3 * used:6.2f} ms a file, {ratio:5.2f} times as fast")
-    together = found["all_processors"]
-    print(
-        f"with {together['threads']} threads each, by the clock: "
-        f"{together['times_as_fast_by_the_clock']['ours, one by one']:.2f} times as fast"
-    )
-    in_memory = found["of_samples_in_memory"]
-    print(
-        f"of samples in memory: {in_memory['times_as_fast']['ours']:.2f} times as fast as librosa, "
-        f"{in_memory['times_as_fast_as_torchaudio']['ours']:.2f} as torchaudio"
-    )
+        found = measure(paths, chosen)
+    print_pairs(found["pairs"])
     for name, difference in found["largest_difference_in_decibels"].items():
         print(f"features of {name} differ from librosa's by at most {difference:.1e} dB")
     results = {"files": len(paths), "audio_seconds": audio, **found}
-    print(f"written to {write_results('log_mel', results)}")
+    print(f"written to {measurement.write(results)}")
 
 
 if __name__ == "__main__":

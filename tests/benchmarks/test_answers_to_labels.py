@@ -30,4 +30,7 @@ def test_measure_when_both_sides_ran_finds_the_same_labels(tmp_path):
     found = measure(tmp_path, rounds=1)
     assert found["same_clips"] and found["same_labels"] == 1
     assert found["largest_difference"] < 1e-6
-    assert found["times_as_fast"] > 0 and 0 < found["share_of_memory"] < 1
+    pairs = found["pairs"]
+    assert all(one["times_as_fast"] > 0 and one["rounds"] == 1 for one in pairs.values())
+    assert {one["peer"] for one in pairs.values()} == found["peak_memory"].keys() - {"ours"}
+    assert 0 < found["share_of_memory_as_people_do"] < 1

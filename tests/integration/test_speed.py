@@ -129,8 +129,8 @@ def test_features_when_there_are_four_times_as_many_cost_four_times_as_much(tmp_
     extractor = log_mel.DushaFeatureExtractor()
     paths = wav_files(tmp_path, None, 32)
     few = paths[:8]
-    log_mel.as_ours(few, extractor, 1)
+    log_mel.as_ours(few, extractor)
     growth = times_as_cheap(
-        lambda: log_mel.as_ours(paths, extractor, 1), lambda: log_mel.as_ours(few, extractor, 1)
+        lambda: log_mel.as_ours(paths, extractor), lambda: log_mel.as_ours(few, extractor)
     )
     assert growth < 8
