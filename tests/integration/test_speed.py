@@ -1,13 +1,12 @@
 """A guard of speed: ours beside its peers at small sizes, far below what is measured.
 
-All is compared in processor time, by medians of rounds that take turns, because the clock of a
-machine that others use counts waiting. Each ratio has a margin of a factor of two or more to what
-docs/maintainers/benchmarks.md shows, and one more try.
+All is compared in processor time, by the cheapest of rounds that take turns, because the clock of
+a machine that others use counts waiting. Each ratio has a margin of a factor of two or more to what
+docs/maintainers/benchmarks.md shows, because processors differ by as much, and one more try.
 """
 
 from functools import partial
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,7 +16,7 @@ from subnormal_numbers import network
 from benchmarks import dawid_skene, log_mel, training_data, training_step
 from benchmarks.clips import wav_files
 from benchmarks.crowds import simulate_dusha
-from benchmarks.measuring import measure_in_turn, processor_seconds, processors
+from benchmarks.measuring import measure_in_turn, processors
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
@@ -32,32 +31,20 @@ def one_thread():
         yield
 
 
-def times_as_cheap(peer, ours, rounds: int = 3) -> float:
-    """Measure how many times the processor time of ours the peer takes."""
-    ratios = []
-    for _ in range(rounds):
-        used = []
-        for work in (peer, ours):
-            began = processor_seconds()
-            work()
-            used.append(max(processor_seconds() - began, 1e-6))
-        ratios.append(used[0] / used[1])
-    return float(np.median(ratios))
+def times_as_cheap(peer, ours, rounds: int = 7) -> float:
+    """Return how many times the processor time of ours the peer takes, by their cheapest rounds.
 
-
-def assert_cheaper(peer, ours, least: float) -> None:
-    """Check a ratio, twice if it must be, after one run of both for warming up."""
-    peer(), ours()
-    found = times_as_cheap(peer, ours)
-    if found < least:
-        found = max(found, times_as_cheap(peer, ours, rounds=5))
-    assert found >= least, f"{found:.2f} times as cheap as the peer; {least:g} is the least"
-
-
-def assert_cheapest_round(peer, ours, least: float, rounds: int = 15) -> None:
-    """Check a ratio of the cheapest rounds, which are those that other programs disturbed least."""
+    These are the rounds that other programs on the machine disturbed least.
+    """
     used = measure_in_turn({"peer": peer, "ours": ours}, rounds)["processor_seconds"]
-    found = min(used["peer"]) / min(used["ours"])
+    return min(used["peer"]) / max(min(used["ours"]), 1e-6)
+
+
+def assert_cheaper(peer, ours, least: float, rounds: int = 7) -> None:
+    """Check a ratio, and once more with thrice the rounds where it is not reached."""
+    found = times_as_cheap(peer, ours, rounds)
+    if found < least:
+        found = max(found, times_as_cheap(peer, ours, 3 * rounds))
     assert found >= least, f"{found:.2f} times as cheap as the peer; {least:g} is the least"
 
 
@@ -79,7 +66,8 @@ def test_dawid_skene_when_it_runs_beside_crowd_kit():
 def test_features_when_they_are_made_beside_librosa(tmp_path):
     clips = [log_mel.read(path) for path in wav_files(tmp_path, None, 24)]
     variants = log_mel.variants_in_memory(clips, log_mel.DushaFeatureExtractor())
-    assert_cheapest_round(variants["librosa"], variants["ours"], least=1)
+    # A round takes hundredths of a second.
+    assert_cheaper(variants["librosa"], variants["ours"], least=0.75, rounds=30)
 
 
 def test_training_data_when_they_are_read_beside_a_file_a_clip(tmp_path):
