@@ -80,6 +80,12 @@ def python_with(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def out_of_reach():
+    """What pip's message has where no package registry is in reach."""
+    return OUT_OF_REACH
+
+
+@pytest.fixture(scope="session")
 def ravdess_archives(shared, tmp_path_factory):
     """Real speech written as the four archives that Dusha is published in."""
     folder = tmp_path_factory.mktemp("ravdess")
