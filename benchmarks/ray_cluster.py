@@ -36,7 +36,9 @@ from benchmarks.measuring import write_results
 from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.audio.reading import encode_wav
 from dusha_ser.cli.program import run_program
+from dusha_ser.engines.recordings import make_key
 from dusha_ser.errors import WorkFailedError
+from dusha_ser.shards.options import SHARD_SIZE
 
 # Nodes of Ray on one machine find each other by the loopback address with this setting alone.
 ENVIRONMENT = {
@@ -54,7 +56,10 @@ LIMIT = 3600
 
 
 def write_shards(folder: Path, source: Path | None, count: int, size: int) -> Path:
-    """Write short clips of recordings as Parquet shards, the second of which is damaged."""
+    """Write short clips of recordings as Parquet shards, the second of which is damaged.
+
+    The last shard also holds the first clip, and another one under the second one's id.
+    """
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -63,6 +68,7 @@ def write_shards(folder: Path, source: Path | None, count: int, size: int) -> Pa
     else:
         recordings = [make_clip(rng, 4.0) for _ in range(20)]
     folder.mkdir(parents=True)
+    earliest: dict[str, list] = {}
     for first in range(0, count, size):
         rows: dict[str, list] = {"id": [], "audio": []}
         for number in range(first, min(first + size, count)):
@@ -72,6 +78,10 @@ def write_shards(folder: Path, source: Path | None, count: int, size: int) -> Pa
             # As long as hashes of clips are.
             rows["id"].append(f"{number:032x}")
             rows["audio"].append(encode_wav(recording[begin : begin + length]))
+        earliest = earliest or rows
+        if first + size >= count:
+            rows["id"] += earliest["id"][:2]
+            rows["audio"] += [earliest["audio"][0], rows["audio"][0]]
         pq.write_table(pyarrow.table(rows), folder / f"{first // size:05d}.parquet")
     second = folder / "00001.parquet"
     second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
@@ -149,9 +159,9 @@ def start(model: Path, clips: Path, output: Path, *more: str) -> subprocess.Pope
 
 
 def finish(program: subprocess.Popen) -> None:
-    """Wait for a program; one damaged shard is status 1, and said in a line."""
+    """Wait for a program; a damaged shard and an id of two clips are status 1, and a line."""
     told, _ = program.communicate(timeout=LIMIT)
-    if program.returncode != 1 or "1 of" not in told:
+    if program.returncode != 1 or "2 of" not in told:
         raise WorkFailedError(f"dusha predict ended with {program.returncode}: {told[-2000:]}")
 
 
@@ -211,7 +221,8 @@ def measure_ids(count: int) -> dict[str, int]:
     """Let Ray load ids as where a job is resumed; bytes of its array, and of this process."""
     from ray.data.checkpoint.checkpoint_filter import convert_and_sort_checkpointed_ids
 
-    table = pyarrow.table({"id": [f"{number:032x}" for number in range(count)]})
+    keys = [make_key(number // SHARD_SIZE, f"{number:032x}") for number in range(count)]
+    table = pyarrow.table({"id": keys})
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_memory()
     _, size = convert_and_sort_checkpointed_ids._function(table, "id")

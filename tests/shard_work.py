@@ -24,6 +24,7 @@ class CountBytes:
     notes: str = ""
     seconds: float = 0.0
     path_column: str = "path"
+    by_content = False
 
     @property
     def schema(self):

@@ -38,9 +38,9 @@ def collect_slice(
     """Cut recordings into clips of speech: 16 kHz, 16 bits, named by hash."""
     if shards.output_shards:
         from dusha_ser.collecting.slicing_shards import slice_in_shards
-        from dusha_ser.engines.parts import choose_runner
+        from dusha_ser.engines.parts import choose_machines
 
-        done = slice_in_shards(options, cut, shards, choose_runner(engine))
+        done = slice_in_shards(options, cut, shards, choose_machines(engine, options.quiet))
         tell_of_shards(options.quiet, *done)
         return
     engine.refuse()
@@ -76,9 +76,9 @@ def collect_pseudo_label(options: PseudoLabelOptions, engine: EngineOptions) -> 
     """Add a model's probabilities to clips, and pick those to annotate."""
     if options.output_shards:
         from dusha_ser.collecting.picking_shards import pick_in_shards
-        from dusha_ser.engines.parts import choose_runner
+        from dusha_ser.engines.parts import choose_machines
 
-        job, outcome, chosen = pick_in_shards(options, choose_runner(engine))
+        job, outcome, chosen = pick_in_shards(options, choose_machines(engine, options.quiet))
         if chosen:
             tell(options.quiet, f"{len(chosen)} clips picked: {options.output_file}")
         tell_of_shards(options.quiet, job, outcome)

@@ -21,7 +21,7 @@ from dusha_ser.files import is_safe_name
 from dusha_ser.fingerprints import hash_name
 from dusha_ser.inference.batch_classifier import ClassifyBatch, open_source
 from dusha_ser.inference.settings import Settings
-from dusha_ser.shards.jobs import Job, Outcome, RunJob, part_name, run_job
+from dusha_ser.shards.jobs import DoShards, Job, Outcome, part_name
 from dusha_ser.shards.predicting import classify_shards
 from dusha_ser.shards.reading import parquet_columns, parquet_rows, read_shard
 from dusha_ser.shards.sources import PARQUET
@@ -53,7 +53,7 @@ def choose_in_parts(job: Job, options: PseudoLabelOptions) -> list[tuple[str, in
 
 
 def pick_in_shards(
-    options: PseudoLabelOptions, run: RunJob = run_job
+    options: PseudoLabelOptions, do: DoShards | None = None
 ) -> tuple[Job, Outcome, list[dict[str, Any]]]:
     """Classify clips in shards; when all are done, write the picked ones as wavs and as a table.
 
@@ -68,8 +68,8 @@ def pick_in_shards(
     """
     trust = options.trust_remote_code
     classify = ClassifyBatch(Settings(options.model), options.device, trust_remote_code=trust)
-    job, outcome = classify_shards(classify, options, options, run)
-    if len(job.done()) < len(job.shards):
+    job, outcome = classify_shards(classify, options, options, do)
+    if not job.is_finished:
         return job, outcome, []
     chosen = choose_in_parts(job, options)
     if not chosen:

@@ -17,7 +17,7 @@ from dusha_ser.collecting.slicing import CODE, slice_recording
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, hash_name
 from dusha_ser.inference.batch_classifier import open_source
-from dusha_ser.shards.jobs import Job, Outcome, Recordings, RunJob, run_job
+from dusha_ser.shards.jobs import DoShards, Job, Outcome, Recordings, run_job
 from dusha_ser.shards.options import LONG_SHARD_SIZE, ShardOptions
 from dusha_ser.shards.predicting import begin
 
@@ -50,6 +50,7 @@ class SliceShards:
     cut: Cut
     source: str = "file"
     path_column: str = "path"
+    by_content = True
 
     @property
     def schema(self) -> pyarrow.Schema:
@@ -119,7 +120,7 @@ def _digest(source: AudioSource) -> str:
 
 
 def slice_in_shards(
-    options: SliceOptions, cut: Cut, shards: ShardOptions, run: RunJob = run_job
+    options: SliceOptions, cut: Cut, shards: ShardOptions, do: DoShards | None = None
 ) -> tuple[Job, Outcome]:
     """Cut the inputs of `dusha collect slice` into a folder of Parquet shards.
 
@@ -140,4 +141,4 @@ def slice_in_shards(
         "version of the software": [code_digest(*CODE), metadata.version("silero-vad")],
     }
     job = begin(options, shards, made_with, LONG_SHARD_SIZE)
-    return job, run(job, work, shards.share, quiet=options.quiet)
+    return job, run_job(job, work, shards.share, quiet=options.quiet, do=do)

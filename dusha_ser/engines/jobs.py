@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow
 import pyarrow.compute
 import pyarrow.dataset
+import pyarrow.parquet
 import ray
 
 from dusha_ser.engines.cluster import RETRIES, resumable
 from dusha_ser.engines.reading import Shards
-from dusha_ser.engines.recordings import GROUP, ID, read_recordings
+from dusha_ser.engines.recordings import GROUP, ID, KEY, make_key, read_recordings, shard_of
 from dusha_ser.shards.jobs import Job, Outcome
+from dusha_ser.shards.repeats import part_files
 from dusha_ser.shards.stores import Store
 
 # Blocks go through stages as they are; of stages that need the same machine, Ray makes one task.
@@ -28,7 +30,12 @@ Stage = Callable[[pyarrow.Table], pyarrow.Table]
 
 @dataclass(frozen=True)
 class InGroups:
-    """Puts each group of a block through a stage, and keeps its number where rows go on."""
+    """Puts each group of a block through a stage; rows keep their keys.
+
+    Args:
+        stage: what to do with the rows of a group.
+        keep: whether another stage takes them in the same groups.
+    """
 
     stage: Stage
     keep: bool = False
@@ -37,12 +44,24 @@ class InGroups:
         """Yield what becomes of each group."""
         for number in block[GROUP].unique().to_pylist():
             rows = block.filter(pyarrow.compute.equal(block[GROUP], number))
-            found = self.stage(rows)
+            found = self.stage(rows.drop_columns([KEY]))
+            shard = shard_of(rows[KEY][0].as_py())
+            keys = [make_key(shard, name) for name in found[ID].to_pylist()]
+            found = found.append_column(KEY, pyarrow.array(keys, pyarrow.string()))
             if self.keep:
                 found = found.append_column(
                     GROUP, pyarrow.array([number] * found.num_rows, pyarrow.int32())
                 )
             yield found
+
+
+class Parts(ray.data.BlockBasedFileDatasink):
+    """Writes blocks as Parquet without their keys, which Ray's checkpoint keeps."""
+
+    def write_block_to_file(self, block: Any, file: Any) -> None:
+        """Write a block to an open file."""
+        rows = block.to_arrow().drop_columns([KEY])
+        pyarrow.parquet.write_table(rows, file, compression="zstd")
 
 
 class InActor:
@@ -64,8 +83,6 @@ class RayJob:
         job: the shards, and the folder that gets the rows.
         stages: what recordings (RECORDINGS) go through; each is a task of one processor, or part
             of the one before it.
-        id_column: of the rows that the last stage returns, what they are made of: the ids of
-            recordings.
         group_size: as `batching.cut_groups` takes it.
         path_column: column of tables that holds paths.
         gpus: actors for the last stage, one GPU each; 0: none.
@@ -74,29 +91,30 @@ class RayJob:
 
     job: Job
     stages: list[Stage]
-    id_column: str = ID
     group_size: int = field(default=1)
     path_column: str = "path"
     gpus: int = 0
     quiet: bool = False
 
     def run(self) -> Outcome:
-        """Do what is not done yet, and count all rows that are there."""
-        read = partial(
-            read_recordings,
-            store=self.job.store,
-            path_column=self.path_column,
-            group_size=self.group_size,
-        )
-        source = Shards(self.job.shards, read)
-        place = self.job.store.place
-        with resumable(self.id_column, place, self.quiet):
-            rows = ray.data.read_datasource(source, override_num_blocks=len(source.shards))
-            *before, last = self.stages
-            for stage in before:
-                rows = rows.map_batches(InGroups(stage, keep=True), **WHOLE_BLOCKS)
-            rows = self._last(rows, InGroups(last))
-            rows.write_parquet(place)
+        """Do what is not done yet, and count all rows that are there, each id once."""
+        if not self.job.is_finished:
+            read = partial(
+                read_recordings,
+                store=self.job.store,
+                path_column=self.path_column,
+                group_size=self.group_size,
+            )
+            source = Shards([*enumerate(self.job.shards)], read)
+            place = self.job.store.place
+            with resumable(KEY, place, self.quiet):
+                rows = ray.data.read_datasource(source, override_num_blocks=len(source.shards))
+                *before, last = self.stages
+                for stage in before:
+                    rows = rows.map_batches(InGroups(stage, keep=True), **WHOLE_BLOCKS)
+                rows = self._last(rows, InGroups(last))
+                rows.write_datasink(Parts(place, file_format="parquet"))
+            self.job.finish()
         outcome = count_rows(self.job.store)
         outcome.parts = [*range(len(self.job.shards))]
         return outcome
@@ -123,7 +141,7 @@ class RayJob:
 def count_rows(store: Store) -> Outcome:
     """Count the rows that a job of Ray has written, and those with errors."""
     outcome = Outcome()
-    paths = [store.path(name) for name in store.names() if name.endswith(".parquet")]
+    paths = [store.path(name) for name in part_files(store)]
     if paths:
         rows = pyarrow.dataset.dataset(paths, filesystem=store.files, format="parquet")
         outcome.rows = rows.count_rows()

@@ -79,5 +79,5 @@ def predict_on_ray(
         usual = ACCELERATOR_BATCH_SIZE if gpus else BATCH_SIZE
         size = settings.batch_size or usual
         path_column, quiet = options.path_column, options.quiet
-        work = RayJob(job, stages, "id", size, path_column, gpus, quiet)
+        work = RayJob(job, stages, size, path_column, gpus, quiet)
         return job, work.run()

@@ -77,9 +77,10 @@ class Claims:
                 self.store.remove(f"{FOLDER}/{name}")
 
     def clear(self) -> None:
-        """Remove what killed programs left, when nothing is left to claim."""
+        """Remove claims of shards, which killed programs left, when no shard is left to claim."""
         for name in self.store.names(FOLDER):
-            self.store.remove(f"{FOLDER}/{name}")
+            if name.isdecimal():
+                self.store.remove(f"{FOLDER}/{name}")
 
     def _content(self) -> bytes:
         return f"{self._owner} {time.time():.3f}\n".encode()

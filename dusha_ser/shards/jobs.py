@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import astuple, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow
@@ -22,6 +23,7 @@ from dusha_ser.processes import WorkerPool
 from dusha_ser.shards.claims import Claims
 from dusha_ser.shards.options import JOB_FILE, Share
 from dusha_ser.shards.reading import DamagedShardError, read_shard
+from dusha_ser.shards.repeats import CHECKED, Unique, replace_rows, settle_ids
 from dusha_ser.shards.sources import Shard
 from dusha_ser.shards.stores import Store, is_url
 
@@ -29,8 +31,8 @@ PART = re.compile(r"part-(\d{5,})\.parquet")
 # Seconds after which it is looked again whether others are done.
 LOOK_EVERY = 2.0
 Recordings = Iterable[tuple[str, Any]]
-# As `run_job`, which engines replace.
-RunJob = Callable[..., "Outcome"]
+# Does the shards that are left of a job's share, and says in an outcome what it did.
+DoShards = Callable[["Job", "Work", Share | None, "Outcome"], None]
 
 
 class Work(Protocol):
@@ -46,6 +48,10 @@ class Work(Protocol):
     @property
     def schema(self) -> pyarrow.Schema:
         """The columns of all tables."""
+
+    @property
+    def by_content(self) -> bool:
+        """Whether ids are hashes of what rows hold, rather than those of recordings."""
 
     def __call__(self, recordings: Recordings) -> Iterator[pyarrow.Table]:
         """Work on recordings, given as ids and the values of an audio column."""
@@ -73,9 +79,32 @@ class Job:
         found = (PART.fullmatch(name) for name in self.store.names())
         return {int(one[1]) for one in found if one}
 
-    def parts(self) -> Iterator[str]:
-        """Name the files of all parts in order; of parts that are missing, nothing."""
-        yield from map(part_name, sorted(self.done()))
+    def left(self, share: Share | None = None) -> list[int]:
+        """The numbers of the shards, of a share or of all, whose parts are not there."""
+        done = self.done()
+        numbers = range(len(self.shards))
+        return [n for n in numbers if n not in done and (share is None or share.has(n))]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is there, each id once."""
+        return self.store.exists(CHECKED)
+
+    def reopen(self) -> None:
+        """Note that there is something to do again."""
+        self.store.remove(CHECKED)
+
+    def finish(self, by_content: bool = False) -> dict[str, str]:
+        """Leave each id in one part, unless another program does or did; returns errors by id."""
+        errors: dict[str, str] = {}
+        with Claims(self.store) as claims:
+            while not self.is_finished:
+                if not claims.take(CHECKED):
+                    time.sleep(LOOK_EVERY)
+                elif not self.is_finished:
+                    errors = settle_ids(self.store, by_content)
+                    self.store.write(CHECKED, b"each id once\n")
+        return errors
 
 
 def open_job(store: Store, made_with: dict[str, Any], plan: Callable[[], list[Shard]]) -> Job:
@@ -153,7 +182,7 @@ def do_shard(job: Job, work: Work, number: int) -> tuple[int, dict[str, str]]:
         except DamagedShardError as error:
             damage.append(str(error))
 
-    schema = work.schema
+    schema, unique = work.schema, Unique()
     with job.store.writing(part_name(number)) as path, contextlib.ExitStack() as stack:
         writer = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
 
@@ -164,20 +193,29 @@ def do_shard(job: Job, work: Work, number: int) -> tuple[int, dict[str, str]]:
             pairs = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
             errors.update({name: text for name, text in pairs if text is not None})
 
-        for table in work(recordings()):
+        given = recordings()
+        for table in work(given if work.by_content else unique(given)):
             write(table)
         for text in damage:
             cells = {"id": str(shard), "error": text}
             write(pyarrow.table({one: [cells.get(one)] for one in schema.names}, schema))
         # The file is whole when its footer is written.
         stack.close()
-    return count, errors
+        if unique.clashes:
+            replace_rows(Store(str(path.parent)), path.name, unique.clashes)
+            count = pq.read_metadata(path).num_rows
+    return count, errors | unique.clashes
 
 
 def run_job(
-    job: Job, work: Work, share: Share | None = None, num_proc: int = 1, quiet: bool = False
+    job: Job,
+    work: Work,
+    share: Share | None = None,
+    num_proc: int = 1,
+    quiet: bool = False,
+    do: DoShards | None = None,
 ) -> Outcome:
-    """Do the shards of a job that are not done.
+    """Do the shards of a job that are not done; who does the last one sees to it that ids are once.
 
     Args:
         job: the shards.
@@ -185,6 +223,7 @@ def run_job(
         share: which of them; None: all that nobody else works on, until all are done.
         num_proc: processes to do it with.
         quiet: no bar.
+        do: does them elsewhere than here.
 
     Returns:
         What this program did.
@@ -193,13 +232,28 @@ def run_job(
         WorkFailedError: if a process was killed.
     """
     outcome = Outcome()
+    if job.left(share):
+        job.reopen()
+        do = do or partial(do_here, num_proc=num_proc, quiet=quiet)
+        do(job, work, share, outcome)
+    if not job.left():
+        errors = job.finish(work.by_content)
+        outcome.failed += len(errors)
+        outcome.errors |= errors
+    return outcome
+
+
+def do_here(
+    job: Job, work: Work, share: Share | None, outcome: Outcome, num_proc: int, quiet: bool
+) -> None:
+    """Do shards in processes of this machine; see `run_job`."""
     with contextlib.ExitStack() as stack:
         claims = stack.enter_context(Claims(job.store))
-        numbers = _own_shards(job, share) if share else _free_shards(job, claims)
-        mine = [n for n in range(len(job.shards)) if share is None or share.has(n)]
-        there = len(job.done() & set(mine))
+        numbers = iter(job.left(share)) if share else _free_shards(job, claims)
+        total = sum(share is None or share.has(n) for n in range(len(job.shards)))
+        there = total - len(job.left(share))
         bar = stack.enter_context(
-            tqdm(total=len(mine), initial=there, unit="shard", disable=quiet or None)
+            tqdm(total=total, initial=there, unit="shard", disable=quiet or None)
         )
 
         def take(number: int, found: tuple[int, dict[str, str]]) -> None:
@@ -213,7 +267,7 @@ def run_job(
                     time.sleep(LOOK_EVERY)
                 else:
                     take(number, do_shard(job, work, number))
-            return outcome
+            return
         pool = stack.enter_context(WorkerPool(num_proc, _prepare, job, work))
         running: dict[Future, int] = {}
         for number in numbers:
@@ -227,19 +281,12 @@ def run_job(
                     take(running.pop(one), one.result())
         for one, number in running.items():
             take(number, one.result())
-    return outcome
-
-
-def _own_shards(job: Job, share: Share) -> Iterator[int | None]:
-    done = job.done()
-    yield from (n for n in range(len(job.shards)) if share.has(n) and n not in done)
 
 
 def _free_shards(job: Job, claims: Claims) -> Iterator[int | None]:
     """Claim shards until all are done; None: others are at those that are left."""
     while True:
-        done = job.done()
-        left = [number for number in range(len(job.shards)) if number not in done]
+        left = job.left()
         if not left:
             claims.clear()
             return

@@ -13,7 +13,7 @@ from dusha_ser.inference.audio_files import decisive
 from dusha_ser.inference.batch_classifier import ClassifyBatch
 from dusha_ser.inference.batching import cut_groups, file_size
 from dusha_ser.inference.settings import PredictOptions, Settings
-from dusha_ser.shards.jobs import Job, Outcome, Recordings, RunJob, open_job, run_job
+from dusha_ser.shards.jobs import DoShards, Job, Outcome, Recordings, open_job, run_job
 from dusha_ser.shards.options import SHARD_SIZE, ShardOptions
 from dusha_ser.shards.planning import plan_shards
 from dusha_ser.shards.stores import Store
@@ -25,6 +25,7 @@ class PredictShards:
 
     classify: ClassifyBatch
     path_column: str = "path"
+    by_content = False
 
     @property
     def schema(self) -> pyarrow.Schema:
@@ -76,14 +77,14 @@ def refuse_others(options: PredictOptions, shards: ShardOptions) -> None:
 
 
 def classify_shards(
-    classify: ClassifyBatch, options: Any, shards: ShardOptions, run: RunJob = run_job
+    classify: ClassifyBatch, options: Any, shards: ShardOptions, do: DoShards | None = None
 ) -> tuple[Job, Outcome]:
     """Classify `options.inputs` by a model; see `predict_shards`."""
     work = PredictShards(classify, options.path_column)
     made_with = decisive(classify.settings, classify.trust_remote_code)
     job = begin(options, shards, made_with, SHARD_SIZE)
     num_proc = getattr(options, "num_proc", 1)
-    return job, run(job, work, shards.share, num_proc, options.quiet)
+    return job, run_job(job, work, shards.share, num_proc, options.quiet, do)
 
 
 def begin(options: Any, shards: ShardOptions, made_with: dict[str, Any], usual_size: int) -> Job:

@@ -43,7 +43,7 @@ def clips(tmp_path_factory):
 
 def read(clips, name, group_size=1):
     shard = Shard(PARQUET, str(clips / name))
-    return list(read_recordings(shard, Store(str(clips)), "path", group_size))
+    return list(read_recordings((3, shard), Store(str(clips)), "path", group_size))
 
 
 def test_recordings_come_in_the_groups_of_predict(clips):
