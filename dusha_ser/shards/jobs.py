@@ -22,6 +22,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.processes import WorkerPool
 from dusha_ser.shards.claims import Claims
 from dusha_ser.shards.options import JOB_FILE, Share
+from dusha_ser.shards.planning import check_inputs
 from dusha_ser.shards.reading import DamagedShardError, read_shard
 from dusha_ser.shards.repeats import CHECKED, Unique, replace_rows, settle_ids
 from dusha_ser.shards.sources import Shard
@@ -116,7 +117,8 @@ def open_job(store: Store, made_with: dict[str, Any], plan: Callable[[], list[Sh
         plan: cuts the inputs into shards, if nobody has yet.
 
     Raises:
-        WrongUseError: if the folder is of others, or of a job that something else decides.
+        WrongUseError: if the folder is of others, or of a job that something else decides, or a
+            file of the inputs has changed.
     """
     names = [name for name in store.names() if not name.startswith(".")]
     if JOB_FILE not in names:
@@ -142,7 +144,10 @@ def open_job(store: Store, made_with: dict[str, Any], plan: Callable[[], list[Sh
             f"{store} was begun with another {', '.join(other)}; name another `output_shards`, or "
             "remove that one yourself: other machines may be writing there"
         )
-    return Job(store, [Shard(*one) for one in shards])
+    job = Job(store, [Shard(*one) for one in shards])
+    if JOB_FILE in names:
+        check_inputs(job.shards, store)
+    return job
 
 
 @dataclass

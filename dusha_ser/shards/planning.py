@@ -3,6 +3,7 @@
 import glob
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -20,9 +21,10 @@ from dusha_ser.shards.sources import (
     Shard,
     TarErrors,
     audio_members,
+    changed_input,
     table_rows,
 )
-from dusha_ser.shards.stores import SCHEME, Store, is_url, open_files
+from dusha_ser.shards.stores import SCHEME, Store, file_states, is_url, open_files
 from dusha_ser.tables import is_table
 
 PARQUET_SUFFIX, TAR_SUFFIXES = ".parquet", (".tar", ".tar.gz", ".tgz")
@@ -60,7 +62,29 @@ def plan_shards(inputs: Sequence[str], size: int, path_column: str, store: Store
             else:
                 for file in list_audio_files([place], path_column):
                     singles.setdefault(file.name, file)
+    states = file_states({shard.place for shard in shards})
+    shards = [replace(shard, state=states.get(shard.place, "")) for shard in shards]
     return _cut_list(singles.values(), size, store) + shards
+
+
+def check_inputs(shards: Iterable[Shard], store: Store) -> None:
+    """Raise a WrongUseError if a file is another than when the shards were cut.
+
+    A file that is missing is no other one: reading shows it.
+
+    Args:
+        shards: of a job.
+        store: of the job.
+    """
+    before = {shard.place: shard.state for shard in shards}
+    for name in {shard.place for shard in shards if shard.kind == LIST}:
+        del before[name]
+        lines = (json.loads(line) for line in store.read(name).splitlines())
+        before |= {path: state for _, path, state in lines}
+    before = {place: state for place, state in before.items() if state}
+    for place, state in file_states(before).items():
+        if state != before[place]:
+            raise WrongUseError(changed_input(place))
 
 
 def find_places(given: str) -> Iterator[str]:
@@ -175,12 +199,14 @@ def _cut_table(place: str, size: int, path_column: str) -> list[Shard]:
 
 def _cut_list(files: Iterable[AudioFile], size: int, store: Store) -> list[Shard]:
     """Write single files as a list into the job, so that all machines have the same one."""
-    lines = [
-        json.dumps([file.name, file.path if is_url(file.path) else str(Path(file.path).absolute())])
+    places = {
+        file.name: file.path if is_url(file.path) else str(Path(file.path).absolute())
         for file in files
-    ]
-    if not lines:
+    }
+    if not places:
         return []
+    states = file_states(places.values())
+    lines = [json.dumps([name, path, states.get(path, "")]) for name, path in places.items()]
     content = [f"{line}\n".encode() for line in lines]
     name = f"_files-{digest(lines)}.jsonl"
     store.write(name, b"".join(content))

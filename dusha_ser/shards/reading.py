@@ -18,9 +18,10 @@ from dusha_ser.shards.sources import (
     Shard,
     TarErrors,
     audio_members,
+    changed_input,
     table_rows,
 )
-from dusha_ser.shards.stores import Store, is_url, open_files
+from dusha_ser.shards.stores import Store, file_states, is_url, open_files
 
 # Rows of Parquet that are held at once, with their audio.
 ROWS_AT_ONCE = 64
@@ -46,9 +47,11 @@ def read_shard(shard: Shard, store: Store, path_column: str = "path") -> Iterato
 
     Raises:
         DamagedShardError: if what it lies in is damaged or missing.
-        WrongUseError: if a column is missing.
+        WrongUseError: if a column is missing, or the file is another than when shards were cut.
         OSError: if a disk or store does not answer.
     """
+    if shard.state and file_states([shard.place]).get(shard.place, shard.state) != shard.state:
+        raise WrongUseError(changed_input(shard.place))
     try:
         if shard.kind == PARQUET:
             yield from _read_parquet(shard, path_column)
@@ -59,7 +62,8 @@ def read_shard(shard: Shard, store: Store, path_column: str = "path") -> Iterato
             place = store.path(shard.place)
             content = store.files.cat_file(place, start=shard.start, end=shard.stop)
             for line in content.splitlines():
-                yield tuple(json.loads(line))
+                name, path, *_ = json.loads(line)
+                yield name, path
         else:
             yield from _read_table(shard, path_column)
     except FileNotFoundError as error:

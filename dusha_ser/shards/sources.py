@@ -26,18 +26,28 @@ class Shard:
         place: path or URL of that.
         start: its first row of Parquet, or byte of a table, list or tar.
         stop: the one behind its last; -1: all that are there.
+        state: of the file, as `stores.file_states` has it; empty where it is not known.
     """
 
     kind: str
     place: str
     start: int = 0
     stop: int = -1
+    state: str = ""
 
     def __str__(self) -> str:
         unit = "rows" if self.kind == PARQUET else "bytes"
         if not self.start and self.stop < 0:
             return self.place
         return f"{self.place} ({unit} {self.start} to {'the end' if self.stop < 0 else self.stop})"
+
+
+def changed_input(place: str) -> str:
+    """Say that a file of a job is another one now."""
+    return (
+        f"{place} has changed since this job was begun, so that its rows would be of both; name "
+        "another `output_shards`"
+    )
 
 
 class Lines:

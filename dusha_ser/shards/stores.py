@@ -2,17 +2,22 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from dusha_ser.errors import WrongUseError
+from dusha_ser.fingerprints import digest
 from dusha_ser.storage import create_file, replacing
 
 # What stands before the path of a URL.
 SCHEME = "://"
+# What stores say of a file that changes with its content, the best of it first.
+MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+# Of more files in a folder than these, the folder is listed.
+LISTED = 20
 
 
 def is_url(place: str) -> bool:
@@ -33,6 +38,39 @@ def open_files(place: str) -> tuple[Any, str]:
             f"{place} cannot be read or written: {error}; local paths and what fsspec knows are "
             'allowed, s3:// by pip install "dusha-ser[s3]", gs:// by pip install gcsfs'
         ) from error
+
+
+def file_states(places: Iterable[str]) -> dict[str, str]:
+    """Return what changes with the content of files, by path or URL; nothing of missing files.
+
+    It is the size with a tag of the content, where a store has one, or the time of the last change.
+    """
+    states: dict[str, str] = {}
+    remote: dict[str, list[str]] = {}
+    for place in places:
+        if is_url(place):
+            remote.setdefault(place.rpartition("/")[0], []).append(place)
+            continue
+        with contextlib.suppress(OSError, ValueError):  # such as a name with a zero byte
+            told = Path(place).stat()
+            states[place] = f"{told.st_size:x}-{told.st_mtime_ns:x}"
+    for folder, own in remote.items():
+        files, path = open_files(folder)
+        files.invalidate_cache()
+        found: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(FileNotFoundError):
+            if len(own) > LISTED:
+                found = {_last(one["name"]): one for one in files.ls(path, detail=True)}
+        for place in own:
+            with contextlib.suppress(FileNotFoundError):
+                info = found.get(_last(place)) or files.info(open_files(place)[1])
+                marks = [str(info[name]).strip('"') for name in MARKS if info.get(name)]
+                states[place] = digest(info.get("size"), *marks[:1])
+    return states
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 class Store:

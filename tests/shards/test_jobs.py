@@ -1,5 +1,7 @@
 """Jobs: each shard a part, whole, once, by one program or several, and after any of them."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,6 +91,43 @@ def test_a_job_of_something_else_is_refused(change, tmp_path):
     inputs = [given, given] if change.pop("inputs", False) else [given]
     with pytest.raises(WrongUseError, match="was begun with another (model|shard_size|inputs);"):
         begin_job(inputs, tmp_path / "out", **({"model": "one"} | change))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "list", "url"])
+def test_a_file_that_changed_is_refused_and_not_mixed_with_old_rows(kind, tmp_path):
+    given = write_input(tmp_path / "in.parquet", 5)
+    if kind == "list":
+        given = tmp_path / "a.wav"
+        given.write_bytes(b"12")
+    elif kind == "url":
+        fsspec.filesystem("memory").store.clear()
+        fsspec.filesystem("memory").pipe_file("/calls/in.parquet", given.read_bytes())
+        given = "memory://calls/in.parquet"
+    job = begin_job([given], tmp_path / "out")
+    run_job(job, CountBytes(), Share(0, 3), quiet=True)
+    assert begin_job([given], tmp_path / "out").shards == job.shards
+    before = contents(tmp_path / "out")
+    # Of the same size, another time or tag tells.
+    if kind == "url":
+        content = fsspec.filesystem("memory").cat_file("/calls/in.parquet")
+        fsspec.filesystem("memory").pipe_file("/calls/in.parquet", content)
+    else:
+        os.utime(given, (1, 1))
+    with pytest.raises(WrongUseError, match=f"{re.escape(str(given))} has changed since this job"):
+        begin_job([given], tmp_path / "out")
+    if kind != "list":
+        # Also while a program is at it.
+        with pytest.raises(WrongUseError, match="has changed since this job"):
+            run_job(job, CountBytes(), quiet=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_file_that_is_missing_has_not_changed(tmp_path):
+    given = write_input(tmp_path / "in.parquet", 2)
+    begin_job([given], tmp_path / "out")
+    given.unlink()
+    run_job(begin_job([given], tmp_path / "out"), CountBytes(), quiet=True)
+    assert rows_of(tmp_path / "out")[0]["error"] == f"there is no {given}"
 
 
 def test_folders_of_others_are_refused(tmp_path):

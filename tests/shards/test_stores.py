@@ -4,7 +4,8 @@ import fsspec
 import pytest
 
 from dusha_ser.errors import WrongUseError
-from dusha_ser.shards.stores import Store
+from dusha_ser.shards import stores
+from dusha_ser.shards.stores import Store, file_states
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -42,6 +43,24 @@ def test_only_one_creates_a_file(store):
     assert not store.create("a/b", b"yours")
     assert store.read("a/b") == b"mine"
     assert store.names("a") == ["b"]
+
+
+@pytest.mark.parametrize("listed", [0, 20], ids=["listed", "asked one by one"])
+def test_states_of_files_change_with_them(listed, tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "LISTED", listed)
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    places = [str(tmp_path / "a"), "memory://bucket/b", "memory://bucket/c"]
+    (tmp_path / "a").write_bytes(b"1")
+    for name in "bc":
+        files.pipe_file(f"/bucket/{name}", b"1")
+    before = file_states([*places, str(tmp_path / "none"), "memory://bucket/none", "a\0b"])
+    assert [*before] == places
+    assert file_states(places) == before
+    (tmp_path / "a").write_bytes(b"12")
+    files.pipe_file("/bucket/c", b"12")
+    after = file_states(places)
+    assert [after[one] == before[one] for one in places] == [False, True, False]
 
 
 @pytest.mark.parametrize("place", ["nonsense://a/b", "what ever://x"])
