@@ -3,13 +3,11 @@
     python -m benchmarks.first_answer
 
 Each is a program of its own that imports what it needs, loads the weights, reads one wav and says
-its label: the peer librosa and the plain network, ours by PyTorch, ours by ONNX Runtime. The file
-system's memory is warm for all.
+its label, with one thread: the peer with torchaudio, which an expert takes because it imports less,
+or with librosa, as people do, and the plain network, without anything of this project; ours by
+PyTorch and by ONNX Runtime. The system's memory of files is warm for all.
 """
 
-import argparse
-import functools
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,21 +15,52 @@ from pathlib import Path
 import torch
 
 from benchmarks.clips import wav_files
-from benchmarks.measuring import measure_in_turn, speedups, write_results
+from benchmarks.measuring import (
+    Measurement,
+    compare,
+    measuring_options,
+    print_pairs,
+    processors,
+    programs_in_turn,
+)
 from benchmarks.plain_network import plain_twin
 from configuration_dusha import DushaConfig
 from dusha_ser.cli.program import run_program
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PEER = """
-import sys
-import librosa, numpy, torch
-from benchmarks.plain_network import PlainNetwork
+EXPERT, USUAL = "torch, torchaudio, plain network", "torch, librosa, plain network"
+LOADED = """
 network = PlainNetwork()
 network.load_state_dict(torch.load(sys.argv[1], weights_only=True))
 network.eval()
+"""
+AS_EXPERTS_DO = (
+    """
+import sys
+import soundfile, torch, torchaudio
+from benchmarks.plain_network import PlainNetwork
+"""
+    + LOADED
+    + """
+samples, rate = soundfile.read(sys.argv[2], dtype="float32")
+mel = torchaudio.transforms.MelSpectrogram(
+    rate, 320, hop_length=160, n_mels=64, norm="slaney", mel_scale="slaney"
+)
+decibel = 10 * mel(torch.from_numpy(samples)).clamp_min(1e-10).log10()
+features = (decibel - decibel.max()).clamp_min(-80)
+with torch.inference_mode():
+    print(int(network(features[None, None]).argmax()))
+"""
+)
+AS_PEOPLE_DO = (
+    """
+import sys
+import librosa, numpy, torch
+from benchmarks.plain_network import PlainNetwork
+"""
+    + LOADED
+    + """
 samples, rate = librosa.load(sys.argv[2], sr=16000)
 power = librosa.feature.melspectrogram(
     y=samples, sr=rate, n_fft=320, hop_length=160, n_mels=64, pad_mode="reflect"
@@ -40,6 +69,7 @@ features = torch.from_numpy(librosa.power_to_db(power, ref=numpy.max))
 with torch.inference_mode():
     print(int(network(features[None, None]).argmax()))
 """
+)
 
 
 def programs(folder: Path) -> dict[str, list]:
@@ -56,7 +86,8 @@ def programs(folder: Path) -> dict[str, list]:
     (wav,) = wav_files(folder, None, 1)
     predict = [sys.executable, "-m", "dusha_ser", "predict"]
     return {
-        "librosa + plain network": [sys.executable, "-c", PEER, folder / "plain.pt", wav],
+        EXPERT: [sys.executable, "-c", AS_EXPERTS_DO, folder / "plain.pt", wav],
+        USUAL: [sys.executable, "-c", AS_PEOPLE_DO, folder / "plain.pt", wav],
         "ours": [*predict, folder / "model", wav, "--quiet"],
         "ours, .onnx": [*predict, folder / "model.onnx", wav, "--quiet"],
         "import torch alone": [sys.executable, "-c", "import torch"],
@@ -64,34 +95,23 @@ def programs(folder: Path) -> dict[str, list]:
     }
 
 
-def run(command: list) -> None:
-    """Run a program to its end."""
-    words = [str(word) for word in command]
-    subprocess.run(words, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-
-
 def main() -> None:
     """Measure, print and write the comparison."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="example: python -m benchmarks.first_answer"
+    parser = measuring_options(
+        __doc__.splitlines()[0], "python -m benchmarks.first_answer --allow_load", rounds=9
     )
-    parser.add_argument("--rounds", type=int, default=5, help="times each program is started")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="first-answer-") as folder:
-        commands = programs(Path(folder))
-        work = {name: functools.partial(run, command) for name, command in commands.items()}
-        times = measure_in_turn(work, chosen.rounds)
-    ratios = speedups(times["processor_seconds"], "librosa + plain network")
-    for name, ratio in ratios.items():
-        used = min(times["processor_seconds"][name])
-        print(f"{name:<24} {used:5.2f} s of processor time, {ratio:5.2f} times as fast")
-    results = {
-        **times,
-        "times_as_fast": ratios,
-        "times_as_fast_by_the_clock": speedups(times["seconds"], "librosa + plain network"),
+    measurement = Measurement("first_answer", chosen)
+    with processors(1), tempfile.TemporaryDirectory(prefix="first-answer-") as folder:
+        times = programs_in_turn(programs(Path(folder)), chosen.rounds)
+    pairs = {
+        f"{ours}{kind}": (peer, ours)
+        for ours in ("ours", "ours, .onnx")
+        for kind, peer in (("", EXPERT), (", as people do", USUAL))
     }
-    print(f"written to {write_results('first_answer', results)}")
+    found = {"pairs": compare(times, pairs), **times}
+    print_pairs(found["pairs"])
+    print(f"written to {measurement.write(found)}")
 
 
 if __name__ == "__main__":

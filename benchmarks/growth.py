@@ -8,7 +8,6 @@ disk for answers, going twice over answers and posteriors for an iteration of Da
 multiply-adds of a step forward and twice as many backward for training.
 """
 
-import argparse
 import functools
 import tempfile
 from pathlib import Path
@@ -24,7 +23,13 @@ from benchmarks.limits import (
     network_multiply_adds,
     peak_multiply_adds,
 )
-from benchmarks.measuring import measure_in_turn, processors, slope, write_results
+from benchmarks.measuring import (
+    Measurement,
+    measure_in_turn,
+    measuring_options,
+    processors,
+    slope,
+)
 from benchmarks.profiles import python_profile, torch_profile
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WrongUseError
@@ -90,11 +95,9 @@ def measure_training(rounds: int) -> dict:
     """Do training steps on clips of three lengths."""
     sizes = {}
     for frames in FRAMES:
-        times = training_step.measure(
-            {"ours": (training_step.run_ours, {})},
-            *(rounds, training_step.WARM_UP, BATCH_SIZE, frames),
-        )
-        sizes[frames] = float(np.median(times["ours"][:, 2]))
+        steps = training_step.Steps(rounds, BATCH_SIZE, frames)
+        times = training_step.measure({"ours": (training_step.run_ours, {})}, steps)
+        sizes[frames] = float(np.median(times["processor_seconds"]["ours"]))
     least = 3 * BATCH_SIZE * network_multiply_adds(FRAMES[-1]) / peak_multiply_adds()
     model = training_step.make_model().to(memory_format=torch.channels_last)
     make_precise(model)
@@ -111,17 +114,15 @@ def measure_training(rounds: int) -> dict:
 
 def main() -> None:
     """Measure all, print and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="example: python -m benchmarks.growth"
-    )
+    parser = measuring_options(__doc__.splitlines()[0], "python -m benchmarks.growth")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="largest size, as a share of Dusha's answers (1)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="training steps that count")
     chosen = parser.parse_args()
     if not 0 < chosen.scale <= 1:
         raise WrongUseError(f"--scale is {chosen.scale}; take more than 0 and at most 1")
     training_step.check_rounds(chosen.rounds)
+    measurement = Measurement("growth", chosen)
     with processors(1), tempfile.TemporaryDirectory(prefix="growth-") as folder:
         results = {
             "answers to labels": measure_answers(Path(folder), chosen.scale),
@@ -135,7 +136,7 @@ def main() -> None:
             f"{found['growth']['exponent']:.2f}, {found['limit']['share_reached']:.0%} of the limit"
         )
         print("   " + ", ".join(f"{key} {value:.0%}" for key, value in found["profile"].items()))
-    print(f"written to {write_results('growth', results)}")
+    print(f"written to {measurement.write(results)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ length and quantised with clips of the speakers that it was trained on; the clip
 tested on are then classified by both, one by one, and the answers of all folds are pooled.
 """
 
-import argparse
 import csv
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.clips import read
-from benchmarks.measuring import write_results
+from benchmarks.measuring import Measurement, measuring_options
 from dusha_ser.audio.finding import find_audio_files
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import MissingInputError
@@ -78,9 +77,10 @@ def compare(pooled: dict[str, list[str]]) -> dict:
 
 def main() -> None:
     """Measure all finished folds, print and write the comparison."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.int8_loss --folds folds/folds --clips recordings",
+    parser = measuring_options(
+        __doc__.splitlines()[0],
+        "python -m benchmarks.int8_loss --folds folds/folds --clips recordings",
+        rounds=1,
     )
     parser.add_argument("--folds", type=Path, required=True, help="folder of a folder a fold")
     parser.add_argument("--clips", type=Path, required=True, help="folder of mono 16 kHz files")
@@ -91,6 +91,7 @@ def main() -> None:
             f"{chosen.folds} holds no fold with test_predictions.csv; "
             "dusha cross-validate --output_dir writes them below folds/"
         )
+    measurement = Measurement("int8_loss", chosen)
     clips = {path.stem: path for path in find_audio_files([chosen.clips])}
     pooled = {"label": [], "float": [], "int8": []}
     for fold in folds:
@@ -103,7 +104,7 @@ def main() -> None:
         f"{found['points_of_balanced_accuracy_lost']:+.2f} points of balanced accuracy lost over "
         f"{found['clips']} clips of {len(folds)} folds; {found['same_label']:.2%} same label"
     )
-    print(f"written to {write_results('int8_loss', {'folds': len(folds), **found})}")
+    print(f"written to {measurement.write({'folds': len(folds), **found})}")
 
 
 if __name__ == "__main__":

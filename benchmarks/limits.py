@@ -7,7 +7,6 @@ second of copying memory, of writing and of reading a file, each on one processo
 network needs of the first.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -19,7 +18,7 @@ import onnx
 import onnxruntime
 import torch
 
-from benchmarks.measuring import write_results
+from benchmarks.measuring import Measurement, measuring_options
 from configuration_dusha import DushaConfig
 from dusha_ser.cli.program import run_program
 from dusha_ser.inference.onnx_export import OPSET
@@ -163,11 +162,10 @@ def network_multiply_adds(frames: int) -> int:
 
 def main() -> None:
     """Measure, print and write the limits."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="example: python -m benchmarks.limits"
-    )
+    parser = measuring_options(__doc__.splitlines()[0], "python -m benchmarks.limits", rounds=5)
     parser.add_argument("--folder", type=Path, help="on the disk to measure (default: temporary)")
     chosen = parser.parse_args()
+    measurement = Measurement("limits", chosen)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="limits-", dir=chosen.folder) as folder:
         disk = disk_speeds(Path(folder))
@@ -186,7 +184,7 @@ def main() -> None:
     print(f"{disk['written'] / 1e9:.2f} GB/s written to disk, {disk['read'] / 1e9:.2f} GB/s read")
     for frames, count in results["network_multiply_adds"].items():
         print(f"{frames} frames: {count / 1e6:.0f} M, at most {peak / count:.0f} clips/s")
-    print(f"written to {write_results('limits', results)}")
+    print(f"written to {measurement.write(results)}")
 
 
 if __name__ == "__main__":

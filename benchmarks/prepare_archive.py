@@ -2,19 +2,19 @@
 
     python -m benchmarks.prepare_archive [--gigabytes N --rounds N]
 
-An archive of clips of Dusha's length is generated, with answers to them. In turn it is unpacked
-by tar, and prepared by the program dusha.py, alone and with two processes, as a dataset folder;
-and by load_dataset, in the cache. Each variant starts from nothing but the archives: no index, no
-labels, no result of an earlier round. Times are those of whole processes, Python's start included.
-The folder is also made of archives of a quarter and a half of the size, and once under a profiler.
+An archive of clips of Dusha's length is generated, with answers to them. In turn it is unpacked by
+tar; unpacked by tar and made a dataset by AudioFolder of `datasets`, with the audio inside, as ours
+has it; and prepared by `dusha corpus` as a dataset folder, all with one process; and by two. Each
+starts from nothing but the archive: no index, no labels, no result of an earlier round. Times are
+those of whole programs, Python's start included; the archive lies in the system's memory.
+AudioFolder reads no answers and makes no labels. The folder is also made of archives of a quarter
+and a half of the size, and once under a profiler.
 """
 
-import argparse
 import functools
 import io
 import json
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -26,11 +26,18 @@ import soundfile
 from tqdm import tqdm
 
 import dusha
-from benchmarks.measuring import measure_in_turn, slope, speedups, time_in_turn, write_results
+from benchmarks.measuring import (
+    Measurement,
+    compare,
+    measure_in_turn,
+    measuring_options,
+    print_pairs,
+    run_quietly,
+    slope,
+)
 from benchmarks.profiles import python_profile
 from dusha_ser.cli.program import run_program
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLING_RATE = 16000
 # Of Dusha's crowd: 207 hours in 164,387 clips, and 5.6 answers to each.
 MEAN_SECONDS = 4.5
@@ -38,20 +45,23 @@ ANSWERS = 6
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 # Of the archive, to see how the cost grows.
 SHARES = (0.25, 0.5)
-ONE_PROCESS = "folder, 1 process"
+TAR, AUDIO_FOLDER = "tar -x", "tar -x, AudioFolder, saved"
+ONE_PROCESS, TWO_PROCESSES = "ours, 1 process", "ours, 2 processes"
 # Share of the clips that are in the test set.
 TEST_SHARE = 0.085
 # Random numbers that all clips are cut from: other sound would not change anything.
 NOISE_SECONDS = 60
+# Paths are made Audio by a cast: encoding would need TorchCodec, and FFmpeg, for nothing.
 LOAD = """
 import sys
-sys.path.insert(0, sys.argv[1])
-import dusha
-if __name__ == "__main__":
-    dusha.load_dataset(
-        "crowd", data_dir=sys.argv[2], cache_dir=sys.argv[3], num_proc=int(sys.argv[4]),
-        quiet=True, parts=("crowd_train", "crowd_test"),
-    )
+import datasets
+datasets.disable_progress_bars()
+files = {part: f"{sys.argv[1]}/crowd_{part}/wavs/*.wav" for part in ("train", "test")}
+rows = datasets.load_dataset(
+    "audiofolder", data_files=files, cache_dir=sys.argv[2], drop_labels=True,
+    features=datasets.Features({"audio": datasets.Value("string")}),
+)
+rows.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(sys.argv[3])
 """
 
 
@@ -121,16 +131,21 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(info, io.BytesIO(content))
 
 
-def run_anew(folder: Path, command: list) -> None:
-    """Run a command that writes into folder/result, which is empty before."""
-    result = folder / "result"
-    shutil.rmtree(result, ignore_errors=True)
-    result.mkdir()
-    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+def run_anew(folder: Path, commands: list[list]) -> None:
+    """Run commands that write into folder/result, which is empty before."""
+    empty(folder)
+    for command in commands:
+        run_quietly(command)
+
+
+def empty(folder: Path) -> None:
+    """Empty folder/result."""
+    shutil.rmtree(folder / "result", ignore_errors=True)
+    (folder / "result" / "files").mkdir(parents=True)
 
 
 def program(folder: Path) -> list:
-    """Return the words of dusha.py, but for the number of processes."""
+    """Return the words of `dusha corpus`, but for the number of processes."""
     archives, result = folder / "archives", folder / "result"
     return [
         *("-m", "dusha_ser", "corpus", "crowd", "--data_dir", archives, "--quiet"),
@@ -141,19 +156,17 @@ def program(folder: Path) -> list:
 
 def variants(folder: Path) -> dict:
     """Name and work of each variant."""
-    archives, result = folder / "archives", folder / "result"
+    result = folder / "result"
     prepare = [sys.executable, *program(folder)]
-    load = [sys.executable, "-c", LOAD, REPOSITORY, archives, result]
+    unpack = ["tar", "-xf", folder / "archives" / "crowd.tar", "-C", result / "files"]
+    load = [sys.executable, "-c", LOAD, result / "files", result / "cache", result / "saved"]
     commands = {
-        "tar -x": ["tar", "-xf", archives / "crowd.tar", "-C", result],
-        ONE_PROCESS: [*prepare, 1],
-        "folder, 2 processes": [*prepare, 2],
-        "cache, 1 process": [*load, 1],
-        "cache, 2 processes": [*load, 2],
+        TAR: [unpack],
+        AUDIO_FOLDER: [unpack, load],
+        ONE_PROCESS: [[*prepare, 1]],
+        TWO_PROCESSES: [[*prepare, 2]],
     }
-    return {
-        name: functools.partial(run_anew, folder, command) for name, command in commands.items()
-    }
+    return {name: functools.partial(run_anew, folder, words) for name, words in commands.items()}
 
 
 def measure_sizes(folder: Path, gigabytes: float) -> dict[float, float]:
@@ -171,8 +184,7 @@ def measure_sizes(folder: Path, gigabytes: float) -> dict[float, float]:
 
 def profile(folder: Path) -> dict[str, float]:
     """Tell where the time goes when one process makes the folder."""
-    result = folder / "result"
-    shutil.rmtree(result, ignore_errors=True)
+    empty(folder)
     command = [str(word) for word in program(folder)]
     with unittest.mock.patch.object(sys, "argv", [*command, "1"]):
         return python_profile(dusha.main)
@@ -180,25 +192,27 @@ def profile(folder: Path) -> dict[str, float]:
 
 def measure(folder: Path, rounds: int) -> dict:
     """Time all variants in turn; returns seconds and how they compare."""
-    times = time_in_turn(variants(folder), rounds)
-    scaling = {
-        kind: speedups(times, f"{kind}, 1 process")[f"{kind}, 2 processes"]
-        for kind in ("folder", "cache")
+    # The folder is emptied before the clock starts, too, so that nobody's files are ours to remove.
+    times = measure_in_turn(variants(folder), rounds, before=functools.partial(empty, folder))
+    pairs = {
+        "folder": (TAR, ONE_PROCESS),
+        "folder, AudioFolder": (AUDIO_FOLDER, ONE_PROCESS),
+        "two processes beside one": (ONE_PROCESS, TWO_PROCESSES),
     }
-    return {"seconds": times, "times_as_fast_as_tar": speedups(times, "tar -x"), "scaling": scaling}
+    return {"pairs": compare(times, pairs), **times}
 
 
 def main() -> None:
     """Generate the archive, measure all variants, print and write the comparison."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.prepare_archive --gigabytes 0.1 --rounds 1",
+    parser = measuring_options(
+        __doc__.splitlines()[0],
+        "python -m benchmarks.prepare_archive --gigabytes 0.1 --allow_load",
     )
     parser.add_argument("--gigabytes", type=float, default=2.0, help="size of the recordings, GB")
-    parser.add_argument("--rounds", type=int, default=3, help="times each variant is measured")
     parser.add_argument("--folder", type=Path, help="where to work (default: the temporary folder)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     chosen = parser.parse_args()
+    measurement = Measurement("prepare_archive", chosen)
     with tempfile.TemporaryDirectory(prefix="prepare-", dir=chosen.folder) as name:
         folder = Path(name)
         (folder / "archives").mkdir()
@@ -207,15 +221,11 @@ def main() -> None:
         sizes = measure_sizes(folder, chosen.gigabytes)
         sizes[chosen.gigabytes] = min(found["seconds"][ONE_PROCESS])
         found |= {"sizes": sizes, "growth": slope(sizes), "profile": profile(folder)}
-    for variant, seconds in found["seconds"].items():
-        ratio = found["times_as_fast_as_tar"][variant]
-        print(f"{variant:20} {min(seconds):6.1f} s  {ratio:5.2f} times the speed of tar -x")
-    for kind, ratio in found["scaling"].items():
-        print(f"two processes write the {kind} {ratio:.2f} times as fast as one")
+    print_pairs(found["pairs"])
     growth = found["growth"]
     print(f"{growth['seconds_each']:.2f} s a gigabyte, exponent {growth['exponent']:.2f}")
     print("   " + ", ".join(f"{name} {share:.0%}" for name, share in found["profile"].items()))
-    print(f"written to {write_results('prepare_archive', found)}")
+    print(f"written to {measurement.write(found)}")
 
 
 if __name__ == "__main__":

