@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow
 
+from dusha_ser.cli.program import run_program
 from dusha_ser.shards.jobs import Job, open_job, run_job
 from dusha_ser.shards.planning import plan_shards
 from dusha_ser.shards.stores import Store
@@ -51,4 +52,5 @@ def begin_job(inputs, place, size=2, **made_with) -> Job:
 
 if __name__ == "__main__":
     given, place, notes, seconds = sys.argv[1:]
-    run_job(begin_job([given], place), CountBytes(notes, float(seconds)), quiet=True)
+    work = CountBytes(notes, float(seconds))
+    run_program(lambda: run_job(begin_job([given], place), work, quiet=True) and None)

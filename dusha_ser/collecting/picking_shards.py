@@ -67,7 +67,9 @@ def pick_in_shards(
             holds another choice.
     """
     trust = options.trust_remote_code
-    classify = ClassifyBatch(Settings(options.model), options.device, trust_remote_code=trust)
+    # What spreads shards over machines gives each a processor.
+    threads = 1 if do else None
+    classify = ClassifyBatch(Settings(options.model), options.device, threads, trust)
     job, outcome = classify_shards(classify, options, options, do)
     if not job.is_finished:
         return job, outcome, []

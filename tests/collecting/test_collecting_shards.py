@@ -11,7 +11,7 @@ from small_network import save_small_classifier
 
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.collecting.options import PseudoLabelOptions
-from dusha_ser.collecting.picking_shards import choose_in_parts
+from dusha_ser.collecting.picking_shards import choose_in_parts, pick_in_shards
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.shards.jobs import Job, part_name
 from dusha_ser.shards.sources import LIST, Shard
@@ -89,6 +89,21 @@ def test_picked_are_those_that_one_machine_picks(pick, sliced, model, tmp_path):
     # Annotation tasks are made of it as it is.
     collect("tasks", tmp_path / "picked" / "picked.csv", "--output_dir", tmp_path / "tasks")
     assert len(list((tmp_path / "tasks" / "upload" / "wavs").iterdir())) >= 3
+
+
+def test_shards_elsewhere_take_one_processor_each(sliced, model, tmp_path):
+    options = PseudoLabelOptions(
+        sliced / "shards",
+        model,
+        number=2,
+        output_file=tmp_path / "picked.csv",
+        output_shards=str(tmp_path / "scores"),
+    )
+    asked = []
+    _, outcome, rows = pick_in_shards(options, lambda job, work, share, outcome: asked.append(work))
+    assert asked[0].classify.threads == 1
+    # Nobody did them.
+    assert (outcome.parts, rows) == ([], [])
 
 
 def test_nothing_is_picked_before_all_shards_are_done(sliced, model, tmp_path):

@@ -173,7 +173,20 @@ def test_damaged_shards_are_rows_of_errors(tmp_path):
 def start(tmp_path, notes, seconds):
     program = sys.modules["shard_work"].__file__
     words = [sys.executable, program, "in.parquet", "out", tmp_path / notes, seconds]
-    return subprocess.Popen([str(word) for word in words], cwd=tmp_path)
+    return subprocess.Popen(
+        [str(word) for word in words],
+        cwd=tmp_path,
+        # Tests may run in the background, where the shell lets programs ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for_a_part(program, tmp_path):
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "out").glob("part-*")):
+        assert time.monotonic() < deadline
+        assert program.poll() is None
+        time.sleep(0.01)
 
 
 def test_two_programs_take_each_shard_once(tmp_path):
@@ -189,11 +202,7 @@ def test_two_programs_take_each_shard_once(tmp_path):
 def test_a_program_that_was_killed_repeats_at_most_a_shard(tmp_path):
     write_input(tmp_path / "in.parquet", 30)
     program = start(tmp_path, "notes", 0.05)
-    deadline = time.monotonic() + 200
-    while not list((tmp_path / "out").glob("part-*")):
-        assert time.monotonic() < deadline
-        assert program.poll() is None
-        time.sleep(0.01)
+    wait_for_a_part(program, tmp_path)
     program.send_signal(signal.SIGKILL)
     program.wait()
     there = contents(tmp_path / "out")
@@ -203,3 +212,19 @@ def test_a_program_that_was_killed_repeats_at_most_a_shard(tmp_path):
     assert there.items() <= contents(tmp_path / "out").items()
     notes = (tmp_path / "notes").read_text().split()
     assert len(notes) - len(set(notes)) <= 2
+
+
+def test_a_program_that_was_interrupted_leaves_whole_parts_and_no_claims(tmp_path):
+    write_input(tmp_path / "in.parquet", 30)
+    program = start(tmp_path, "notes", 0.5)
+    wait_for_a_part(program, tmp_path)
+    program.send_signal(signal.SIGINT)
+    assert program.wait(timeout=200) == 130
+    there = contents(tmp_path / "out")
+    assert 0 < len(there) < 15
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"_job.json", ".claims", *there}
+    assert not list((tmp_path / "out" / ".claims").iterdir())
+    assert start(tmp_path, "notes", 0).wait(timeout=200) == 0
+    assert [row["size"] for row in rows_of(tmp_path / "out")] == list(range(1, 31))
+    assert there.items() <= contents(tmp_path / "out").items()
