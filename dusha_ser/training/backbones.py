@@ -215,11 +215,15 @@ class FrozenBackbone:
         Args:
             inputs: of the feature extractor, without the axis of the batch.
         """
+        return self.layers(inputs).mean(1).numpy()
+
+    @torch.inference_mode()
+    def layers(self, inputs: np.ndarray) -> torch.Tensor:
+        """Return all layers of a clip, (layers, frames, hidden) float32 on the CPU."""
         self.encoder.to(self.device)
-        with torch.inference_mode():
-            batch = torch.from_numpy(inputs).to(self.device).unsqueeze(0)
-            layers = self.encoder(batch, output_hidden_states=True).hidden_states
-            return torch.cat([layer.mean(1) for layer in layers]).float().cpu().numpy()
+        batch = torch.from_numpy(inputs).to(self.device).unsqueeze(0)
+        layers = self.encoder(batch, output_hidden_states=True).hidden_states
+        return torch.cat(layers).float().cpu()
 
     def set_aside(self, rows: datasets.Dataset, column: str) -> None:
         """Put the layers that were computed in the encoder's place, standardised over clips.
