@@ -3,10 +3,11 @@
     python -m benchmarks.encoder_teachers ravdess=FOLDER --backbone ENCODER --output_dir TEACHERS
 
 It sees the mean and the deviation of each layer over a clip's frames, which no class of
-Transformers does, so that it is no model to serve: it leaves tables of probabilities. FOLD.csv has
-those of the clips that a fold trains on, each by a classifier that has not learned its speaker, for
-`dusha cross-validate --teacher 'TEACHERS/{fold}.csv'`; tested.csv has those of the clips that each
-fold tests. How strongly a fold's classifier is regularised is chosen within its training speakers.
+Transformers does. So it cannot be served as a model, and leaves tables of probabilities: FOLD.csv
+has those of the clips that a fold trains on, each by a classifier that has not learned its speaker,
+for `dusha cross-validate --teacher 'TEACHERS/{fold}.csv'`; tested.csv has those of the clips that
+each fold tests. How strongly a fold's classifier is regularised is chosen within its training
+speakers.
 """
 
 import argparse
