@@ -104,8 +104,10 @@ class FoldTeachers:
         known = read_heard(teacher)
         if known is None:
             return False
-        clips = set(known["clips"]) & set(row_contents(own["test"]))
-        # Where folds share speakers on purpose, so may their teachers.
+        # A recording that a corpus has twice may be in two folds. Where folds share clips, or
+        # speakers on purpose, so may their teachers.
+        untaught = set(row_contents(own["test"])) - set(row_contents(own["train"]))
+        clips = set(known["clips"]) & untaught
         new = speakers_of(own["test"]) - speakers_of(own["train"])
         speakers = set(known["speakers"]) & new
         if clips or speakers:

@@ -1,6 +1,7 @@
 """Teachers of folds: who they are, and that none has heard whom a fold tests."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,24 @@ def test_teacher_that_heard_what_a_fold_tests_is_refused(table, rows, large, tmp
     write_json(model / HEARD_FILE, known | {"speakers": []})
     with pytest.raises(WrongUseError, match="has learnt from 8 clips that fold 2 tests"):
         taught_folds(table, rows, tmp_path, "--teacher", str(model))
+
+
+def test_teachers_of_the_same_folds_are_taken_where_two_folds_have_the_same_recording(tmp_path):
+    table = write_recordings(tmp_path / "own", speakers=4)
+    first, second = make_folds(options_for(table, tmp_path / "first"), named_rows(str(table)))[0]
+    one, other = (table.parent / fold.splits["test"]["id"][0] for fold in (first, second))
+    shutil.copyfile(one, other)
+    rows, large = named_rows(str(table)), tmp_path / "large"
+    for fold in make_folds(options_for(table, large), rows)[0]:
+        save_model(fold.run.output_dir)
+        write_json(fold.run.output_dir / HEARD_FILE, heard(fold.run, fold.splits))
+    folds = taught_folds(table, rows, tmp_path, "--teacher", str(large))
+    assert [len(fold.splits["train"][TEACHER_COLUMN]) for fold in folds] == [8, 8]
+    # One that heard the other recordings that a fold tests, too, is refused.
+    known = read_json(large / "folds" / "1" / HEARD_FILE)
+    write_json(large / "folds" / "2" / HEARD_FILE, known | {"speakers": []})
+    with pytest.raises(WrongUseError, match="has learnt from 7 clips that fold 2 tests"):
+        taught_folds(table, rows, tmp_path, "--teacher", str(large))
 
 
 def test_teacher_that_learnt_from_one_that_heard_a_speaker_has_heard_it(
