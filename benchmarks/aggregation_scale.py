@@ -19,7 +19,7 @@ import psutil
 
 from benchmarks.answers_to_labels import peak_memory
 from benchmarks.crowds import ANNOTATORS, ANSWERS, CLIPS, Crowd, simulate_dusha
-from benchmarks.measuring import processor_seconds, slope, write_results
+from benchmarks.measuring import Measurement, measuring_options, processor_seconds, slope
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WorkFailedError
 from dusha_ser.labels.dawid_skene import dawid_skene, m_step
@@ -116,9 +116,10 @@ def make_table(methods: dict[str, dict]) -> dict:
 
 def main() -> None:
     """Measure each size by each method, print and write what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="example: python -m benchmarks.aggregation_scale --answers 100000 500000",
+    parser = measuring_options(
+        __doc__.splitlines()[0],
+        "python -m benchmarks.aggregation_scale --answers 100000 500000",
+        rounds=1,
     )
     parser.add_argument(
         "--answers", type=int, nargs="+", default=SIZES, help="numbers of answers, two at least"
@@ -131,6 +132,7 @@ def main() -> None:
     if chosen.here:
         print(json.dumps(run_here(int(chosen.here[0]), chosen.here[1])))
         return
+    measurement = Measurement("aggregation_scale", chosen)
     methods = {}
     for method in chosen.methods:
         sizes = {}
@@ -144,7 +146,7 @@ def main() -> None:
         "machine_gigabytes": round(psutil.virtual_memory().total / 1e9, 1),
         "table": make_table(methods),
     }
-    print(f"written to {write_results('aggregation_scale', results, sys.argv[1:])}")
+    print(f"written to {measurement.write(results)}")
 
 
 if __name__ == "__main__":

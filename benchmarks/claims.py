@@ -2,11 +2,18 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from benchmarks.measuring import RESULTS
+from benchmarks import tables
+from benchmarks.measuring import FEWEST_ROUNDS, RESULTS
+from benchmarks.tables import follow
 
-TABLE = RESULTS.parent / "results.json"
-COLUMNS = ("what", "peer", "asked", "by the clock", "in processor time", "reached")
+COLUMNS = (
+    *("what", "peer, as its experts run it", "goal", "times as fast", "95 % interval", "reached"),
+    *("peer, as people run it", "times as fast", "limit"),
+)
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -16,177 +23,236 @@ class Claim:
     Attributes:
         program: that measures it.
         what: is measured.
-        peer: that it is measured against.
-        asked: how many times as fast it is to be, at least.
-        by_clock: keys that lead to what was found by the clock.
-        in_processor_time: keys that lead to what was found in processor time; empty: not measured.
+        keys: that lead to what was found: a pair of `measuring.compare`, or a number.
+        asked: how many times as fast it is to be, at least; None: nothing is asked.
+        usual: name of the pair whose peer is used as most people do.
+        at_most: whether the number may be `asked` at most.
+        form: of the number and of what is asked.
+        limit: keys that lead to the most that this machine allows.
+        reason: for that limit, or for falling short.
     """
 
     program: str
     what: str
-    peer: str
-    asked: float
-    by_clock: tuple[str, ...]
-    in_processor_time: tuple[str, ...] = ()
+    keys: tuple[str, ...]
+    asked: float | None = None
+    usual: str | None = None
+    at_most: bool = False
+    form: str = ".2f"
+    limit: tuple[str, ...] = ()
+    reason: str = ""
 
-    def row(self) -> list:
-        """Return the claim's row of the table; without a measurement its numbers are None."""
-        path = RESULTS / f"{self.program}.json"
-        found = json.loads(path.read_text()) if path.is_file() else None
-        values = [
-            follow(found, keys) if found and keys else None
-            for keys in (self.by_clock, self.in_processor_time)
+    def row(self, found: dict | None) -> list:
+        """Return the claim's row of the table.
+
+        Args:
+            found: the program's results; None where there are none of this sitting.
+
+        Returns:
+            The cells; without a measurement its numbers are None.
+        """
+        problem, measured = why_not_measured(found), self.measured(found)
+        if measured is None:
+            return [self.what, None, self.goal(), None, None, problem or NOT_MEASURED, *3 * [None]]
+        if not isinstance(measured, dict):
+            cells = [None, self.goal(), format(measured, self.form), None]
+            return [self.what, *cells, self.reached(measured), None, None, self.reason or None]
+        usual = follow(found, ("pairs", self.usual)) if self.usual else None
+        reached = self.reached(measured["low"])
+        if measured["rounds"] < FEWEST_ROUNDS:
+            reached = f"too few rounds: {measured['rounds']}"
+        interval = None
+        if measured["low"] is not None:
+            interval = f"{measured['low']:{self.form}} to {measured['high']:{self.form}}"
+        return [
+            *(self.what, measured["peer"], self.goal()),
+            *(format(measured["times_as_fast"], self.form), interval, reached),
+            *((usual["peer"], f"{usual['times_as_fast']:.2f}") if usual else (None, None)),
+            self.limits(found) if reached == "no" else None,
         ]
-        known = [value for value in values if value is not None]
-        # On a machine that others use the clock counts waiting; either has to do where both are.
-        reached = "not measured" if not known else "yes" if max(known) >= self.asked else "no"
-        shown = [None if value is None else f"{value:.2f}" for value in values]
-        return [self.what, self.peer, f"{self.asked:g}", *shown, reached]
+
+    def measured(self, found: dict | None) -> Any:
+        """The pair or the number that results hold; None where they do not count."""
+        return None if why_not_measured(found) else follow(found, self.keys)
+
+    def goal(self) -> str | None:
+        """What is asked, as the table shows it."""
+        if self.asked is None:
+            return None
+        return f"{'at most' if self.at_most else 'at least'} {self.asked:g}"
+
+    def reached(self, value: float | None) -> str | None:
+        """Whether a number, of a pair the lower end of its interval, is what is asked for."""
+        if self.asked is None:
+            return None
+        if value is None:
+            return "no"
+        return "yes" if (value <= self.asked if self.at_most else value >= self.asked) else "no"
+
+    def limits(self, found: Any) -> str | None:
+        """What stands in the way, with the most that this machine allows if it was measured."""
+        most = follow(found, self.limit) if self.limit else None
+        parts = [*([f"at most {most:.1f}"] if most is not None else []), self.reason]
+        return ": ".join(part for part in parts if part) or None
 
 
-TIMES, CLOCK = "times_as_fast", "times_as_fast_by_the_clock"
 CLAIMS = (
     Claim(
         "answers_to_labels",
         "answers to labels, 1.7 M answers",
-        "json, pandas, crowd-kit",
+        ("pairs", "answers to labels"),
         15,
-        (TIMES,),
-        ("times_as_little_processor_time",),
+        usual="answers to labels, as people do",
     ),
-    Claim("dawid_skene", "Dawid-Skene alone", "crowd-kit", 20, (TIMES,)),
+    Claim("answers_to_labels", "its memory, as a share", ("share_of_memory",), 0.2, at_most=True),
+    Claim("dawid_skene", "Dawid-Skene alone", ("pairs", "Dawid-Skene"), 20),
+    Claim(
+        "prepare_archive",
+        "archive to a dataset folder, 2 GB, one process",
+        ("pairs", "folder"),
+        1,
+        usual="folder, AudioFolder",
+        reason="the disk",
+    ),
     *(
         Claim(
-            "prepare_archive",
-            f"archive to a dataset {kind}, 2 GB",
-            "tar -x",
-            0.5,
-            ("times_as_fast_as_tar", f"{kind}, 2 processes"),
+            "log_mel",
+            f"log-Mel features {source}",
+            ("pairs", source),
+            1.5,
+            usual=f"{source}, as people do",
+            reason="the transform is a library's on both sides",
         )
-        for kind in ("folder", "cache")
+        for source in ("of samples in memory", "from wav files")
     ),
     Claim(
         "log_mel",
-        "log-Mel features from wav files",
-        "librosa, warm",
+        "largest change of a logit by these features",
+        ("largest_difference_of_logits",),
+        1e-3,
+        at_most=True,
+        form=".1e",
+    ),
+    Claim(
+        "files_to_labels",
+        "files to labels, one thread",
+        ("pairs", "float"),
         3,
-        (CLOCK, "ours, one by one"),
-        (TIMES, "ours, one by one"),
-    ),
-    Claim(
-        "log_mel",
-        "log-Mel features, both with two threads",
-        "librosa, warm",
-        3,
-        ("all_processors", CLOCK, "ours, one by one"),
+        usual="float, as people do",
+        limit=("limit", "most_times_as_fast"),
+        reason="the network's multiply-adds at the processor's peak",
     ),
     Claim(
         "files_to_labels",
-        "files to labels, 673 clips",
-        "librosa + plain network",
-        5,
-        (CLOCK, "ONNX Runtime"),
-        (TIMES, "ONNX Runtime"),
+        "its share of the processor's peak of multiply-adds",
+        ("pairs", "share of the peak"),
+        0.8,
     ),
+    Claim("files_to_labels", "files to labels, int8", ("pairs", "int8"), 5),
     Claim(
-        "files_to_labels",
-        "files to labels, two processes",
-        "librosa + plain network, two threads (the default)",
-        5,
-        ("all_processors", CLOCK, "2 processes"),
+        "int8_loss",
+        "points of balanced accuracy that int8 loses",
+        ("points_of_balanced_accuracy_lost",),
+        0.5,
+        at_most=True,
     ),
-    Claim(
-        "files_to_labels",
-        "files to labels, two processes",
-        "librosa + plain network, one thread",
-        5,
-        ("all_processors", "times_as_fast_as_one_thread", "2 processes"),
+    *(
+        Claim("files_to_labels", f"files to labels {pair}", ("pairs", pair))
+        for pair in ("beside ONNX Runtime", "beside a pipeline", "by two processes")
     ),
+    Claim("first_answer", "first answer after start", ("pairs", "ours"), 1.3, "ours, as people do"),
     Claim(
-        "files_to_labels",
-        "files to labels, int8",
-        "librosa + plain network",
-        5,
-        (CLOCK, "ONNX Runtime, int8"),
-        (TIMES, "ONNX Runtime, int8"),
+        *("first_answer", "first answer after start, .onnx", ("pairs", "ours, .onnx"), 1.3),
+        "ours, .onnx, as people do",
     ),
     *(
         Claim(
-            "files_to_labels",
-            f"files to labels{kind}, silence cut off",
-            "librosa + plain network",
-            5,
-            (CLOCK, f"ONNX Runtime{kind}, silence cut off"),
-            (TIMES, f"ONNX Runtime{kind}, silence cut off"),
+            "training_step",
+            f"training step from {weights} weights, {peer}",
+            ("pairs", f"{weights}, {peer}"),
+            asked,
+            usual=f"{weights}, {peer}, as people do" if peer == "plain loop" else None,
+            limit=("limit", "most_times_as_fast", f"{weights}, {peer}"),
+            reason="three times the forward pass's multiply-adds at the processor's peak",
         )
-        for kind in ("", ", int8")
-    ),
-    Claim(
-        "first_answer",
-        "first answer after start",
-        "torch + librosa + plain network",
-        1,
-        (CLOCK, "ours"),
-        (TIMES, "ours"),
-    ),
-    Claim(
-        "first_answer",
-        "first answer after start, .onnx",
-        "torch + librosa + plain network",
-        1,
-        (CLOCK, "ours, .onnx"),
-        (TIMES, "ours, .onnx"),
-    ),
-    Claim(
-        "training_step",
-        "training step, 64 clips of 300 frames",
-        "plain PyTorch, contiguous",
-        2,
-        ("variants", "ours", CLOCK),
-        ("variants", "ours", TIMES),
+        for weights in ("random", "released")
+        for peer, asked in (("plain loop", 2), ("stock Trainer", 1.5))
     ),
     *(
-        Claim(
-            "training_data",
-            f"training data, {start} start",
-            "np.load, one worker",
-            5,
-            (TIMES, start, "ours"),
-            ("times_as_little_processor_time", start, "ours"),
-        )
-        for start in ("cold", "warm")
+        Claim("training_data", f"training data, {kind}", ("pairs", kind))
+        for kind in ("warm, no worker", "cold, no worker")
+    ),
+    Claim(
+        "training_data",
+        "training data, warm, one worker",
+        ("pairs", "warm, one worker"),
+        usual="warm, as people do",
     ),
     *(
         Claim(
             "long_recording",
             f"a recording of one hour{kind}",
-            "librosa + plain network, windows one by one",
-            5,
-            (CLOCK, f"ours, ONNX Runtime{kind}"),
-            (TIMES, f"ours, ONNX Runtime{kind}"),
+            ("pairs", f"hour{kind}"),
+            asked,
+            usual=f"hour{kind}, as people do",
+            reason="the network is the same for each window",
         )
-        for kind in ("", ", int8")
+        for kind, asked in (("", 4), (", int8", None))
+    ),
+    Claim(
+        "long_recording",
+        "memory for an hour beside that for six minutes",
+        ("times_the_memory",),
+        1.1,
+        at_most=True,
     ),
 )
 
 
-def follow(found: dict, keys: tuple[str, ...]) -> float | None:
-    """Look up a number by the keys that lead to it; None where there is none.
+def why_not_measured(found: dict | None) -> str | None:
+    """Say why results do not count; None: they do."""
+    if found is None:
+        return NOT_MEASURED
+    return "machine was busy" if found.get("beside_other_programs") else None
 
-    Examples:
-        >>> follow({"a": {"b": 2.0}}, ("a", "b")), follow({"a": 1.0}, ("b",))
-        (2.0, None)
+
+def read_sitting(folder: Path = RESULTS) -> tuple[str | None, dict[str, dict]]:
+    """Read the results of the last sitting.
+
+    Args:
+        folder: of the programs' files.
+
+    Returns:
+        When the sitting began, None where there was none; and the results of the programs that it
+        measured, by their names.
     """
-    for key in keys:
-        if not isinstance(found, dict) or key not in found:
-            return None
-        found = found[key]
-    return found
+    contents = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    dated = {name: one for name, one in contents.items() if one.get("sitting")}
+    if not dated:
+        return None, {}
+    last = max(one["sitting"] for one in dated.values())
+    return last, {name: one for name, one in dated.items() if one["sitting"] == last}
 
 
-def collect() -> list[list]:
-    """Write the table of all claims from the results that are there; returns its rows."""
-    rows = [claim.row() for claim in CLAIMS]
-    content = {"command": "python -m benchmarks", "columns": COLUMNS, "rows": rows}
-    TABLE.write_text(json.dumps(content, indent=1) + "\n")
+def collect(folder: Path = RESULTS) -> list[list]:
+    """Write all tables from the results of the last sitting, beside their folder.
+
+    Args:
+        folder: of the programs' files; the tables' file has its name and ends with .json.
+
+    Returns:
+        The rows of the claims.
+    """
+    began, found = read_sitting(folder)
+    rows = [claim.row(found.get(claim.program)) for claim in CLAIMS]
+    content = {
+        "command": "python -m benchmarks",
+        "sitting": began,
+        "columns": COLUMNS,
+        "rows": rows,
+        "found": {claim.what: claim.measured(found.get(claim.program)) for claim in CLAIMS},
+        **{name: make(found) for name, make in tables.TABLES.items()},
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    folder.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
     return rows

@@ -9,7 +9,11 @@ A page marks what is taken from where:
     <!-- number: benchmarks/results/speed.json#clips/ours ,.0f -->1,234<!-- end --> clips a second
 
 A table has `columns` (names) and `rows`, and several make one. Where a table or a number is inside
-of its file, the keys that lead to it follow a #. Paths begin at the repository.
+of its file, the keys that lead to it follow a #. Paths begin at the repository. A number that is
+null was not measured, and the page says so. What no measurement gave, but a setting, a test's bound
+or somebody else, names its file or address:
+
+    <!-- known: tests/test_modeling_dusha.py -->1e-4<!-- end -->
 """
 
 import argparse
@@ -30,6 +34,7 @@ COMMAND = "python -m benchmarks.page_numbers"
 PUBLISHED_FILE = "benchmarks/results/published.json"
 TABLE = re.compile(r"(<!-- table: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"(<!-- number: ([^#>]+)#([^>]+?) (\S+) -->).*?(<!-- end -->)", re.DOTALL)
+KNOWN = re.compile(r"<!-- known: (\S+) -->.*?<!-- end -->", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 # What only a measurement can give: scores, and amounts with a unit of speed or time.
 MEASURED = re.compile(
@@ -93,6 +98,8 @@ def cell_text(cell: object) -> str:
 def number_text(name: str, keys: str, form: str, folder: Path) -> str:
     """A number of a file in a form such as .3f."""
     value = find_value(name, keys, folder)
+    if value is None:
+        return "not measured"
     try:
         return format(value, form)
     except (ValueError, TypeError) as error:
@@ -105,6 +112,8 @@ def find_value(name: str, keys: str, folder: Path) -> Any:
     """What a file holds at some keys, such as clips/ours; all of it without keys."""
     value: Any = read_json(folder / name)
     for key in keys.split("/") if keys else ():
+        if value is None:
+            return None  # not measured, and so nothing in it
         try:
             value = value[int(key)] if isinstance(value, list) else value[key]
         except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -127,13 +136,13 @@ def sources(text: str) -> list[str]:
 
 
 def unmarked_numbers(text: str) -> list[str]:
-    """Lines of a page with measured numbers that no mark says the source of.
+    """Lines of a page with numbers, as measurements give them, that no mark says the source of.
 
     Examples:
         >>> unmarked_numbers("Reaches 0.83.\\n<!-- number: a.json#b .2f -->0.83<!-- end -->")
         ['Reaches 0.83.']
     """
-    for pattern in (FENCE, TABLE, NUMBER):
+    for pattern in (FENCE, TABLE, NUMBER, KNOWN):
         text = pattern.sub("", text)
     return [line for line in text.splitlines() if MEASURED.search(line)]
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page_numbers as readme_numbers
-from benchmarks.page_numbers import main, pages, rewrite, sources, unmarked_numbers
+from benchmarks.page_numbers import KNOWN, main, pages, rewrite, sources, unmarked_numbers
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.evaluation.results import PUBLISHED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Pages all of whose numbers name their source.
+MARKED = ["README.md", "benchmarks/README.md", "docs/maintainers/benchmarks.md"]
 PAGES = [path.relative_to(REPOSITORY).as_posix() for path in pages()]
 
 
@@ -29,10 +31,24 @@ def test_page_names_the_command_that_rewrites_each_file(page):
         assert command in text, f"{page} does not show the command that writes {name}: {command}"
 
 
-def test_readme_has_no_measured_number_without_a_source():
-    readme = REPOSITORY / "README.md"
-    lines = unmarked_numbers(readme.read_text(encoding="utf-8")) if readme.is_file() else []
-    assert lines == [], "put these between the marks that benchmarks.page_numbers describes"
+def test_rewrite_when_nothing_was_measured_says_so(tmp_path):
+    (tmp_path / "results.json").write_text('{"found": {"job": null}}')
+    page = "<!-- number: results.json#found/job/times_as_fast .0f -->3<!-- end -->"
+    assert "-->not measured<!-- end -->" in rewrite(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_sources_of_known_numbers_that_are_there(page):
+    for source in KNOWN.findall((REPOSITORY / page).read_text(encoding="utf-8")):
+        assert source.startswith("https://") or (REPOSITORY / source).is_file(), source
+
+
+@pytest.mark.parametrize("page", MARKED)
+def test_page_has_no_number_without_a_source(page):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    assert unmarked_numbers(text) == [], (
+        "put these between the marks that benchmarks.page_numbers describes"
+    )
 
 
 def test_published_results_in_the_file_are_those_of_the_programs():
