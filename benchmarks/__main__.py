@@ -33,6 +33,8 @@ PROGRAMS = (
     *dict.fromkeys(claim.program for claim in CLAIMS),
     # What has no peer: growth with profiles, options of training, memory of large crowds.
     *("growth", "training_options", "aggregation_scale"),
+    # What tests compare with.
+    "guard",
 )
 MINUTES = 120
 # What shows that a program works, on any machine in a minute; never written to benchmarks/results.
@@ -42,6 +44,7 @@ SMALL = {
     "dawid_skene": "--answers 20000 --tasks 3000 --annotators 200",
     "files_to_labels": "--limit 8 --rounds 2",
     "first_answer": "--rounds 1",
+    "guard": "--rounds 2",
     "growth": "--scale 0.01 --rounds 1",
     "log_mel": "--limit 8",
     "long_recording": "--minutes 0.5 --rounds 2",

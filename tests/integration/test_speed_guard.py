@@ -1,0 +1,26 @@
+"""No change makes one of the three main ratios of speed fall by more than a fifth.
+
+The ratios are measured as the committed ones were, by benchmarks.guard: small, in processor time,
+in rounds that take turns. One has fallen only if the whole interval of its median lies below four
+fifths of the committed one, twice.
+"""
+
+import json
+
+import pytest
+
+from benchmarks import guard, machine
+from benchmarks.measuring import RESULTS
+
+COMMITTED = RESULTS / "guard.json"
+
+
+@pytest.mark.parametrize("name", guard.RATIOS)
+def test_ratio_when_measured_small_is_at_least_four_fifths_of_the_committed_one(name):
+    if not COMMITTED.is_file():
+        pytest.skip("nothing to compare with: `python -m benchmarks guard` on an idle machine")
+    committed = json.loads(COMMITTED.read_text())
+    if committed["machine"]["instructions"] != machine.wide_instructions():
+        pytest.skip("the committed ratios are of a processor with other instructions")
+    found = guard.fallen(name, committed["ratios"][name]["times_as_fast"])
+    assert found is None, f"{found} is below four fifths of {committed['ratios'][name]}"
