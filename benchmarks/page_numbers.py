@@ -34,6 +34,8 @@ COMMAND = "python -m benchmarks.page_numbers"
 PUBLISHED_FILE = "benchmarks/results/published.json"
 TABLE = re.compile(r"(<!-- table: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"(<!-- number: ([^#>]+)#([^>]+?) (\S+) -->).*?(<!-- end -->)", re.DOTALL)
+# What a test or a reader of the source wants to know; the page does not show it.
+ASIDE = re.compile(r"<!-- not run: .*?-->", re.DOTALL)
 KNOWN = re.compile(r"<!-- known: (\S+) -->.*?<!-- end -->", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 # What only a measurement can give: scores, and amounts with a unit of speed or time.
@@ -142,7 +144,7 @@ def unmarked_numbers(text: str) -> list[str]:
         >>> unmarked_numbers("Reaches 0.83.\\n<!-- number: a.json#b .2f -->0.83<!-- end -->")
         ['Reaches 0.83.']
     """
-    for pattern in (FENCE, TABLE, NUMBER, KNOWN):
+    for pattern in (FENCE, TABLE, NUMBER, KNOWN, ASIDE):
         text = pattern.sub("", text)
     return [line for line in text.splitlines() if MEASURED.search(line)]
 

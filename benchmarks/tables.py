@@ -1,5 +1,6 @@
 """Small tables that pages show beside that of the claims: machine, limits, growth, options."""
 
+import statistics
 from collections.abc import Iterable
 from typing import Any
 
@@ -111,4 +112,74 @@ def options(found: dict[str, dict]) -> dict:
     return {"columns": columns, "rows": rows or [["not measured", None, None]]}
 
 
-TABLES = {"machine": machine, "limits": limits, "growth": growth, "options": options}
+def median(found: dict[str, dict], *keys: str) -> float | None:
+    """The median of the rounds that some keys lead to."""
+    row = follow(found, keys)
+    return statistics.median(row) if row else None
+
+
+def costs(found: dict[str, dict]) -> dict:
+    """How long the steps take at the size of Dusha, by the rule of three."""
+    files = follow(found, ("files_to_labels", "audio_seconds"))
+    clips = follow(found, ("log_mel", "audio_seconds"))
+    gigabytes = follow(found, ("prepare_archive", "gigabytes"))
+    batch = [follow(found, ("training_step", key)) for key in ("batch_size", "frames")]
+    of_batch = batch[0] * batch[1] / 100 if None not in batch else None
+    step = median(found, "training_step", "times", "random", "seconds", "ours")
+    features = median(found, "log_mel", "measured", "from wav files", "seconds", "ours")
+    predicting = median(found, "files_to_labels", "seconds", "ours")
+    # What is to be done, how many units of it, seconds for some units, and that number of units.
+    steps = [
+        ("answers to labels", 1, median(found, "answers_to_labels", "seconds", "ours"), 1),
+        (
+            "crowd as a folder, 28 GB",
+            28,
+            median(found, "prepare_archive", "seconds", "ours, 1 process"),
+            gigabytes,
+        ),
+        ("features of crowd, 207 h", 207 * 3600, features, clips),
+        ("an epoch of crowd_large, 189 h", 189 * 3600, step, of_batch),
+        ("an epoch of dusha_large, 260 h", 260 * 3600, step, of_batch),
+        ("100 epochs of crowd_large", 100 * 189 * 3600, step, of_batch),
+        ("predicting the crowd test set, 18.5 h", 18.5 * 3600, predicting, files),
+    ]
+    rows = [
+        [name, span(units * seconds / each) if seconds and each else None]
+        for name, units, seconds, each in steps
+    ]
+    return {"columns": ["step", "time"], "rows": rows}
+
+
+def span(seconds: float) -> str:
+    """A time as people say it.
+
+    Examples:
+        >>> span(40), span(5400), span(600000)
+        ('40 s', '1.5 hours', '6.9 days')
+    """
+    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def memory(found: dict[str, dict]) -> dict:
+    """The most memory that some jobs took."""
+    of_answers = follow(found, ("answers_to_labels", "peak_memory", "ours"))
+    recordings = follow(found, ("long_recording", "peak_memory")) or {}
+    rows = [["answers to labels", text(of_answers, ".2f", " GB", 1e9)]]
+    rows += [
+        [f"a recording of {float(minutes):.0f} minutes", text(used, ".2f", " GB", 1e9)]
+        for minutes, used in recordings.items()
+    ]
+    return {"columns": ["job", "memory"], "rows": rows}
+
+
+TABLES = {
+    "machine": machine,
+    "limits": limits,
+    "growth": growth,
+    "options": options,
+    "costs": costs,
+    "memory": memory,
+}

@@ -12,7 +12,9 @@ from dusha_ser.evaluation.results import PUBLISHED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Pages all of whose numbers name their source.
-MARKED = ["README.md", "benchmarks/README.md", "docs/maintainers/benchmarks.md"]
+MARKED = ["README.md", "benchmarks/README.md"]
+MARKED += [f"docs/{name}.md" for name in ("costs", "model", "results", "scale")]
+MARKED += [f"docs/maintainers/{name}.md" for name in ("aggregators", "benchmarks")]
 PAGES = [path.relative_to(REPOSITORY).as_posix() for path in pages()]
 
 
