@@ -30,7 +30,7 @@ from dusha_ser.corpus.configurations import (
 from dusha_ser.corpus.dataset_card import refuse_foreign_folder, write_card
 from dusha_ser.corpus.missing import collect_lists, note_missing
 from dusha_ser.corpus.options import CorpusOptions, check_num_proc
-from dusha_ser.corpus.parquet_folder import Content, is_written, write_configuration
+from dusha_ser.corpus.parquet_folder import Content, Spread, is_written, write_configuration
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
@@ -280,6 +280,7 @@ def write_folder(
     num_proc: int | None = None,
     quiet: bool = False,
     overwrite: bool = False,
+    spread: Spread | None = None,
     **source_and_options,
 ) -> list[str]:
     """Write configurations into a dataset folder that the stock `load_dataset` reads.
@@ -291,6 +292,7 @@ def write_folder(
         quiet: whether to show no progress bars.
         overwrite: whether to write these configurations again, and replace those that were made
             with other options or of other archives.
+        spread: writes the shards elsewhere than in processes of this machine.
         **source_and_options: fields of `DushaBuilderConfig`.
 
     Returns:
@@ -314,7 +316,7 @@ def write_folder(
             contents.append(Content(name, content_id, builder.make_plan, features, facts))
             is_written(output_dir, contents[-1], overwrite)
         for content in contents:
-            if write_configuration(output_dir, content, num_proc, quiet, overwrite):
+            if write_configuration(output_dir, content, num_proc, quiet, overwrite, spread):
                 written.append(content.name)
             # Each time, so that what is written can be read whatever happens to the next one.
             write_card(output_dir)

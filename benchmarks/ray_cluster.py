@@ -6,7 +6,7 @@ The head runs no tasks, two nodes with one processor each do. Measured are: whet
 of `dusha predict` on this machine to the last byte, also when two nodes and the whole job are
 killed with SIGKILL and the job is resumed; one shard of the input is damaged. How fast the cluster
 is beside the program on the same processors, in turns. How much memory a node takes for few and
-many clips.
+many clips. With the default of 20,000 clips it takes about an hour on two processors.
 """
 
 import argparse
@@ -45,12 +45,16 @@ ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
+    # A node that died is noticed after five of these, in place of 15 s.
+    "RAY_health_check_period_ms": "1000",
 }
 SECONDS = (0.8, 1.6)
 STORE_BYTES = 256 * 2**20
 # Fractions of the parts after which a node is killed, another one, and the job.
 KILLS = (0.05, 0.3, 0.5)
 EVERY = 0.02
+# Clips to take memory at.
+SIZES = (5_000, 10_000, 20_000)
 IDS = (250_000, 1_000_000)
 LIMIT = 3600
 
@@ -90,7 +94,7 @@ def write_shards(folder: Path, source: Path | None, count: int, size: int) -> Pa
 
 @dataclass
 class Cluster:
-    """Three nodes; `replace_node` kills one with all that runs there, and adds another."""
+    """Three nodes, one of which is the head; a node dies with all that runs there."""
 
     nodes: list[Any] = field(default_factory=list)
 
@@ -125,13 +129,17 @@ class Cluster:
                 found += [one, *one.children(recursive=True)]
         return found
 
-    def replace_node(self) -> None:
-        """Kill the older of the two nodes, as a machine dies, and add one."""
+    def kill_node(self) -> None:
+        """Kill the older of the nodes, as a machine dies."""
         node = self.nodes.pop(0)
         for process in self.processes(node):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.cluster.remove_node(node, allow_graceful=False)
+
+    def replace_node(self) -> None:
+        """Kill the older of the nodes, and add one."""
+        self.kill_node()
         self.nodes.append(self.cluster.add_node(**self.common))
 
     def memory(self) -> int:
@@ -243,13 +251,48 @@ def measure_speed(
 ) -> dict[str, Any]:
     """Classify by the program with two processes and on the cluster, in turns."""
     seconds: dict[str, list[float]] = {"one machine": [], "ray": []}
+    at_work: dict[str, list[float]] = {"one machine": [], "ray": []}
     for number in range(rounds):
         for name, more in (("one machine", ("--num_proc", "2")), ("ray", on_ray(cluster))):
-            began = time.perf_counter()
-            finish(start(model, clips, folder / f"{name} {number}", *more))
+            began, output = time.perf_counter(), folder / f"{name} {number}"
+            finish(start(model, clips, output, *more))
             seconds[name].append(round(time.perf_counter() - began, 2))
+            written = [part.stat().st_mtime for part in output.glob("*.parquet")]
+            at_work[name].append(round(max(written) - min(written), 2))
+    return {
+        "seconds": seconds,
+        "seconds_from_first_to_last_part": at_work,
+        "ray_beside": beside(seconds),
+        "ray_beside_from_first_to_last_part": beside(at_work),
+    }
+
+
+def beside(seconds: dict[str, list[float]]) -> float:
+    """Say how fast the cluster is beside the program, as the median over the pairs."""
     pairs = zip(seconds["one machine"], seconds["ray"], strict=True)
-    return {"seconds": seconds, "ray_beside": statistics.median(one / ray for one, ray in pairs)}
+    return round(statistics.median(one / ray for one, ray in pairs), 3)
+
+
+def make_table(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns and rows that pages show."""
+    killed, speed = results["killed"], results.get("speed", {})
+    there = ", ".join(str(one) for one in killed["parts_at_kills"])
+    rows = [
+        ["clips, files", f"{results['clips']:,}, {killed['parts']}"],
+        ["files there when a node, another one and the job were killed", there],
+        ["rows those of one process, byte for byte", "yes" if killed["same_rows"] else "no"],
+        ["ids in more than one row", str(killed["ids_twice"])],
+        ["rows of errors: a damaged file, an id of two clips", str(killed["rows_of_errors"])],
+    ]
+    if speed:
+        whole, working = speed["ray_beside"], speed["ray_beside_from_first_to_last_part"]
+        rows += [
+            ["speed beside the program with two processes", f"{whole:.2f}"],
+            ["the same from the first file to the last", f"{working:.2f}"],
+        ]
+    for count, most in results["memory"].items():
+        rows.append([f"memory of the fullest node, {int(count):,} clips", f"{most / 1e6:,.0f} MB"])
+    return {"columns": ["what", "measured"], "rows": rows}
 
 
 def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -285,6 +328,7 @@ def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
             finish(start(model, own, folder / f"memory {count}", *on_ray(cluster)))
         results["memory"][count] = most[0]
         print(results["memory"], flush=True)
+    results["table"] = make_table(results)
     return results
 
 
@@ -300,7 +344,7 @@ def main() -> None:
     parser.add_argument("--shard_size", type=int, default=200, help="clips of a shard")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs whose time is taken")
     parser.add_argument(
-        "--sizes", type=int, nargs="*", default=(5_000, 20_000), help="clips to take memory at"
+        "--sizes", type=int, nargs="*", default=SIZES, help="clips to take memory at"
     )
     parser.add_argument("--folder", type=Path, help="to work in (default: a temporary one)")
     parser.add_argument("--output_file", type=Path, help="also write the results to this file")
@@ -314,7 +358,9 @@ def main() -> None:
 
         chosen.output_file.write_text(json.dumps(results, indent=2) + "\n")
         return
-    print(f"written to {write_results('ray_cluster', results, sys.argv[1:])}")
+    # Where folders lie is of no interest to others.
+    given = ["--clips", "FOLDER"] if chosen.clips else ["--count", str(chosen.count)]
+    print(f"written to {write_results('ray_cluster', results, given)}")
 
 
 if __name__ == "__main__":

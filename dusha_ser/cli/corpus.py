@@ -8,6 +8,7 @@ from dusha_ser import options as shared
 from dusha_ser.cli.program import command
 from dusha_ser.corpus.configurations import CONFIGURATIONS, EXPORT_FORMATS, check_name
 from dusha_ser.corpus.options import CorpusOptions, SourceOptions
+from dusha_ser.engines.options import EngineOptions
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import option, split_list
 from dusha_ser.storage import check_folder
@@ -79,9 +80,12 @@ class FolderOptions:
     FolderOptions,
     SourceOptions,
     CorpusOptions,
+    EngineOptions,
     resumes=True,
 )
-def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -> None:
+def main(
+    options: FolderOptions, source: SourceOptions, corpus: CorpusOptions, engine: EngineOptions
+) -> None:
     """Write configurations of the corpus as a dataset folder of Parquet shards.
 
     The stock `datasets.load_dataset` reads it.
@@ -91,6 +95,7 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
     from dusha_ser.corpus.exports import check_exports, export_configuration
     from dusha_ser.corpus.hub import check_login, push_folder
     from dusha_ser.corpus.summary import describe_folder, next_command
+    from dusha_ser.engines.tasks import choose_spread
 
     folder, names, quiet = options.output_dir, options.names, options.quiet
     if options.push_to_hub:
@@ -101,6 +106,7 @@ def main(options: FolderOptions, source: SourceOptions, corpus: CorpusOptions) -
         num_proc=source.num_proc,
         quiet=quiet,
         overwrite=options.overwrite,
+        spread=choose_spread(engine, quiet),
         data_dir=source.data_dir,
         base_url=source.base_url,
         checksums=dict(options.checksum),

@@ -44,6 +44,12 @@ LOOK_EVERY = 0.2
 _counter: Synchronized  # of rows that all workers have written; set in each worker
 
 
+# Takes rows that were done; work that reports to it; and what does jobs, given how many there are.
+Report = Callable[[int], object]
+Job = Callable[[Report], None]
+Spread = Callable[[Iterator[Job], int, Report], None]
+
+
 @dataclass(frozen=True)
 class Content:
     """What a configuration's folder is to hold."""
@@ -70,6 +76,7 @@ def write_configuration(
     num_proc: int | None = None,
     quiet: bool = True,
     overwrite: bool = False,
+    spread: Spread | None = None,
 ) -> bool:
     """Write a configuration into a dataset folder, unless the same one is there already.
 
@@ -79,6 +86,7 @@ def write_configuration(
         num_proc: number of processes; None: one.
         quiet: no progress bar.
         overwrite: whether to write it again, and replace one of other options or archives.
+        spread: writes the shards elsewhere than in processes of this machine.
 
     Returns:
         Whether anything was written.
@@ -115,7 +123,8 @@ def write_configuration(
         }
         total = sum(len(shard.rows) for shard in shards)
         with tqdm(total=total, unit=" rows", desc=f"Writing {name}", disable=quiet) as bar:
-            write_shards(unfinished, shards, features, footer, num_proc or 1, bar)
+            spread = spread or functools.partial(run_jobs, num_proc or 1)
+            write_shards(unfinished.absolute(), shards, features, footer, spread, bar)
         missing = [
             clip
             for shard in shards
@@ -200,7 +209,7 @@ def write_shards(
     shards: list[Shard],
     features: datasets.Features,
     footer: dict,
-    num_proc: int,
+    spread: Spread,
     bar: tqdm,
 ) -> None:
     """Write the shards that are missing in a folder; the bar counts rows."""
@@ -221,19 +230,20 @@ def write_shards(
         )
         for shard in left
     )
-    if (processes := min(num_proc, len(left))) > 1:
-        run_jobs(jobs, processes, bar.update)
-    else:
-        for job in jobs:
-            job(bar.update)
+    spread(jobs, len(left), bar.update)
 
 
-def run_jobs(jobs: Iterator[Callable], num_proc: int, report: Callable[[int], object]) -> None:
-    """Run jobs in processes of their own, preparing no more of them than run.
+def run_jobs(num_proc: int, jobs: Iterator[Job], count: int, report: Report) -> None:
+    """Run so many jobs here, or in processes of their own, preparing no more of them than run.
 
     Each is called with a function that takes the number of rows done; `report` is called here with
     the rows that were done since its last call.
     """
+    num_proc = min(num_proc, count)
+    if num_proc <= 1:
+        for job in jobs:
+            job(report)
+        return
     counter = SPAWN.Value("q", 0)
     reported = 0
     with WorkerPool(num_proc, take_counter, counter) as pool:
@@ -257,7 +267,7 @@ def take_counter(counter: Synchronized) -> None:
     _counter = counter
 
 
-def run_job(job: Callable) -> None:
+def run_job(job: Job) -> None:
     """Run a job in a worker process, which adds to the rows that all workers have done."""
 
     def count(rows: int) -> None:
@@ -272,7 +282,7 @@ def write_shard(
     shard: Shard,
     features: datasets.Features,
     footer: dict,
-    report: Callable[[int], object],
+    report: Report,
 ) -> None:
     """Write one Parquet file, all of it or nothing.
 

@@ -8,8 +8,9 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dusha_ser.errors import WorkFailedError, WrongUseError, first_cause, first_line
@@ -61,7 +62,10 @@ def connect(address: str | None = None, quiet: bool = False) -> Iterator[Process
         check_address(address)
     level = logging.ERROR if quiet else logging.WARNING
     logging.getLogger("ray").setLevel(level)
-    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    options: dict[str, Any] = {"include_dashboard": False}
+    if address:
+        # Paths of a command line lie where it was given, not where a machine's Ray was started.
+        options = {"address": address, "runtime_env": {"worker_process_setup_hook": same_folder()}}
     try:
         ray.init(log_to_driver=False, logging_level=level, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -84,6 +88,18 @@ def connect(address: str | None = None, quiet: bool = False) -> Iterator[Process
         ) from error
     finally:
         ray.shutdown()
+
+
+def same_folder() -> Callable[[], None]:
+    """Return what lets a process of another machine work in the folder that is this one's now."""
+    folder = Path.cwd()
+
+    def enter() -> None:
+        # Without a common disk there are URLs alone.
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+
+    return enter
 
 
 def check_address(address: str) -> None:

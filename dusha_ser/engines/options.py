@@ -16,8 +16,8 @@ class EngineOptions:
     option_group = "more than one machine"
 
     engine: str = option(
-        "what does the work: here, this program; ray, a cluster of Ray (needs the extra ray and "
-        "`output_shards`)",
+        "what does the work: here, this program; ray, a cluster of Ray (needs the extra ray; a "
+        "corpus is written to a disk that all machines see, all else to `output_shards`)",
         HERE,
         choices=ENGINES,
     )

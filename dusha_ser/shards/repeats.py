@@ -48,8 +48,8 @@ class Unique:
 
 
 def part_files(store: Store) -> list[str]:
-    """Name the Parquet files of a job, in order."""
-    return [name for name in store.names() if name.endswith(".parquet")]
+    """Name the Parquet files of a job, in order; what killed programs left unfinished is none."""
+    return [name for name in store.names() if name.endswith(".parquet") and name[0] not in "._"]
 
 
 def settle_ids(store: Store, by_content: bool = False) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
 from dusha_ser.cli.predict import main as predict
-from dusha_ser.engines.cluster import check_address, connect
+from dusha_ser.engines.cluster import check_address, connect, same_folder
 from dusha_ser.engines.options import EngineOptions
 from dusha_ser.errors import WorkFailedError, WrongUseError
 
@@ -48,6 +49,15 @@ def test_address_that_is_none_is_refused(address):
 def test_address_that_nobody_listens_at_is_said_at_once(closed_address):
     with pytest.raises(WorkFailedError, match=f"no cluster of Ray at {closed_address}: "):
         check_address(closed_address)
+
+
+def test_processes_elsewhere_work_in_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    enter = same_folder()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    enter()
+    assert Path.cwd() == tmp_path
 
 
 def test_missing_ray_is_said_with_what_to_install(monkeypatch):
