@@ -319,13 +319,3 @@ def write_results(
     content = {"command": command, "machine": machine, **results}
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path
-
-
-def time_in_turn(variants: dict, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds alone of measure_in_turn."""
-    return measure_in_turn(variants, rounds)["seconds"]
-
-
-def speedups(times: dict[str, list[float]], peer: str) -> dict[str, float]:
-    """Say how many times as fast as the peer each variant is, as the median over the rounds."""
-    return {name: paired_ratio(times[peer], row)["times_as_fast"] for name, row in times.items()}
