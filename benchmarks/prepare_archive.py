@@ -150,6 +150,8 @@ def program(folder: Path) -> list:
     return [
         *("-m", "dusha_ser", "corpus", "crowd", "--data_dir", archives, "--quiet"),
         *("--output_dir", result / "dusha", "--cache_dir", result / "cache"),
+        # All clips are written, as tar writes them.
+        *("--keep_unsure", "--keep_control", "--keep_other"),
         *("--parts", "crowd_train,crowd_test", "--num_proc"),
     ]
 
