@@ -9,7 +9,12 @@ from pathlib import Path
 from dusha_ser.cli.program import Parser, hide_bars, on_interrupt, tell
 from dusha_ser.errors import WrongUseError
 from dusha_ser.options import option
-from dusha_ser.training.checkpoints import checkpoint_to_resume, find_checkpoint, is_finished
+from dusha_ser.training.checkpoints import (
+    checkpoint_to_resume,
+    find_checkpoint,
+    find_weights,
+    is_finished,
+)
 from dusha_ser.training.options import (
     LAST,
     SAMPLE,
@@ -19,6 +24,7 @@ from dusha_ser.training.options import (
     TrainerOptions,
 )
 from dusha_ser.training.setups import apply_setup, describe_setups, find_setup
+from dusha_ser.training.teacher_options import TEACHER_FOLDER
 
 EXAMPLES = """\
   dusha train
@@ -104,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(run.quiet, f"{run.output_dir}: finished before (--overwrite trains it again)")
         return
     checkpoint_to_resume(run, recipe.start)
-    on_interrupt(lambda: resume_advice(arguments, run))
+    on_interrupt(lambda: resume_advice(arguments, run, bool(recipe.teacher_backbone)))
     hide_bars(run.quiet)
 
     from dusha_ser.training.arguments import make_arguments
@@ -113,14 +119,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     trainer_arguments = make_arguments(run)
     quiet = run.quiet or not trainer_arguments.should_log
-    result = train(data, recipe, trainer_arguments, tell=lambda line: tell(quiet, line))
+
+    def say(line: str) -> None:
+        tell(quiet, line)
+
+    splits = None
+    if recipe.teacher_backbone:
+        from dusha_ser.experiments.backbone_teachers import train_teacher
+        from dusha_ser.experiments.runs import Run
+
+        taught, splits = train_teacher(Run(data, recipe, run), say)
+        recipe = taught.recipe
+    result = train(data, recipe, trainer_arguments, splits, say, named=splits is not None)
     if trainer_arguments.should_log:
         print(describe_result(result))
 
 
-def resume_advice(arguments: Sequence[str], run: RunOptions) -> str:
-    """Say how to resume a run that is interrupted; empty where no checkpoint is kept yet."""
+def resume_advice(arguments: Sequence[str], run: RunOptions, with_teacher: bool = False) -> str:
+    """Say how to resume a run that is interrupted, and what is kept if it has no checkpoint yet.
+
+    Args:
+        arguments: of the command line.
+        run: the options of the run.
+        with_teacher: whether it trains a teacher first.
+    """
     if not find_checkpoint(run.output_dir):
+        teacher = Path(run.output_dir, TEACHER_FOLDER)
+        if with_teacher and not run.overwrite and find_weights(teacher):
+            return f"the same command resumes with the teacher in {teacher}"
         return "no checkpoint has been kept yet"
     words = [word for word in arguments if not word.startswith("--resume_from_checkpoint=")]
     if "--resume_from_checkpoint" in words:

@@ -26,6 +26,7 @@ from dusha_ser.evaluation.seeds import (
     seeds_folds_table,
 )
 from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
+from dusha_ser.experiments.backbone_teachers import divide_teacher
 from dusha_ser.experiments.evaluation import (
     Measures,
     scores_by_text,
@@ -40,7 +41,7 @@ from dusha_ser.experiments.options import CrossValidateOptions
 from dusha_ser.experiments.runs import settings_of, train_run
 from dusha_ser.storage import read_json, write_json, write_text
 from dusha_ser.tables import markdown_table, screen_table
-from dusha_ser.training.search_space import read_space
+from dusha_ser.training.search_space import Space, read_space
 from dusha_ser.training.teachers import describe_teachers
 
 FOLD_FILE = "fold.json"
@@ -49,6 +50,8 @@ PREDICTIONS_FILE = "predictions.csv"
 
 def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -> str:
     """Divide the rows, run the folds, and return the tables of their results for a screen.
+
+    With `teacher_backbone` the teachers of the folds come first, cross-validated themselves.
 
     Raises:
         MissingInputError: if the data are missing.
@@ -60,6 +63,19 @@ def cross_validate(options: CrossValidateOptions, tell: Callable[[str], None]) -
     ):
         check_table(path, options.command, options.overwrite)
     space = read_space(options.search_space, options.training) if options.search else None
+    if not options.training[1].teacher_backbone:
+        return validate_folds(options, space, tell)
+    teachers, options = divide_teacher(options)
+    tell(f"teachers of the folds, in {teachers.output_dir}:")
+    large = validate_folds(teachers, None, tell)
+    tell(f"those that learn from them, in {options.output_dir}:")
+    return f"{large}\n{validate_folds(options, None, tell)}"
+
+
+def validate_folds(
+    options: CrossValidateOptions, space: Space | None, tell: Callable[[str], None]
+) -> str:
+    """Run the folds with the teachers that are there; as `cross_validate`."""
     rows = named_rows(options.data, options.split, options.allow_other_counts, options)
     rows = with_facts(rows, options.scores_by, options.data, options)
     folds, fold_of = make_folds(

@@ -295,10 +295,12 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
     """Train a model on the rows of `train_on`, unless it is there; return its folder."""
     # Training is half of the libraries; evaluating alone need not wait for them.
     from dusha_ser.experiments.runs import Run, is_finished, train_run, with_inputs
-    from dusha_ser.training.teachers import add_teachers
+    from dusha_ser.training.teachers import add_teachers, refuse_untrained_teacher
 
     if options.training is None or options.train_on is None:
         raise WrongUseError("nothing to train on")
+    if options.training[1].teacher_backbone:
+        refuse_untrained_teacher()
     rows = named_rows(options.train_on, "train", options.allow_other_counts, options)
     for test_set in test_sets:
         refuse_other_labels([rows, test_set])

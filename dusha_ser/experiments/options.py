@@ -12,14 +12,16 @@ from dusha_ser.options import check_range, option, split_list
 from dusha_ser.storage import check_folder
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 from dusha_ser.training.search_space import SearchOptions
+from dusha_ser.training.teacher_options import TEACHER_FOLDER
 
 TABLE = "JSON file for the table, from which pages take their numbers"
 SETUP = "setup of `dusha train`, a name or a YAML file"
 # Of these, a folder of these commands holds one.
-MARKS = (
+OWN_MARKS = (
     *("metrics/*--*.json", "models/*/settings.json", "folds/*/settings.json"),
     *("seed_*/folds/*/settings.json", "search/*/settings.json"),
 )
+MARKS = (*OWN_MARKS, *(f"{TEACHER_FOLDER}/{mark}" for mark in OWN_MARKS))
 FOLDS = 5
 # Up to this number, each speaker is a fold of its own, where nothing else is said.
 MOST_SINGLE_FOLDS = 10

@@ -1,6 +1,6 @@
 """Training runs on given rows, with the options of `dusha train`, that can be resumed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ PLACES = (
     *("output_dir", "overwrite", "quiet", "disable_tqdm", "resume_from_checkpoint", "dataset"),
     *("data_dir", "base_url", "cache_dir", "num_proc", "model_name_or_path", "backbone"),
     # What teachers say is compared clip by clip.
-    *("teacher", "unlabelled_file"),
+    *("teacher", "teacher_backbone", "unlabelled_file"),
 )
 # Modules whose code decides the result.
 CODE = (
@@ -105,12 +105,16 @@ def settings_of(run: Run, splits: dict[str, datasets.Dataset]) -> dict:
 
 
 def train_run(
-    run: Run, splits: dict[str, datasets.Dataset], overwrite: bool = False
+    run: Run,
+    splits: dict[str, datasets.Dataset],
+    overwrite: bool = False,
+    tell: Callable[[str], object] | None = None,
+    named: bool = False,
 ) -> TrainingResult:
     """Train a model on given rows; a run that was stopped resumes from its last checkpoint.
 
     The splits are train and, where there is one, test; with `overwrite` a model of other options
-    or clips may be replaced.
+    or clips may be replaced. `tell` and `named` are those of `dusha_ser.training.run.train`.
 
     Raises:
         WrongUseError: if options are wrong, or the folder holds a run with other ones.
@@ -133,7 +137,7 @@ def train_run(
         remove_checkpoints(run.output_dir)
     write_json(path, settings)
     write_json(run.output_dir / HEARD_FILE, heard(run, splits))
-    result = train(run.data, run.recipe, make_arguments(options), splits)
+    result = train(run.data, run.recipe, make_arguments(options), splits, tell, named)
     # Checkpoints are for resuming; the run is over, and they take three times the model's size.
     remove_checkpoints(run.output_dir)
     write_json(run.output_dir / FINISHED_FILE, settings)

@@ -43,6 +43,11 @@ def check_backbone(recipe: Any) -> None:
             if getattr(recipe, name):
                 raise WrongUseError(f"`{name}` is for a `backbone`: name one, or leave it out")
         return
+    if recipe.teacher_backbone is not None:
+        raise WrongUseError(
+            "`teacher_backbone` teaches a small network, and `backbone` is a large one: give one "
+            "of the two"
+        )
     if recipe.model_name_or_path is not None:
         raise WrongUseError(
             "`backbone` and `model_name_or_path` both name what training starts from: give one"

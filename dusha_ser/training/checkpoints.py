@@ -8,12 +8,14 @@ from pathlib import Path
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.storage import check_folder, free_name, in_the_way
 from dusha_ser.training.options import AUTO, LAST, OPTIONS_FILE, RunOptions
+from dusha_ser.training.teacher_options import TEACHER_FOLDER
 
 # Written last by the Trainer, `transformers.trainer.TRAINER_STATE_NAME`; its import takes seconds.
 TRAINER_STATE = "trainer_state.json"
-# What shows that a folder is a run's: its state, its options, or its model.
+# What shows that a folder is a run's: its state, its options, its model, or that of its teacher.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-MARKS = ("checkpoint-*", "settings.json", OPTIONS_FILE, *WEIGHTS)
+OF_TEACHER = f"{TEACHER_FOLDER}/settings.json"
+MARKS = ("checkpoint-*", "settings.json", OPTIONS_FILE, *WEIGHTS, OF_TEACHER)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What PyTorch and safetensors say of a failed write, without an error number.
 DISK_WORDS = (
@@ -60,6 +62,22 @@ def keep_start(output_dir: Path, start: Path) -> None:
         raise WrongUseError(
             f"training starts from {start} and would write into it: `output_dir` is {output_dir}; "
             f"name a folder apart from it, such as {free_name(start, 'tuned')}"
+        )
+
+
+def refuse_to_push_teacher(output_dir: str, push_to_hub: bool, is_trained: bool) -> None:
+    """Raise a WrongUseError if a teacher in the output folder would be pushed with the model.
+
+    Args:
+        output_dir: of the run.
+        push_to_hub: whether all of that is pushed.
+        is_trained: whether the run trains a teacher; one may be there from an earlier run.
+    """
+    if push_to_hub and (is_trained or Path(output_dir, TEACHER_FOLDER).is_dir()):
+        raise WrongUseError(
+            f"`push_to_hub` would push the teacher in {Path(output_dir, TEACHER_FOLDER)}, too: "
+            f"leave it out, and push the model later: hf upload USER/NAME {output_dir} . --exclude "
+            f"'{TEACHER_FOLDER}/*' --exclude 'checkpoint-*'"
         )
 
 

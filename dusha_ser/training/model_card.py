@@ -65,7 +65,10 @@ def write_report(
     """
     folder = result.output_dir
     data, recipe, arguments = options
-    write_options(folder / OPTIONS_FILE, (data, recipe, arguments.given))
+    # The teacher that it trained itself is trained again where the run is repeated.
+    others = tuple(name for name in recipe.teacher if name != recipe.own_teacher)
+    given = data, dataclasses.replace(recipe, teacher=others), arguments.given
+    write_options(folder / OPTIONS_FILE, given)
     write_predictions(folder / f"{result.tested_on}_predictions.csv", result.predictions)
     write_json(
         folder / METRICS_FILE,

@@ -172,7 +172,7 @@ class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions, BackboneOptio
     )
     frequency_mask: int = option("widest mask over Mel bands; 0: none", 16, least=0)
     time_mask: int = option("widest mask over frames; 0: none", 40, least=0)
-    crop: int = option("cut off fewer frames than this; 0: none", 40, least=0)
+    crop: int = option("cut off fewer frames than this; 0: none", 40, least=0, rare=True)
     longest: int = option(
         "cut longer training clips to this many frames, at random; 0: never", 0, least=0, rare=True
     )

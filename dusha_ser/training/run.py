@@ -27,7 +27,11 @@ from dusha_ser.training.batches import (
     make_collators,
 )
 from dusha_ser.training.batches_ahead import plan_ahead
-from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
+from dusha_ser.training.checkpoints import (
+    checkpoint_to_resume,
+    refuse_to_push_teacher,
+    remove_checkpoints,
+)
 from dusha_ser.training.features import durations
 from dusha_ser.training.losses import (
     ClassificationLoss,
@@ -57,6 +61,7 @@ def train(
     arguments: DushaTrainingArguments,
     splits: dict[str, datasets.Dataset] | None = None,
     tell: Callable[[str], object] | None = None,
+    named: bool = False,
 ) -> TrainingResult:
     """Train a model and test it once.
 
@@ -68,6 +73,7 @@ def train(
             columns as of the corpus.
         tell: called with a line at the start, one on a classifier that gets other labels, and one
             per epoch where there are no bars.
+        named: whether the splits are those that `data` names, read before.
 
     Returns:
         Predictions, metrics and where the model is.
@@ -85,13 +91,16 @@ def train(
             "`mixup` mixes the labels of clips, and with `loss=answers` a clip has none: take "
             "`mixup=0`, or `loss=soft`"
         )
+    refuse_to_push_teacher(
+        arguments.output_dir, arguments.push_to_hub, recipe.teacher_backbone is not None
+    )
     checkpoint = checkpoint_to_resume(arguments, recipe.start)
     if arguments.should_save:
         # A finished model stays until the new one is complete.
         others = arguments.overwrite and checkpoint is None
         remove_checkpoints(arguments.output_dir, incomplete_only=not others)
     prepared, trainer, held = start(data, recipe, arguments, splits, tell)
-    learnt_from = data_origin(data, prepared.splits, splits is not None)
+    learnt_from = data_origin(data, prepared.splits, splits is not None and not named)
     origins = Origins(learnt_from, base_origin(recipe), teacher_origins(recipe))
     if tell:
         tell(describe_data(data.name, prepared.splits, arguments.output_dir))

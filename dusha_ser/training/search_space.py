@@ -22,6 +22,7 @@ FIXED = (
     *("output_dir", "overwrite", "seed", "validation", "metric_for_best_model", "quiet"),
     *("eval_strategy", "save_strategy", "resume_from_checkpoint", "load_best_model_at_end"),
     *("patience", "dataset", "train_file", "validation_file", "test_file", "shuffle_labels"),
+    "teacher_backbone",
 )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dusha_ser.errors import MissingInputError, WrongUseError
-from dusha_ser.inference.settings import check_model
+from dusha_ser.inference.settings import check_model, check_model_folder
 from dusha_ser.options import check_range, option, split_list
 
 # Files of probabilities, as `dusha predict` and a cross-validation write them.
@@ -13,6 +13,9 @@ PROBABILITY_SUFFIXES = (".csv", ".jsonl")
 FOLD_FIELD = "{fold}"
 # Where a cross-validation keeps the models of its folds.
 FOLDS_FOLDER = "folds"
+# Where a run keeps the teacher that it trained itself, and the name of what says how.
+TEACHER_FOLDER = "teacher"
+TEACHER_SETUP = "backbone"
 
 
 @dataclass(kw_only=True)
@@ -25,6 +28,11 @@ class TeacherOptions:
         (),
         type=split_list,
         metavar="MODEL[,MODEL]",
+    )
+    teacher_backbone: str | None = option(
+        "pretrained encoder, as of --backbone: a classifier on it is trained first, on the same "
+        f"clips, kept in output_dir/{TEACHER_FOLDER}, and is one more teacher",
+        None,
     )
     teacher_column: str | None = option(
         "column of a prepared data set with a teacher's probability of each class, in their order",
@@ -49,7 +57,14 @@ class TeacherOptions:
     @property
     def is_taught(self) -> bool:
         """Whether anything is learnt from teachers."""
-        return bool(self.teacher or self.teacher_column) and self.teacher_weight > 0
+        given = self.teacher or self.teacher_column or self.teacher_backbone
+        return bool(given) and self.teacher_weight > 0
+
+    @property
+    def own_teacher(self) -> str | None:
+        """The last teacher, where it was trained on `teacher_backbone`; None: it is still to be."""
+        last = self.teacher[-1:] if self.teacher_backbone else ()
+        return next((name for name in last if TEACHER_FOLDER in Path(name).parts), None)
 
     def check_teachers(self, loss: str) -> None:
         """Raise a WrongUseError where values do not fit each other or the loss."""
@@ -57,6 +72,11 @@ class TeacherOptions:
         check_range("teacher_weight", weight, 0 <= weight <= 1, "from 0 to 1")
         within = 0 < temperature < float("inf")
         check_range("teacher_temperature", temperature, within, "a number above 0")
+        if self.teacher_backbone and not weight:
+            raise WrongUseError(
+                "`teacher_backbone` trains a teacher, and with `teacher_weight=0` nothing is "
+                "learnt from it: leave it out, or take more than 0"
+            )
         if self.unlabelled_file and not self.is_taught:
             raise WrongUseError(
                 "`unlabelled_file` has no labels to learn: give a `teacher`, and a "
@@ -77,6 +97,8 @@ class TeacherOptions:
                     "cross-validate`; name one model"
                 )
             check_teacher(name)
+        if self.teacher_backbone is not None:
+            check_model_folder(self.teacher_backbone)
         if self.unlabelled_file and not Path(self.unlabelled_file).exists():
             raise MissingInputError(
                 f"`unlabelled_file` is {self.unlabelled_file}, which does not exist: give a table "
@@ -110,13 +132,17 @@ def check_teacher(name: str) -> None:
 
 
 def teacher_name(name: str) -> str:
-    """Name a teacher for others to read: a model of a fold with its cross-validation.
+    """Name a teacher for others to read: a run's own one and a fold's model with their folder.
 
     Examples:
         >>> teacher_name("/home/me/runs/large/folds/{fold}"), teacher_name("user/model")
         ('large/folds/{fold}', 'user/model')
+        >>> teacher_name("/home/me/runs/small/teacher")
+        'small/teacher'
     """
     path = Path(name)
     if path.parent.name == FOLDS_FOLDER:
         return "/".join(path.parts[-3:])
+    if path.name == TEACHER_FOLDER:
+        return "/".join(path.parts[-2:])
     return path.name if path.exists() or path.is_absolute() else name

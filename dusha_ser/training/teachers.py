@@ -6,6 +6,7 @@ whose summed divergence from theirs is least.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import datasets
 import numpy as np
@@ -54,6 +55,8 @@ def add_teachers(
     """
     if not recipe.is_taught:
         return splits
+    if recipe.teacher_backbone and not recipe.own_teacher:
+        refuse_untrained_teacher()
     names = splits["train"].features["label"].names
     splits = dict(splits)
     if recipe.unlabelled_file and UNLABELLED not in splits:
@@ -71,6 +74,14 @@ def add_teachers(
             )
         splits[split] = add_probabilities(rows, values)
     return splits
+
+
+def refuse_untrained_teacher() -> NoReturn:
+    """Raise a WrongUseError where nothing trains a teacher on `teacher_backbone`."""
+    raise WrongUseError(
+        "`teacher_backbone` is for `dusha train` and `dusha cross-validate`: train its classifier "
+        "by `dusha train backbone`, and give that as the `teacher`"
+    )
 
 
 def add_probabilities(rows: datasets.Dataset, values: np.ndarray) -> datasets.Dataset:
@@ -247,5 +258,8 @@ def describe_teachers(recipe: RecipeOptions, learner: str = "It") -> str:
 
 def teacher_names(recipe: RecipeOptions) -> list[str]:
     """Name the teachers for others to read, without the folders of somebody's disk."""
-    names = [teacher_name(name) for name in recipe.teacher]
+    names = [teacher_name(name) for name in recipe.teacher if name != recipe.own_teacher]
+    if recipe.teacher_backbone:
+        encoder = teacher_name(recipe.teacher_backbone)
+        names.append(f"{encoder} with a classifier trained on the same clips")
     return [*names, *([f"column {recipe.teacher_column}"] if recipe.teacher_column else [])]

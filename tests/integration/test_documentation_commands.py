@@ -42,6 +42,8 @@ NOT_RUN = {
     "ours to ship",
     "dusha evaluate --models runs/crowd_large runs/podcast_tune": "a complete RAVDESS; "
     "tests/cli/test_evaluate.py compares two models",
+    "dusha train own_recordings --train_file clips --model_name_or_path released "
+    "--teacher_backbone": "as below; tests/experiments/test_backbone_teachers.py has another",
     "dusha train backbone": "an encoder on the Hub; tests/training/test_backbones.py has others",
     "dusha evaluate --train_on": "complete CREMA-D, RAVDESS and EmoDB; "
     "tests/cli/test_evaluate.py trains on one corpus and tests on another",
