@@ -25,9 +25,6 @@ from benchmarks.measuring import (
 )
 from dusha_ser.cli.program import run_program
 
-ROUNDS = FEWEST_ROUNDS
-# A ratio may fall by a fifth.
-LEAST_SHARE = 0.8
 CLIPS, ANSWERS = 6, (6000, 1000, 60)
 STEPS = {"batch_size": 8, "frames": 100, "warm_up": 4}
 
@@ -68,7 +65,7 @@ RATIOS: dict[str, Callable[[Path, int], dict]] = {
 }
 
 
-def measure(name: str, rounds: int = ROUNDS) -> dict:
+def measure(name: str, rounds: int = FEWEST_ROUNDS) -> dict:
     """Measure one of the ratios.
 
     Args:
@@ -89,25 +86,6 @@ def measure(name: str, rounds: int = ROUNDS) -> dict:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
-
-
-def fallen(name: str, committed: float, rounds: int = ROUNDS) -> dict | None:
-    """Say whether a ratio has fallen by more than a fifth.
-
-    Args:
-        name: one of RATIOS.
-        committed: the ratio as it was.
-        rounds: of the first try; the second one has twice as many.
-
-    Returns:
-        The second try's ratio, if the upper ends of both intervals lie below four fifths of the
-        committed one; None if the ratio holds.
-    """
-    for tried in (rounds, 2 * rounds):
-        found = measure(name, tried)
-        if found["high"] >= LEAST_SHARE * committed:
-            return None
-    return found
 
 
 def main() -> None:

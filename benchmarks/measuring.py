@@ -27,6 +27,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 # Fewer give no interval that would hold the median in 95 of 100 cases.
 FEWEST_ROUNDS = 7
+# A ratio may fall by a fifth.
+LEAST_SHARE = 0.8
 CONFIDENCE = 0.95
 CLOCK = "wall"
 # `python -m benchmarks` names its sitting here, so that no table mixes two.
@@ -122,6 +124,27 @@ def paired_ratio(peer: Sequence[float], ours: Sequence[float]) -> dict[str, floa
         "high": high,
         "rounds": len(ratios),
     }
+
+
+def has_fallen(
+    measure: Callable[[int], Mapping], committed: float, rounds: int = FEWEST_ROUNDS
+) -> Mapping | None:
+    """Say whether a ratio has fallen by more than a fifth.
+
+    Args:
+        measure: takes a number of rounds and returns what `paired_ratio` says of them.
+        committed: the ratio as it was.
+        rounds: of the first try; the second one has twice as many.
+
+    Returns:
+        The second try's ratio, if the upper ends of both intervals lie below four fifths of the
+        committed one; None if the ratio holds.
+    """
+    for tried in (rounds, 2 * rounds):
+        found = measure(tried)
+        if found["high"] >= LEAST_SHARE * committed:
+            return None
+    return found
 
 
 def compare(

@@ -11,6 +11,7 @@ from benchmarks.measuring import (
     Measurement,
     command_line,
     compare,
+    has_fallen,
     measure_in_turn,
     measuring_options,
     paired_ratio,
@@ -109,3 +110,22 @@ def test_busy_processors_when_watched_for_a_moment_is_a_number_of_them():
 def test_command_line_when_an_option_has_several_values_lists_them():
     chosen = argparse.Namespace(answers=[1, 2], rounds=7, quiet=True)
     assert command_line("x", chosen) == "python -m benchmarks.x --answers 1 2 --quiet --rounds 7"
+
+
+@pytest.mark.parametrize(
+    ("highs", "rounds", "fell"),
+    [
+        ([2.41], [7], False),
+        ([2.39, 2.5], [7, 14], False),
+        ([2.39, 2.39], [7, 14], True),
+    ],
+)
+def test_fallen_when_both_intervals_lie_below_four_fifths(highs, rounds, fell):
+    tried, found = [], iter(highs)
+
+    def measure(count):
+        tried.append(count)
+        return {"high": next(found)}
+
+    assert (has_fallen(measure, 3.0) is not None) == fell
+    assert tried == rounds

@@ -13,7 +13,9 @@ from dusha_ser.options import split_list
 
 
 def parse(*arguments):
-    return main.make_parser().parse_options(arguments)[-1]
+    """The options of the corpus, which stand between those of its source and of the engine."""
+    *_, corpus, _ = main.make_parser().parse_options(arguments)
+    return corpus
 
 
 def test_split_list_when_text_or_list():
@@ -57,11 +59,11 @@ def test_corpus_options_when_all_is_given():
 
 
 def test_source_options_when_given():
-    folder, source, _ = main.make_parser().parse_options([])
+    folder, source, *_ = main.make_parser().parse_options([])
     assert vars(source) == {"data_dir": None, "base_url": (), "cache_dir": None, "num_proc": None}
     assert (folder.checksum, folder.quiet) == ([], False)
     arguments = ["--base_url", "a", "--base_url", "b", "--checksum", "crowd.tar=md5:12"]
-    folder, source, _ = main.make_parser().parse_options(arguments)
+    folder, source, *_ = main.make_parser().parse_options(arguments)
     assert source.base_url == ("a", "b")
     assert folder.checksum == [("crowd.tar", "md5:12")]
     with pytest.raises(WrongUseError, match="ARCHIVE=KIND:HEX"):

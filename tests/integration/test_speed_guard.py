@@ -5,12 +5,13 @@ in rounds that take turns. One has fallen only if the whole interval of its medi
 fifths of the committed one, twice.
 """
 
+import functools
 import json
 
 import pytest
 
 from benchmarks import guard, machine
-from benchmarks.measuring import RESULTS
+from benchmarks.measuring import RESULTS, has_fallen
 
 COMMITTED = RESULTS / "guard.json"
 
@@ -22,5 +23,6 @@ def test_ratio_when_measured_small_is_at_least_four_fifths_of_the_committed_one(
     committed = json.loads(COMMITTED.read_text())
     if committed["machine"]["instructions"] != machine.wide_instructions():
         pytest.skip("the committed ratios are of a processor with other instructions")
-    found = guard.fallen(name, committed["ratios"][name]["times_as_fast"])
+    measure = functools.partial(guard.measure, name)
+    found = has_fallen(measure, committed["ratios"][name]["times_as_fast"])
     assert found is None, f"{found} is below four fifths of {committed['ratios'][name]}"
