@@ -1,9 +1,9 @@
 """Which setup is best for few recordings: RAVDESS, speakers apart, 25, 100 and all clips per class.
 
-Each setup of a YAML file is cross-validated from one starting model on each number of training
-clips per class, with the same seeds, by `dusha cross-validate`, which resumes. The table is written
-after each of them. A setup may hold `search`, so that its options are chosen within the training
-speakers of each fold.
+Each setup of a YAML file is cross-validated on each number of training clips per class, with the
+same seeds, by `dusha cross-validate`, which resumes. The table is written after each of them. A
+setup may hold `search`, so that its options are chosen within the training speakers of each fold.
+MODEL and BACKBONE stand for what the command line names; setups with a backbone wait for one.
 """
 
 import argparse
@@ -37,6 +37,21 @@ def read_setups(path: Path) -> dict[str, dict]:
     if not isinstance(setups, dict) or not all(isinstance(one, dict) for one in setups.values()):
         raise WrongUseError(f"{path} holds no setups; write names with options below them")
     return setups
+
+
+def filled(setups: dict[str, dict], named: dict[str, str | None]) -> dict[str, dict]:
+    """Put names in the place of what stands for them, and leave out setups that lack one.
+
+    Examples:
+        >>> setups = {"large": {"backbone": "BACKBONE"}, "small": {"model_name_or_path": "MODEL"}}
+        >>> filled(setups, {"MODEL": "released", "BACKBONE": None})
+        {'small': {'model_name_or_path': 'released'}}
+    """
+    made = {
+        name: {key: named.get(str(value), value) for key, value in options.items()}
+        for name, options in setups.items()
+    }
+    return {name: options for name, options in made.items() if None not in options.values()}
 
 
 def as_words(options: dict) -> list[str]:
@@ -78,6 +93,7 @@ def main() -> None:
     )
     parser.add_argument("--ravdess", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--model", required=True, help="model that training starts from")
+    parser.add_argument("--backbone", help="encoder that is frozen, and that teaches")
     parser.add_argument("--work", type=Path, default=Path("runs", NAME), help="folder for runs")
     parser.add_argument("--setups", type=Path, default=SETUPS, help="YAML file of setups")
     parser.add_argument("--clips", nargs="+", default=["25", "100", ALL], help="per class, or all")
@@ -85,14 +101,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="folds that run at once")
     chosen = parser.parse_args()
     rows: list[list] = []
-    setups = read_setups(chosen.setups)
+    named = {"MODEL": chosen.model, "BACKBONE": chosen.backbone}
+    setups = filled(read_setups(chosen.setups), named)
     shown = ["--ravdess", "RAVDESS", "--model", "MODEL", "--clips", *chosen.clips]
-    shown += ["--seeds", chosen.seeds]
+    shown += ["--seeds", chosen.seeds, *(["--backbone", "BACKBONE"] if chosen.backbone else [])]
     shown += ["--setups", chosen.setups.name] if chosen.setups != SETUPS else []
     for clips in chosen.clips:
         for setup, options in setups.items():
             words = ["ravdess", f"--data_dir={chosen.ravdess}", f"--seeds={chosen.seeds}"]
-            words += [f"--model_name_or_path={chosen.model}", "--validation=0"]
             words += [f"--name={setup}", f"--jobs={chosen.jobs}", *as_words(options)]
             folder = chosen.work / f"{safe_name(setup)}-{clips}"
             rows.append(table_row(setup, clips, run_setup(words, folder, clips)))

@@ -1,0 +1,25 @@
+"""The comparison of setups on few recordings: its file of setups, and what of it is run."""
+
+from benchmarks.few_recordings import SETUPS, as_words, filled, read_setups
+from dusha_ser.cli.train import read_run
+
+
+def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
+    setups = read_setups(SETUPS)
+    assert list(filled(setups, {"MODEL": "released", "BACKBONE": None})) == [
+        "own_recordings",
+        "own_recordings, searched",
+    ]
+    every = filled(setups, {"MODEL": "released", "BACKBONE": "encoder"})
+    found = {}
+    for name, options in every.items():
+        setup = options.pop("setup")
+        own = {key: value for key, value in options.items() if not key.startswith("search")}
+        _, recipe, _ = read_run("data", setup, as_words(own), tmp_path, quiet=True)
+        found[name] = recipe.model_name_or_path, recipe.backbone, recipe.teacher_backbone
+    assert found == {
+        "own_recordings": ("released", None, None),
+        "own_recordings, searched": ("released", None, None),
+        "frozen encoder": (None, "encoder", None),
+        "own_recordings, taught by it": ("released", None, "encoder"),
+    }
