@@ -278,10 +278,10 @@ def check_column(column: Column, values: list) -> tuple[pa.Array, dict[int, BadV
     faults: dict[int, BadValueError] = {}
     kind = NUMBER if column.number else pa.string()
     try:
-        # Arrow takes NaN for null, and refuses values of several types, but for truth as a number.
-        if column.number and bool in map(type, values):
-            raise BadValueError(column.field, True, "must be a number")
+        # Arrow takes NaN for null, and refuses values of several types, but truth beside numbers.
         coded = pa.array(values, from_pandas=True).dictionary_encode()
+        if not pa.types.is_string(coded.type.value_type) and bool in map(type, values):
+            raise BadValueError(column.field, True, "is neither text nor a number")
         if column.required and coded.null_count:
             raise BadValueError(column.field, None, "each row needs it")
         different = [check_value(column, value) for value in coded.dictionary.to_pylist()]
