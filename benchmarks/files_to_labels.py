@@ -179,7 +179,7 @@ def peer_in_worker(paths: list[Path]) -> np.ndarray:
 
 
 def measure_processes(paths: list[Path], sides: Sides, count: int, rounds: int) -> dict:
-    """Measure both sides with so many processes of one thread each; returns what compare does."""
+    """Measure both sides with `count` processes of one thread each; returns what compare does."""
     pieces = [paths[first : first + PIECE] for first in range(0, len(paths), PIECE)]
     peer, ours = f"{PLAIN}, {count} processes", f"ours, {count} processes"
     context = multiprocessing.get_context("spawn")

@@ -62,7 +62,7 @@ def write_recording(path: Path, minutes: float) -> Path:
 
 
 def as_peer(path: Path, network: torch.nn.Module, at_once: int) -> list[int]:
-    """Classify windows with librosa and the plain network, so many at once."""
+    """Classify windows with librosa and the plain network, `at_once` of them together."""
     size, hop = round(WINDOW * RATE), round(HOP * RATE)
     starts = range(0, max(1, soundfile.info(path).frames - size + 1), hop)
     labels: list[int] = []

@@ -234,7 +234,7 @@ def write_shards(
 
 
 def run_jobs(num_proc: int, jobs: Iterator[Job], count: int, report: Report) -> None:
-    """Run so many jobs here, or in processes of their own, preparing no more of them than run.
+    """Run `count` jobs here, or in processes of their own, preparing no more of them than run.
 
     Each is called with a function that takes the number of rows done; `report` is called here with
     the rows that were done since its last call.

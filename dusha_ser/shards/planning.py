@@ -70,7 +70,7 @@ def plan_shards(inputs: Sequence[str], size: int, path_column: str, store: Store
 def check_inputs(shards: Iterable[Shard], store: Store) -> None:
     """Raise a WrongUseError if a file is another than when the shards were cut.
 
-    A file that is missing is no other one: reading shows it.
+    A missing file has not changed; reading shows that it is missing.
 
     Args:
         shards: of a job.

@@ -20,7 +20,7 @@ CHECKED = ".checked"
 CLASH = "is the id of recordings that differ; give each an id of its own"
 # Probabilities of PyTorch differ in the sixth decimal by which clips share a batch.
 CLOSE = 1e-4
-# Ids that occur again are looked at by so many, because their rows are held in memory.
+# How many of the ids that occur again are looked at together: their rows are held in memory.
 AT_ONCE = 500_000
 
 
