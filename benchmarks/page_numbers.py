@@ -38,6 +38,8 @@ NUMBER = re.compile(r"(<!-- number: ([^#>]+)#([^>]+?) (\S+) -->).*?(<!-- end -->
 ASIDE = re.compile(r"<!-- not run: .*?-->", re.DOTALL)
 KNOWN = re.compile(r"<!-- known: (\S+) -->.*?<!-- end -->", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+# Names and versions are in backquotes, and defaults have their option behind: 30 s (`--whole`).
+UNMEASURED = re.compile(r"\d[\d,.]*(?: ?%| \w+)? \(`--\w+`\)|`[^`\n]+`|\]\([^)\s]+\)")
 # What only a measurement can give: scores, and amounts with a unit of speed or time.
 MEASURED = re.compile(
     r"(?<![\d.])0\.\d\d+|(?<![\w.])\d[\d,.]*(?: ?%| ?×|(?: times as| clips a second| clips/s"
@@ -146,7 +148,7 @@ def unmarked_numbers(text: str) -> list[str]:
     """
     for pattern in (FENCE, TABLE, NUMBER, KNOWN, ASIDE):
         text = pattern.sub("", text)
-    return [line for line in text.splitlines() if MEASURED.search(line)]
+    return [line for line in text.splitlines() if MEASURED.search(UNMEASURED.sub("", line))]
 
 
 def pages() -> list[Path]:
