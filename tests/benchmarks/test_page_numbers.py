@@ -110,7 +110,18 @@ def test_rewrite_says_what_a_mark_lacks(mark, message, files):
 
 @pytest.mark.parametrize(
     "line",
-    ["f1 of 0.77", "| x | 0.833 |", "12 times as fast", "takes 3 minutes", "98 % of", "1,234 ms"],
+    [
+        *(
+            "f1 of 0.77",
+            "| x | 0.833 |",
+            "12 times as fast",
+            "takes 3 minutes",
+            "98 % of",
+            "1,234 ms",
+        ),
+        *("in 4 s", "3.9 µs a row", "files of 2.1 MB", "to 3e-6", "0.5 ± 0.1", "81 ± 2", "0.4 dB"),
+        *("10 % (`run`)", "`dusha` took 5 s", "[it](a.md) takes 1.5 s", "0 to 3 s"),
+    ],
 )
 def test_unmarked_numbers_finds_what_was_measured(line):
     assert unmarked_numbers(f"text\n{line}\n```\n0.99\n```\n") == [line]
@@ -121,6 +132,7 @@ def test_unmarked_numbers_finds_what_was_measured(line):
     [
         *("Python 3.11", "version 0.1.0", "58 GB", "Apache License 2.0", "four emotions", "0.9"),
         *("`name==0.43`", "[a](b.md#0.25)", "up to 30 seconds (`--whole`)", "80 % (`--mark`)"),
+        *("0 dB", "| in less than 60 MB | `tests/a/test_b.py::test_c` |", "16 kHz", "300 frames"),
     ],
 )
 def test_unmarked_numbers_leaves_versions_names_and_defaults(line):
