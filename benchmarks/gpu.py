@@ -12,12 +12,13 @@ as they are known; where no time is left, parts are left out.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,20 @@ def step_bytes(arguments: DushaTrainingArguments) -> float:
     return moved / size
 
 
+@contextlib.contextmanager
+def single_precision() -> Iterator[None]:
+    """Leave TF32 out. As the Trainer sets it: PyTorch refuses what was set in its older way, too."""
+    places = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    held = [one.fp32_precision for one in places]
+    for one in places:
+        one.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for one, kept in zip(places, held, strict=True):
+            one.fp32_precision = kept
+
+
 def compare_logits(model: Path, device: torch.device) -> float:
     """Return by how much logits of clips on a device differ from the processor's, without TF32.
 
@@ -223,16 +238,16 @@ def compare_logits(model: Path, device: torch.device) -> float:
     """
     rng = np.random.default_rng(0)
     clips = [make_clip(rng, seconds).astype(np.float32) for seconds in (0.4, 1.7, 3.1, 4.5, 7.9)]
-    held = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     found = []
-    for where in ("cpu", str(device)):
-        network, extractor = load_model(str(model), where)
-        logits: list[torch.Tensor] = []
-        network.register_forward_hook(lambda _, __, output, kept=logits: kept.append(output.logits))
-        torch_classifier(network, extractor)(clips)
-        found.append(logits[0].float().cpu())
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = held
+    with single_precision():
+        for where in ("cpu", str(device)):
+            network, extractor = load_model(str(model), where)
+            logits: list[torch.Tensor] = []
+            network.register_forward_hook(
+                lambda _, __, output, kept=logits: kept.append(output.logits)
+            )
+            torch_classifier(network, extractor)(clips)
+            found.append(logits[0].float().cpu())
     difference = (found[0] - found[1]).abs().max().item()
     if not difference <= TOLERANCE:
         raise WorkFailedError(f"logits differ from the processor's by {difference}: a bug")

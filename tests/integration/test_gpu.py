@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.clips import wav_files
 from benchmarks.demo_load import save_random_model
+from benchmarks.gpu import single_precision
 from configuration_dusha import DushaConfig
 from dusha_ser.inference.device_features import DeviceFeatures
 from dusha_ser.training.arguments import DushaTrainingArguments
@@ -35,10 +36,8 @@ def gpu():
     """The GPU, in single precision: without TF32."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU of CUDA is here")
-    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield torch.device("cuda")
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+    with single_precision():
+        yield torch.device("cuda")
 
 
 @pytest.fixture(scope="module")
