@@ -218,7 +218,7 @@ def step_bytes(arguments: DushaTrainingArguments) -> float:
 
 @contextlib.contextmanager
 def single_precision() -> Iterator[None]:
-    """Leave TF32 out. As the Trainer sets it: PyTorch refuses what was set in its older way, too."""
+    """Leave TF32 out by the newer way of setting it, as the Trainer does: PyTorch refuses both."""
     places = torch.backends.cuda.matmul, torch.backends.cudnn.conv
     held = [one.fp32_precision for one in places]
     for one in places:
