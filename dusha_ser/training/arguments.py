@@ -65,6 +65,10 @@ class DushaTrainingArguments(RunOptions, TrainingArguments):  # type: ignore[mis
         if self.disable_tqdm is None:
             self.disable_tqdm = self.quiet or not sys.stderr.isatty()
         super().__post_init__()
+        if self.tf32:
+            # The Trainer says so in PyTorch's newer way alone, after which reading the older one
+            # fails, and Inductor reads that where it times kernels.
+            torch.set_float32_matmul_precision("high")
         if self.hub_token:
             # All arguments are kept in training_args.bin, and that is pushed with the model; the
             # Hub's client finds the token here as well.
