@@ -51,8 +51,12 @@ UNITS = (
     "clips a second|clips per second|clips/s|times as|times faster|times slower|points of"
     "|ns|µs|ms|s|seconds|minutes|hours|days|kB|MB|dB|nats"
 )
+WORDS = "two|three|four|five|six|seven|eight|nine|ten|twelve|twenty"
 MEASURED = re.compile(
-    r"(?<![\d.])0\.\d\d+|(?<![\w.])\d[\d,.]*(?:e-\d| ± ?\d| ?%| ?×|-fold| (?:" + UNITS + r")\b)"
+    r"(?<![\d.])0\.\d\d+"
+    rf"|(?<![\w.])\d[\d,.]*(?:e-\d| ± ?\d| ?%| ?×|-fold| (?:{UNITS})\b)"
+    rf"|\b(?:twice|(?:{WORDS}) times) as (?:fast|slow)"
+    rf"|\b(?:{WORDS}) points of|\bone in (?:{WORDS})\b"
 )
 
 

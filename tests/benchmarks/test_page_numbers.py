@@ -121,6 +121,7 @@ def test_rewrite_says_what_a_mark_lacks(mark, message, files):
         ),
         *("in 4 s", "3.9 µs a row", "files of 2.1 MB", "to 3e-6", "0.5 ± 0.1", "81 ± 2", "0.4 dB"),
         *("10 % (`run`)", "`dusha` took 5 s", "[it](a.md) takes 1.5 s", "0 to 3 s"),
+        *("gains six to eight points of F1", "one in three is wrong", "four times as fast"),
     ],
 )
 def test_unmarked_numbers_finds_what_was_measured(line):
@@ -133,6 +134,7 @@ def test_unmarked_numbers_finds_what_was_measured(line):
         *("Python 3.11", "version 0.1.0", "58 GB", "Apache License 2.0", "four emotions", "0.9"),
         *("`name==0.43`", "[a](b.md#0.25)", "up to 30 seconds (`--whole`)", "80 % (`--mark`)"),
         *("0 dB", "| in less than 60 MB | `tests/a/test_b.py::test_c` |", "16 kHz", "300 frames"),
+        *("three times as many", "two points", "up to two hours"),
     ],
 )
 def test_unmarked_numbers_leaves_versions_names_and_defaults(line):
