@@ -20,6 +20,10 @@ WAIT_FOR_ADDRESS = 5
 # A task is started again as often as this when its process or its machine dies. A file that ends
 # the process that reads it would otherwise be read for ever.
 RETRIES = 10
+# PyTorch's convolutions keep what they prepare for each shape of a batch, 1,024 times at most. With
+# clips of all lengths that cuts up the freed memory, so that a worker grows for thousands of clips,
+# and is not faster. Where the variable is set, it stays.
+PREPARED_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 # Ids of rows that are written lie in the output folder; readers of Parquet skip such names.
 CHECKPOINT = "_checkpoint"
 
@@ -62,12 +66,14 @@ def connect(address: str | None = None, quiet: bool = False) -> Iterator[Process
         check_address(address)
     level = logging.ERROR if quiet else logging.WARNING
     logging.getLogger("ray").setLevel(level)
+    workers: dict[str, Any] = {"env_vars": worker_variables()}
     options: dict[str, Any] = {"include_dashboard": False}
     if address:
+        options = {"address": address}
         # Paths of a command line lie where it was given, not where a machine's Ray was started.
-        options = {"address": address, "runtime_env": {"worker_process_setup_hook": same_folder()}}
+        workers["worker_process_setup_hook"] = same_folder()
     try:
-        ray.init(log_to_driver=False, logging_level=level, **options)
+        ray.init(log_to_driver=False, logging_level=level, runtime_env=workers, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise WorkFailedError(
             f"no cluster of Ray at {address or 'this machine'}: {first_line(error)}; `ray start "
@@ -88,6 +94,16 @@ def connect(address: str | None = None, quiet: bool = False) -> Iterator[Process
         ) from error
     finally:
         ray.shutdown()
+
+
+def worker_variables() -> dict[str, str]:
+    """Return the environment variables of processes that work, which keep their memory bounded.
+
+    Examples:
+        >>> worker_variables()
+        {'ONEDNN_PRIMITIVE_CACHE_CAPACITY': '64'}
+    """
+    return {name: os.environ.get(name, value) for name, value in PREPARED_SHAPES.items()}
 
 
 def same_folder() -> Callable[[], None]:

@@ -106,7 +106,9 @@ class RayJob:
                 group_size=self.group_size,
             )
             source = Shards([*enumerate(self.job.shards)], read)
-            place = self.job.store.place
+            store = self.job.store
+            # Ray's checkpoints take URLs and absolute paths alone.
+            place = str(store.folder.absolute()) if store.folder else store.place
             with resumable(KEY, place, self.quiet):
                 rows = ray.data.read_datasource(source, override_num_blocks=len(source.shards))
                 *before, last = self.stages

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import soundfile
 from long_recordings import write_podcast
 from small_corpus import make_clips, write_corpus
 from small_models import save_model
 
+from benchmarks.ray_cluster import read_rows
 from dusha_ser.cli.main import main as dusha
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -37,6 +40,36 @@ def run_program(words, seconds, folder):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             program.wait()
+
+
+@pytest.mark.timeout(300)
+def test_without_an_address_ray_is_started_here_and_stopped_again(tmp_path, monkeypatch):
+    save_model(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    (tmp_path / "clips").mkdir()
+    for number in range(6):
+        samples = 0.1 * rng.standard_normal(4000 + 500 * number)
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", samples, 16000)
+    words = ["predict", "model", "clips", "--shard_size", "3", "--quiet", "--output_shards"]
+    # What the program starts inherits this, whoever its parent is in the end.
+    monkeypatch.setenv("DUSHA_TEST", str(tmp_path))
+    run_program(["-m", "dusha_ser", *words, "ray", "--engine", "ray"], 200, tmp_path)
+    started = [one for one in psutil.process_iter() if inherited(one, "DUSHA_TEST", str(tmp_path))]
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert left == []
+    monkeypatch.chdir(tmp_path)
+    dusha([*words, "here"])
+    rows = [read_rows(tmp_path / name) for name in ("ray", "here")]
+    assert rows[0].num_rows == 6
+    assert rows[0]["error"].null_count == 6
+    assert rows[0].equals(rows[1])
+
+
+def inherited(process, name, value):
+    """Whether a process has a value in its environment."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(name) == value
+    return False
 
 
 @pytest.mark.timeout(600)
