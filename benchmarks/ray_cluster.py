@@ -5,8 +5,8 @@
 The head runs no tasks, two nodes with one processor each do. Measured are: whether rows are those
 of `dusha predict` on this machine to the last byte, also when two nodes and the whole job are
 killed with SIGKILL and the job is resumed; one shard of the input is damaged. How fast the cluster
-is beside the program on the same processors, in turns. How much memory a node takes for few and
-many clips. With the default of 20,000 clips it takes about an hour on two processors.
+is beside the program on the same processors, in turns. With the default of 20,000 clips it takes
+up to an hour on two processors. `benchmarks.ray_memory` takes the memory of nodes.
 """
 
 import argparse
@@ -17,9 +17,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,6 @@ STORE_BYTES = 256 * 2**20
 # Fractions of the parts after which a node is killed, another one, and the job.
 KILLS = (0.05, 0.3, 0.5)
 EVERY = 0.02
-# Clips to take memory at.
-SIZES = (5_000, 10_000, 20_000)
 IDS = (250_000, 1_000_000)
 LIMIT = 3600
 
@@ -143,7 +140,10 @@ class Cluster:
         self.nodes.append(self.cluster.add_node(**self.common))
 
     def memory(self) -> int:
-        """What the processes of the fullest node hold in bytes, without the shared store."""
+        """What the processes of the fullest node hold in bytes, without the shared object store.
+
+        The store takes STORE_BYTES at most, and is among the shared pages of each process.
+        """
         held = [0]
         for node in self.nodes:
             held.append(0)
@@ -205,24 +205,6 @@ def run_killed(cluster: Cluster, job: Callable[[], subprocess.Popen], output: Pa
         raise WorkFailedError("the job ended before it was killed; give more clips")
     finish(job())
     return killed
-
-
-@contextlib.contextmanager
-def watched(cluster: Cluster) -> Iterator[list[int]]:
-    """Look at the memory of nodes twice a second; the most of it is the list's only value."""
-    most, ended = [0], threading.Event()
-
-    def look() -> None:
-        while not ended.wait(0.5):
-            most[0] = max(most[0], cluster.memory())
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield most
-    finally:
-        ended.set()
-        thread.join()
 
 
 def measure_ids(count: int) -> dict[str, int]:
@@ -290,8 +272,6 @@ def make_table(results: dict[str, Any]) -> dict[str, Any]:
             ["speed beside the program with two processes", f"{whole:.2f}"],
             ["the same from the first file to the last", f"{working:.2f}"],
         ]
-    for count, most in results["memory"].items():
-        rows.append([f"memory of the fullest node, {int(count):,} clips", f"{most / 1e6:,.0f} MB"])
     return {"columns": ["what", "measured"], "rows": rows}
 
 
@@ -321,13 +301,6 @@ def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
             results["speed"] = measure_speed(folder, model, clips, cluster, chosen.rounds)
             results["same_rows"] = read_rows(folder / "ray 0").equals(expected)
             print(results["speed"], flush=True)
-        results["memory"] = {}
-    for count in chosen.sizes:
-        own = write_shards(folder / f"clips {count}", chosen.clips, count, chosen.shard_size)
-        with Cluster() as cluster, watched(cluster) as most:
-            finish(start(model, own, folder / f"memory {count}", *on_ray(cluster)))
-        results["memory"][count] = most[0]
-        print(results["memory"], flush=True)
     results["table"] = make_table(results)
     return results
 
@@ -343,9 +316,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="clips to classify")
     parser.add_argument("--shard_size", type=int, default=200, help="clips of a shard")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs whose time is taken")
-    parser.add_argument(
-        "--sizes", type=int, nargs="*", default=SIZES, help="clips to take memory at"
-    )
     parser.add_argument("--folder", type=Path, help="to work in (default: a temporary one)")
     parser.add_argument("--output_file", type=Path, help="also write the results to this file")
     chosen = parser.parse_args()

@@ -74,7 +74,7 @@ def inherited(process, name, value):
 
 @pytest.mark.timeout(600)
 def test_killed_nodes_and_a_killed_job_lose_nothing_and_write_nothing_twice(tmp_path):
-    words = ["--count", "240", "--shard_size", "5", "--rounds", "0", "--sizes"]
+    words = ["--count", "240", "--shard_size", "5", "--rounds", "0"]
     program = ["-m", "benchmarks.ray_cluster", *words, "--output_file", "found.json"]
     run_program(program, 550, tmp_path)
     found = json.loads((tmp_path / "found.json").read_text())
