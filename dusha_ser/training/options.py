@@ -337,8 +337,8 @@ class RunOptions:
         "compute in bfloat16 (default: on a GPU that has it, unless --fp16 is given)", None
     )
     torch_compile: bool | None = option(
-        "compile the network, once for batches of all lengths (default: Dusha's network on a GPU, "
-        "where a C compiler is installed)",
+        "compile the network, once for batches of all lengths, which takes minutes (default: "
+        "Dusha's network on a GPU, for at least 5,000 steps, where a C compiler is installed)",
         None,
         rare=True,
     )

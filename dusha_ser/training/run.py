@@ -54,6 +54,10 @@ from dusha_ser.training.trainer import DushaTrainer
 # As in `dusha_ser.cli.main`, for those who train from Python.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# On an H200 the first step of a compiled network took over two minutes (`benchmarks.gpu`), in which
+# thousands of steps are done without.
+FEWEST_COMPILED_STEPS = 5000
+
 
 def train(
     data: DataOptions,
@@ -259,6 +263,16 @@ def make_trainer(
     return trainer
 
 
+def steps_ahead(arguments: DushaTrainingArguments, clips: int) -> int:
+    """Return how many steps a training on so many clips takes."""
+    if arguments.max_steps > 0:
+        return arguments.max_steps
+    together = arguments.train_batch_size * arguments.world_size
+    batches = math.ceil(clips / together)
+    steps = math.ceil(batches / arguments.gradient_accumulation_steps)
+    return math.ceil(steps * arguments.num_train_epochs)
+
+
 def fitted(
     arguments: DushaTrainingArguments, prepared: Preparation, recipe: RecipeOptions
 ) -> DushaTrainingArguments:
@@ -273,7 +287,8 @@ def fitted(
     elif arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_ours):
         # What is padded would change the predictions.
         changes["per_device_eval_batch_size"] = 1
-    if not is_ours and arguments.given.torch_compile is None:
+    few = steps_ahead(arguments, len(prepared.splits["train"])) < FEWEST_COMPILED_STEPS
+    if (few or not is_ours) and arguments.given.torch_compile is None:
         # Not every network can be compiled for all lengths at once.
         backend = arguments.given.torch_compile_backend
         changes |= {"torch_compile": False, "torch_compile_backend": backend}

@@ -19,7 +19,7 @@ from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import prepare
 from dusha_ser.training.result import describe_result, final_test
-from dusha_ser.training.run import make_trainer, train
+from dusha_ser.training.run import FEWEST_COMPILED_STEPS, fitted, make_trainer, steps_ahead, train
 from dusha_ser.vocabulary import ANSWERS
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification, class_probabilities
@@ -70,6 +70,25 @@ def test_runs_on_true_labels_know_more_than_chance(tmp_path, splits):
     # Half of the runs are enough for the test above to see it.
     runs = [confusion_of_run(tmp_path / str(seed), splits, seed, False) for seed in SEEDS[:3]]
     assert chance_p_value(runs) < ERROR_RATE
+
+
+def test_network_is_compiled_unasked_only_for_many_steps(tmp_path, splits):
+    """As if a GPU were here: what was not chosen is set after the arguments were made."""
+
+    def compiled(asked=None, **options):
+        usual = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "use_cpu": True}
+        arguments = DushaTrainingArguments(str(tmp_path), torch_compile=asked, **usual | options)
+        arguments.torch_compile = asked is not False
+        recipe = RecipeOptions()
+        prepared = prepare(DataOptions(validation=0), recipe, arguments, dict(splits))
+        assert steps_ahead(arguments, 80) == options.get("max_steps", 30)
+        return fitted(arguments, prepared, recipe).torch_compile
+
+    assert not compiled()
+    assert not compiled(max_steps=FEWEST_COMPILED_STEPS - 1)
+    assert compiled(max_steps=FEWEST_COMPILED_STEPS)
+    assert compiled(asked=True)
+    assert not compiled(asked=False, max_steps=FEWEST_COMPILED_STEPS)
 
 
 def test_chance_p_value_is_the_share_of_namings_with_as_many_hits():
