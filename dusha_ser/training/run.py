@@ -264,7 +264,7 @@ def make_trainer(
 
 
 def steps_ahead(arguments: DushaTrainingArguments, clips: int) -> int:
-    """Return how many steps a training on so many clips takes."""
+    """Return how many steps a training on a number of clips takes."""
     if arguments.max_steps > 0:
         return arguments.max_steps
     together = arguments.train_batch_size * arguments.world_size
