@@ -7,6 +7,7 @@ file itself, with `trust_remote_code=True`.
 """
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from dusha_ser.corpus.parquet_folder import Content, Spread, is_written, write_c
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
+from dusha_ser.labels.rows import Mapper
 from dusha_ser.options import split_list
 from dusha_ser.processes import workers_end_with_us
 
@@ -150,8 +152,11 @@ class Dusha(datasets.ArrowBasedBuilder):
         code = code_digest(*FEATURES_CODE) if self.config.input_features else None
         return f"{name}-{digest(VERSION, self.config.as_dict(), found, code)}"
 
-    def make_plan(self) -> Plan:
+    def make_plan(self, mapper: Mapper = map) -> Plan:
         """Decide what the configuration holds, before any audio is read.
+
+        Args:
+            mapper: parses the answers, here or on other machines.
 
         Raises:
             WrongUseError: a split would be empty, or files are missing.
@@ -163,6 +168,7 @@ class Dusha(datasets.ArrowBasedBuilder):
             self.config,
             self.config.archive_dir,
             datasets.utils.are_progress_bars_disabled(),
+            mapper,
         )
 
     def download_and_prepare(self, *args, **kwargs) -> None:
@@ -281,6 +287,7 @@ def write_folder(
     quiet: bool = False,
     overwrite: bool = False,
     spread: Spread | None = None,
+    mapper: Mapper = map,
     **source_and_options,
 ) -> list[str]:
     """Write configurations into a dataset folder that the stock `load_dataset` reads.
@@ -293,6 +300,7 @@ def write_folder(
         overwrite: whether to write these configurations again, and replace those that were made
             with other options or of other archives.
         spread: writes the shards elsewhere than in processes of this machine.
+        mapper: does what the built-in `map` does, and parses the answers, on other machines.
         **source_and_options: fields of `DushaBuilderConfig`.
 
     Returns:
@@ -313,7 +321,8 @@ def write_folder(
             builder = Dusha(config_name=name, **source_and_options)
             facts = {"options": builder.config.as_dict(), "version": VERSION}
             features, content_id = builder.info.features, builder.content_id()
-            contents.append(Content(name, content_id, builder.make_plan, features, facts))
+            plan = functools.partial(builder.make_plan, mapper)
+            contents.append(Content(name, content_id, plan, features, facts))
             is_written(output_dir, contents[-1], overwrite)
         for content in contents:
             if write_configuration(output_dir, content, num_proc, quiet, overwrite, spread):

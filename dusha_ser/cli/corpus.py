@@ -95,7 +95,7 @@ def main(
     from dusha_ser.corpus.exports import check_exports, export_configuration
     from dusha_ser.corpus.hub import check_login, push_folder
     from dusha_ser.corpus.summary import describe_folder, next_command
-    from dusha_ser.engines.tasks import choose_spread
+    from dusha_ser.engines.tasks import choose_mapper, choose_spread
 
     folder, names, quiet = options.output_dir, options.names, options.quiet
     if options.push_to_hub:
@@ -107,6 +107,7 @@ def main(
         quiet=quiet,
         overwrite=options.overwrite,
         spread=choose_spread(engine, quiet),
+        mapper=choose_mapper(engine, quiet),
         data_dir=source.data_dir,
         base_url=source.base_url,
         checksums=dict(options.checksum),

@@ -29,6 +29,7 @@ from dusha_ser.labels.crowd_answers import Posteriors
 from dusha_ser.labels.dawid_skene import DawidSkene
 from dusha_ser.labels.likelihoods import answer_log_likelihoods
 from dusha_ser.labels.regularised import regularised_dawid_skene
+from dusha_ser.labels.rows import Mapper
 from dusha_ser.storage import replacing
 from dusha_ser.vocabulary import PARTS, REGULARISED
 
@@ -120,7 +121,7 @@ def raw_prefixes(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_raw(
-    members: Members, options: CorpusOptions, quiet: bool = False
+    members: Members, options: CorpusOptions, quiet: bool = False, mapper: Mapper = map
 ) -> tuple[pa.Table, list[dict]]:
     """Read the answers of the parts that the options name.
 
@@ -132,7 +133,7 @@ def read_raw(
         MissingInputError: a part has no file of answers.
     """
     answers, bad_rows = read_answers(
-        members, options.parts, options.labels, options.bad_rows, quiet=quiet
+        members, options.parts, options.labels, options.bad_rows, quiet, mapper
     )
     if not len(answers):
         raise WrongUseError(
@@ -143,7 +144,11 @@ def read_raw(
 
 
 def cached_clips(
-    members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool = False
+    members: Members,
+    options: CorpusOptions,
+    cache_dir: str | None,
+    quiet: bool = False,
+    mapper: Mapper = map,
 ) -> tuple[pa.Table, list[dict]]:
     """Aggregate once for all configurations: later calls read what the first one found.
 
@@ -165,7 +170,7 @@ def cached_clips(
     with FileLock(f"{path}.lock"):
         if (found := read_kept(path)) is not None:
             return found
-        answers, bad_rows = read_raw(members, options, quiet)
+        answers, bad_rows = read_raw(members, options, quiet, mapper)
         with waiting(f"Aggregating {len(answers):,} answers", quiet):
             clips = make_clips(answers, options, quiet)
         kept = clips.replace_schema_metadata({"bad_rows": json.dumps(bad_rows)})

@@ -29,6 +29,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import multi_labels, single_labels
 from dusha_ser.labels.answers import plain_text, read_manifest
 from dusha_ser.labels.crowd_answers import Posteriors
+from dusha_ser.labels.rows import Mapper
 from dusha_ser.vocabulary import EMOTIONS, OTHER
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,12 @@ def needs_file(name: str, options: CorpusOptions, member: str) -> bool:
 
 
 def make_plan(
-    name: str, members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool = False
+    name: str,
+    members: Members,
+    options: CorpusOptions,
+    cache_dir: str | None,
+    quiet: bool = False,
+    mapper: Mapper = map,
 ) -> Plan:
     """Decide what a configuration holds.
 
@@ -97,6 +103,7 @@ def make_plan(
         options: how labels are made and what is kept.
         cache_dir: folder for aggregated labels; None: `dusha` in the Hugging Face cache.
         quiet: no progress bars.
+        mapper: parses the answers, here or on other machines.
 
     Returns:
         The plan; warnings say what is left out of it.
@@ -106,10 +113,10 @@ def make_plan(
         MissingInputError: files that the configuration needs are not there.
     """
     if name == RAW:
-        plan = plan_raw(members, options, quiet)
+        plan = plan_raw(members, options, quiet, mapper)
     else:
         make = plan_manifest if name in MANIFESTS else plan_aggregated
-        plan = make(name, members, options, cache_dir, quiet)
+        plan = make(name, members, options, cache_dir, quiet, mapper)
         if options.validation:
             plan.splits = carve_validation(plan.splits, options.validation)
             if options.keep_unsure and name not in MANIFESTS:
@@ -133,9 +140,9 @@ def make_plan(
     return plan
 
 
-def plan_raw(members: Members, options: CorpusOptions, quiet: bool) -> Plan:
+def plan_raw(members: Members, options: CorpusOptions, quiet: bool, mapper: Mapper) -> Plan:
     """Plan the configuration of one row per answer; arguments as in `make_plan`."""
-    answers, bad_rows = read_raw(members, options, quiet)
+    answers, bad_rows = read_raw(members, options, quiet, mapper)
     table = pa.table({column: plain_text(answers[column]) for column in (*RAW_COLUMNS, "part")})
     table = table.append_column("domain", first_word(table["part"]))
     return Plan(split_rows(table, options.parts), bad_rows=bad_rows)
@@ -151,7 +158,12 @@ def split_rows(table: pa.Table, parts: Sequence[str]) -> dict[str, pa.Table]:
 
 
 def plan_aggregated(
-    name: str, members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool
+    name: str,
+    members: Members,
+    options: CorpusOptions,
+    cache_dir: str | None,
+    quiet: bool,
+    mapper: Mapper,
 ) -> Plan:
     """Plan crowd, podcast or all; arguments as in `make_plan`."""
     wanted = [part for part in options.parts if part.rsplit("_", 1)[0] in AGGREGATED[name]]
@@ -160,7 +172,7 @@ def plan_aggregated(
             f"configuration {name} holds none of the parts {', '.join(options.parts)}: "
             f"add its own to `parts`, or take one of {', '.join(AGGREGATED)}"
         )
-    clips, bad_rows = cached_clips(members, options, cache_dir, quiet)
+    clips, bad_rows = cached_clips(members, options, cache_dir, quiet, mapper)
     clips = clips.filter(pc.is_in(clips["part"], pa.array(wanted)))
     estimated = posteriors(clips)
     found = single_labels(estimated.probabilities, options.threshold)
@@ -218,7 +230,12 @@ def multi_label_column(estimated: Posteriors, options: CorpusOptions) -> pa.List
 
 
 def plan_manifest(
-    name: str, members: Members, options: CorpusOptions, cache_dir: str | None, quiet: bool
+    name: str,
+    members: Members,
+    options: CorpusOptions,
+    cache_dir: str | None,
+    quiet: bool,
+    mapper: Mapper,
 ) -> Plan:
     """Plan a published experiment: its manifests fix ids and labels; arguments as in `make_plan`.
 
@@ -240,7 +257,7 @@ def plan_manifest(
     at_hand = copy.copy(options)
     at_hand.parts = tuple(part for part in parts_at_hand(members) if part in options.parts)
     if at_hand.parts:
-        clips, bad_rows = cached_clips(members, at_hand, cache_dir, quiet)
+        clips, bad_rows = cached_clips(members, at_hand, cache_dir, quiet, mapper)
     # dusha_large has rows of both domains.
     domain = next((domain for domain in DOMAINS if name.startswith(domain)), None)
     splits = {

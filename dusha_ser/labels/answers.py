@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.labels.crowd_answers import CrowdAnswers
-from dusha_ser.labels.rows import BadRow, Column, join_tables, read_rows
+from dusha_ser.labels.rows import BadRow, Column, Mapper, join_tables, read_rows
 from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, PARTS, check_labels
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
@@ -45,6 +45,7 @@ def read_answers(
     labels: Iterable[str] = ANSWERS,
     bad_rows: str = "error",
     quiet: bool = False,
+    mapper: Mapper = map,
 ) -> tuple[pa.Table, list[BadRow]]:
     """Read the answers of some parts of the corpus.
 
@@ -54,6 +55,7 @@ def read_answers(
         labels: the answers that annotators could give.
         bad_rows: "error" to stop at the first bad row, "skip" to leave bad rows out and list them.
         quiet: no progress bar.
+        mapper: parses the blocks of lines, here or on other machines.
 
     Returns:
         One row per answer, in the order of parts and rows: part, id, audio_path, duration (float64,
@@ -76,7 +78,7 @@ def read_answers(
     size = sum(member.size for member in files)
     with tqdm(total=size, unit="B", unit_scale=True, desc="answers", disable=quiet, delay=1) as bar:
         for part, member in zip(parts, files, strict=True):
-            table, found = read_rows(member, columns, bad_rows, bar)
+            table, found = read_rows(member, columns, bad_rows, bar, mapper)
             name = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int32), [part])
             tables.append(table.add_column(0, "part", name))
             bad.extend(found)

@@ -16,7 +16,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -54,6 +54,25 @@ class Column:
     identifier: bool = False  # whether it names something, so that "1.0" is "1"
 
 
+# Does what the built-in `map` does, here or on other machines: results in the order of the items.
+Mapper = Callable[[Callable, Iterator], Iterator]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a file, the number of the first one, and what is read from them."""
+
+    file: str
+    content: bytes
+    first_line: int
+    columns: tuple[Column, ...]
+    header: list[str] | None  # the names of the fields of a tsv; None: jsonl
+
+    def parse(self) -> "tuple[pa.Table, list[BadRow]]":
+        """Return its rows and its bad rows."""
+        return parse_block(self.file, self.content, self.first_line, self.columns, self.header)
+
+
 @dataclass(frozen=True)
 class BadRow:
     """A row that cannot be used: its line from 1 (in tsv, of the header), the field at fault.
@@ -88,7 +107,11 @@ class BadValueError(ValueError):
 
 
 def read_rows(
-    member: Member, columns: Iterable[Column], bad_rows: str = "error", bar: tqdm | None = None
+    member: Member,
+    columns: Iterable[Column],
+    bad_rows: str = "error",
+    bar: tqdm | None = None,
+    mapper: Mapper = map,
 ) -> tuple[pa.Table, list[BadRow]]:
     """Read a file of rows.
 
@@ -97,6 +120,7 @@ def read_rows(
         columns: what to read.
         bad_rows: "error" to stop at the first bad row, "skip" to list it instead.
         bar: progress bar to move on by the bytes read.
+        mapper: parses the blocks of lines.
 
     Returns:
         A row for each valid row, in the file's order: text as dictionary<int32, string>, numbers
@@ -107,22 +131,15 @@ def read_rows(
             row, or is a tsv without a required column.
     """
     columns = tuple(columns)
-    header, line, waiting = None, 1, 0
-    tables, bad = [parse_block(member.name, b"", line, columns, header)[0]], []
-    for block in read_blocks(member, bar):
-        if line == 1:
-            block = block.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
-        if header is None and ".tsv" in member.name:
-            first, _, block = block.partition(b"\n")
-            header, line = parse_header(member.name, first.removesuffix(b"\r"), columns), 2
-        table, found = parse_block(member.name, block, line, columns, header)
+    waiting = 0
+    tables, bad = [Block(member.name, b"", 1, columns, None).parse()[0]], []
+    for table, found in mapper(Block.parse, number_blocks(member, columns, bar)):
         if found and bad_rows == "error":
             raise WorkFailedError(
                 f"{found[0]}; correct the row, or leave such rows out with `bad_rows=skip`"
             )
         tables.append(table)
         bad.extend(found)
-        line += block.count(b"\n")
         waiting += len(table)
         if waiting > max(JOINED_ROWS, len(tables[0]) / 4):
             tables, waiting = [join_tables(tables)], 0
@@ -132,6 +149,19 @@ def read_rows(
         what = f"holds no row that can be used ({bad[0]})" if bad else "is empty"
         raise WorkFailedError(f"{member.name} {what}; fetch the archive that holds it again")
     return table, bad
+
+
+def number_blocks(member: Member, columns: tuple[Column, ...], bar: tqdm | None) -> Iterator[Block]:
+    """Yield the lines of a file in blocks, without what precedes the first row."""
+    header, line = None, 1
+    for block in read_blocks(member, bar):
+        if line == 1:
+            block = block.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+        if header is None and ".tsv" in member.name:
+            first, _, block = block.partition(b"\n")
+            header, line = parse_header(member.name, first.removesuffix(b"\r"), columns), 2
+        yield Block(member.name, block, line, columns, header)
+        line += block.count(b"\n")
 
 
 def read_blocks(member: Member, bar: tqdm | None) -> Iterator[bytes]:

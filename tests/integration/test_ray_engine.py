@@ -23,6 +23,24 @@ pytest.importorskip("ray", reason="the extra ray is not installed")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUTPUTS = ("slices", "scores", "picked", "corpus")
+# Answers in 80 blocks, five tasks, of which one line is bad.
+READ_ANSWERS = """
+import functools, sys
+from dusha_ser.archives.members import Member
+from dusha_ser.engines import tasks
+from dusha_ser.labels import answers, rows
+
+path, size = sys.argv[1], int(sys.argv[2])
+rows.BLOCK_SIZE = size // 80
+member = {"crowd_train/raw_crowd_train.jsonl": Member("raw.jsonl", path, 0, size)}
+on_ray = functools.partial(tasks.map_on_ray, None, True, few=2)
+there, here = (
+    answers.read_answers(member, ["crowd_train"], bad_rows="skip", quiet=True, mapper=mapper)
+    for mapper in (on_ray, map)
+)
+assert there[0].equals(here[0]) and len(here[0]) == 3999, here[0]
+assert there[1] == here[1] and [one.line for one in here[1]] == [3001], here[1]
+"""
 
 
 def run_program(words, seconds, folder):
@@ -70,6 +88,19 @@ def inherited(process, name, value):
     with contextlib.suppress(psutil.Error):
         return process.environ().get(name) == value
     return False
+
+
+@pytest.mark.timeout(300)
+def test_answers_parsed_on_ray_are_those_of_this_program(tmp_path):
+    row = {"hash_id": "", "audio_path": "wavs/0.wav", "duration": 2.5, "speaker_text": "да"}
+    row |= {"annotator_emo": "sad", "golden_emo": "", "speaker_emo": "sad", "source_id": "s"}
+    lines = [
+        row | {"hash_id": f"{number}", "annotator_id": f"{number % 9}"} for number in range(4000)
+    ]
+    lines[3000]["duration"] = -1
+    content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    (tmp_path / "raw.jsonl").write_bytes(content)
+    run_program(["-c", READ_ANSWERS, "raw.jsonl", len(content)], 200, tmp_path)
 
 
 @pytest.mark.timeout(600)

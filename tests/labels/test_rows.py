@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,27 @@ def test_read_rows_when_cut_into_blocks_gives_the_same(member, monkeypatch, suff
     assert table.to_pylist() == EXPECTED
     assert len(table["text"].chunk(0).dictionary) == 1
     assert table["id"].chunk(0).dictionary.to_pylist() == [row["id"] for row in EXPECTED]
+
+
+def elsewhere(function, items):
+    """Do what `map` does with copies, as another process would."""
+    for item in items:
+        there, sent = pickle.loads(pickle.dumps((function, item)))
+        yield pickle.loads(pickle.dumps(there(sent)))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".tsv"])
+def test_read_rows_when_blocks_are_parsed_elsewhere_gives_the_same(member, monkeypatch, suffix):
+    monkeypatch.setattr(rows_module, "BLOCK_SIZE", 500)
+    bad = ROWS[:700] + [ROWS[0] | {"duration": -1}] + ROWS[700:]
+    content = as_jsonl(bad) if suffix == ".jsonl" else as_tsv(bad)
+    file = member("raw" + suffix, content)
+    table, found = read_rows(file, COLUMNS, "skip", mapper=elsewhere)
+    assert table.to_pylist() == EXPECTED
+    assert [(one.line, one.field) for one in found] == [(701 + (suffix == ".tsv"), "duration")]
+    assert found == read_rows(file, COLUMNS, "skip")[1]
+    with pytest.raises(WorkFailedError, match=f"line {found[0].line}: duration"):
+        read_rows(file, COLUMNS, mapper=elsewhere)
 
 
 @pytest.mark.parametrize("size", [1, 700, 2**23])
