@@ -116,6 +116,15 @@ CLAIMS = (
     ),
     *(
         Claim(
+            "download",
+            f"an archive of 1 GB, fetched {kind} and checked",
+            ("pairs", kind),
+            usual=f"{kind}, as people do",
+        )
+        for kind in ("whole", "from the middle")
+    ),
+    *(
+        Claim(
             "log_mel",
             f"log-Mel features {source}",
             ("pairs", source),
