@@ -18,14 +18,12 @@ import shutil
 import sys
 import tarfile
 import tempfile
-import unittest.mock
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
-import dusha
 from benchmarks.measuring import (
     Measurement,
     compare,
@@ -36,6 +34,7 @@ from benchmarks.measuring import (
     slope,
 )
 from benchmarks.profiles import python_profile
+from dusha_ser.cli.main import main as dusha
 from dusha_ser.cli.program import run_program
 
 SAMPLING_RATE = 16000
@@ -187,9 +186,8 @@ def measure_sizes(folder: Path, gigabytes: float) -> dict[float, float]:
 def profile(folder: Path) -> dict[str, float]:
     """Tell where the time goes when one process makes the folder."""
     empty(folder)
-    command = [str(word) for word in program(folder)]
-    with unittest.mock.patch.object(sys, "argv", [*command, "1"]):
-        return python_profile(dusha.main)
+    _, _, *words = map(str, program(folder))
+    return python_profile(lambda: dusha([*words, "1"]))
 
 
 def measure(folder: Path, rounds: int) -> dict:

@@ -2,16 +2,14 @@
 
 npm fetches what runs the model; where it cannot, the tests are skipped. To try a model of real
 speech: DUSHA_MODEL=MODEL BROWSER_CLIPS=FOLDER python -m pytest -n 0 -s
-tests/integration/test_browser_page.py -k "real or time"
+tests/integration/test_browser_page.py -k real
 """
 
 import csv
 import os
 import re
 import shutil
-import statistics
 import threading
-import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -489,13 +487,3 @@ def test_real_speech(opened, predict, tmp_path):
         opened.choose(*others)
         rows = opened.saved("#results .save", tmp_path / "saved.csv")
         print(f"at {rate} Hz:", *largest_difference(rows[taken:], predict(*others)))
-
-
-@pytest.mark.skipif(not REAL, reason="time is measured on request: BROWSER_CLIPS")
-def test_time_per_clip(opened, tmp_path):
-    times = []
-    for path in sorted(Path(REAL).glob("*.flac"))[:12]:
-        begun = time.perf_counter()
-        opened.choose(path)
-        times.append(time.perf_counter() - begun)
-    print(f"a clip takes {statistics.median(times):.2f} s, the first {times[0]:.2f} s")
