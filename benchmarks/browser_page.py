@@ -24,7 +24,7 @@ from benchmarks.demo_load import save_random_model
 from benchmarks.measuring import write_results
 from dusha_ser.cli.program import run_program
 from dusha_ser.demo.options import PageOptions
-from dusha_ser.demo.static_page import write_page
+from dusha_ser.demo.static_page import LICENCES, write_page
 from dusha_ser.errors import MissingInputError
 
 CLIPS = 12
@@ -32,7 +32,7 @@ CLIPS = 12
 KINDS = {
     "ort*": "ONNX Runtime (compressed WebAssembly, and its script)",
     "*.onnx": "the model",
-    "*LICENSE*": "licences, which visitors do not load",
+    **dict.fromkeys(LICENCES.values(), "licences, which visitors do not load"),
 }
 PAGE = "the page itself"
 # A loaded machine may take long for anything.

@@ -103,8 +103,16 @@ CLAIMS = (
         ("pairs", "answers to labels"),
         15,
         usual="answers to labels, as people do",
+        reason="rows of JSON are read and checked one by one",
     ),
-    Claim("answers_to_labels", "its memory, as a share", ("share_of_memory",), 0.2, at_most=True),
+    Claim(
+        "answers_to_labels",
+        "its memory, as a share",
+        ("share_of_memory",),
+        0.2,
+        at_most=True,
+        reason="the libraries' own memory, and columns of text",
+    ),
     Claim("dawid_skene", "Dawid-Skene alone", ("pairs", "Dawid-Skene"), 20),
     Claim(
         "prepare_archive",
@@ -156,8 +164,15 @@ CLAIMS = (
         "its share of the processor's peak of multiply-adds",
         ("pairs", "share of the peak"),
         0.8,
+        reason="convolutions over few channels are bound by memory",
     ),
-    Claim("files_to_labels", "files to labels, int8", ("pairs", "int8"), 5),
+    Claim(
+        "files_to_labels",
+        "files to labels, int8",
+        ("pairs", "int8"),
+        5,
+        reason="features and the first two convolutions stay in float",
+    ),
     Claim(
         "int8_loss",
         "points of balanced accuracy that int8 loses",
@@ -169,10 +184,19 @@ CLAIMS = (
         Claim("files_to_labels", f"files to labels {pair}", ("pairs", pair))
         for pair in ("beside ONNX Runtime", "beside a pipeline", "by two processes")
     ),
-    Claim("first_answer", "first answer after start", ("pairs", "ours"), 1.3, "ours, as people do"),
-    Claim(
-        *("first_answer", "first answer after start, .onnx", ("pairs", "ours, .onnx"), 1.3),
-        "ours, .onnx, as people do",
+    *(
+        Claim(
+            "first_answer",
+            f"first answer after start{kind}",
+            ("pairs", f"ours{kind}"),
+            1.3,
+            usual=f"ours{kind}, as people do",
+            reason=reason,
+        )
+        for kind, reason in (
+            ("", "imports of PyTorch and Transformers"),
+            (", .onnx", "imports of the libraries"),
+        )
     ),
     *(
         Claim(

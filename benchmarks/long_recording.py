@@ -174,7 +174,7 @@ def main() -> None:
     for length, memory in found["peak_memory"].items():
         print(f"{length:5.1f} minutes: {memory / 1e6:.0f} MB at most")
     print(f"at once: {found['at_once']}")
-    print(f"written to {measurement.write({'minutes': chosen.minutes, **found})}")
+    print(f"written to {measurement.write({'recording_minutes': chosen.minutes, **found})}")
 
 
 if __name__ == "__main__":
