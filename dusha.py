@@ -35,9 +35,8 @@ from dusha_ser.corpus.parquet_folder import Content, Spread, is_written, write_c
 from dusha_ser.corpus.splits import Plan, make_plan, needed_archives, needs_file
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
-from dusha_ser.labels.rows import Mapper
 from dusha_ser.options import split_list
-from dusha_ser.processes import workers_end_with_us
+from dusha_ser.processes import Mapper, workers_end_with_us
 
 # Raise it when the same archives and options give other rows.
 VERSION = "1.1.0"

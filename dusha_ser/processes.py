@@ -15,6 +15,8 @@ from multiprocessing import resource_tracker
 from dusha_ser.errors import WorkFailedError
 
 SPAWN = multiprocessing.get_context("spawn")  # forked processes could not use PyTorch's threads
+# Does what the built-in `map` does, here or elsewhere: results in the order of the items.
+Mapper = Callable[[Callable, Iterator], Iterator]
 LOOK_EVERY = 0.2  # seconds after which a worker looks again whether its parent is still there
 _watched = 0  # this process's number while what it forks is to end with it, else 0
 

@@ -29,7 +29,7 @@ from dusha_ser.labels.crowd_answers import Posteriors
 from dusha_ser.labels.dawid_skene import DawidSkene
 from dusha_ser.labels.likelihoods import answer_log_likelihoods
 from dusha_ser.labels.regularised import regularised_dawid_skene
-from dusha_ser.labels.rows import Mapper
+from dusha_ser.processes import Mapper
 from dusha_ser.storage import replacing
 from dusha_ser.vocabulary import PARTS, REGULARISED
 

@@ -29,7 +29,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import multi_labels, single_labels
 from dusha_ser.labels.answers import plain_text, read_manifest
 from dusha_ser.labels.crowd_answers import Posteriors
-from dusha_ser.labels.rows import Mapper
+from dusha_ser.processes import Mapper
 from dusha_ser.vocabulary import EMOTIONS, OTHER
 
 logger = logging.getLogger(__name__)

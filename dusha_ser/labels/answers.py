@@ -17,7 +17,8 @@ from tqdm import tqdm
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import MissingInputError, WorkFailedError, WrongUseError
 from dusha_ser.labels.crowd_answers import CrowdAnswers
-from dusha_ser.labels.rows import BadRow, Column, Mapper, join_tables, read_rows
+from dusha_ser.labels.rows import BadRow, Column, join_tables, read_rows
+from dusha_ser.processes import Mapper
 from dusha_ser.vocabulary import ANSWERS, BAD_ROWS, EMOTIONS, PARTS, check_labels
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")

@@ -16,7 +16,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from dusha_ser.archives.members import Member
 from dusha_ser.errors import WorkFailedError
+from dusha_ser.processes import Mapper
 from dusha_ser.tables import parse_number, unquote
 from dusha_ser.vocabulary import MISSING_TEXTS
 
@@ -52,10 +53,6 @@ class Column:
     number: bool = False  # whether it is a finite number of at least 0; else it is text
     allowed: tuple[str, ...] | None = None  # the texts that may stand there; None: any
     identifier: bool = False  # whether it names something, so that "1.0" is "1"
-
-
-# Does what the built-in `map` does, here or on other machines: results in the order of the items.
-Mapper = Callable[[Callable, Iterator], Iterator]
 
 
 @dataclass(frozen=True)
