@@ -72,6 +72,9 @@ class WorkerPool(ProcessPoolExecutor):
                 process.terminate()
             for process in started:
                 process.join()
+                # Where the executor's thread is told of the end, `join` returns before it is noted.
+                while process.exitcode is None:
+                    time.sleep(0.001)
         self.shutdown()
         if isinstance(error, BrokenProcessPool):
             raise WorkFailedError(
