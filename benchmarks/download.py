@@ -3,8 +3,8 @@
     python -m benchmarks.download
 
 A server on the loopback address sends one file. Ours checks that the file on the server is still
-the same, takes MD5 and SHA-256 while it comes, and waits for the disk. Experts run curl, which goes
-on where a file ends, and sha256sum; people let huggingface_hub fetch it and take SHA-256 after it.
+the same, takes MD5 and SHA-256 while it comes, and waits for the disk. Experts run curl, which
+resumes where a file ends, and sha256sum; people let huggingface_hub fetch it and take SHA-256 then.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from huggingface_hub.file_download import http_get
@@ -116,22 +117,17 @@ class Ways:
     def keep_half(self, source: Path) -> None:
         """Let our own download break off in the middle, and cut a file there for the others."""
         with contextlib.suppress(WorkFailedError):
-            self.fetch("/half", Patience(tries=1, first_tries=1, first_wait=0))
+            self.fetch("/half", patience=Patience(tries=1, first_tries=1, first_wait=0))
         # The same file on the same server, under the name that is fetched.
         kept = Mirror(f"{self.url}/half", self.target).folder
         place = Mirror(self.url, self.target).folder.relative_to(self.target)
         shutil.copytree(kept, self.halves / place)
         part = next(self.halves.rglob(part_of(Path(NAME)).name))
-        if part.stat().st_size != self.size(source) // 2:
+        if part.stat().st_size != source.stat().st_size // 2:
             raise WorkFailedError(f"{part.stat().st_size} bytes came, not half of the file")
         shutil.copyfile(part, self.halves / NAME)
 
-    @staticmethod
-    def size(path: Path) -> int:
-        """Its bytes."""
-        return path.stat().st_size
-
-    def start_anew(self, half: bool = False) -> None:
+    def clear(self, half: bool = False) -> None:
         """Let the folder hold nothing, or half of the file for each of them."""
         shutil.rmtree(self.target, ignore_errors=True)
         if half:
@@ -139,9 +135,8 @@ class Ways:
         else:
             self.target.mkdir()
 
-    def fetch(self, part: str = "", patience: Patience | None = None) -> None:
+    def fetch(self, part: str = "", **options: Any) -> None:
         """Fetch as `dusha corpus --base_url` does."""
-        options = {"patience": patience} if patience else {}
         checksums = {NAME: f"sha256:{self.digest}"}
         fetch_archives([NAME], self.url + part, self.target, checksums, quiet=True, **options)
 
@@ -173,7 +168,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> dict:
     digest = write_file(source, chosen.gigabytes)
     with served(source, digest) as url:
         ways = Ways(url, folder, digest)
-        ways.start_anew()
+        ways.clear()
         ways.keep_half(source)
         work: dict[str, Callable[[], None]] = {
             PEER: ways.curl,
@@ -181,7 +176,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> dict:
             OURS: ways.fetch,
         }
         measured = {
-            kind: measure_in_turn(work, chosen.rounds, before=partial(ways.start_anew, half))
+            kind: measure_in_turn(work, chosen.rounds, before=partial(ways.clear, half))
             for kind, half in (("whole", False), ("from the middle", True))
         }
     pairs = {}

@@ -11,7 +11,7 @@ import re
 import shutil
 import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ playwright_api = pytest.importorskip(
 )
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 static_page = pytest.importorskip("dusha_ser.demo.static_page")
+Quiet = pytest.importorskip("benchmarks.browser_page").Quiet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(
@@ -81,18 +82,11 @@ def folder(model, tmp_path_factory):
     return place
 
 
-class Files(SimpleHTTPRequestHandler):
-    """What `python -m http.server` serves."""
-
-    def log_message(self, format, *arguments):  # noqa: A002  # the name of the base
-        """Say nothing."""
-
-
 class Server:
     """Serves a folder on the loopback address until it is stopped."""
 
     def __init__(self, folder):
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=folder))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
