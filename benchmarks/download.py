@@ -108,11 +108,17 @@ class Ways:
         url: of the server.
         folder: to work in.
         digest: SHA-256 of the file.
+
+    Raises:
+        MissingInputError: if the system lacks a program.
     """
 
     def __init__(self, url: str, folder: Path, digest: str):
         self.url, self.folder, self.digest = url, folder, digest
         self.target, self.halves = folder / "fetched", folder / "half"
+        self.programs = {name: shutil.which(name) for name in ("curl", "sha256sum")}
+        if missing := [name for name, path in self.programs.items() if not path]:
+            raise MissingInputError(f"{' and '.join(missing)} of the system must be installed")
 
     def keep_half(self, source: Path) -> None:
         """Let our own download break off in the middle, and cut a file there for the others."""
@@ -143,9 +149,10 @@ class Ways:
     def curl(self) -> None:
         """Fetch and check by two programs."""
         path = self.target / NAME
-        words = ["curl", "-fsS", "-C", "-", "-o", path, f"{self.url}/{NAME}"]
+        words = [self.programs["curl"], "-fsS", "-C", "-", "-o", path, f"{self.url}/{NAME}"]
         subprocess.run(words, check=True)
-        shown = subprocess.run(["sha256sum", path], check=True, stdout=subprocess.PIPE).stdout
+        words = [self.programs["sha256sum"], path]
+        shown = subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout
         self.check(shown.decode().split()[0])
 
     def hub(self) -> None:
@@ -191,8 +198,6 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the file (1)")
     parser.add_argument("--folder", type=Path, help="on the disk to measure (default: temporary)")
     chosen = parser.parse_args()
-    if missing := [one for one in ("curl", "sha256sum") if not shutil.which(one)]:
-        raise MissingInputError(f"{' and '.join(missing)} of the system must be installed")
     # Ours shows none either.
     disable_progress_bars()
     measurement = Measurement("download", chosen)
