@@ -256,6 +256,12 @@ class RunOptions:
     overwrite: bool = overwrite()
     num_train_epochs: float = option("times that the clips are seen", 100)
     max_steps: int = option("steps to train, in place of epochs; -1: by epochs", -1, rare=True)
+    min_steps: int = option(
+        "least number of steps: few clips are seen in more epochs; 0: by epochs alone",
+        0,
+        rare=True,
+        least=0,
+    )
     per_device_train_batch_size: int = option("clips per step on each device", 64, least=1)
     per_device_eval_batch_size: int | None = option(
         "clips classified at once (default: 256 on a GPU where padding changes no prediction, "

@@ -273,6 +273,14 @@ def steps_ahead(arguments: DushaTrainingArguments, clips: int) -> int:
     return math.ceil(steps * arguments.num_train_epochs)
 
 
+def epochs_ahead(arguments: DushaTrainingArguments, clips: int) -> float:
+    """Return how many epochs on a number of clips are at least `min_steps`, or those asked for."""
+    steps = steps_ahead(arguments, clips)
+    if arguments.max_steps > 0 or steps >= arguments.min_steps:
+        return arguments.num_train_epochs
+    return math.ceil(arguments.num_train_epochs * arguments.min_steps / steps)
+
+
 def fitted(
     arguments: DushaTrainingArguments, prepared: Preparation, recipe: RecipeOptions
 ) -> DushaTrainingArguments:
@@ -287,6 +295,9 @@ def fitted(
     elif arguments.per_device_eval_batch_size is None and (recipe.published_quirks or not is_ours):
         # What is padded would change the predictions.
         changes["per_device_eval_batch_size"] = 1
+    epochs = epochs_ahead(arguments, len(prepared.all_rows("train")))
+    if epochs != arguments.num_train_epochs:
+        changes["num_train_epochs"] = epochs
     few = steps_ahead(arguments, len(prepared.splits["train"])) < FEWEST_COMPILED_STEPS
     if (few or not is_ours) and arguments.given.torch_compile is None:
         # Not every network can be compiled for all lengths at once.

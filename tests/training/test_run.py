@@ -1,5 +1,6 @@
 """A run learns what is there, nothing from shuffled labels, and how sure it may be."""
 
+import dataclasses
 import json
 
 import datasets
@@ -19,7 +20,14 @@ from dusha_ser.training.arguments import DushaTrainingArguments
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import prepare
 from dusha_ser.training.result import describe_result, final_test
-from dusha_ser.training.run import FEWEST_COMPILED_STEPS, fitted, make_trainer, steps_ahead, train
+from dusha_ser.training.run import (
+    FEWEST_COMPILED_STEPS,
+    epochs_ahead,
+    fitted,
+    make_trainer,
+    steps_ahead,
+    train,
+)
 from dusha_ser.vocabulary import ANSWERS
 from feature_extraction_dusha import DushaFeatureExtractor
 from modeling_dusha import DushaForAudioClassification, class_probabilities
@@ -89,6 +97,38 @@ def test_network_is_compiled_unasked_only_for_many_steps(tmp_path, splits):
     assert compiled(max_steps=FEWEST_COMPILED_STEPS)
     assert compiled(asked=True)
     assert not compiled(asked=False, max_steps=FEWEST_COMPILED_STEPS)
+
+
+def test_few_clips_are_seen_in_as_many_epochs_as_the_least_steps_take(tmp_path, splits):
+    def planned(**options):
+        usual = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "use_cpu": True}
+        arguments = DushaTrainingArguments(str(tmp_path), **usual | options)
+        recipe = RecipeOptions()
+        prepared = prepare(DataOptions(validation=0), recipe, arguments, dict(splits))
+        trainer = make_trainer(prepared, recipe, arguments)
+        assert len(trainer.get_train_dataloader()) == 20
+        return steps_ahead(trainer.args, 160)
+
+    assert planned() == planned(min_steps=60) == 60
+    assert planned(min_steps=61) == 80
+    assert planned(min_steps=95) == 100
+    # What is asked for in steps is done in these.
+    assert planned(min_steps=95, max_steps=7) == 7
+
+
+def test_epochs_for_the_least_steps_when_an_epoch_is_no_whole_number(tmp_path):
+    arguments = DushaTrainingArguments(
+        str(tmp_path),
+        num_train_epochs=0.5,
+        min_steps=100,
+        per_device_train_batch_size=16,
+        gradient_accumulation_steps=2,
+        use_cpu=True,
+    )
+    # 100 clips are 7 batches, so 4 steps, of which half an epoch has 2.
+    epochs = epochs_ahead(arguments, 100)
+    assert epochs == 25
+    assert steps_ahead(dataclasses.replace(arguments, num_train_epochs=epochs), 100) == 100
 
 
 def test_chance_p_value_is_the_share_of_namings_with_as_many_hits():
