@@ -43,21 +43,8 @@ def seed_metrics(runs: Sequence[Predictions]) -> dict:
         (0.75, 0.354)
     """
     first = runs[0]
-    names, groups = "speakers", first.speakers
-    if groups is None:
-        names, groups = "folds", first.folds
-    confusions = np.stack(
-        [
-            group_confusions(
-                run.predicted,
-                run.references,
-                groups or [""] * len(run.ids),
-                len(run.labels),
-            )
-            for run in runs
-        ],
-        axis=1,
-    )  # (groups, runs, labels, labels)
+    names, groups = known_groups(first)
+    confusions = run_confusions(runs, groups)
     values = scores(confusions.sum(axis=0))
     found = {
         "count": len(first.ids),
@@ -76,6 +63,55 @@ def seed_metrics(runs: Sequence[Predictions]) -> dict:
         )
         found["interval_warning"] = interval_warning(len(confusions), names)
     return found
+
+
+def seed_differences(runs: Sequence[Predictions], others: Sequence[Predictions]) -> dict:
+    """Say by how much runs of one model are better than runs of another, on the same clips.
+
+    An interval is of the difference of the means over seeds; speakers are drawn as in
+    `seed_metrics`, each with its clips in all runs of both models.
+
+    Args:
+        runs: predictions of one model, of each seed.
+        others: predictions of the other, of the same clips in the same order.
+
+    Returns:
+        Each of SCORES as the difference, in [-1, 1]; `intervals`, None where there are not two
+        groups to draw from.
+
+    Examples:
+        >>> truth, other = np.array([0, 1]), np.array([[1.0, 0], [1, 0]])
+        >>> both = [Predictions(("a", "b"), ["1", "2"], truth, one) for one in (np.eye(2), other)]
+        >>> seed_differences(both[:1], both[1:])["accuracy"]
+        0.5
+    """
+    groups = known_groups(runs[0])[1]
+    confusions = run_confusions([*runs, *others], groups)
+
+    def gained(drawn: np.ndarray) -> np.ndarray:
+        values = scores(drawn)
+        return values[..., : len(runs)].mean(axis=-1) - values[..., len(runs) :].mean(axis=-1)
+
+    values = gained(confusions.sum(axis=0)).tolist()
+    found: dict = dict(zip(SCORES, values, strict=True))
+    found["intervals"] = BOOTSTRAP.draw(confusions, gained) if len(confusions) > 1 else None
+    return found
+
+
+def known_groups(predictions: Predictions) -> tuple[str, list[str] | None]:
+    """Return what intervals are over, speakers or else folds, and of each clip which one."""
+    if predictions.speakers is not None:
+        return "speakers", predictions.speakers
+    return "folds", predictions.folds
+
+
+def run_confusions(runs: Sequence[Predictions], groups: Sequence[str] | None) -> np.ndarray:
+    """Count clips by group, run, true and predicted label, (groups, runs, labels, labels)."""
+    groups = groups or [""] * len(runs[0].ids)
+    counts = [
+        group_confusions(run.predicted, run.references, groups, len(run.labels)) for run in runs
+    ]
+    return np.stack(counts, axis=1)
 
 
 def seeds_folds_table(results: Sequence[dict]) -> list[list[str]]:

@@ -10,7 +10,7 @@ from benchmarks import mixed_predictions
 from benchmarks.mixed_predictions import mixed
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, write_predictions
-from dusha_ser.storage import read_json
+from dusha_ser.storage import read_json, write_json
 
 FIRST = Predictions(
     ("angry", "sad"),
@@ -50,12 +50,14 @@ def test_mixed_of_other_clips_labels_or_truth_is_refused(other, message):
 
 
 def test_main_scores_each_seed_with_the_other_model(tmp_path, monkeypatch, capsys):
-    paths = [tmp_path / name for name in ("seed_1.csv", "seed_2.csv", "tested.csv")]
+    run, other = tmp_path / "run", tmp_path / "tested.csv"
     wrong = replace(FIRST, probabilities=np.array([[0.01, 0.99], [0.9, 0.1], [0.9, 0.1]]))
-    for path, one in zip(paths, (FIRST, wrong, SECOND), strict=True):
-        write_predictions(path, one)
+    write_predictions(other, SECOND)
+    for seed, one in enumerate((FIRST, wrong)):
+        write_predictions(run / f"predictions/{seed}.csv", one)
+        write_json(run / f"metrics/{seed}.json", {"predictions": f"predictions/{seed}.csv"})
     table = tmp_path / "mixed.json"
-    words = [*map(str, paths[:2]), "--beside", str(paths[2]), "--table", str(table)]
+    words = [str(run), "--beside", str(other), "--table", str(table)]
     monkeypatch.setattr(sys, "argv", ["mixed", *words])
     mixed_predictions.main()
     found = read_json(table)
@@ -63,8 +65,11 @@ def test_main_scores_each_seed_with_the_other_model(tmp_path, monkeypatch, capsy
     # One seed is right in clips 1 and 2, the other in none.
     assert row["accuracy"].startswith("0.333 ± 0.471")
     assert row["balanced_accuracy"].startswith("0.375 ± 0.530")
+    # Alone one of the first is right in clip 2, its other seed in none; the other model in clip 1.
+    assert row["balanced_accuracy, more than the first"].startswith("+0.250 [")
+    assert row["more than the other"].startswith("-0.125 [")
     assert "mean of 2 seeds" in capsys.readouterr().out
     # Another command's table stays.
-    monkeypatch.setattr(sys, "argv", ["mixed", str(paths[0]), *words[2:]])
+    monkeypatch.setattr(sys, "argv", ["mixed", *words, "--name", "two"])
     with pytest.raises(WrongUseError, match="mixed.json"):
         mixed_predictions.main()
