@@ -7,8 +7,10 @@ MODEL and BACKBONE stand for what the command line names; setups with a backbone
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -54,6 +56,20 @@ def filled(setups: dict[str, dict], named: dict[str, str | None]) -> dict[str, d
     return {name: options for name, options in made.items() if None not in options.values()}
 
 
+def chosen_setups(setups: dict[str, dict], names: Sequence[str] | None) -> dict[str, dict]:
+    """Leave out setups that are not named; None: all stay.
+
+    Raises:
+        WrongUseError: if a name is unknown.
+    """
+    if unknown := set(names or ()) - set(setups):
+        raise WrongUseError(
+            f"there is no setup {', '.join(sorted(unknown))}; take {', '.join(setups)}, of which "
+            "those with an encoder need `backbone`"
+        )
+    return {name: options for name, options in setups.items() if name in (names or setups)}
+
+
 def as_words(options: dict) -> list[str]:
     """Return options as words of a command line.
 
@@ -96,16 +112,18 @@ def main() -> None:
     parser.add_argument("--backbone", help="encoder that is frozen, and that teaches")
     parser.add_argument("--work", type=Path, default=Path("runs", NAME), help="folder for runs")
     parser.add_argument("--setups", type=Path, default=SETUPS, help="YAML file of setups")
+    parser.add_argument("--only", nargs="+", help="names of setups to run (default: all)")
     parser.add_argument("--clips", nargs="+", default=["25", "100", ALL], help="per class, or all")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of training, with commas")
     parser.add_argument("--jobs", type=int, default=1, help="folds that run at once")
     chosen = parser.parse_args()
     rows: list[list] = []
     named = {"MODEL": chosen.model, "BACKBONE": chosen.backbone}
-    setups = filled(read_setups(chosen.setups), named)
+    setups = chosen_setups(filled(read_setups(chosen.setups), named), chosen.only)
     shown = ["--ravdess", "RAVDESS", "--model", "MODEL", "--clips", *chosen.clips]
     shown += ["--seeds", chosen.seeds, *(["--backbone", "BACKBONE"] if chosen.backbone else [])]
     shown += ["--setups", chosen.setups.name] if chosen.setups != SETUPS else []
+    shown += ["--only", *map(shlex.quote, chosen.only)] if chosen.only else []
     for clips in chosen.clips:
         for setup, options in setups.items():
             words = ["ravdess", f"--data_dir={chosen.ravdess}", f"--seeds={chosen.seeds}"]

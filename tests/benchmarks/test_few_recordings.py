@@ -1,7 +1,10 @@
 """The comparison of setups on few recordings: its file of setups, and what of it is run."""
 
-from benchmarks.few_recordings import SETUPS, as_words, filled, read_setups
+import pytest
+
+from benchmarks.few_recordings import SETUPS, as_words, chosen_setups, filled, read_setups
 from dusha_ser.cli.train import read_run
+from dusha_ser.errors import WrongUseError
 
 
 def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
@@ -25,3 +28,11 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         "frozen encoder": (None, "encoder", None),
         "own_recordings, taught by it": ("released", None, "encoder"),
     }
+
+
+def test_setups_that_are_named_are_run_alone_and_unknown_ones_are_refused():
+    setups = {"one": {"seed": 1}, "two": {"seed": 2}}
+    assert chosen_setups(setups, None) == setups
+    assert chosen_setups(setups, ["two"]) == {"two": {"seed": 2}}
+    with pytest.raises(WrongUseError, match="no setup three; take one, two"):
+        chosen_setups(setups, ["two", "three"])
