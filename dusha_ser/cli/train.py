@@ -70,9 +70,6 @@ def read_options(
         apply_setup(parser, find_setup(known.setup))
     elif not any(one.split("=")[0] in ("--dataset", "--train_file") for one in arguments):
         apply_setup(parser, find_setup(SAMPLE))
-    if any(one.split("=")[0] == "--num_train_epochs" for one in arguments):
-        # Who asks for epochs gets these, not the steps of a setup.
-        parser.set_defaults(min_steps=0)
     return parser.parse_options(arguments)
 
 

@@ -159,9 +159,6 @@ def converted(path: Path, name: str, value: Any, kind: Any) -> Any:
 
 def with_options(groups: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
     """Return the options with other values, each in the dataclass that has it."""
-    if "num_train_epochs" in values:
-        # Epochs that are chosen are these, unless steps are chosen, too.
-        values = {"min_steps": 0, **values}
     return [
         replace(group, **{name: values[name] for name in vars(group) if name in values})
         for group in groups

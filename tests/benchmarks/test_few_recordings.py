@@ -11,7 +11,7 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
     setups = read_setups(SETUPS)
     assert list(filled(setups, {"MODEL": "released", "BACKBONE": None})) == [
         "own_recordings",
-        "own_recordings, 24 epochs",
+        "own_recordings, 1000 steps",
         "own_recordings, searched",
     ]
     every = filled(setups, {"MODEL": "released", "BACKBONE": "encoder"})
@@ -23,7 +23,7 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         found[name] = recipe.model_name_or_path, recipe.backbone, recipe.teacher_backbone
     assert found == {
         "own_recordings": ("released", None, None),
-        "own_recordings, 24 epochs": ("released", None, None),
+        "own_recordings, 1000 steps": ("released", None, None),
         "own_recordings, searched": ("released", None, None),
         "frozen encoder": (None, "encoder", None),
         "own_recordings, taught by it": ("released", None, "encoder"),

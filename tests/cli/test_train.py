@@ -105,16 +105,6 @@ def test_read_options_when_the_command_line_overrides_the_setup(tmp_path):
     assert (arguments.seed, arguments.bf16, data.dataset) == (5, True, "podcast")
 
 
-def test_read_options_when_epochs_are_asked_for_leaves_out_the_steps_of_a_setup():
-    def asked(*words):
-        run = read_options(["own_recordings", "--model_name_or_path=released", *words])[3]
-        return run.num_train_epochs, run.min_steps
-
-    assert asked() == (24, 1000)
-    assert asked("--num_train_epochs", "6") == asked("--num_train_epochs=6") == (6, 0)
-    assert asked("--num_train_epochs=6", "--min_steps=70") == (6, 70)
-
-
 def test_read_options_when_there_is_no_setup():
     assert read_options([])[1].dataset == "sample"
     assert read_options([])[3].num_train_epochs < 100

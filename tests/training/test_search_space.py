@@ -31,13 +31,6 @@ def test_shipped_spaces_have_values_of_their_setup_and_others(name):
     assert not space.of_inputs
 
 
-def test_epochs_that_are_chosen_leave_out_the_least_steps():
-    given = (RunOptions("out", min_steps=1000),)
-    assert with_options(given, {"seed": 2})[0].min_steps == 1000
-    assert with_options(given, {"num_train_epochs": 6})[0].min_steps == 0
-    assert with_options(given, {"num_train_epochs": 6, "min_steps": 70})[0].min_steps == 70
-
-
 def test_read_space_takes_numbers_as_their_options_do(tmp_path):
     text = "learning_rate: {low: 1e-4, high: 1e-2, log: true}\nfrozen_blocks: {low: 0, high: 12}\n"
     text += "mixup: [0, 0.2]\nloss: [hard, soft]\nequal_lengths: [true, false]\n"
