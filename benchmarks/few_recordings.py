@@ -7,7 +7,6 @@ MODEL and BACKBONE stand for what the command line names; setups with a backbone
 """
 
 import argparse
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -123,7 +122,7 @@ def main() -> None:
     shown = ["--ravdess", "RAVDESS", "--model", "MODEL", "--clips", *chosen.clips]
     shown += ["--seeds", chosen.seeds, *(["--backbone", "BACKBONE"] if chosen.backbone else [])]
     shown += ["--setups", chosen.setups.name] if chosen.setups != SETUPS else []
-    shown += ["--only", *map(shlex.quote, chosen.only)] if chosen.only else []
+    shown += ["--only", *chosen.only] if chosen.only else []
     for clips in chosen.clips:
         for setup, options in setups.items():
             words = ["ravdess", f"--data_dir={chosen.ravdess}", f"--seeds={chosen.seeds}"]
