@@ -110,7 +110,7 @@ class Ways:
         digest: SHA-256 of the file.
 
     Raises:
-        MissingInputError: if the system lacks a program.
+        MissingInputError: if one of the programs is not installed.
     """
 
     def __init__(self, url: str, folder: Path, digest: str):

@@ -87,12 +87,12 @@ def main() -> None:
     folder = options.run
     first = [read_predictions(folder / one["predictions"]) for one in read_results(folder)]
     first = [aligned(one, first[0]) for one in first]
-    other = aligned(read_predictions(options.beside), first[0])
+    other = read_predictions(options.beside)
     runs = [mixed(one, other) for one in first]
     source = f"mean of {len(runs)} seeds ± deviation" if len(runs) > 1 else "one run"
     table = results_table([metrics_row(options.name, options.test_set, score(runs), source)])
     table[0] += ["balanced_accuracy, more than the first", "more than the other"]
-    table[1] += [difference_cell(runs, first), difference_cell(runs, [other])]
+    table[1] += [difference_cell(runs, first), difference_cell(runs, [aligned(other, first[0])])]
     print(screen_table(table))
     if options.table:
         write_table(options.table, command, table)
