@@ -264,9 +264,14 @@ def make_trainer(
 
 
 def steps_ahead(arguments: DushaTrainingArguments, clips: int) -> int:
-    """Return how many steps a training on a number of clips takes."""
+    """Return how many steps a training on a number of clips takes, at least."""
     if arguments.max_steps > 0:
         return arguments.max_steps
+    return max(epoch_steps(arguments, clips), arguments.min_steps)
+
+
+def epoch_steps(arguments: DushaTrainingArguments, clips: int) -> int:
+    """Return how many steps the epochs take that are asked for."""
     together = arguments.train_batch_size * arguments.world_size
     batches = math.ceil(clips / together)
     steps = math.ceil(batches / arguments.gradient_accumulation_steps)
@@ -275,7 +280,7 @@ def steps_ahead(arguments: DushaTrainingArguments, clips: int) -> int:
 
 def epochs_ahead(arguments: DushaTrainingArguments, clips: int) -> float:
     """Return how many epochs on a number of clips are at least `min_steps`, or those asked for."""
-    steps = steps_ahead(arguments, clips)
+    steps = epoch_steps(arguments, clips)
     if arguments.max_steps > 0 or steps >= arguments.min_steps:
         return arguments.num_train_epochs
     return math.ceil(arguments.num_train_epochs * arguments.min_steps / steps)

@@ -89,12 +89,14 @@ def test_network_is_compiled_unasked_only_for_many_steps(tmp_path, splits):
         arguments.torch_compile = asked is not False
         recipe = RecipeOptions()
         prepared = prepare(DataOptions(validation=0), recipe, arguments, dict(splits))
-        assert steps_ahead(arguments, 80) == options.get("max_steps", 30)
+        asked_for = options.get("max_steps", options.get("min_steps", 30))
+        assert steps_ahead(arguments, 80) == asked_for
         return fitted(arguments, prepared, recipe).torch_compile
 
     assert not compiled()
     assert not compiled(max_steps=FEWEST_COMPILED_STEPS - 1)
     assert compiled(max_steps=FEWEST_COMPILED_STEPS)
+    assert compiled(min_steps=FEWEST_COMPILED_STEPS)
     assert compiled(asked=True)
     assert not compiled(asked=False, max_steps=FEWEST_COMPILED_STEPS)
 
