@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 
 def digest(*values: object) -> str:
@@ -23,7 +24,7 @@ def digest(*values: object) -> str:
 def code_digest(*names: str) -> str:
     """Name the code of modules, and of all modules of packages, by 16 hexadecimal digits.
 
-    Comments, docstrings and spaces do not count. Another version of Python may give another name.
+    Comments, docstrings and spaces do not count, nor does the version of Python.
 
     Examples:
         >>> code_digest("dusha_ser.storage") == code_digest("dusha_ser.errors")
@@ -38,13 +39,27 @@ def code_digest(*names: str) -> str:
     return digest(names, [(path.name, _code(path.read_text("utf-8"))) for path in files])
 
 
-def _code(source: str) -> str:
-    """Write source code as its syntax tree, without docstrings."""
+def _code(source: str) -> list:
+    """Return source code as its syntax tree, without docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
-    return ast.dump(tree)
+        elif isinstance(node, ast.JoinedStr):
+            # Python 3.12.0 and 3.12.1 end the format of a value by an empty text.
+            node.values = [one for one in node.values if getattr(one, "value", None) != ""]
+    return _outline(tree)
+
+
+def _outline(node: Any) -> Any:
+    """Return a part of a syntax tree as lists, without empty fields: each Python adds its own.
+
+    `ast.dump` names these, in some versions.
+    """
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return [type(node).__name__, *((name, _outline(value)) for name, value in fields)]
+    return list(map(_outline, node)) if isinstance(node, list) else repr(node)
 
 
 def hash_name(content: bytes) -> str:

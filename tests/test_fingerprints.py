@@ -42,3 +42,11 @@ def test_code_digest_tells_what_is_done_and_not_how_it_is_described(
         found.append(code_digest("halving", "dusha_ser.errors"))
     assert (found[0] == found[1]) is same
     assert code_digest("halving") != code_digest("dusha_ser.errors")
+
+
+def test_code_digest_is_the_same_by_every_version_of_python(tmp_path, monkeypatch):
+    # Versions differ in the fields that their trees have and in formats within an f-string.
+    monkeypatch.syspath_prepend(tmp_path)
+    source = 'def write(value: int, width=""):\n    return f"{value:>{width}}", [], None, ""\n'
+    (tmp_path / "writing_of_values.py").write_text(source)
+    assert code_digest("writing_of_values") == "76a93039f04267d5"
