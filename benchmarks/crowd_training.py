@@ -22,10 +22,11 @@ from torch.nn import functional
 
 from benchmarks.label_doubts import draw_answers, load
 from benchmarks.measuring import processor_seconds, write_results
+from benchmarks.mixed_predictions import difference_cell, score
 from dusha_ser.cli.program import run_program
 from dusha_ser.corpus.own_recordings import Recording, make_recordings
 from dusha_ser.errors import WrongUseError
-from dusha_ser.evaluation.ser.ser import BOOTSTRAP, scores
+from dusha_ser.evaluation.predictions import Predictions
 from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.likelihoods import answer_log_likelihoods
@@ -237,18 +238,12 @@ def train_cell(cell: Cell, program: Any, model: str, work: Path) -> dict:
     }
 
 
-def confusions_by_speaker(found: dict) -> np.ndarray:
-    """Count (speakers, labels, labels), speakers in the order of their names."""
-    names = sorted(set(found["speakers"]))
-    counts = np.zeros((len(names), len(EMOTIONS), len(EMOTIONS)))
-    speakers = [names.index(name) for name in found["speakers"]]
-    np.add.at(counts, (speakers, found["references"], found["predicted"]), 1)
-    return counts
-
-
-def mean_scores(confusions: np.ndarray) -> np.ndarray:
-    """Average the scores (scores, ...) of confusions (..., seeds, labels, labels) over seeds."""
-    return scores(confusions).mean(-1)
+def as_predictions(found: dict) -> Predictions:
+    """Return what a training left as predictions, whose probabilities are 0 or 1."""
+    clips = list(map(str, range(len(found["predicted"]))))
+    certain = np.eye(len(EMOTIONS))[found["predicted"]]
+    references = np.array(found["references"])
+    return Predictions(EMOTIONS, clips, references, certain, found["speakers"])
 
 
 def compare(cells: dict[Cell, dict]) -> dict:
@@ -264,20 +259,13 @@ def compare(cells: dict[Cell, dict]) -> dict:
             base = [Cell(seed, count, PUBLISHED) for seed in seeds]
             if not own:
                 continue
-            ours = np.stack([confusions_by_speaker(cells[one]) for one in own], axis=1)
-            each = scores(ours.sum(0))[1]
-            low, high = BOOTSTRAP.draw(ours, mean_scores)["balanced_accuracy"]
+            runs = [as_predictions(cells[one]) for one in own]
+            metrics = score(runs)
+            low, high = metrics["intervals"]["balanced_accuracy"]
+            each = [score([run])["balanced_accuracy"] for run in runs]
             gain = "-"
             if method not in (PUBLISHED, TRUTH) and set(base) <= set(cells):
-                theirs = np.stack([confusions_by_speaker(cells[one]) for one in base], axis=1)
-                both = np.stack([theirs, ours], axis=1)
-
-                def gained(confusions: np.ndarray) -> np.ndarray:
-                    return np.diff(mean_scores(confusions))[..., 0]
-
-                ends = BOOTSTRAP.draw(both, gained)["balanced_accuracy"]
-                more = gained(both.sum(0))[1]
-                gain = f"{more:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+                gain = difference_cell(runs, [as_predictions(cells[one]) for one in base])
             rows.append(
                 [
                     "all true" if method == TRUTH else str(count),
@@ -285,8 +273,8 @@ def compare(cells: dict[Cell, dict]) -> dict:
                     f"{np.mean([cells[one]['clips'] for one in own]):.0f}",
                     f"{np.mean([cells[one]['right_labels'] for one in own]):.3f}",
                     str(len(seeds)),
-                    f"{each.mean():.3f} [{low:.3f}, {high:.3f}]",
-                    f"{each.min():.3f} to {each.max():.3f}",
+                    f"{metrics['balanced_accuracy']:.3f} [{low:.3f}, {high:.3f}]",
+                    f"{min(each):.3f} to {max(each):.3f}",
                     gain,
                 ]
             )
