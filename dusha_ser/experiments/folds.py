@@ -62,12 +62,14 @@ def make_folds(
     if len({safe_name(name) for name in names}) < len(names):
         raise WrongUseError(f"folds are called {', '.join(names)}, which are one as file names")
     run = Run(*options.training).settled(rows.rows)
-    inputs = with_inputs(rows.rows, run, with_audio)
     fold_of = np.array(folds)
     teachers = FoldTeachers(run, rows.rows, tell) if run.recipe.is_taught else None
     made = []
     for seed in options.seeds or (None,):
         run = run.seeded(seed)
+        if not made or run.recipe.waveform_copies:
+            # Copies are drawn by the seed.
+            inputs = with_inputs(rows.rows, run, with_audio)
         folder = options.output_dir / ("" if seed is None else f"seed_{seed}") / FOLDS_FOLDER
         for number, name in enumerate(names):
             trained = np.flatnonzero(fold_of != name)

@@ -29,6 +29,7 @@ from dusha_ser.training.preparation import load_extractor, network_type
 from dusha_ser.training.result import TrainingResult
 from dusha_ser.training.run import train
 from dusha_ser.training.search_space import with_options
+from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
@@ -184,11 +185,12 @@ def is_finished(run: Run, splits: dict[str, datasets.Dataset]) -> bool:
 
 
 def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> datasets.Dataset:
-    """Compute the features of Dusha's network in place of audio, once for all runs.
+    """Compute the features of Dusha's network in place of audio, once for all folds.
 
-    For a frozen backbone these are its embeddings. Rows for another network, or with features
-    already, keep what they have, as do all with `with_audio`. All get a column with their contents,
-    by which a run is compared with what is there.
+    For a frozen backbone these are its embeddings. Where the run wants copies of clips, all clips
+    get theirs. Rows for another network, or with features already, keep what they have, as do all
+    with `with_audio`. All get a column with their contents, by which a run is compared with what is
+    there.
 
     Raises:
         WrongUseError: if options are wrong, before anything is computed.
@@ -199,11 +201,17 @@ def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> d
         rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
     if with_audio:
         return rows
+    cache_dir, frozen, arguments = run.data.cache_dir, None, make_arguments(run.options)
     if run.recipe.trains_head_only:
         model, extractor = load_backbone(run.recipe, rows.features["label"].names)
-        frozen = FrozenBackbone(model, run.recipe, make_arguments(run.options).device)
-        return compute_inputs(rows, extractor, run.data.cache_dir, encode=frozen)[0]
-    if network_type(run.recipe) != DushaConfig.model_type:
+        frozen = FrozenBackbone(model, run.recipe, arguments.device)
+    elif network_type(run.recipe) != DushaConfig.model_type:
         return rows
-    extractor = load_extractor(run.recipe)
-    return compute_inputs(rows, extractor, run.data.cache_dir, run.data.num_proc)[0]
+    else:
+        extractor = load_extractor(run.recipe)
+    inputs, column = compute_inputs(rows, extractor, cache_dir, run.data.num_proc, encode=frozen)
+    if not run.recipe.waveform_copies:
+        return inputs
+    augmentation = WaveformAugmentation.of(run.recipe, arguments.seed)
+    computing = extractor, augmentation, arguments.device, cache_dir, frozen
+    return compute_copies(rows, inputs, column, *computing)

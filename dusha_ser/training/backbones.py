@@ -33,6 +33,7 @@ from dusha_ser.inference.loading import explained_errors, model_fingerprint, set
 from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.training.held_features import pieces
 from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.waveform_options import SPEEDS
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +54,20 @@ def settle_seconds(recipe: RecipeOptions, splits: Iterable[datasets.Dataset]) ->
         splits: all clips that are trained and tested on.
 
     Returns:
-        The recipe, with `backbone_seconds` where it has a backbone and lengths are known.
+        The recipe, with `backbone_seconds` where it has a backbone and lengths are known; slower
+        copies of clips are heard to their end, too.
     """
     if recipe.backbone is None or recipe.backbone_seconds is not None:
         return recipe
-    longest = 1.0
+    longest = 0.0
     for rows in splits:
         known: list[Any] = list(rows["duration"]) if "duration" in rows.column_names else [None]
         if None in known:
             return recipe
         longest = max(longest, *known)
-    return replace(recipe, backbone_seconds=math.ceil(longest))
+    if recipe.waveform_copies:
+        longest /= min(SPEEDS)
+    return replace(recipe, backbone_seconds=max(1, math.ceil(longest)))
 
 
 def load_backbone(

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ def compute_inputs(
     flush_subnormals()
     column = feature_extractor.model_input_names[0]
     if encode and EMBEDDING_COLUMN in rows.column_names:
-        return rows.select_columns([*kept_columns(rows), EMBEDDING_COLUMN]), EMBEDDING_COLUMN
+        kept = [*kept_columns(rows), *columns_of_copies(rows, EMBEDDING_COLUMN), EMBEDDING_COLUMN]
+        return rows.select_columns(kept), EMBEDDING_COLUMN
     is_ready = isinstance(feature_extractor, DushaFeatureExtractor) and column in rows.column_names
     if is_ready and feature_extractor.trim_silence is None:
-        return rows.select_columns([*kept_columns(rows), column]), column
+        kept = [*kept_columns(rows), *columns_of_copies(rows, column), column]
+        return rows.select_columns(kept), column
     if not is_ready:
         if "audio" not in rows.column_names:
             raise WrongUseError(
@@ -154,6 +157,18 @@ def cached_map(
 def kept_columns(rows: datasets.Dataset) -> list[str]:
     """Name the columns that stay beside the input."""
     return [name for name in (*ROW_COLUMNS, CONTENT_COLUMN) if name in rows.column_names]
+
+
+def copy_columns(column: str, copy: int) -> tuple[str, str]:
+    """Name the columns of a copy's input and of its length in seconds."""
+    return f"{column} of copy {copy + 1}", f"duration of copy {copy + 1}"
+
+
+def columns_of_copies(rows: datasets.Dataset, column: str) -> list[str]:
+    """Name the columns of all copies whose inputs were computed before."""
+    pairs = map(partial(copy_columns, column), itertools.count())
+    known = itertools.takewhile(lambda pair: set(pair) <= set(rows.column_names), pairs)
+    return list(itertools.chain(*known))
 
 
 def trim_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:

@@ -211,11 +211,9 @@ def prepare(
     for split, rows in splits.items():
         ready[split], column = compute_inputs(rows, extractor, *kept, split, backbone)
     if recipe.waveform_copies:
-        augmentation = WaveformAugmentation(
-            recipe.waveform_copies, arguments.seed, tuple(recipe.waveform_augmentation)
-        )
-        computing = augmentation, arguments.device, data.cache_dir
-        ready["train"] = compute_copies(splits["train"], ready["train"], extractor, *computing)
+        augmentation = WaveformAugmentation.of(recipe, arguments.seed)
+        computing = extractor, augmentation, arguments.device, data.cache_dir, backbone
+        ready["train"] = compute_copies(splits["train"], ready["train"], column, *computing)
     unlabelled = ready.pop(UNLABELLED, None)
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)
@@ -231,7 +229,7 @@ def prepare(
         # Validation that was held out has them, too.
         splits = {name: without_copies(rows, column) for name, rows in splits.items()}
     if backbone:
-        backbone.set_aside(splits["train"], column)
+        backbone.set_aside(splits["train"] if trained is None else trained, column)
     prepared = Preparation(model, extractor, splits, column, trained=trained, backbone=backbone)
     if unlabelled is None:
         return prepared

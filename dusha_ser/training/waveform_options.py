@@ -7,6 +7,8 @@ from dusha_ser.options import option, split_list
 
 NOISE, PHONE, PODCAST = "noise", "phone", "podcast"
 CONDITIONS = (NOISE, PHONE, PODCAST)
+# Of copies, beside that of their clips; each as likely.
+SPEEDS = (0.9, 1.0, 1.1)
 
 
 @dataclass(kw_only=True)

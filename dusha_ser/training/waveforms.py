@@ -20,15 +20,18 @@ from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.device_features import DeviceFeatures
 from dusha_ser.inference.subnormals import flush_subnormals
 from dusha_ser.training.augmentation import draw_numbers
+from dusha_ser.training.backbones import FrozenBackbone
 from dusha_ser.training.features import (
     CODE,
     cached_map,
+    columns_of_copies,
+    copy_columns,
     input_fingerprint,
     kept_columns,
     lack_audio,
 )
 from dusha_ser.training.recording_conditions import PHONE_CODECS, as_mp3, in_rooms, over_phone
-from dusha_ser.training.waveform_options import NOISE, PHONE, PODCAST
+from dusha_ser.training.waveform_options import NOISE, PHONE, PODCAST, SPEEDS, WaveformOptions
 from feature_extraction_dusha import DushaFeatureExtractor, trim_frames
 
 # Clips that are changed at once.
@@ -71,11 +74,16 @@ class WaveformAugmentation:
     lowest_snr: float = 5.0
     highest_snr: float = 30.0
     steepest: float = 6.0
-    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    speeds: tuple[float, ...] = SPEEDS
     peaks: tuple[float, float] = (-30.0, -1.0)
     reverberation: tuple[float, float] = (0.2, 0.8)
     direct: tuple[float, float] = (-3.0, 12.0)
     compression: tuple[float, float] = (0.6, 0.9)
+
+    @classmethod
+    def of(cls, options: WaveformOptions, seed: int) -> "WaveformAugmentation":
+        """Make what a run's options ask for."""
+        return cls(options.waveform_copies, seed, tuple(options.waveform_augmentation))
 
     def seeds(self, clips: np.ndarray, copy: int) -> np.ndarray:
         """Return the seeds of one copy of clips, by the clips' numbers (clips,)."""
@@ -200,20 +208,25 @@ def slope_filters(slopes: np.ndarray) -> torch.Tensor:
 def compute_copies(
     source: datasets.Dataset,
     rows: datasets.Dataset,
+    column: str,
     feature_extractor: Any,
     augmentation: WaveformAugmentation,
     device: torch.device,
     cache_dir: str | None = None,
+    encode: FrozenBackbone | None = None,
 ) -> datasets.Dataset:
     """Give clips the inputs of their copies, computed once and kept in the cache.
 
     Args:
         source: the clips with their audio.
-        rows: those of them that have audio, as `compute_inputs` returns them.
+        rows: those of them that have audio, as `compute_inputs` returns them; where they have the
+            inputs of these copies already, nothing is done.
+        column: of their inputs.
         feature_extractor: of the model.
         augmentation: of the copies.
         device: that computes them.
         cache_dir: as of `compute_inputs`.
+        encode: as of `compute_inputs`.
 
     Returns:
         The rows, with two more columns for each copy, as `copy_columns` names them.
@@ -221,6 +234,8 @@ def compute_copies(
     Raises:
         WrongUseError: if the clips have no audio.
     """
+    if len(columns_of_copies(rows, column)) == 2 * augmentation.copies:
+        return rows
     heard = ~lack_audio(source) if "audio" in source.column_names else np.zeros(len(source), bool)
     if heard.sum() < len(rows):
         raise WrongUseError(
@@ -229,9 +244,8 @@ def compute_copies(
         )
     flush_subnormals()
     source = source.select(np.flatnonzero(heard))
-    column = feature_extractor.model_input_names[0]
-    compute = CopyInputs(feature_extractor, augmentation, device)
-    code = code_digest(*CODE, *COPY_CODE)
+    compute = CopyInputs(feature_extractor, augmentation, device, column, encode)
+    code = code_digest(*CODE, *COPY_CODE), encode and encode.fingerprint
     fingerprint = digest(input_fingerprint(source, feature_extractor), asdict(augmentation), code)
     parts = [rows]
     for copy in range(augmentation.copies):
@@ -256,11 +270,18 @@ class CopyInputs:
     """Computes what a model sees of copies, on a device where the features are Dusha's."""
 
     def __init__(
-        self, feature_extractor: Any, augmentation: WaveformAugmentation, device: torch.device
+        self,
+        feature_extractor: Any,
+        augmentation: WaveformAugmentation,
+        device: torch.device,
+        column: str,
+        encode: FrozenBackbone | None = None,
     ):
         self.extractor = feature_extractor
         self.augmentation = augmentation
         self.device = device
+        self.column = column
+        self.encode = encode
         self.features = None
         if isinstance(feature_extractor, DushaFeatureExtractor):
             self.features = DeviceFeatures(feature_extractor, device)
@@ -277,7 +298,7 @@ class CopyInputs:
         clips = [torch.from_numpy(read_audio(one, rate)).to(self.device) for one in batch["audio"]]
         seeds = self.augmentation.seeds(np.array(numbers), copy)
         changed = [one.cpu().numpy() for one in self.augmentation(clips, rate, seeds)]
-        column, seconds = copy_columns(self.extractor.model_input_names[0], copy)
+        column, seconds = copy_columns(self.column, copy)
         return {column: self._inputs(changed), seconds: [len(one) / rate for one in changed]}
 
     def _inputs(self, clips: list[np.ndarray]) -> list[np.ndarray]:
@@ -285,18 +306,14 @@ class CopyInputs:
         if self.features is None:
             rate = self.extractor.sampling_rate
             made = [self.extractor(clip, sampling_rate=rate)[name][0] for clip in clips]
-            return [np.asarray(one, dtype=np.float32) for one in made]
+            made = [np.asarray(one, dtype=np.float32) for one in made]
+            return list(map(self.encode, made)) if self.encode else made
         features, mask = self.features(clips).values()
         rows = [
             row[:count] for row, count in zip(features.cpu(), mask.sum(1).tolist(), strict=True)
         ]
         decibels = self.extractor.trim_silence
         return [(row if decibels is None else trim_frames(row, decibels)).numpy() for row in rows]
-
-
-def copy_columns(column: str, copy: int) -> tuple[str, str]:
-    """Name the columns of a copy's input and of its length in seconds."""
-    return f"{column} of copy {copy + 1}", f"duration of copy {copy + 1}"
 
 
 def without_copies(rows: datasets.Dataset, column: str) -> datasets.Dataset:

@@ -2,11 +2,12 @@
 
 import json
 
+import datasets
 import numpy as np
 import pytest
 import soxr
 import torch
-from small_models import write_corpus
+from small_models import write_corpus, write_recordings
 
 from dusha_ser.cli.main import main as dusha
 from dusha_ser.corpus.named import load_folder_or_hub
@@ -159,7 +160,8 @@ def source(corpus):
 def make_copies(source, cache, extractor=EXTRACTOR, **changes):
     rows, column = compute_inputs(source, extractor, str(cache))
     augmentation = WaveformAugmentation(**{"copies": 2, "seed": 1} | changes)
-    return compute_copies(source, rows, extractor, augmentation, CPU, str(cache)), column
+    computing = extractor, augmentation, CPU, str(cache)
+    return compute_copies(source, rows, column, *computing), column
 
 
 def test_copies_are_rows_behind_their_clips(source, tmp_path):
@@ -202,6 +204,24 @@ def test_copies_when_there_is_no_audio(source, tmp_path):
     for given in (rows, rows.remove_columns("audio")):
         with pytest.raises(WrongUseError, match="`waveform_copies` .* 12 of 12 .* features alone"):
             make_copies(given, tmp_path)
+
+
+def test_folds_share_their_copies_which_the_seed_draws(tmp_path):
+    table, cache = write_recordings(tmp_path / "clips"), tmp_path / "cache"
+    cross_validate = ["cross-validate", str(table), "--folds", "2", "--seeds", "1,2", "--quiet"]
+    cross_validate += ["--waveform_copies", "2", "--num_train_epochs", "1", "--validation", "0"]
+    dusha(
+        [*cross_validate, "--use_cpu", "--keep_checkpoints", "--per_device_train_batch_size", "4"]
+        + ["--cache_dir", str(cache), "--output_dir", str(tmp_path / "folds")]
+    )
+    # All clips' features once, and one file of each copy for each seed.
+    files = sorted((cache / "dusha_inputs").iterdir())
+    assert len(files) == 1 + 2 * 2
+    drawn = [datasets.Dataset.from_file(str(file)) for file in files]
+    seconds = {
+        tuple(rows[name]) for rows in drawn for name in rows.column_names if "duration" in name
+    }
+    assert len(seconds) == 4
 
 
 def test_training_sees_the_copies_and_evaluation_does_not(corpus, tmp_path):
