@@ -64,7 +64,7 @@ def make_folds(
     run = Run(*options.training).settled(rows.rows)
     fold_of = np.array(folds)
     teachers = FoldTeachers(run, rows.rows, tell) if run.recipe.is_taught else None
-    made = []
+    made: list[Fold] = []
     for seed in options.seeds or (None,):
         run = run.seeded(seed)
         if not made or run.recipe.waveform_copies:
