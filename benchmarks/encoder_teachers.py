@@ -7,7 +7,7 @@ Transformers does. So it cannot be served as a model, and leaves tables of proba
 has those of the clips that a fold trains on, each by a classifier that has not learned its speaker,
 for `dusha cross-validate --teacher 'TEACHERS/{fold}.csv'`; tested.csv has those of the clips that
 each fold tests. How strongly a fold's classifier is regularised is chosen within its training
-speakers.
+speakers. With `--waveform_copies` classifiers learn from noisy, faster and slower copies, too.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -35,8 +35,9 @@ from dusha_ser.storage import check_file, replacing_folder
 from dusha_ser.tables import screen_table
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
-from dusha_ser.training.features import compute_inputs
+from dusha_ser.training.features import compute_inputs, copy_columns
 from dusha_ser.training.options import RecipeOptions, RunOptions
+from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
 
 TESTED = "tested.csv"
 # Inverse strengths of the regularisation that are tried, and the parts that speakers are divided
@@ -67,23 +68,39 @@ class FrameStatistics(FrozenBackbone):
         return np.concatenate([layers.mean(1).numpy(), layers.std(1).numpy()])
 
 
-def read_embeddings(rows: NamedRows, backbone: str, cache_dir: str | None) -> np.ndarray:
-    """Compute what classifiers see of each clip, or take it from the cache, (clips, values)."""
-    recipe = settle_seconds(RecipeOptions(backbone=backbone), [rows.rows])
+def read_embeddings(
+    rows: NamedRows, backbone: str, cache_dir: str | None, copies: int = 0
+) -> np.ndarray:
+    """Compute what classifiers see of each clip and its copies, or take it from the cache.
+
+    Returns:
+        (clips, 1 + copies, values), the clip itself first.
+    """
+    recipe = RecipeOptions(backbone=backbone, waveform_copies=copies)
+    recipe = settle_seconds(recipe, [rows.rows])
     recipe.check()
     model, extractor = load_backbone(recipe, list(rows.labels))
-    encoder = FrameStatistics(model, recipe, make_arguments(RunOptions()).device)
+    arguments = make_arguments(RunOptions())
+    encoder = FrameStatistics(model, recipe, arguments.device)
     inputs, column = compute_inputs(rows.rows, extractor, cache_dir, encode=encoder)
     if len(inputs) < len(rows.rows):
         raise WrongUseError(f"{len(rows.rows) - len(inputs)} clips are silent: leave them out")
-    values = np.array(inputs.select_columns([column])[column], np.float32)
-    return values.reshape(len(values), -1)
+    columns = [column]
+    if copies:
+        augmentation = WaveformAugmentation.of(recipe, arguments.seed)
+        computing = extractor, augmentation, arguments.device, cache_dir, encoder
+        inputs = compute_copies(rows.rows, inputs, column, *computing)
+        columns += [copy_columns(column, copy)[0] for copy in range(copies)]
+    values = [np.array(inputs[one][:], np.float32).reshape(len(inputs), -1) for one in columns]
+    return np.stack(values, axis=1)
 
 
-def make_classifier(strength: float) -> Pipeline:
-    """Make a classifier on standardised values; classes weigh alike."""
+def fit(values: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:
+    """Fit a classifier on standardised values (clips, versions, values); classes weigh alike."""
     regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-    return make_pipeline(StandardScaler(), regression)
+    classifier = make_pipeline(StandardScaler(), regression)
+    clips, versions, size = values.shape
+    return classifier.fit(values.reshape(clips * versions, size), np.repeat(labels, versions))
 
 
 @dataclass(frozen=True)
@@ -110,24 +127,21 @@ def teach(
     """Train a classifier, regularised so that the loss of clips by other speakers is least.
 
     Args:
-        values: of the clips, (clips, values).
+        values: of the clips and their copies, (clips, versions, values); it is the first version
+            that a classifier tells of.
         labels: their class numbers, (clips,), each class at least once.
         speakers: of the clips, (clips,).
         strengths: to choose from.
     """
-    parts = GroupKFold(min(PARTS, len(set(speakers))))
-    unheard = {
-        strength: cross_val_predict(
-            make_classifier(strength),
-            *(values, labels),
-            groups=speakers,
-            cv=parts,
-            method="predict_proba",
-        )
-        for strength in strengths
-    }
+    parts = list(GroupKFold(min(PARTS, len(set(speakers)))).split(values, labels, speakers))
+    shape = len(labels), len(np.unique(labels))
+    unheard = {strength: np.empty(shape) for strength in strengths}
+    for strength, said in unheard.items():
+        for learnt, others in parts:
+            classifier = fit(values[learnt], labels[learnt], strength)
+            said[others] = classifier.predict_proba(values[others, 0])
     best = min(strengths, key=lambda strength: log_loss(labels, unheard[strength]))
-    return Taught(make_classifier(best).fit(values, labels), best, unheard[best])
+    return Taught(fit(values, labels, best), best, unheard[best])
 
 
 def teach_folds(
@@ -137,7 +151,7 @@ def teach_folds(
 
     Args:
         rows: with speakers.
-        values: of the clips, (clips, values).
+        values: of the clips, as of `teach`.
         folds: that test the clips, (clips,).
         folder: to write into.
         heard: whether a teacher has learned the clips that it tells of.
@@ -149,8 +163,8 @@ def teach_folds(
         test = fold_of == fold
         taught = teach(values[~test], labels[~test], speakers[~test].tolist())
         print(f"fold {fold}: C {taught.strength:g}", flush=True)
-        tested[test] = taught.classifier.predict_proba(values[test])
-        said = taught.classifier.predict_proba(values[~test]) if heard else taught.unheard
+        tested[test] = taught.classifier.predict_proba(values[test, 0])
+        said = taught.classifier.predict_proba(values[~test, 0]) if heard else taught.unheard
         known = Predictions(rows.labels, ids[~test].tolist(), labels[~test], said)
         write_predictions(folder / f"{safe_name(fold)}.csv", known)
     found = Predictions(
@@ -174,6 +188,7 @@ def main() -> None:
     parser.add_argument(
         "--heard", action="store_true", help="a teacher tells of clips that it has learned"
     )
+    parser.add_argument("--waveform_copies", type=int, default=0, help="as `dusha train` takes it")
     parser.add_argument("--table", type=Path, help="file to write the scores to, .json")
     options = parser.parse_args()
     hide_bars(quiet=False)
@@ -184,7 +199,8 @@ def main() -> None:
         raise WrongUseError(f"the speakers of {rows.name} are not known, and teachers need them")
     folds = assign_folds(rows, options.folds, rows.speakers, options.fold_seed)
     with replacing_folder(options.output_dir, ("*.csv",), options.overwrite) as folder:
-        values = read_embeddings(rows, options.backbone, options.cache_dir)
+        copies = options.waveform_copies
+        values = read_embeddings(rows, options.backbone, options.cache_dir, copies)
         found = teach_folds(rows, values, folds, folder, options.heard)
     metrics = ser_metrics(
         found.predicted,
@@ -194,13 +210,16 @@ def main() -> None:
         labels=found.labels,
     )
     name = f"linear classifier on {Path(options.backbone).name}"
-    row = metrics_row(name, f"{rows.name}, {len(set(folds))} folds", metrics, "all layers, frozen")
+    source = f"all layers, frozen{f', {copies} copies of each clip' if copies else ''}"
+    row = metrics_row(name, f"{rows.name}, {len(set(folds))} folds", metrics, source)
     table = results_table([row])
     print(screen_table(table))
     if options.table:
         corpus = options.data.partition("=")[0]
         command = f"python -m benchmarks.encoder_teachers {corpus}={corpus} --backbone"
-        command += f" runs/{Path(options.backbone).name} --output_dir runs/teachers"
+        command += f" runs/{Path(options.backbone).name}"
+        command += f" --output_dir runs/{options.output_dir.name}"
+        command += f" --waveform_copies {copies}" if copies else ""
         write_table(options.table, command, table)
 
 

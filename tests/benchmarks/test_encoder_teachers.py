@@ -18,11 +18,11 @@ from dusha_ser.training.options import RecipeOptions
 
 
 def drawn_clips(speakers=6, each=8, values=5):
-    """Values that tell labels, label numbers and speakers of seeded clips."""
+    """Values that tell labels, in one version, label numbers and speakers of seeded clips."""
     draw = np.random.default_rng(0)
     labels = np.tile(np.arange(each) % 4, speakers)
     vectors = draw.normal(size=(len(labels), values)) + np.eye(4, values)[labels]
-    return vectors, labels, np.repeat([f"speaker {one}" for one in range(speakers)], each)
+    return vectors[:, None], labels, np.repeat([f"speaker {one}" for one in range(speakers)], each)
 
 
 def test_teach_tells_of_clips_by_what_other_speakers_taught():
@@ -34,7 +34,7 @@ def test_teach_tells_of_clips_by_what_other_speakers_taught():
     # Whatever its own labels are, nothing that is said of a speaker's clips comes from them.
     np.testing.assert_allclose(again.unheard[own], taught.unheard[own], atol=1e-6)
     assert np.abs(again.unheard[~own] - taught.unheard[~own]).max() > 0.01
-    assert np.abs(again.classifier.predict_proba(values) - again.unheard)[own].max() > 0.01
+    assert np.abs(again.classifier.predict_proba(values[:, 0]) - again.unheard)[own].max() > 0.01
 
 
 def test_teach_chooses_the_strength_by_the_loss_of_other_speakers():
@@ -43,6 +43,18 @@ def test_teach_chooses_the_strength_by_the_loss_of_other_speakers():
     assert teach(values, labels, speakers, [1e-6, 0.1]).strength == 0.1
     # Where nothing is to be learned, all but nothing is best.
     assert teach(noise, labels, speakers, [1e-6, 0.1]).strength == 1e-6
+
+
+def test_teach_learns_from_copies_and_tells_of_the_clips():
+    values, labels, speakers = drawn_clips()
+    # Copies that say what the clips' own values hide.
+    draw = np.random.default_rng(2)
+    hidden = np.concatenate([draw.normal(size=values.shape), values], axis=1)
+    taught = [teach(one, labels, speakers, [0.1]) for one in (hidden[:, :1], hidden)]
+    known = [(one.classifier.predict(values[:, 0]) == labels).mean() for one in taught]
+    assert known[0] < 0.3 and known[1] > 0.5
+    # The loss that chooses is that of the clips themselves.
+    assert (taught[1].unheard.argmax(1) == labels).mean() < 0.3
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2"])
@@ -61,11 +73,13 @@ def test_statistics_leave_out_the_silence_behind_a_clip(kind, tmp_path):
     assert (layers.shape[1] > heard.shape[1]) == (kind == "whisper")
 
 
-def test_main_writes_a_table_per_fold_of_what_it_trains_on(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("copies", ["0", "1"])
+def test_main_writes_a_table_per_fold_of_what_it_trains_on(copies, tmp_path, monkeypatch, capsys):
     table = write_recordings(tmp_path / "clips", speakers=3)
     folder = tmp_path / "teachers"
     encoder = save_encoder(tmp_path / "encoder", "whisper")
     words = [str(table), "--backbone", encoder, "--output_dir", str(folder)]
+    words += ["--waveform_copies", copies]
     monkeypatch.setattr(sys, "argv", ["teachers", *words, "--cache_dir", str(tmp_path / "cache")])
     monkeypatch.setattr(encoder_teachers, "teach", partial(teach, strengths=[0.01]))
     encoder_teachers.main()
