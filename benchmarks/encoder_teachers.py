@@ -35,7 +35,7 @@ from dusha_ser.storage import check_file, replacing_folder
 from dusha_ser.tables import screen_table
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
-from dusha_ser.training.features import compute_inputs, copy_columns
+from dusha_ser.training.features import compute_inputs, copy_column
 from dusha_ser.training.options import RecipeOptions, RunOptions
 from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
 
@@ -90,7 +90,7 @@ def read_embeddings(
         augmentation = WaveformAugmentation.of(recipe, arguments.seed)
         computing = extractor, augmentation, arguments.device, cache_dir, encoder
         inputs = compute_copies(rows.rows, inputs, column, *computing)
-        columns += [copy_columns(column, copy)[0] for copy in range(copies)]
+        columns += [copy_column(column, copy) for copy in range(copies)]
     values = [np.array(inputs[one][:], np.float32).reshape(len(inputs), -1) for one in columns]
     return np.stack(values, axis=1)
 

@@ -25,7 +25,9 @@ def teacher_run(run: Run) -> Run:
     shared = {name: vars(run.options)[name] for name in SHARED if name in vars(run.options)}
     values = read_setup(find_setup(TEACHER_SETUP)) | shared
     values["backbone"] = run.recipe.teacher_backbone
-    values["trust_remote_code"] = run.recipe.trust_remote_code
+    # It is to tell of the copies that the network learns from, too.
+    for name in ("trust_remote_code", "waveform_copies", "waveform_augmentation"):
+        values[name] = getattr(run.recipe, name)
     values["output_dir"] = str(run.output_dir / TEACHER_FOLDER)
     recipe, options = with_options((RecipeOptions(), type(run.options)()), values)
     return Run(run.data, recipe, options)

@@ -313,7 +313,7 @@ def train_first(options: EvaluateOptions, test_sets: Sequence[NamedRows]) -> str
         warn_of_splits({"train": rows.rows, "test": test_set.rows}, names)
     folder = options.output_dir / "models" / f"trained_on_{safe_name(rows.name)}"
     run = Run(*options.training).settled(rows.rows).moved(folder, rows.name)
-    splits = add_teachers({"train": rows.rows}, run.data, run.recipe)
+    splits = add_teachers({"train": rows.rows}, run.data, run.recipe, seed=run.options.seed)
     splits["train"] = with_inputs(splits["train"], run)
     if options.overwrite or not is_finished(run, splits):
         train_run(run, splits, options.overwrite)

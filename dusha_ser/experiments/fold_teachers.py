@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from dusha_ser.corpus.contents import CONTENT_COLUMN, TEACHER_COLUMN, row_contents
+from dusha_ser.corpus.contents import CONTENT_COLUMN, row_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import read_probabilities
 from dusha_ser.experiments.runs import Run, read_heard, speakers_of
@@ -81,14 +81,16 @@ class FoldTeachers:
                 self._warn(given)
         if self.recipe.teacher_column:
             self._warn(f"column {self.recipe.teacher_column}")
-        taught = add_teachers(own, run.data, run.recipe, self.tell)
-        said: list[list[float] | None] = [None] * len(inputs)
-        for row, values in zip(train, taught["train"][TEACHER_COLUMN], strict=True):
-            said[row] = values
-        # Of all clips, because a selection with one more column would be written again.
-        inputs = inputs.add_column(TEACHER_COLUMN, said, feature=TEACHER_FEATURE)
+        taught = add_teachers(own, run.data, run.recipe, self.tell, run.options.seed)
         others = {name: taught[name] for name in taught if name not in own}
-        test_rows = inputs.remove_columns(TEACHER_COLUMN).select(test)
+        test_rows = inputs.select(test)
+        known = own["train"].column_names
+        for column in [name for name in taught["train"].column_names if name not in known]:
+            said: list[list[float] | None] = [None] * len(inputs)
+            for row, values in zip(train, taught["train"][column], strict=True):
+                said[row] = values
+            # Of all clips, because a selection with one more column would be written again.
+            inputs = inputs.add_column(column, said, feature=TEACHER_FEATURE)
         return run, {"train": inputs.select(train), "test": test_rows, **others}
 
     def _check(self, fold: str, teacher: str, own: dict[str, datasets.Dataset]) -> bool:

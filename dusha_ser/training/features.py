@@ -2,8 +2,8 @@
 
 import itertools
 import logging
+import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Whether nothing is to be heard in a clip.
 SILENT_COLUMN = "is_silent"
+# Names of columns, as of `copy_column`.
+OF_COPY = re.compile(r".+ of copy \d+")
 # Whose code decides the inputs, beside that of the feature extractor.
 CODE = ("dusha_ser.audio", "dusha_ser.training.features", "feature_extraction_dusha")
 
@@ -60,11 +62,11 @@ def compute_inputs(
     flush_subnormals()
     column = feature_extractor.model_input_names[0]
     if encode and EMBEDDING_COLUMN in rows.column_names:
-        kept = [*kept_columns(rows), *columns_of_copies(rows, EMBEDDING_COLUMN), EMBEDDING_COLUMN]
+        kept = [*kept_columns(rows), *columns_of_copies(rows), EMBEDDING_COLUMN]
         return rows.select_columns(kept), EMBEDDING_COLUMN
     is_ready = isinstance(feature_extractor, DushaFeatureExtractor) and column in rows.column_names
     if is_ready and feature_extractor.trim_silence is None:
-        kept = [*kept_columns(rows), *columns_of_copies(rows, column), column]
+        kept = [*kept_columns(rows), *columns_of_copies(rows), column]
         return rows.select_columns(kept), column
     if not is_ready:
         if "audio" not in rows.column_names:
@@ -113,7 +115,7 @@ def compute_inputs(
         silent = inputs.select_columns([SILENT_COLUMN])[SILENT_COLUMN]
         warn_of_silent(list(itertools.compress(rows["id"], silent)), len(rows), split)
         inputs = inputs.select_columns([column])
-    described = rows.select_columns(kept_columns(rows))
+    described = rows.select_columns([*kept_columns(rows), *columns_of_copies(rows)])
     table = described.with_format("arrow")[:]
     # In memory, because beside another data set `datasets` would write a selection to the cache.
     described = datasets.Dataset(table, info=datasets.DatasetInfo(features=described.features))
@@ -159,16 +161,19 @@ def kept_columns(rows: datasets.Dataset) -> list[str]:
     return [name for name in (*ROW_COLUMNS, CONTENT_COLUMN) if name in rows.column_names]
 
 
-def copy_columns(column: str, copy: int) -> tuple[str, str]:
-    """Name the columns of a copy's input and of its length in seconds."""
-    return f"{column} of copy {copy + 1}", f"duration of copy {copy + 1}"
+def copy_column(column: str, copy: int) -> str:
+    """Name the column of a copy, counted from 0, that says of it what a column says of the clip.
+
+    Examples:
+        >>> copy_column("duration", 0)
+        'duration of copy 1'
+    """
+    return f"{column} of copy {copy + 1}"
 
 
-def columns_of_copies(rows: datasets.Dataset, column: str) -> list[str]:
-    """Name the columns of all copies whose inputs were computed before."""
-    pairs = map(partial(copy_columns, column), itertools.count())
-    known = itertools.takewhile(lambda pair: set(pair) <= set(rows.column_names), pairs)
-    return list(itertools.chain(*known))
+def columns_of_copies(rows: datasets.Dataset) -> list[str]:
+    """Name the columns of copies that were made before."""
+    return [name for name in rows.column_names if OF_COPY.fullmatch(name)]
 
 
 def trim_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:

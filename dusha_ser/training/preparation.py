@@ -199,7 +199,7 @@ def prepare(
         )
     if data.answers_file:
         splits = splits | {"train": add_answers(splits["train"], data)}
-    splits = add_teachers(splits, data, recipe, tell)
+    splits = add_teachers(splits, data, recipe, tell, arguments.seed)
     labels = splits["train"].features["label"].names
     recipe, backbone = settle_seconds(recipe, splits.values()), None
     model, extractor = load_starting_model(recipe, labels, tell)

@@ -1,7 +1,7 @@
 """Models as teachers: their probabilities of clips, each computed once and kept in the cache."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from tqdm import tqdm
 from transformers import AutoConfig
 
 from configuration_dusha import DushaConfig
+from dusha_ser.audio.reading import SAMPLING_RATE
 from dusha_ser.corpus.contents import row_contents
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.predictions import Probabilities
@@ -24,6 +26,7 @@ from dusha_ser.inference.settings import Settings
 from dusha_ser.storage import replacing
 from dusha_ser.training.features import lack_audio
 from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
+from dusha_ser.training.waveforms import COPY_CODE, WaveformAugmentation
 
 # Clips that are classified between two writes to the cache.
 CHUNK = 512
@@ -32,6 +35,7 @@ BATCH_SIZE = 16
 # Whose code decides what a teacher says, beside that of inference.
 CODE = ("dusha_ser.training.teacher_models",)
 Tell = Callable[[str], object] | None
+Copy = tuple[WaveformAugmentation, int]
 
 
 @dataclass
@@ -58,13 +62,16 @@ class TeacherModel:
         cache = Path(self.cache_dir or datasets.config.HF_DATASETS_CACHE)
         return cache / "dusha_teachers" / digest(made_of, code_digest(*CODE))
 
-    def classify(self, rows: datasets.Dataset, split: str, tell: Tell = None) -> Probabilities:
+    def classify(
+        self, rows: datasets.Dataset, split: str, tell: Tell = None, copy: Copy | None = None
+    ) -> Probabilities:
         """Return its probabilities of rows; clips that are not in the cache are classified.
 
         Args:
             rows: with audio, or with features where it is a network of Dusha's.
             split: their name, for messages.
             tell: called with a line if there is something to classify.
+            copy: of the clips that is heard in their place, by its number; None: the clips.
 
         Raises:
             WrongUseError: if rows have nothing that it reads.
@@ -72,6 +79,11 @@ class TeacherModel:
         """
         check_teacher(self.name)
         folder, contents = self.folder, row_contents(rows)
+        if copy:
+            folder = folder / digest(asdict(copy[0]), copy[1], code_digest(*COPY_CODE))
+            # A copy is drawn by the clip's id.
+            contents = [digest(*one) for one in zip(map(str, rows["id"]), contents, strict=True)]
+            split = f"copy {copy[1] + 1} of {split}"
         labels, known = read_cached(folder)
         first = {content: row for row, content in reversed(list(enumerate(contents)))}
         missing = sorted(row for content, row in first.items() if content not in known)
@@ -84,7 +96,7 @@ class TeacherModel:
         ) as bar:
             for start in range(0, len(missing), CHUNK):
                 chunk = missing[start : start + CHUNK]
-                labels, found = self._hear(rows.select(chunk), split)
+                labels, found = self._hear(rows.select(chunk), split, copy)
                 added = dict(zip([contents[row] for row in chunk], found, strict=True))
                 write_cached(folder, labels, added)
                 known |= added
@@ -93,13 +105,13 @@ class TeacherModel:
         return Probabilities(tuple(labels), list(map(str, rows["id"])), values)
 
     def _hear(
-        self, rows: datasets.Dataset, split: str
+        self, rows: datasets.Dataset, split: str, copy: Copy | None
     ) -> tuple[list[str], Sequence[np.ndarray] | np.ndarray]:
         """Classify rows by their audio, or by their features where they have no audio."""
         silent = np.ones(len(rows), bool)
         if "audio" in rows.column_names:
             silent = lack_audio(rows)
-        if silent.all() and "input_features" in rows.column_names:
+        if silent.all() and "input_features" in rows.column_names and not copy:
             return self._read_features(rows, split)
         if silent.any():
             name = str(rows[int(np.argmax(silent))]["id"])
@@ -111,8 +123,13 @@ class TeacherModel:
             settings = Settings(self.name)
             trusted = self.trust_remote_code
             self._loaded = load_classifier(settings, trust_remote_code=trusted)
+        ids, audio = list(map(str, rows["id"])), list(rows["audio"])
+        if copy:
+            place = SAMPLING_RATE, torch.device("cpu")
+            changed = copy[0].copy({"id": ids, "audio": audio}, copy[1], *place)
+            audio = [(one, SAMPLING_RATE) for one in changed]
         recordings = self._loaded.classify_sources(
-            [(str(row["id"]), row["audio"], None) for row in rows.select_columns(["id", "audio"])]
+            [(name, one, None) for name, one in zip(ids, audio, strict=True)]
         )
         for one in recordings:
             if one.error is not None or not one.segments:

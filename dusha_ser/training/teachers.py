@@ -17,10 +17,12 @@ from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Probabilities, read_probabilities
 from dusha_ser.files import named_file
+from dusha_ser.training.features import copy_column
 from dusha_ser.training.options import DataOptions, RecipeOptions
-from dusha_ser.training.teacher_models import TeacherModel, Tell, reads_features
+from dusha_ser.training.teacher_models import Copy, TeacherModel, Tell, reads_features
 from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
 from dusha_ser.training.unlabelled import UNLABELLED, read_unlabelled, refuse_tested
+from dusha_ser.training.waveforms import WaveformAugmentation
 
 TEACHER_FEATURE = datasets.List(datasets.Value("float32"))
 # Splits that are learnt from, and have a teacher.
@@ -34,18 +36,23 @@ def add_teachers(
     data: DataOptions,
     recipe: RecipeOptions,
     tell: Tell = None,
+    seed: int | None = None,
 ) -> dict[str, datasets.Dataset]:
     """Give training clips, and those without labels, the probabilities of the teachers.
+
+    Teachers that are models also hear the copies of training clips.
 
     Args:
         splits: with train, which has audio unless it has the probabilities already.
         data: how tables are read, what labels mean, and where the cache is.
         recipe: the teachers.
         tell: called with a line for each teacher that has clips to classify.
+        seed: by which the copies of the run are drawn; None: no teacher hears these.
 
     Returns:
-        The splits, with the column TEACHER_COLUMN in train; and, where `unlabelled_file` is given,
-        the split `unlabelled`, whose labels are the teachers' most probable ones.
+        The splits, with the column TEACHER_COLUMN in train, and those of copies; and, where
+        `unlabelled_file` is given, the split `unlabelled`, whose labels are the teachers' most
+        probable ones.
 
     Raises:
         MissingInputError: if there is no such teacher.
@@ -73,7 +80,19 @@ def add_teachers(
                 "label", values.argmax(1).tolist(), feature=kind
             )
         splits[split] = add_probabilities(rows, values)
+        if split == "train" and seed is not None and hears_copies(recipe):
+            augmentation = WaveformAugmentation.of(recipe, seed)
+            for copy in range(augmentation.copies):
+                said = (rows, split, data, recipe, tell, (augmentation, copy))
+                name = copy_column(TEACHER_COLUMN, copy)
+                splits[split] = add_probabilities(splits[split], teacher_probabilities(*said), name)
     return splits
+
+
+def hears_copies(recipe: RecipeOptions) -> bool:
+    """Return whether there are copies of clips, and all teachers can hear them."""
+    tables = recipe.teacher_column or any(map(is_probability_file, recipe.teacher))
+    return bool(recipe.waveform_copies and not tables)
 
 
 def refuse_untrained_teacher() -> NoReturn:
@@ -84,10 +103,11 @@ def refuse_untrained_teacher() -> NoReturn:
     )
 
 
-def add_probabilities(rows: datasets.Dataset, values: np.ndarray) -> datasets.Dataset:
+def add_probabilities(
+    rows: datasets.Dataset, values: np.ndarray, column: str = TEACHER_COLUMN
+) -> datasets.Dataset:
     """Give rows the probabilities of teachers, (clips, classes), as a column."""
-    said = list(values.astype(np.float32))
-    return rows.add_column(TEACHER_COLUMN, said, feature=TEACHER_FEATURE)
+    return rows.add_column(column, list(values.astype(np.float32)), feature=TEACHER_FEATURE)
 
 
 def teacher_probabilities(
@@ -96,10 +116,12 @@ def teacher_probabilities(
     data: DataOptions,
     recipe: RecipeOptions,
     tell: Tell = None,
+    copy: Copy | None = None,
 ) -> np.ndarray:
     """Return what the teachers together say of rows, (clips, classes) float64 that sum to 1.
 
-    Arguments and errors as of `add_teachers`; `split` is the rows' name.
+    Arguments and errors as of `add_teachers`; `split` is the rows' name, and `copy` that of
+    `TeacherModel.classify`.
     """
     names = rows.features["label"].names
     found = []
@@ -110,7 +132,8 @@ def teacher_probabilities(
             said = file_probabilities(teacher, rows, split, data.path_column)
         else:
             trusted = recipe.trust_remote_code
-            said = TeacherModel(teacher, data.cache_dir, trusted).classify(rows, split, tell)
+            model = TeacherModel(teacher, data.cache_dir, trusted)
+            said = model.classify(rows, split, tell, copy)
         found.append(by_class(said, names, data.meanings, teacher))
     return mean_probabilities(found)
 

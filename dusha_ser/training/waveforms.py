@@ -5,6 +5,7 @@ device but for rounding, and for what a codec makes of it. They are made once, a
 as the clips' own features are.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 import torchaudio.functional
 
 from dusha_ser.audio.reading import read_audio
+from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.device_features import DeviceFeatures
@@ -24,8 +26,7 @@ from dusha_ser.training.backbones import FrozenBackbone
 from dusha_ser.training.features import (
     CODE,
     cached_map,
-    columns_of_copies,
-    copy_columns,
+    copy_column,
     input_fingerprint,
     kept_columns,
     lack_audio,
@@ -85,10 +86,37 @@ class WaveformAugmentation:
         """Make what a run's options ask for."""
         return cls(options.waveform_copies, seed, tuple(options.waveform_augmentation))
 
-    def seeds(self, clips: np.ndarray, copy: int) -> np.ndarray:
-        """Return the seeds of one copy of clips, by the clips' numbers (clips,)."""
+    def seeds(self, ids: Iterable[object], copy: int) -> np.ndarray:
+        """Return the seeds of one copy of clips, (clips,).
+
+        They follow from the clips' ids, so a copy is the same whatever other clips there are, and
+        whoever hears it.
+        """
         run = (self.seed * MOST_COPIES + copy) * MOST_CLIPS % 2**63
-        return clips.astype(np.uint64) + np.uint64(run)
+        return np.array([int(digest(str(one))[:8], 16) for one in ids], np.uint64) + np.uint64(run)
+
+    def copy(
+        self,
+        rows: Mapping[str, Sequence],
+        copy: int,
+        sampling_rate: int,
+        device: torch.device,
+    ) -> list[np.ndarray]:
+        """Make one copy of clips.
+
+        Args:
+            rows: with the columns id and audio.
+            copy: its number, from 0.
+            sampling_rate: of the copies, in Hz.
+            device: that computes them.
+
+        Returns:
+            (samples,) float32 each.
+        """
+        clips = [read_audio(one, sampling_rate) for one in rows["audio"]]
+        placed = [torch.from_numpy(one).to(device) for one in clips]
+        changed = self(placed, sampling_rate, self.seeds(rows["id"], copy))
+        return [one.cpu().numpy() for one in changed]
 
     def __call__(
         self, clips: list[torch.Tensor], sampling_rate: int, seeds: np.ndarray
@@ -229,12 +257,12 @@ def compute_copies(
         encode: as of `compute_inputs`.
 
     Returns:
-        The rows, with two more columns for each copy, as `copy_columns` names them.
+        The rows, with two more columns for each copy, as `copy_column` names them.
 
     Raises:
         WrongUseError: if the clips have no audio.
     """
-    if len(columns_of_copies(rows, column)) == 2 * augmentation.copies:
+    if copy_column(column, augmentation.copies - 1) in rows.column_names:
         return rows
     heard = ~lack_audio(source) if "audio" in source.column_names else np.zeros(len(source), bool)
     if heard.sum() < len(rows):
@@ -249,15 +277,14 @@ def compute_copies(
     fingerprint = digest(input_fingerprint(source, feature_extractor), asdict(augmentation), code)
     parts = [rows]
     for copy in range(augmentation.copies):
-        kinds = rows.features[column], datasets.Value("float64")
-        made = dict(zip(copy_columns(column, copy), kinds, strict=True))
+        kinds = {column: rows.features[column], "duration": datasets.Value("float64")}
+        made = {copy_column(name, copy): kind for name, kind in kinds.items()}
         part = cached_map(
-            source.select_columns(["audio"]),
+            source.select_columns(["id", "audio"]),
             partial(compute, copy),
             datasets.Features(made),
             digest(fingerprint, copy),
             cache_dir,
-            with_indices=True,
             batched=True,
             batch_size=BATCH_SIZE,
             desc=f"copy {copy + 1} of {augmentation.copies} of train",
@@ -286,20 +313,20 @@ class CopyInputs:
         if isinstance(feature_extractor, DushaFeatureExtractor):
             self.features = DeviceFeatures(feature_extractor, device)
 
-    def __call__(self, copy: int, batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
+    def __call__(self, copy: int, batch: dict[str, list]) -> dict[str, list]:
         """Compute the inputs of one copy of clips, (frames, mels) or (samples,), and their seconds.
 
         Args:
             copy: its number.
-            batch: with the audio of the clips.
-            numbers: of the clips.
+            batch: with the ids and the audio of the clips.
         """
         rate = self.extractor.sampling_rate
-        clips = [torch.from_numpy(read_audio(one, rate)).to(self.device) for one in batch["audio"]]
-        seeds = self.augmentation.seeds(np.array(numbers), copy)
-        changed = [one.cpu().numpy() for one in self.augmentation(clips, rate, seeds)]
-        column, seconds = copy_columns(self.column, copy)
-        return {column: self._inputs(changed), seconds: [len(one) / rate for one in changed]}
+        changed = self.augmentation.copy(batch, copy, rate, self.device)
+        made = {
+            self.column: self._inputs(changed),
+            "duration": [len(one) / rate for one in changed],
+        }
+        return {copy_column(name, copy): values for name, values in made.items()}
 
     def _inputs(self, clips: list[np.ndarray]) -> list[np.ndarray]:
         name = self.extractor.model_input_names[0]
@@ -326,7 +353,8 @@ def with_copies(rows: datasets.Dataset, column: str, copies: int) -> datasets.Da
     parts = [without_copies(rows, column)]
     names = parts[0].column_names
     for copy in range(copies):
-        own = dict(zip(copy_columns(column, copy), (column, "duration"), strict=True))
+        own = {copy_column(name, copy): name for name in (column, "duration", TEACHER_COLUMN)}
+        own = {name: of_clip for name, of_clip in own.items() if name in rows.column_names}
         part = rows.remove_columns([one for one in own.values() if one in names])
         parts.append(part.rename_columns(own).select_columns(names))
     return datasets.concatenate_datasets(parts)

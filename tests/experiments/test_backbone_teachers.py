@@ -28,7 +28,7 @@ from dusha_ser.experiments.folds import make_folds
 from dusha_ser.experiments.runs import Run, read_heard
 from dusha_ser.storage import read_json
 from dusha_ser.training.arguments import make_arguments
-from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 from dusha_ser.training.preparation import prepare
 from dusha_ser.training.teachers import teacher_names
 
@@ -290,3 +290,11 @@ def test_one_command_cross_validates_both(words, tmp_path):
         assert read_heard(str(taught)) == known
     with pytest.raises(WrongUseError, match=r"teacher/folds/1 holds something that was not"):
         dusha([*command, "--seed", "9"])
+
+
+def test_teacher_learns_from_the_copies_that_it_is_to_tell_of():
+    changes = {"waveform_copies": 3, "waveform_augmentation": ("noise", "phone")}
+    recipe = RecipeOptions(teacher_backbone="a/b", **changes)
+    found = teacher_run(Run(DataOptions(), recipe, RunOptions(output_dir="runs/small"))).recipe
+    assert {name: getattr(found, name) for name in changes} == changes
+    assert found.backbone == "a/b" and found.teacher_backbone is None

@@ -16,7 +16,10 @@ from dusha_ser.experiments.fold_teachers import teachers_of
 from dusha_ser.experiments.folds import make_folds
 from dusha_ser.experiments.runs import HEARD_FILE, heard, read_heard, settings_of
 from dusha_ser.storage import read_json, write_json
+from dusha_ser.training.features import copy_column
 from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.teacher_models import TeacherModel
+from dusha_ser.training.waveforms import WaveformAugmentation
 
 
 def options_for(data, output_dir, *more):
@@ -68,6 +71,23 @@ def test_each_fold_learns_what_its_own_teacher_says(given, table, rows, large, t
     assert not any("it is not known" in text for text in caplog.messages)
     # A cache for each teacher, of the clips of one fold.
     assert len(list((tmp_path / "cache" / "dusha_teachers").iterdir())) == 2
+
+
+def test_each_fold_learns_what_its_own_teacher_says_of_copies(table, rows, large, tmp_path):
+    words = ("--teacher", str(large / "folds" / "{fold}"), "--waveform_copies", "2")
+    folds = taught_folds(table, rows, tmp_path, *words, "--seeds", "3,4")
+    assert [(fold.name, fold.seed) for fold in folds] == [("1", 3), ("2", 3), ("1", 4), ("2", 4)]
+    for fold in folds:
+        train = fold.splits["train"]
+        clips = rows.rows.filter(lambda row, ids=set(train["id"]): row["id"] in ids)
+        teacher = TeacherModel(str(large / "folds" / fold.name), str(tmp_path / "cache"))
+        for copy in range(2):
+            drawn = WaveformAugmentation(2, fold.seed), copy
+            said = teacher.classify(clips, "train", None, drawn)
+            places = [said.labels.index(label) for label in rows.labels]
+            column = copy_column(TEACHER_COLUMN, copy)
+            np.testing.assert_allclose(train[column], said.probabilities[:, places], atol=1e-6)
+            assert column not in fold.splits["test"].column_names
 
 
 def test_teacher_that_heard_what_a_fold_tests_is_refused(table, rows, large, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import datasets
 import numpy as np
 import pytest
+import soundfile
 import torch
 from small_models import (
     FEATURE_ROWS,
@@ -18,6 +19,7 @@ from small_network import one_thread, save_small_classifier  # noqa: F401 - a fi
 
 from dusha_ser import EmotionClassifier
 from dusha_ser.audio.reading import read_audio
+from dusha_ser.cli.main import main as dusha
 from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import MissingInputError, WrongUseError
@@ -30,6 +32,7 @@ from dusha_ser.training.run import make_trainer, train
 from dusha_ser.training.teacher_models import TeacherModel
 from dusha_ser.training.teachers import TEACHER_FEATURE, add_teachers, by_class, mean_probabilities
 from dusha_ser.training.unlabelled import join_unlabelled, read_unlabelled
+from dusha_ser.training.waveforms import WaveformAugmentation
 
 LABELS = ("angry", "sad", "neutral", "positive")
 
@@ -165,9 +168,9 @@ def heard(monkeypatch):
     """The numbers of clips that teachers classify."""
     counts, hear = [], TeacherModel._hear
 
-    def counting(self, rows, split):
+    def counting(self, rows, split, copy):
         counts.append(len(rows))
-        return hear(self, rows, split)
+        return hear(self, rows, split, copy)
 
     monkeypatch.setattr(TeacherModel, "_hear", counting)
     return counts
@@ -214,6 +217,45 @@ def test_clips_are_classified_again_where_audio_the_teacher_or_the_code_changed(
     monkeypatch.setattr(teacher_models, "CODE", ("dusha_ser.errors",))
     found()
     assert heard == [4, 1, 4, 4]
+
+
+@pytest.mark.parametrize("conditions", [("noise",), ("phone", "podcast")])
+def test_models_hear_the_copies_that_the_network_learns_from(
+    conditions, table, model, options, heard, tmp_path
+):
+    rows = read_recordings(table)
+    recipe = taught(model, waveform_copies=2, waveform_augmentation=conditions)
+    arguments = DushaTrainingArguments(str(tmp_path / "run"), seed=5, use_cpu=True)
+    learnt = prepare(options, recipe, arguments, {"train": rows}).all_rows("train")
+    assert heard == [16, 16, 16] and len(learnt) == 48
+    augmentation = WaveformAugmentation(2, 5, conditions)
+    for copy in range(2):
+        changed = augmentation.copy(rows[:], copy, 16000, torch.device("cpu"))
+        paths = [tmp_path / f"{number}.wav" for number in range(16)]
+        for path, samples in zip(paths, changed, strict=True):
+            soundfile.write(path, samples, 16000, subtype="FLOAT")
+        expected = [
+            [one.probabilities[label] for label in LABELS]
+            for one in EmotionClassifier(model).predict(paths)
+        ]
+        found = np.array(learnt[TEACHER_COLUMN])[16 * (copy + 1) :][:16]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.abs(found - np.array(learnt[TEACHER_COLUMN])[:16]).max() > 1e-3
+    # They are in the cache, whatever other clips there are; another seed draws others.
+    prepare(options, recipe, arguments, {"train": rows.select(range(3, 9))})
+    assert heard == [16, 16, 16]
+    prepare(options, recipe, replace(arguments, seed=6), {"train": rows})
+    assert heard == [16, 16, 16, 16, 16]
+
+
+def test_copies_have_what_a_table_says_of_their_clips(table, model, options, tmp_path):
+    said = tmp_path / "said.csv"
+    dusha(["predict", model, str(table), "--output_file", str(said), "--quiet"])
+    recipe = taught(str(said), waveform_copies=1)
+    arguments = DushaTrainingArguments(str(tmp_path / "run"), use_cpu=True)
+    learnt = prepare(options, recipe, arguments, {"train": read_recordings(table)})
+    found = np.array(learnt.all_rows("train")[TEACHER_COLUMN])
+    np.testing.assert_array_equal(found[16:], found[:16])
 
 
 def test_clips_are_classified_again_where_the_cache_is_damaged(table, model, options, heard):
