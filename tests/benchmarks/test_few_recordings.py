@@ -26,6 +26,7 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         "own_recordings, 1000 steps": ("released", None, None),
         "own_recordings, searched": ("released", None, None),
         "frozen encoder": (None, "encoder", None),
+        "frozen encoder, 2 copies": (None, "encoder", None),
         "own_recordings, taught by it": ("released", None, "encoder"),
     }
 
