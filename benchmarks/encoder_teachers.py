@@ -7,10 +7,12 @@ Transformers does. So it cannot be served as a model, and leaves tables of proba
 has those of the clips that a fold trains on, each by a classifier that has not learned its speaker,
 for `dusha cross-validate --teacher 'TEACHERS/{fold}.csv'`; tested.csv has those of the clips that
 each fold tests. How strongly a fold's classifier is regularised is chosen within its training
-speakers. With `--waveform_copies` classifiers learn from noisy, faster and slower copies, too.
+speakers. With `--waveform_copies` classifiers learn from noisy, faster and slower copies, too, and
+tell of these, which are those of a run with the same seed.
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +112,18 @@ class Taught:
     Attributes:
         classifier: of all these clips.
         strength: that was chosen.
-        unheard: what classifiers that had not learned a clip's speaker say of it, (clips, labels).
+        unheard: what classifiers that had not learned a clip's speaker say of it and its copies,
+            (clips, versions, labels).
     """
 
     classifier: Pipeline
     strength: float
     unheard: np.ndarray
+
+
+def tell(classifier: Pipeline, values: np.ndarray) -> np.ndarray:
+    """Return what is said of values (clips, versions, values), (clips, versions, labels)."""
+    return np.stack([classifier.predict_proba(one) for one in values.swapaxes(0, 1)], axis=1)
 
 
 def teach(
@@ -127,20 +135,19 @@ def teach(
     """Train a classifier, regularised so that the loss of clips by other speakers is least.
 
     Args:
-        values: of the clips and their copies, (clips, versions, values); it is the first version
-            that a classifier tells of.
+        values: of the clips and their copies, (clips, versions, values), the clips' own first.
         labels: their class numbers, (clips,), each class at least once.
         speakers: of the clips, (clips,).
         strengths: to choose from.
     """
     parts = list(GroupKFold(min(PARTS, len(set(speakers)))).split(values, labels, speakers))
-    shape = len(labels), len(np.unique(labels))
+    shape = *values.shape[:2], len(np.unique(labels))
     unheard = {strength: np.empty(shape) for strength in strengths}
     for strength, said in unheard.items():
         for learnt, others in parts:
             classifier = fit(values[learnt], labels[learnt], strength)
-            said[others] = classifier.predict_proba(values[others, 0])
-    best = min(strengths, key=lambda strength: log_loss(labels, unheard[strength]))
+            said[others] = tell(classifier, values[others])
+    best = min(strengths, key=lambda strength: log_loss(labels, unheard[strength][:, 0]))
     return Taught(fit(values, labels, best), best, unheard[best])
 
 
@@ -164,8 +171,15 @@ def teach_folds(
         taught = teach(values[~test], labels[~test], speakers[~test].tolist())
         print(f"fold {fold}: C {taught.strength:g}", flush=True)
         tested[test] = taught.classifier.predict_proba(values[test, 0])
-        said = taught.classifier.predict_proba(values[~test, 0]) if heard else taught.unheard
-        known = Predictions(rows.labels, ids[~test].tolist(), labels[~test], said)
+        said = tell(taught.classifier, values[~test]) if heard else taught.unheard
+        own, versions = ids[~test].tolist(), values.shape[1]
+        named = [own, *([copy_column(one, copy) for one in own] for copy in range(versions - 1))]
+        known = Predictions(
+            rows.labels,
+            list(itertools.chain(*named)),
+            np.tile(labels[~test], versions),
+            said.swapaxes(0, 1).reshape(-1, said.shape[2]),
+        )
         write_predictions(folder / f"{safe_name(fold)}.csv", known)
     found = Predictions(
         rows.labels, ids.tolist(), labels, tested, speakers.tolist(), fold_of.tolist()

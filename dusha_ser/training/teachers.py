@@ -40,14 +40,16 @@ def add_teachers(
 ) -> dict[str, datasets.Dataset]:
     """Give training clips, and those without labels, the probabilities of the teachers.
 
-    Teachers that are models also hear the copies of training clips.
+    They also tell of the copies of training clips: models hear these, and a table may have rows of
+    them, whose ids are as of `copy_column`. What else is known of a copy is what is said of its
+    clip.
 
     Args:
         splits: with train, which has audio unless it has the probabilities already.
         data: how tables are read, what labels mean, and where the cache is.
         recipe: the teachers.
         tell: called with a line for each teacher that has clips to classify.
-        seed: by which the copies of the run are drawn; None: no teacher hears these.
+        seed: by which the copies of the run are drawn; None: teachers tell of the clips alone.
 
     Returns:
         The splits, with the column TEACHER_COLUMN in train, and those of copies; and, where
@@ -80,19 +82,13 @@ def add_teachers(
                 "label", values.argmax(1).tolist(), feature=kind
             )
         splits[split] = add_probabilities(rows, values)
-        if split == "train" and seed is not None and hears_copies(recipe):
+        if split == "train" and seed is not None:
             augmentation = WaveformAugmentation.of(recipe, seed)
             for copy in range(augmentation.copies):
                 said = (rows, split, data, recipe, tell, (augmentation, copy))
                 name = copy_column(TEACHER_COLUMN, copy)
                 splits[split] = add_probabilities(splits[split], teacher_probabilities(*said), name)
     return splits
-
-
-def hears_copies(recipe: RecipeOptions) -> bool:
-    """Return whether there are copies of clips, and all teachers can hear them."""
-    tables = recipe.teacher_column or any(map(is_probability_file, recipe.teacher))
-    return bool(recipe.waveform_copies and not tables)
 
 
 def refuse_untrained_teacher() -> NoReturn:
@@ -129,7 +125,8 @@ def teacher_probabilities(
         found.append(column_probabilities(rows, recipe.teacher_column, names))
     for teacher in recipe.teacher:
         if is_probability_file(teacher):
-            said = file_probabilities(teacher, rows, split, data.path_column)
+            number = copy[1] if copy else None
+            said = file_probabilities(teacher, rows, split, data.path_column, number)
         else:
             trusted = recipe.trust_remote_code
             model = TeacherModel(teacher, data.cache_dir, trusted)
@@ -215,7 +212,11 @@ def column_probabilities(rows: datasets.Dataset, column: str, names: Sequence[st
 
 
 def file_probabilities(
-    path: str, rows: datasets.Dataset, split: str, path_column: str = "path"
+    path: str,
+    rows: datasets.Dataset,
+    split: str,
+    path_column: str = "path",
+    copy: int | None = None,
 ) -> Probabilities:
     """Find the probabilities of rows in a file, by their ids or else the paths of their audio.
 
@@ -225,6 +226,7 @@ def file_probabilities(
         rows: with id and, where they have it, audio.
         split: their name, for messages.
         path_column: that names clips in a table without the column id.
+        copy: of the clips, by its number, whose probabilities are wanted if the file has some.
 
     Raises:
         MissingInputError: if there is no such file.
@@ -240,6 +242,10 @@ def file_probabilities(
         audio = rows.select_columns(["audio"]).with_format("arrow")[:]["audio"]
         files = pyarrow.compute.struct_field(audio, "path").to_pylist()
     ids = list(map(str, rows["id"]))
+    if copy is not None and not places.keys().isdisjoint(
+        of_copies := [copy_column(one, copy) for one in ids]
+    ):
+        ids, files = of_copies, [None] * len(rows)
     numbers = [
         places.get(name, by_path.get(str(file))) for name, file in zip(ids, files, strict=True)
     ]

@@ -34,7 +34,8 @@ def test_teach_tells_of_clips_by_what_other_speakers_taught():
     # Whatever its own labels are, nothing that is said of a speaker's clips comes from them.
     np.testing.assert_allclose(again.unheard[own], taught.unheard[own], atol=1e-6)
     assert np.abs(again.unheard[~own] - taught.unheard[~own]).max() > 0.01
-    assert np.abs(again.classifier.predict_proba(values[:, 0]) - again.unheard)[own].max() > 0.01
+    heard = again.classifier.predict_proba(values[:, 0])
+    assert np.abs(heard - again.unheard[:, 0])[own].max() > 0.01
 
 
 def test_teach_chooses_the_strength_by_the_loss_of_other_speakers():
@@ -54,7 +55,9 @@ def test_teach_learns_from_copies_and_tells_of_the_clips():
     known = [(one.classifier.predict(values[:, 0]) == labels).mean() for one in taught]
     assert known[0] < 0.3 and known[1] > 0.5
     # The loss that chooses is that of the clips themselves.
-    assert (taught[1].unheard.argmax(1) == labels).mean() < 0.3
+    assert taught[1].unheard.shape == (48, 2, 4)
+    known = (taught[1].unheard.argmax(2) == labels[:, None]).mean(0)
+    assert known[0] < 0.2 and known[1] > 0.3
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2"])
@@ -89,6 +92,7 @@ def test_main_writes_a_table_per_fold_of_what_it_trains_on(copies, tmp_path, mon
         said = read_probabilities(folder / f"{safe_name(fold)}.csv")
         others = [one for one, own in zip(tested.ids, tested.folds, strict=True) if own != fold]
         # A teacher's table without folds: with them it would be refused.
-        assert said.ids == others and said.folds is None
+        copied = [f"{one} of copy 1" for one in others] if copies == "1" else []
+        assert said.ids == [*others, *copied] and said.folds is None
         np.testing.assert_allclose(said.probabilities.sum(1), 1, atol=1e-6)
     assert "linear classifier on encoder" in capsys.readouterr().out

@@ -256,6 +256,20 @@ def test_copies_have_what_a_table_says_of_their_clips(table, model, options, tmp
     learnt = prepare(options, recipe, arguments, {"train": read_recordings(table)})
     found = np.array(learnt.all_rows("train")[TEACHER_COLUMN])
     np.testing.assert_array_equal(found[16:], found[:16])
+    # It may tell of them itself, of all or none.
+    names, values = read_recordings(table)["id"][:], np.full((32, 4), 0.25)
+    values[16:] = np.eye(4)[np.arange(16) % 4]
+    for count in (32, 31):
+        ids = [*names, *(f"{name} of copy 1" for name in names)][:count]
+        write_predictions(said, Predictions(LABELS, ids, np.zeros(count, int), values[:count]))
+        if count == 31:
+            with pytest.raises(WrongUseError, match=r"no probabilities of 1 of 16 clips of train"):
+                prepare(options, recipe, arguments, {"train": read_recordings(table)})
+            return
+        learnt = prepare(options, recipe, arguments, {"train": read_recordings(table)})
+        found = np.array(learnt.all_rows("train")[TEACHER_COLUMN])
+        order = [LABELS.index(label) for label in learnt.labels]
+        np.testing.assert_allclose(found, values[:, order], atol=1e-6)
 
 
 def test_clips_are_classified_again_where_the_cache_is_damaged(table, model, options, heard):
