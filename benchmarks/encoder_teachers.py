@@ -234,6 +234,7 @@ def main() -> None:
         command += f" runs/{Path(options.backbone).name}"
         command += f" --output_dir runs/{options.output_dir.name}"
         command += f" --waveform_copies {copies}" if copies else ""
+        command += " --heard" if options.heard else ""
         write_table(options.table, command, table)
 
 
