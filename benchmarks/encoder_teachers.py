@@ -142,7 +142,7 @@ def teach(
     """
     parts = list(GroupKFold(min(PARTS, len(set(speakers)))).split(values, labels, speakers))
     shape = *values.shape[:2], len(np.unique(labels))
-    unheard = {strength: np.empty(shape) for strength in strengths}
+    unheard = {strength: np.empty(shape, values.dtype) for strength in strengths}
     for strength, said in unheard.items():
         for learnt, others in parts:
             classifier = fit(values[learnt], labels[learnt], strength)
