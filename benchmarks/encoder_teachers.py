@@ -24,10 +24,11 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.mixed_predictions import aligned, difference_cell
 from dusha_ser.cli.program import hide_bars, run_program
 from dusha_ser.corpus.named import NamedRows, named_rows
 from dusha_ser.errors import WrongUseError
-from dusha_ser.evaluation.predictions import Predictions, write_predictions
+from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.results import metrics_row, results_table, write_table
 from dusha_ser.evaluation.ser.ser import ser_metrics
 from dusha_ser.experiments.folds import assign_folds
@@ -203,6 +204,7 @@ def main() -> None:
         "--heard", action="store_true", help="a teacher tells of clips that it has learned"
     )
     parser.add_argument("--waveform_copies", type=int, default=0, help="as `dusha train` takes it")
+    parser.add_argument("--beside", type=Path, help=f"another {TESTED}, to tell the difference to")
     parser.add_argument("--table", type=Path, help="file to write the scores to, .json")
     options = parser.parse_args()
     hide_bars(quiet=False)
@@ -227,6 +229,10 @@ def main() -> None:
     source = f"all layers, frozen{f', {copies} copies of each clip' if copies else ''}"
     row = metrics_row(name, f"{rows.name}, {len(set(folds))} folds", metrics, source)
     table = results_table([row])
+    if options.beside:
+        other = aligned(read_predictions(options.beside), found)
+        table[0].append(f"balanced_accuracy, more than {options.beside.parent.name}")
+        table[1].append(difference_cell([found], [other]))
     print(screen_table(table))
     if options.table:
         corpus = options.data.partition("=")[0]
@@ -235,6 +241,7 @@ def main() -> None:
         command += f" --output_dir runs/{options.output_dir.name}"
         command += f" --waveform_copies {copies}" if copies else ""
         command += " --heard" if options.heard else ""
+        command += f" --beside runs/{options.beside.parent.name}/{TESTED}" if options.beside else ""
         write_table(options.table, command, table)
 
 

@@ -96,3 +96,10 @@ def test_main_writes_a_table_per_fold_of_what_it_trains_on(copies, tmp_path, mon
         assert said.ids == [*others, *copied] and said.folds is None
         np.testing.assert_allclose(said.probabilities.sum(1), 1, atol=1e-6)
     assert "linear classifier on encoder" in capsys.readouterr().out
+    beside = [str(tmp_path / "again"), "--beside", str(folder / "tested.csv")]
+    words[words.index(str(folder))] = beside[0]
+    words += [*beside[1:], "--cache_dir", str(tmp_path / "cache")]
+    monkeypatch.setattr(sys, "argv", ["teachers", *words])
+    encoder_teachers.main()
+    # No better than itself.
+    assert "+0.000 [+0.000, +0.000]" in capsys.readouterr().out
