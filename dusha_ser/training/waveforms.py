@@ -273,8 +273,13 @@ def compute_copies(
     flush_subnormals()
     source = source.select(np.flatnonzero(heard))
     compute = CopyInputs(feature_extractor, augmentation, device, column, encode)
-    code = code_digest(*CODE, *COPY_CODE), encode and encode.fingerprint
-    fingerprint = digest(input_fingerprint(source, feature_extractor), asdict(augmentation), code)
+    fingerprint = digest(
+        input_fingerprint(source, feature_extractor),
+        list(map(str, source["id"])),
+        asdict(augmentation),
+        code_digest(*CODE, *COPY_CODE),
+        encode and encode.fingerprint,
+    )
     parts = [rows]
     for copy in range(augmentation.copies):
         kinds = {column: rows.features[column], "duration": datasets.Value("float64")}

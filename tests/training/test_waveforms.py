@@ -14,7 +14,7 @@ from dusha_ser.corpus.named import load_folder_or_hub
 from dusha_ser.errors import WrongUseError
 from dusha_ser.training import waveforms
 from dusha_ser.training.augmentation import draw_numbers
-from dusha_ser.training.features import compute_inputs
+from dusha_ser.training.features import compute_inputs, copy_column
 from dusha_ser.training.waveform_options import CONDITIONS, PHONE, PODCAST
 from dusha_ser.training.waveforms import (
     WaveformAugmentation,
@@ -188,6 +188,13 @@ def test_copies_are_kept_in_the_cache_until_what_makes_them_changes(source, tmp_
     assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 2
     make_copies(source, tmp_path, conditions=(PHONE,))
     assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 4
+    # Copies are drawn by the clips' ids.
+    column = copy_column("duration", 0)
+    before = make_copies(source, tmp_path)[0][column][:]
+    renamed = source.map(lambda row: {"id": f"other {row['id']}"})
+    assert make_copies(renamed, tmp_path)[0][column][:] != before
+    some = make_copies(source.select(range(5, 9)), tmp_path)[0]
+    assert some[column][:] == before[5:9]
 
 
 def test_copies_of_an_extractor_that_cuts_off_silence_are_cut(source, tmp_path):
