@@ -29,11 +29,16 @@ BATCH = 100
 
 
 def rows_key(rows: datasets.Dataset) -> str:
-    """Name rows by what they say and hold: their ROW_COLUMNS, their labels' names, their audio."""
-    columns = {name: rows[name][:] for name in ROW_COLUMNS if name in rows.column_names}
+    """Name rows by what they say and hold: their ROW_COLUMNS, their labels' names, their audio.
+
+    What teachers say of copies of them counts, too.
+    """
+    said = (name for name in rows.column_names if name.startswith(f"{TEACHER_COLUMN} of"))
+    names = [*(name for name in ROW_COLUMNS if name in rows.column_names), *said]
+    columns = {name: rows[name][:] for name in names}
     label = rows.features.get("label")
-    names = label.names if isinstance(label, datasets.ClassLabel) else None
-    return digest(columns, names, row_contents(rows))
+    classes = label.names if isinstance(label, datasets.ClassLabel) else None
+    return digest(columns, classes, row_contents(rows))
 
 
 def row_contents(rows: datasets.Dataset, sizes_only: bool = False) -> list[str]:

@@ -12,6 +12,7 @@ from dusha_ser.cli import cross_validate
 from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import MissingInputError, WrongUseError
+from dusha_ser.evaluation.predictions import Predictions, write_predictions
 from dusha_ser.experiments.fold_teachers import teachers_of
 from dusha_ser.experiments.folds import make_folds
 from dusha_ser.experiments.runs import HEARD_FILE, heard, read_heard, settings_of
@@ -189,6 +190,19 @@ def test_settings_of_a_fold_change_with_what_its_teacher_says(table, rows, large
         assert {name for name in one if one[name] != two[name]} == {"clips"}
     weighed = settings(tmp_path, "--teacher", str(large), "--teacher_weight", "0.3")
     assert {name for name in weighed[0] if weighed[0][name] != before[0][name]} == {"options"}
+
+
+def test_settings_of_a_fold_change_with_what_a_table_says_of_copies(table, rows, tmp_path):
+    ids = list(map(str, rows.rows["id"]))
+    ids, said, found = [*ids, *(f"{name} of copy 1" for name in ids)], tmp_path / "said.csv", []
+    for share in (0.5, 0.7):
+        values = np.full((len(ids), 4), 0.25)
+        values[len(ids) // 2 :] = [share, 1 - share, 0, 0]
+        write_predictions(said, Predictions(rows.labels, ids, np.zeros(len(ids), int), values))
+        words = ("--teacher", str(said), "--waveform_copies", "1")
+        folds = taught_folds(table, rows, tmp_path, *words)
+        found.append([settings_of(fold.run, fold.splits)["clips"] for fold in folds])
+    assert not set(found[0]) & set(found[1])
 
 
 def test_unlabelled_clips_join_each_fold_unless_it_tests_them(table, rows, large, tmp_path):
