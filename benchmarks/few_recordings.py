@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of setups to run (default: all)")
     parser.add_argument("--clips", nargs="+", default=["25", "100", ALL], help="per class, or all")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of training, with commas")
+    parser.add_argument("--results", type=Path, help="folder for the table")
     parser.add_argument("--jobs", type=int, default=1, help="folds that run at once")
     chosen = parser.parse_args()
     rows: list[list] = []
@@ -123,6 +124,7 @@ def main() -> None:
     shown += ["--seeds", chosen.seeds, *(["--backbone", "BACKBONE"] if chosen.backbone else [])]
     shown += ["--setups", chosen.setups.name] if chosen.setups != SETUPS else []
     shown += ["--only", *chosen.only] if chosen.only else []
+    shown += ["--results", str(chosen.results)] if chosen.results else []
     for clips in chosen.clips:
         for setup, options in setups.items():
             words = ["ravdess", f"--data_dir={chosen.ravdess}", f"--seeds={chosen.seeds}"]
@@ -130,7 +132,7 @@ def main() -> None:
             folder = chosen.work / f"{safe_name(setup)}-{clips}"
             rows.append(table_row(setup, clips, run_setup(words, folder, clips)))
             print("  ".join(map(str, rows[-1])), flush=True)
-            write_results(NAME, {"columns": COLUMNS, "rows": rows}, shown)
+            write_results(NAME, {"columns": COLUMNS, "rows": rows}, shown, chosen.results)
 
 
 if __name__ == "__main__":
