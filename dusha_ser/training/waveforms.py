@@ -89,8 +89,8 @@ class WaveformAugmentation:
     def seeds(self, ids: Iterable[object], copy: int) -> np.ndarray:
         """Return the seeds of one copy of clips, (clips,).
 
-        They follow from the clips' ids, so a copy is the same whatever other clips there are, and
-        whoever hears it.
+        They follow from the clips' ids, so a copy is the same beside other clips, and the same for
+        a network and its teachers.
         """
         run = (self.seed * MOST_COPIES + copy) * MOST_CLIPS % 2**63
         return np.array([int(digest(str(one))[:8], 16) for one in ids], np.uint64) + np.uint64(run)
