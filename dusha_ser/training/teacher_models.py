@@ -1,7 +1,7 @@
 """Models as teachers: their probabilities of clips, each computed once and kept in the cache."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class TeacherModel:
         check_teacher(self.name)
         folder, contents = self.folder, row_contents(rows)
         if copy:
-            folder = folder / digest(asdict(copy[0]), copy[1], code_digest(*COPY_CODE))
+            folder = folder / digest(copy[0].drawn_from, copy[1], code_digest(*COPY_CODE))
             # A copy is drawn by the clip's id.
             contents = [digest(*one) for one in zip(map(str, rows["id"]), contents, strict=True)]
             split = f"copy {copy[1] + 1} of {split}"

@@ -86,6 +86,11 @@ class WaveformAugmentation:
         """Make what a run's options ask for."""
         return cls(options.waveform_copies, seed, tuple(options.waveform_augmentation))
 
+    @property
+    def drawn_from(self) -> dict[str, Any]:
+        """What decides a copy, beside its number and its clip, fit for JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "copies"}
+
     def seeds(self, ids: Iterable[object], copy: int) -> np.ndarray:
         """Return the seeds of one copy of clips, (clips,).
 
@@ -276,7 +281,7 @@ def compute_copies(
     fingerprint = digest(
         input_fingerprint(source, feature_extractor),
         list(map(str, source["id"])),
-        asdict(augmentation),
+        augmentation.drawn_from,
         code_digest(*CODE, *COPY_CODE),
         encode and encode.fingerprint,
     )

@@ -184,10 +184,13 @@ def test_copies_are_kept_in_the_cache_until_what_makes_them_changes(source, tmp_
     files = set((tmp_path / "dusha_inputs").iterdir())
     make_copies(source, tmp_path)
     assert set((tmp_path / "dusha_inputs").iterdir()) == files
+    # One more leaves the others what they are.
+    make_copies(source, tmp_path, copies=3)
+    assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 1
     make_copies(source, tmp_path, seed=2)
-    assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 2
+    assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 3
     make_copies(source, tmp_path, conditions=(PHONE,))
-    assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 4
+    assert len(set((tmp_path / "dusha_inputs").iterdir())) == len(files) + 5
     # Copies are drawn by the clips' ids.
     column = copy_column("duration", 0)
     before = make_copies(source, tmp_path)[0][column][:]
