@@ -27,6 +27,8 @@ from dusha_ser.cli.program import run_program
 from dusha_ser.corpus.own_recordings import Recording, make_recordings
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions
+from dusha_ser.evaluation.seeds import run_confusions
+from dusha_ser.evaluation.ser.ser import scores
 from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.likelihoods import answer_log_likelihoods
@@ -262,7 +264,7 @@ def compare(cells: dict[Cell, dict]) -> dict:
             runs = [as_predictions(cells[one]) for one in own]
             metrics = score(runs)
             low, high = metrics["intervals"]["balanced_accuracy"]
-            each = [score([run])["balanced_accuracy"] for run in runs]
+            each = scores(run_confusions(runs, None).sum(0))[1]
             gain = "-"
             if method not in (PUBLISHED, TRUTH) and set(base) <= set(cells):
                 gain = difference_cell(runs, [as_predictions(cells[one]) for one in base])
@@ -274,7 +276,7 @@ def compare(cells: dict[Cell, dict]) -> dict:
                     f"{np.mean([cells[one]['right_labels'] for one in own]):.3f}",
                     str(len(seeds)),
                     f"{metrics['balanced_accuracy']:.3f} [{low:.3f}, {high:.3f}]",
-                    f"{min(each):.3f} to {max(each):.3f}",
+                    f"{each.min():.3f} to {each.max():.3f}",
                     gain,
                 ]
             )

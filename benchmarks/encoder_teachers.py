@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.mixed_predictions import aligned, difference_cell
 from dusha_ser.cli.program import hide_bars, run_program
+from dusha_ser.corpus.contents import copy_column
 from dusha_ser.corpus.named import NamedRows, named_rows
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -38,7 +39,7 @@ from dusha_ser.storage import check_file, replacing_folder
 from dusha_ser.tables import screen_table
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
-from dusha_ser.training.features import compute_inputs, copy_column
+from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import RecipeOptions, RunOptions
 from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
 

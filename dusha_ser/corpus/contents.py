@@ -1,6 +1,7 @@
 """Keys of rows, which change with ids, labels, speakers and audio, and of data sets' folders."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +24,26 @@ ROW_COLUMNS = (
 )
 # Holds what `row_contents` returned, so that it is computed once.
 CONTENT_COLUMN = "content"
+# Names of columns, as of `copy_column`.
+OF_COPY = re.compile(r".+ of copy \d+")
 CARD = "README.md"
 # Rows read at once: with audio some tens of megabytes.
 BATCH = 100
+
+
+def copy_column(column: str, copy: int) -> str:
+    """Name the column of a copy, counted from 0, that says of it what a column says of the clip.
+
+    Examples:
+        >>> copy_column("duration", 0)
+        'duration of copy 1'
+    """
+    return f"{column} of copy {copy + 1}"
+
+
+def columns_of_copies(rows: datasets.Dataset) -> list[str]:
+    """Name the columns of copies that were made before."""
+    return [name for name in rows.column_names if OF_COPY.fullmatch(name)]
 
 
 def rows_key(rows: datasets.Dataset) -> str:
@@ -33,7 +51,7 @@ def rows_key(rows: datasets.Dataset) -> str:
 
     What teachers say of copies of them counts, too.
     """
-    said = (name for name in rows.column_names if name.startswith(f"{TEACHER_COLUMN} of"))
+    said = [name for name in columns_of_copies(rows) if name.startswith(TEACHER_COLUMN)]
     names = [*(name for name in ROW_COLUMNS if name in rows.column_names), *said]
     columns = {name: rows[name][:] for name in names}
     label = rows.features.get("label")

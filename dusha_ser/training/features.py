@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,12 @@ import torch
 from dusha_ser.audio.problems import warn_of_silent
 from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.complete_rows import all_problems_named
-from dusha_ser.corpus.contents import CONTENT_COLUMN, ROW_COLUMNS, row_contents
+from dusha_ser.corpus.contents import (
+    CONTENT_COLUMN,
+    ROW_COLUMNS,
+    columns_of_copies,
+    row_contents,
+)
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.subnormals import flush_subnormals
@@ -28,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 # Whether nothing is to be heard in a clip.
 SILENT_COLUMN = "is_silent"
-# Names of columns, as of `copy_column`.
-OF_COPY = re.compile(r".+ of copy \d+")
 # Whose code decides the inputs, beside that of the feature extractor.
 CODE = ("dusha_ser.audio", "dusha_ser.training.features", "feature_extraction_dusha")
 
@@ -159,21 +161,6 @@ def cached_map(
 def kept_columns(rows: datasets.Dataset) -> list[str]:
     """Name the columns that stay beside the input."""
     return [name for name in (*ROW_COLUMNS, CONTENT_COLUMN) if name in rows.column_names]
-
-
-def copy_column(column: str, copy: int) -> str:
-    """Name the column of a copy, counted from 0, that says of it what a column says of the clip.
-
-    Examples:
-        >>> copy_column("duration", 0)
-        'duration of copy 1'
-    """
-    return f"{column} of copy {copy + 1}"
-
-
-def columns_of_copies(rows: datasets.Dataset) -> list[str]:
-    """Name the columns of copies that were made before."""
-    return [name for name in rows.column_names if OF_COPY.fullmatch(name)]
 
 
 def trim_input(row: dict, feature_extractor, column: str) -> dict[str, np.ndarray]:

@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow.compute
 import scipy.special
 
-from dusha_ser.corpus.contents import TEACHER_COLUMN
+from dusha_ser.corpus.contents import CONTENT_COLUMN, TEACHER_COLUMN, copy_column, row_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Probabilities, read_probabilities
 from dusha_ser.files import named_file
-from dusha_ser.training.features import copy_column
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.teacher_models import Copy, TeacherModel, Tell, reads_features
 from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
@@ -75,19 +74,19 @@ def add_teachers(
         rows = splits.get(split)
         if rows is None or TEACHER_COLUMN in rows.column_names:
             continue
-        values = teacher_probabilities(rows, split, data, recipe, tell)
+        augmentation = None
+        if split == "train" and seed is not None:
+            augmentation = WaveformAugmentation.of(recipe, seed)
+        values, *of_copies = teacher_probabilities(rows, split, data, recipe, tell, augmentation)
         if split == UNLABELLED:
             kind = rows.features["label"]
             rows = rows.remove_columns("label").add_column(
                 "label", values.argmax(1).tolist(), feature=kind
             )
         splits[split] = add_probabilities(rows, values)
-        if split == "train" and seed is not None:
-            augmentation = WaveformAugmentation.of(recipe, seed)
-            for copy in range(augmentation.copies):
-                said = (rows, split, data, recipe, tell, (augmentation, copy))
-                name = copy_column(TEACHER_COLUMN, copy)
-                splits[split] = add_probabilities(splits[split], teacher_probabilities(*said), name)
+        for copy, values in enumerate(of_copies):
+            name = copy_column(TEACHER_COLUMN, copy)
+            splits[split] = add_probabilities(splits[split], values, name)
     return splits
 
 
@@ -112,27 +111,39 @@ def teacher_probabilities(
     data: DataOptions,
     recipe: RecipeOptions,
     tell: Tell = None,
-    copy: Copy | None = None,
-) -> np.ndarray:
-    """Return what the teachers together say of rows, (clips, classes) float64 that sum to 1.
+    augmentation: WaveformAugmentation | None = None,
+) -> list[np.ndarray]:
+    """Return what the teachers together say of rows and, where there are some, of each copy.
 
-    Arguments and errors as of `add_teachers`; `split` is the rows' name, and `copy` that of
-    `TeacherModel.classify`.
+    Arguments and errors as of `add_teachers`; `split` is the rows' name, and `augmentation` that of
+    the copies.
+
+    Returns:
+        (clips, classes) float64 that sum to 1, of the clips first.
     """
     names = rows.features["label"].names
-    found = []
+    versions: list[Copy | None] = [None]
+    if augmentation:
+        versions += [(augmentation, copy) for copy in range(augmentation.copies)]
+    found: list[list[np.ndarray]] = [[] for _ in versions]
     if recipe.teacher_column:
-        found.append(column_probabilities(rows, recipe.teacher_column, names))
+        said = column_probabilities(rows, recipe.teacher_column, names)
+        for together in found:
+            together.append(said)
+    if len(versions) > 1 and CONTENT_COLUMN not in rows.column_names:
+        # Audio is read once for it, not for each copy.
+        rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
     for teacher in recipe.teacher:
-        if is_probability_file(teacher):
-            number = copy[1] if copy else None
-            said = file_probabilities(teacher, rows, split, data.path_column, number)
-        else:
-            trusted = recipe.trust_remote_code
-            model = TeacherModel(teacher, data.cache_dir, trusted)
-            said = model.classify(rows, split, tell, copy)
-        found.append(by_class(said, names, data.meanings, teacher))
-    return mean_probabilities(found)
+        # One at a time: loaded once for all versions, and gone before the next.
+        model = TeacherModel(teacher, data.cache_dir, recipe.trust_remote_code)
+        for together, version in zip(found, versions, strict=True):
+            if is_probability_file(teacher):
+                number = version[1] if version else None
+                told = file_probabilities(teacher, rows, split, data.path_column, number)
+            else:
+                told = model.classify(rows, split, tell, version)
+            together.append(by_class(told, names, data.meanings, teacher))
+    return list(map(mean_probabilities, found))
 
 
 def mean_probabilities(found: Sequence[np.ndarray]) -> np.ndarray:

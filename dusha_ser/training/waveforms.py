@@ -16,7 +16,7 @@ import torch
 import torchaudio.functional
 
 from dusha_ser.audio.reading import read_audio
-from dusha_ser.corpus.contents import TEACHER_COLUMN
+from dusha_ser.corpus.contents import TEACHER_COLUMN, copy_column
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.device_features import DeviceFeatures
@@ -26,7 +26,6 @@ from dusha_ser.training.backbones import FrozenBackbone
 from dusha_ser.training.features import (
     CODE,
     cached_map,
-    copy_column,
     input_fingerprint,
     kept_columns,
     lack_audio,

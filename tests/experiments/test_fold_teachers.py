@@ -9,7 +9,7 @@ import pytest
 from small_models import replace_audio, save_model, write_recordings
 
 from dusha_ser.cli import cross_validate
-from dusha_ser.corpus.contents import TEACHER_COLUMN
+from dusha_ser.corpus.contents import TEACHER_COLUMN, copy_column
 from dusha_ser.corpus.named import named_rows
 from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, write_predictions
@@ -17,7 +17,6 @@ from dusha_ser.experiments.fold_teachers import teachers_of
 from dusha_ser.experiments.folds import make_folds
 from dusha_ser.experiments.runs import HEARD_FILE, heard, read_heard, settings_of
 from dusha_ser.storage import read_json, write_json
-from dusha_ser.training.features import copy_column
 from dusha_ser.training.options import RecipeOptions
 from dusha_ser.training.teacher_models import TeacherModel
 from dusha_ser.training.waveforms import WaveformAugmentation

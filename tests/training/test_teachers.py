@@ -221,13 +221,18 @@ def test_clips_are_classified_again_where_audio_the_teacher_or_the_code_changed(
 
 @pytest.mark.parametrize("conditions", [("noise",), ("phone", "podcast")])
 def test_models_hear_the_copies_that_the_network_learns_from(
-    conditions, table, model, options, heard, tmp_path
+    conditions, table, model, options, heard, tmp_path, monkeypatch
 ):
+    loaded, load = [], teacher_models.load_classifier
+    monkeypatch.setattr(
+        teacher_models, "load_classifier", lambda *a, **k: loaded.append(1) or load(*a, **k)
+    )
     rows = read_recordings(table)
     recipe = taught(model, waveform_copies=2, waveform_augmentation=conditions)
     arguments = DushaTrainingArguments(str(tmp_path / "run"), seed=5, use_cpu=True)
     learnt = prepare(options, recipe, arguments, {"train": rows}).all_rows("train")
     assert heard == [16, 16, 16] and len(learnt) == 48
+    assert loaded == [1]
     augmentation = WaveformAugmentation(2, 5, conditions)
     for copy in range(2):
         changed = augmentation.copy(rows[:], copy, 16000, torch.device("cpu"))

@@ -10,11 +10,12 @@ import torch
 from small_models import write_corpus, write_recordings
 
 from dusha_ser.cli.main import main as dusha
+from dusha_ser.corpus.contents import copy_column
 from dusha_ser.corpus.named import load_folder_or_hub
 from dusha_ser.errors import WrongUseError
 from dusha_ser.training import waveforms
 from dusha_ser.training.augmentation import draw_numbers
-from dusha_ser.training.features import compute_inputs, copy_column
+from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.waveform_options import CONDITIONS, PHONE, PODCAST
 from dusha_ser.training.waveforms import (
     WaveformAugmentation,
