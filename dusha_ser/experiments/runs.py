@@ -29,6 +29,7 @@ from dusha_ser.training.preparation import load_extractor, network_type
 from dusha_ser.training.result import TrainingResult
 from dusha_ser.training.run import train
 from dusha_ser.training.search_space import with_options
+from dusha_ser.training.teacher_models import TeacherModel
 from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
 
 SETTINGS_FILE = "settings.json"
@@ -138,7 +139,13 @@ def train_run(
         remove_checkpoints(run.output_dir)
     write_json(path, settings)
     write_json(run.output_dir / HEARD_FILE, heard(run, splits))
-    result = train(run.data, run.recipe, make_arguments(options), splits, tell, named)
+    arguments = make_arguments(options)
+    result = train(run.data, run.recipe, arguments, splits, tell, named)
+    if result.told is not None:
+        # Another run may learn from it.
+        teacher = TeacherModel(options.output_dir, run.data.cache_dir, run.recipe.trust_remote_code)
+        augmentation = WaveformAugmentation.of(run.recipe, arguments.seed)
+        teacher.remember(splits["train"], result.told, augmentation)
     # Checkpoints are for resuming; the run is over, and they take three times the model's size.
     remove_checkpoints(run.output_dir)
     write_json(run.output_dir / FINISHED_FILE, settings)

@@ -34,6 +34,7 @@ from dusha_ser.inference.settings import check_model_folder
 from dusha_ser.training.held_features import pieces
 from dusha_ser.training.options import RecipeOptions
 from dusha_ser.training.waveform_options import SPEEDS
+from modeling_dusha import class_probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -249,6 +250,24 @@ class FrozenBackbone:
         deviation[deviation == 0] = 1
         self.encoder.to("cpu")
         setattr(self.model, self.name, ComputedLayers(mean.float(), deviation.float()))
+
+    @torch.inference_mode()
+    def classify(self, rows: datasets.Dataset, column: str) -> np.ndarray:
+        """Return what the classifier says of clips whose layers were computed, while it is trained.
+
+        Args:
+            rows: any that have them.
+            column: of their embeddings.
+
+        Returns:
+            `class_probabilities`, (clips, labels) in [0, 1].
+        """
+        model, count = self.model.eval(), len(self.model.layer_weights)
+        parts = [
+            model(part.view(-1, count, part.shape[1]).to(self.device)).logits.float()
+            for part in pieces(rows, column)
+        ]
+        return class_probabilities(torch.cat(parts), model.config.problem_type).cpu().numpy()
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -1,5 +1,6 @@
 """The result of a training run: the test set, classified once, and what to do next."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -9,12 +10,14 @@ import torch
 from torch.utils.data import Subset
 
 from configuration_dusha import DushaConfig
+from dusha_ser.corpus.contents import copy_column
 from dusha_ser.evaluation.calibration import TemperatureFit, fit_temperature
 from dusha_ser.evaluation.predict_rows import known_temperature
-from dusha_ser.evaluation.predictions import Predictions, score_predictions
+from dusha_ser.evaluation.predictions import Predictions, Probabilities, score_predictions
 from dusha_ser.evaluation.results import confusion_table, metrics_row, results_table
 from dusha_ser.inference.class_prior import assume_prior, describe_prior
 from dusha_ser.inference.loading import label_names
+from dusha_ser.inference.settings import WHOLE
 from dusha_ser.storage import free_name
 from dusha_ser.tables import screen_table
 from dusha_ser.training.options import OPTIONS_FILE, RecipeOptions
@@ -40,6 +43,7 @@ class TrainingResult:
         scores: all of `score_predictions`, the metrics among them.
         prior: how frequent the model's predictions take the classes to be, in a sentence; "":
             this is not known.
+        told: what a classifier on a frozen encoder says of the clips that it learnt.
     """
 
     predictions: Predictions
@@ -52,6 +56,7 @@ class TrainingResult:
     calibration: TemperatureFit = field(default_factory=TemperatureFit)
     scores: dict = field(default_factory=dict)
     prior: str = ""
+    told: Probabilities | None = None
 
     @property
     def kept(self) -> str:
@@ -148,6 +153,37 @@ def final_test(
         calibration=calibration,
         scores=scores,
         prior=prior_sentence(trainer.model.config),
+    )
+
+
+def tell_of_learnt(prepared: Preparation) -> Probabilities | None:
+    """Return what a classifier on a frozen encoder says of the clips that it learnt.
+
+    Their layers are known, so this takes no time, and whom it teaches may learn it.
+
+    Returns:
+        Of clips and copies, whose ids are as of `copy_column`; without those that it heard the
+        start of, of which it says other things when it hears all. None: the encoder is not frozen,
+        there are no such clips, or it is not known how long they are.
+    """
+    rows = prepared.all_rows("train")
+    rows = rows.select(range(len(rows) - prepared.unlabelled))
+    seconds = list(rows["duration"]) if "duration" in rows.column_names else [None]
+    if prepared.backbone is None or None in seconds:
+        return None
+    ids = list(map(str, prepared.splits["train"]["id"]))
+    copies = len(rows) // len(ids) - 1
+    ids += [copy_column(name, copy) for copy in range(copies) for name in ids]
+    extractor: Any = prepared.extractor
+    samples = getattr(extractor, "n_samples", math.inf)
+    heard = np.array(seconds) <= min(WHOLE, samples / extractor.sampling_rate)
+    if not heard.any():
+        return None
+    rows = rows.select(np.flatnonzero(heard))
+    return Probabilities(
+        tuple(label_names(prepared.model.config, "the model")),
+        [name for name, whole in zip(ids, heard, strict=True) if whole],
+        prepared.backbone.classify(rows, prepared.column),
     )
 
 

@@ -45,7 +45,13 @@ from dusha_ser.training.model_card import write_report
 from dusha_ser.training.options import SCORES, DataOptions, RecipeOptions
 from dusha_ser.training.origins import Origins, base_origin, data_origin, teacher_origins
 from dusha_ser.training.preparation import Preparation, prepare
-from dusha_ser.training.result import TrainingResult, calibrate, final_test, settle_prior
+from dusha_ser.training.result import (
+    TrainingResult,
+    calibrate,
+    final_test,
+    settle_prior,
+    tell_of_learnt,
+)
 from dusha_ser.training.sampling import SAMPLERS, read_class_weights
 from dusha_ser.training.targets import class_shares, make_targets, make_teacher_targets
 from dusha_ser.training.teachers import describe_teachers
@@ -121,6 +127,7 @@ def train(
     settle_prior(prepared, recipe)
     result = final_test(trainer, prepared, calibration)
     if prepared.backbone:
+        result = dataclasses.replace(result, told=tell_of_learnt(prepared))
         prepared.backbone.restore()
     if trainer.is_world_process_zero():
         write_report(trainer, result, (data, recipe, arguments), prepared.splits, origins)

@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from configuration_dusha import DushaConfig
 from dusha_ser.audio.reading import SAMPLING_RATE
-from dusha_ser.corpus.contents import row_contents
+from dusha_ser.corpus.contents import copy_column, row_contents
 from dusha_ser.errors import WorkFailedError, WrongUseError
 from dusha_ser.evaluation.predictions import Probabilities
 from dusha_ser.fingerprints import code_digest, digest
@@ -78,11 +78,9 @@ class TeacherModel:
             WorkFailedError: if the model fails.
         """
         check_teacher(self.name)
-        folder, contents = self.folder, row_contents(rows)
+        ids = list(map(str, rows["id"]))
+        folder, contents = self._kept(ids, row_contents(rows), copy)
         if copy:
-            folder = folder / digest(copy[0].drawn_from, copy[1], code_digest(*COPY_CODE))
-            # A copy is drawn by the clip's id.
-            contents = [digest(*one) for one in zip(map(str, rows["id"]), contents, strict=True)]
             split = f"copy {copy[1] + 1} of {split}"
         labels, known = read_cached(folder)
         first = {content: row for row, content in reversed(list(enumerate(contents)))}
@@ -102,7 +100,43 @@ class TeacherModel:
                 known |= added
                 bar.update(len(chunk))
         values = np.array([known[content] for content in contents])
-        return Probabilities(tuple(labels), list(map(str, rows["id"])), values)
+        return Probabilities(tuple(labels), ids, values)
+
+    def remember(
+        self,
+        rows: datasets.Dataset,
+        said: Probabilities,
+        augmentation: WaveformAugmentation | None = None,
+    ) -> None:
+        """Keep in the cache what it is known to say, so that it need not hear these clips.
+
+        Args:
+            rows: clips, with audio or their contents; where two have one id, nothing is kept.
+            said: of some of them and of their copies, whose ids are as of `copy_column`.
+            augmentation: of the copies; None: there are none.
+        """
+        ids, contents = list(map(str, rows["id"])), row_contents(rows)
+        if len(set(ids)) < len(ids):
+            # Which of them is meant cannot be told.
+            return
+        known = dict(zip(said.ids, said.probabilities, strict=True))
+        for copy in versions(augmentation):
+            folder, keys = self._kept(ids, contents, copy)
+            names = [copy_column(one, copy[1]) for one in ids] if copy else ids
+            pairs = zip(keys, names, strict=True)
+            found = {key: known[name] for key, name in pairs if name in known}
+            if found:
+                write_cached(folder, said.labels, found)
+
+    def _kept(
+        self, ids: Sequence[str], contents: list[str], copy: Copy | None
+    ) -> tuple[Path, list[str]]:
+        """Return where the probabilities of clips or of a copy of them are, and by which keys."""
+        if not copy:
+            return self.folder, contents
+        # A copy is drawn by the clip's id.
+        folder = self.folder / digest(copy[0].drawn_from, copy[1], code_digest(*COPY_CODE))
+        return folder, [digest(*one) for one in zip(ids, contents, strict=True)]
 
     def _hear(
         self, rows: datasets.Dataset, split: str, copy: Copy | None
@@ -156,6 +190,13 @@ class TeacherModel:
             features = [np.asarray(rows[int(row)]["input_features"], np.float32) for row in batch]
             values[batch] = classify(features)
         return [model.config.id2label[number] for number in range(values.shape[1])], values
+
+
+def versions(augmentation: WaveformAugmentation | None) -> list[Copy | None]:
+    """List what is heard of a clip: itself as None, and its copies."""
+    if augmentation is None:
+        return [None]
+    return [None, *((augmentation, copy) for copy in range(augmentation.copies))]
 
 
 def reads_features(name: str, trust_remote_code: bool = False) -> bool:

@@ -18,7 +18,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Probabilities, read_probabilities
 from dusha_ser.files import named_file
 from dusha_ser.training.options import DataOptions, RecipeOptions
-from dusha_ser.training.teacher_models import Copy, TeacherModel, Tell, reads_features
+from dusha_ser.training.teacher_models import TeacherModel, Tell, reads_features, versions
 from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
 from dusha_ser.training.unlabelled import UNLABELLED, read_unlabelled, refuse_tested
 from dusha_ser.training.waveforms import WaveformAugmentation
@@ -122,21 +122,19 @@ def teacher_probabilities(
         (clips, classes) float64 that sum to 1, of the clips first.
     """
     names = rows.features["label"].names
-    versions: list[Copy | None] = [None]
-    if augmentation:
-        versions += [(augmentation, copy) for copy in range(augmentation.copies)]
-    found: list[list[np.ndarray]] = [[] for _ in versions]
+    heard = versions(augmentation)
+    found: list[list[np.ndarray]] = [[] for _ in heard]
     if recipe.teacher_column:
         said = column_probabilities(rows, recipe.teacher_column, names)
         for together in found:
             together.append(said)
-    if len(versions) > 1 and CONTENT_COLUMN not in rows.column_names:
+    if len(heard) > 1 and CONTENT_COLUMN not in rows.column_names:
         # Audio is read once for it, not for each copy.
         rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
     for teacher in recipe.teacher:
         # One at a time: loaded once for all versions, and gone before the next.
         model = TeacherModel(teacher, data.cache_dir, recipe.trust_remote_code)
-        for together, version in zip(found, versions, strict=True):
+        for together, version in zip(found, heard, strict=True):
             if is_probability_file(teacher):
                 number = version[1] if version else None
                 told = file_probabilities(teacher, rows, split, data.path_column, number)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import yaml
@@ -21,16 +22,19 @@ from dusha_ser.cli.program import run_program
 from dusha_ser.cli.train import read_options
 from dusha_ser.corpus.contents import TEACHER_COLUMN
 from dusha_ser.corpus.named import named_rows
+from dusha_ser.corpus.own_recordings import read_recordings
 from dusha_ser.errors import WrongUseError
-from dusha_ser.evaluation.predictions import read_predictions
+from dusha_ser.evaluation.predictions import Probabilities, read_predictions
 from dusha_ser.experiments.backbone_teachers import divide_teacher, teacher_run
 from dusha_ser.experiments.folds import make_folds
-from dusha_ser.experiments.runs import Run, read_heard
+from dusha_ser.experiments.runs import Run, read_heard, train_run
 from dusha_ser.storage import read_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 from dusha_ser.training.preparation import prepare
+from dusha_ser.training.teacher_models import TeacherModel, versions
 from dusha_ser.training.teachers import teacher_names
+from dusha_ser.training.waveforms import WaveformAugmentation
 
 LABELS = ("angry", "sad", "neutral", "positive")
 
@@ -290,6 +294,64 @@ def test_one_command_cross_validates_both(words, tmp_path):
         assert read_heard(str(taught)) == known
     with pytest.raises(WrongUseError, match=r"teacher/folds/1 holds something that was not"):
         dusha([*command, "--seed", "9"])
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """How many clips teachers have heard, in turn."""
+    counts, hear = [], TeacherModel._hear
+    monkeypatch.setattr(
+        TeacherModel,
+        "_hear",
+        lambda self, rows, *more: counts.append(len(rows)) or hear(self, rows, *more),
+    )
+    return counts
+
+
+def test_teacher_tells_of_what_it_learnt_without_hearing_it_again(words, table, heard, tmp_path):
+    folder, cache = tmp_path / "small", str(tmp_path / "cache")
+    command = ["cross-validate", *map(str, words[1:]), "--folds", "2", "--output_dir", str(folder)]
+    dusha([*command, "--waveform_copies", "1", "--validation", "0", "--cache_dir", cache])
+    assert not heard
+    own = folder / "teacher" / "folds" / "1"
+    rows = read_recordings(table)
+    tested = set(read_predictions(own / "predictions.csv").ids)
+    learnt = rows.select([n for n, name in enumerate(rows["id"]) if name not in tested])
+    for copy in versions(WaveformAugmentation(1, 7)):
+        known = TeacherModel(str(own), cache).classify(learnt, "train", copy=copy)
+        assert not heard
+        asked = TeacherModel(str(own), str(tmp_path / "new")).classify(learnt, "train", copy=copy)
+        assert heard == [8]
+        assert known.labels == asked.labels and known.ids == asked.ids
+        np.testing.assert_allclose(known.probabilities, asked.probabilities, atol=1e-5)
+        heard.clear()
+    # What it did not learn, it must hear.
+    TeacherModel(str(own), cache).classify(rows, "train")
+    assert heard == [8]
+
+
+def test_clips_whose_start_alone_was_heard_are_heard_again(table, heard, tmp_path):
+    (tmp_path / "long").mkdir()
+    tables = [table, write_recordings(tmp_path / "long", duration=1.2)]
+    rows = datasets.concatenate_datasets([read_recordings(one) for one in tables])
+    same_ids, rows = rows, rows.remove_columns("id").add_column("id", list(map(str, range(32))))
+    recipe = RecipeOptions(
+        backbone=save_encoder(tmp_path / "whisper", "whisper"), backbone_seconds=1
+    )
+    options = RunOptions(output_dir=str(tmp_path / "out"), max_steps=1, quiet=True)
+    run = Run(DataOptions(validation=0, cache_dir=str(tmp_path / "cache")), recipe, options)
+    assert train_run(run, {"train": rows}).told.ids == rows["id"][:16]
+    teacher = TeacherModel(options.output_dir, run.data.cache_dir)
+    teacher.classify(rows, "train")
+    assert heard == [16]
+    # Two clips of one id cannot be told apart.
+    teacher = replace(teacher, cache_dir=str(tmp_path / "new"))
+    teacher.remember(same_ids, Probabilities(LABELS, same_ids["id"][:16], np.full((16, 4), 0.25)))
+    assert not teacher.folder.exists()
+    options = replace(options, output_dir=str(tmp_path / "other"))
+    assert (
+        train_run(replace(run, options=options), {"train": rows.select(range(16, 32))}).told is None
+    )
 
 
 def test_teacher_learns_from_the_copies_that_it_is_to_tell_of():
