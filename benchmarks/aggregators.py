@@ -10,6 +10,7 @@ take the tables by `python -m benchmarks.page_numbers`.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -27,7 +28,7 @@ ANSWERS_AN_ANNOTATOR = (5, 15, 45, 150, 500)
 LEAST_PROBABILITY = 1e-6
 
 
-def score(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def score(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """Compare probabilities with the truth.
 
     Args:
@@ -50,7 +51,7 @@ def score(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def measure_crowd(crowd: Crowd, methods: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def measure_crowd(crowd: Crowd, methods: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Score the methods on one crowd, by name."""
     return {
         method: score(aggregate(crowd.answers, method).probabilities, crowd.truth)

@@ -107,7 +107,7 @@ def label_as_people(folder: Path) -> Labels:
     """Make labels with json, pandas and crowd-kit; result as for `label_as_ours`."""
     import pandas
 
-    rows = []
+    rows: list[dict] = []
     for part in PARTS:
         with (folder / part / f"raw_{part}.jsonl").open(encoding="utf-8") as file:
             rows.extend(json.loads(line) for line in file)

@@ -1,5 +1,6 @@
 """Sound files to measure with: a folder's own, or made ones of the same lengths."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def wav_files(folder: Path, source: Path | None, count: int | None) -> list[Path
     if source is None:
         rng = np.random.default_rng(0)
         lengths = np.clip(rng.lognormal(np.log(MEAN_SECONDS), 0.15, count or 200), 1, 20)
-        sounds = (make_clip(rng, seconds) for seconds in lengths)
+        sounds: Iterable[np.ndarray] = (make_clip(rng, seconds) for seconds in lengths)
     else:
         sounds = map(read, find_audio_files([source])[:count])
     paths = []

@@ -13,7 +13,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -34,6 +34,7 @@ from dusha_ser.labels.dawid_skene import dawid_skene
 from dusha_ser.labels.likelihoods import answer_log_likelihoods
 from dusha_ser.labels.regularised import regularised_dawid_skene
 from dusha_ser.training.arguments import DushaTrainingArguments
+from dusha_ser.training.batches import ClipDataset
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import Preparation, prepare
 from dusha_ser.training.result import final_test
@@ -66,7 +67,7 @@ RECIPE = RecipeOptions(
     stretch=0.1,
     class_weights="balanced",
 )
-RUN = {
+RUN: dict[str, Any] = {
     "num_train_epochs": 6,
     "per_device_train_batch_size": 16,
     "lr_scheduler_type": "cosine",
@@ -198,8 +199,8 @@ def trainer_of(
     trainer = make_trainer(prepared, recipe, arguments)
     table = np.full((tasks, annotators), -1)
     table[answers.task, answers.annotator] = answers.label
-    trainer.train_dataset.targets = torch.as_tensor(table)
-    trainer.classification_loss = CrowdLayerLoss(prepared.model.crowd_layer)
+    cast(ClipDataset, trainer.train_dataset).targets = torch.as_tensor(table)
+    trainer.classification_loss = cast(Any, CrowdLayerLoss(prepared.model.crowd_layer))
     return trainer
 
 

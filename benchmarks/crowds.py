@@ -1,9 +1,10 @@
 """Crowds whose truth is known: simulated ones, and real ones from tables of their answers."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -173,7 +174,8 @@ def read_crowd(folder: Path) -> Crowd:
             f"question and truth, answers as numbers from 0: {error!r}"
         ) from error
     labels = tuple(map(str, range(max(label.max(), *truth.values()) + 1)))
-    answers = CrowdAnswers(task, annotator, label, tasks, annotators, labels)
+    names = cast(Sequence, tasks), cast(Sequence, annotators), labels
+    answers = CrowdAnswers(task, annotator, label, *names)
     return Crowd(answers, np.array([truth.get(name, -1) for name in tasks]))
 
 

@@ -67,8 +67,8 @@ def over_mobile_phone(clip: np.ndarray) -> np.ndarray:
         for packet in (*stream.encode(frame), *stream.encode(None)):
             coded.mux(packet)
     file.seek(0)
-    with av.open(file) as coded:
-        heard = np.concatenate([one.to_ndarray().ravel() for one in coded.decode(audio=0)])
+    with av.open(file, "r") as sent:
+        heard = np.concatenate([one.to_ndarray().ravel() for one in sent.decode(audio=0)])
     return soxr.resample(heard, PHONE_RATE, RATE)[: len(clip)]
 
 

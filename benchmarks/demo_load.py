@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 import soundfile
@@ -75,7 +76,7 @@ def save_random_model(folder: Path) -> Path:
 def resident_memory(pid: int) -> int:
     """Memory that a process holds now, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+    return 1024 * int(cast(re.Match, re.search(r"VmRSS:\s+(\d+)", status))[1])
 
 
 def read_answer(page: str) -> list[float]:
@@ -133,7 +134,7 @@ def start_demo(model: Path, folder: Path) -> tuple[subprocess.Popen, str]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    line = demo.stdout.readline()
+    line = cast(IO[str], demo.stdout).readline()
     if "http://" not in line:
         raise WorkFailedError(f"the demo did not start; it ended with {demo.wait()}")
     return demo, line.split()[-1]
@@ -156,7 +157,7 @@ def measure(clients: int, seconds: float, folder: Path) -> dict:
     paths = write_clips(folder)
     demo, address = start_demo(save_random_model(folder / "model"), folder)
     try:
-        options = {
+        options: dict[str, Any] = {
             "verbose": False,
             "analytics_enabled": False,
             "httpx_kwargs": {"timeout": PATIENCE},

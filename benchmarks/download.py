@@ -42,9 +42,16 @@ NAME = "archive.tar"
 PEER, USUAL, OURS = "curl, sha256sum", "huggingface_hub, hashlib", "ours"
 
 
+class FileServer(ThreadingHTTPServer):
+    """A server of one file, of which it knows the path and the SHA-256."""
+
+    file: tuple[Path, str]
+
+
 class OneFile(BaseHTTPRequestHandler):
     """Sends the file that the server has, or what a Range asks of it; /half breaks off there."""
 
+    server: FileServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -70,7 +77,7 @@ class OneFile(BaseHTTPRequestHandler):
 
 def serve(path: Path, digest: str, ready: Connection) -> None:
     """Send a file until this process is ended; tells its port first."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), OneFile) as server:
+    with FileServer(("127.0.0.1", 0), OneFile) as server:
         server.file = path, digest
         ready.send(server.server_port)
         server.serve_forever()
@@ -116,7 +123,7 @@ class Ways:
     def __init__(self, url: str, folder: Path, digest: str):
         self.url, self.folder, self.digest = url, folder, digest
         self.target, self.halves = folder / "fetched", folder / "half"
-        self.programs = {name: shutil.which(name) for name in ("curl", "sha256sum")}
+        self.programs: dict[str, Any] = {name: shutil.which(name) for name in ("curl", "sha256sum")}
         if missing := [name for name, path in self.programs.items() if not path]:
             raise MissingInputError(f"{' and '.join(missing)} of the system must be installed")
 
@@ -186,7 +193,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> dict:
             kind: measure_in_turn(work, chosen.rounds, before=partial(ways.clear, half))
             for kind, half in (("whole", False), ("from the middle", True))
         }
-    pairs = {}
+    pairs: dict[str, dict] = {}
     for kind, times in measured.items():
         pairs |= compare(times, {kind: (PEER, OURS), f"{kind}, as people do": (USUAL, OURS)})
     return {"gigabytes": chosen.gigabytes, "pairs": pairs, "measured": measured}

@@ -56,6 +56,10 @@ CALIBRATION_CLIPS = 24
 # Clips that a worker is given at once.
 PIECE = 8
 
+# Of a worker, which start_worker sets.
+worker_classify: OnnxClassifier
+worker_plain: torch.nn.Module
+
 
 @dataclass
 class Sides:
@@ -106,7 +110,7 @@ def export_plain(network: torch.nn.Module, path: Path) -> Any:
 
     features = torch.zeros(1, 1, 64, 300)
     frames = {3: torch.export.Dim("frames", min=16, max=100_000)}
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         network.eval(), (features,), dynamic_shapes=(frames,), opset_version=OPSET, dynamo=True
     )
     program.save(path)
@@ -201,7 +205,7 @@ def measure(folder: Path, paths: list[Path], chosen: argparse.Namespace) -> dict
     frames = [len(read(path)) // 160 + 1 for path in paths]
     needed = network_multiply_adds(round(float(np.mean(frames)))) * len(paths)
     product = peak_product()
-    variants = one_thread(paths, sides)
+    variants: dict[str, Callable[[], Any]] = one_thread(paths, sides)
     expected = variants[PLAIN]()
     same = {name: float((work() == expected).mean()) for name, work in variants.items()}
     products = max(1, round(needed / SIDE**3))

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -115,7 +115,7 @@ def time_step(arguments: DushaTrainingArguments, batch_size: int, steps: int) ->
     device = arguments.device
     plain = dataclasses.replace(arguments, eval_strategy="no", load_best_model_at_end=False)
     trainer = DushaTrainer(model=make_model(), args=plain)
-    trainer.create_optimizer()
+    optimizer = trainer.create_optimizer()
     # As in training: in bfloat16 where that is chosen.
     model = trainer.accelerator.prepare_model(trainer.model)
     batch = {
@@ -129,8 +129,8 @@ def time_step(arguments: DushaTrainingArguments, batch_size: int, steps: int) ->
             wait_for(device)
             started = time.perf_counter()
         trainer.training_step(model, dict(batch), trainer.step_weight([batch]))
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     wait_for(device)
     return batch_size * steps / (time.perf_counter() - started)
 
@@ -153,7 +153,7 @@ def time_epochs(arguments: DushaTrainingArguments, clips: int, evaluated: int) -
         args=arguments,
         train_dataset=train,
         eval_dataset=Subset(validation, np.argsort(-longest).tolist()),
-        train_sampler=EveryClipSampler(frames / 100, batch_size=batch_size),
+        train_sampler=EveryClipSampler(cast(Sequence[float], frames / 100), batch_size=batch_size),
         train_collator=SpectrogramCollator(augmentation=Augmentation(), lengths=lengths),
         data_collator=SpectrogramCollator(lengths=lengths),
         callbacks=[clock],
@@ -201,7 +201,7 @@ def step_bytes(arguments: DushaTrainingArguments) -> float:
         written = output.nbytes if isinstance(output, torch.Tensor) else 0
         moved += 3 * read + 2 * written
 
-    model = make_model().to(arguments.device)
+    model = make_model().to(arguments.device)  # type: ignore[arg-type]  # typed as unbound
     for layer in model.modules():
         if not any(layer.children()):
             layer.register_forward_hook(count)
@@ -219,7 +219,7 @@ def step_bytes(arguments: DushaTrainingArguments) -> float:
 @contextlib.contextmanager
 def single_precision() -> Iterator[None]:
     """Leave TF32 out by the newer way of setting it, as the Trainer does: PyTorch refuses both."""
-    places = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    places = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]  # not in the stubs
     held = [one.fp32_precision for one in places]
     for one in places:
         one.fp32_precision = "ieee"

@@ -41,9 +41,12 @@ FRAMES = (75, 150, 300)
 BATCH_SIZE = 16
 
 
-def sized(scale: float, share: float) -> tuple[int, ...]:
+def sized(scale: float, share: float) -> tuple[int, int, int]:
     """Return a share of Dusha's numbers of answers, clips and annotators."""
-    return tuple(max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS))
+    answers, clips, annotators = (
+        max(4, round(scale * share * one)) for one in (ANSWERS, CLIPS, ANNOTATORS)
+    )
+    return answers, clips, annotators
 
 
 def measure_answers(folder: Path, scale: float) -> dict:
@@ -99,7 +102,7 @@ def measure_training(rounds: int) -> dict:
         times = training_step.measure({"ours": (training_step.run_ours, {})}, steps)
         sizes[frames] = float(np.median(times["processor_seconds"]["ours"]))
     least = 3 * BATCH_SIZE * network_multiply_adds(FRAMES[-1]) / peak_multiply_adds()
-    model = training_step.make_model().to(memory_format=torch.channels_last)
+    model = training_step.make_model().to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # typed as unbound
     make_precise(model)
     features = torch.from_numpy(training_step.make_clips(BATCH_SIZE, FRAMES[-1]))
     labels = torch.arange(BATCH_SIZE) % 4

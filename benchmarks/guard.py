@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import answers_to_labels, files_to_labels, training_step
 from benchmarks.clips import wav_files
@@ -26,7 +27,7 @@ from benchmarks.measuring import (
 from dusha_ser.cli.program import run_program
 
 CLIPS, ANSWERS = 6, (6000, 1000, 60)
-STEPS = {"batch_size": 8, "frames": 100, "warm_up": 4}
+STEPS: dict[str, Any] = {"batch_size": 8, "frames": 100, "warm_up": 4}
 
 
 def files(folder: Path, rounds: int) -> dict:
@@ -41,7 +42,10 @@ def files(folder: Path, rounds: int) -> dict:
 
 def step(folder: Path, rounds: int) -> dict:
     """Step the plain loop and our Trainer, each in its process."""
-    ways = {"peer": (training_step.run_plain, {}), "ours": (training_step.run_ours, {})}
+    ways: dict[str, tuple[Callable, dict]] = {
+        "peer": (training_step.run_plain, {}),
+        "ours": (training_step.run_ours, {}),
+    }
     times = training_step.measure(ways, training_step.Steps(rounds, **STEPS))
     return paired_ratio(*(times["processor_seconds"][name] for name in ("peer", "ours")))
 

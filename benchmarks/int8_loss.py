@@ -93,7 +93,7 @@ def main() -> None:
         )
     measurement = Measurement("int8_loss", chosen)
     clips = {path.stem: path for path in find_audio_files([chosen.clips])}
-    pooled = {"label": [], "float": [], "int8": []}
+    pooled: dict[str, list[str]] = {"label": [], "float": [], "int8": []}
     for fold in folds:
         for name, column in measure_fold(fold, clips).items():
             pooled[name] += column

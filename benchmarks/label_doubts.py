@@ -14,6 +14,7 @@ import csv
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ HEARD = (10, 20, 30, 50)
 
 def load(path: Path) -> ModuleType:
     """Import a program by its path."""
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    specification: Any = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -169,7 +170,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="limits-", dir=chosen.folder) as folder:
         disk = disk_speeds(Path(folder))
-    results = {
+    results: dict[str, Any] = {
         "multiply_adds_a_second": peak_multiply_adds(),
         "8_bit_multiply_adds_a_second": peak_8_bit_multiply_adds(),
         "copied_bytes_a_second": memory_bandwidth(),

@@ -14,6 +14,7 @@ import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -145,7 +146,8 @@ def measure(paths: list[Path], chosen: argparse.Namespace) -> dict:
         name: max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
         for name, found in others.items()
     }
-    measured, pairs = {}, {}
+    measured = {}
+    pairs: dict[str, dict] = {}
     for source, variants in sources.items():
         times = measured[source] = measure_in_turn(variants, chosen.rounds)
         names = {source: better_peer(times), f"{source}, as people do": USUAL}
@@ -155,7 +157,7 @@ def measure(paths: list[Path], chosen: argparse.Namespace) -> dict:
     for size in (len(paths) // 4, len(paths) // 2, len(paths)):
         part = {"": lambda size=size: as_ours(paths[:size], extractor)}
         sizes[size] = min(measure_in_turn(part, 3)["processor_seconds"][""])
-    found = {
+    found: dict[str, Any] = {
         "pairs": pairs,
         "measured": measured,
         "milliseconds_a_file": {

@@ -13,6 +13,7 @@ take the recording at once is shown by its attention alone, which is asked to tr
 import sys
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import soundfile
@@ -82,7 +83,7 @@ def as_ours(path: Path, classify) -> list[int]:
     names = ["0", "1", "2", "3"]
     timeline = TimelineClassifier(classify, names, RATE, batch_size=WINDOWS_AT_ONCE)
     segments = classify_file(timeline, path)
-    return [int(one.label) for one in segments if one.end - one.start == WINDOW]
+    return [int(cast(str, one.label)) for one in segments if one.end - one.start == WINDOW]
 
 
 def memory_of_ours(path: Path, model: Path) -> int:
@@ -132,8 +133,8 @@ def measure(folder: Path, minutes: float, rounds: int) -> dict:
     times = measure_in_turn(variants, rounds)
     sizes = {}
     for length, path in zip(lengths[:-1], paths[:-1], strict=True):
-        used = measure_in_turn({"ours": lambda path=path: as_ours(path, onnx)}, 1, False)
-        sizes[length] = used["processor_seconds"]["ours"][0]
+        part = {"ours": lambda path=path: as_ours(path, onnx)}
+        sizes[length] = measure_in_turn(part, 1, False)["processor_seconds"]["ours"][0]
     sizes[minutes] = min(times["processor_seconds"][FLOAT])
     better = min((EXPERT, USUAL), key=lambda name: sum(times["seconds"][name]))
     pairs = {

@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -116,7 +117,7 @@ def paired_ratio(peer: Sequence[float], ours: Sequence[float]) -> dict[str, floa
     from scipy.stats import quantile_test
 
     ratios = np.divide(peer, ours)
-    interval = quantile_test(ratios, p=0.5).confidence_interval(CONFIDENCE)
+    interval: Any = quantile_test(ratios, p=0.5).confidence_interval(CONFIDENCE)
     low, high = (None if np.isnan(end) else float(end) for end in interval)
     return {
         "times_as_fast": float(np.median(ratios)),

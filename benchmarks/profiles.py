@@ -6,6 +6,7 @@ import pstats
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,8 +43,9 @@ def python_profile(work: Callable[[], object], rows: int = 8) -> dict[str, float
     """
     profile = cProfile.Profile()
     profile.runcall(work)
+    told: Any = pstats.Stats(profile)
     spent: Counter = Counter()
-    for (file, _, function), (_, _, own, _, _) in pstats.Stats(profile).stats.items():
+    for (file, _, function), (_, _, own, _, _) in told.stats.items():
         spent[function if file == "~" else f"{Path(file).stem}.{function}"] += own
     return largest_shares(spent, rows)
 

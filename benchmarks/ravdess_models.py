@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -35,7 +35,7 @@ def parse_options(description: str, name: str) -> argparse.Namespace:
 def divide(ravdess: str) -> tuple[datasets.Dataset, NamedRows]:
     """Read the clips; return those of the actors to train on, and of those to test on."""
     named = named_rows(f"ravdess={ravdess}")
-    tested = np.isin(named.speakers, TEST_ACTORS)
+    tested = np.isin(cast(list[str], named.speakers), TEST_ACTORS)
     train, test = (named.rows.select(np.flatnonzero(where)) for where in (~tested, tested))
     return train, NamedRows("ravdess", test)
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pyarrow
@@ -98,7 +98,10 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         from ray.cluster_utils import Cluster as RayCluster
 
-        common = {"node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
+        common: dict[str, Any] = {
+            "node_ip_address": "127.0.0.1",
+            "object_store_memory": STORE_BYTES,
+        }
         self.common = common | {"num_cpus": 1}
         head = common | {"num_cpus": 0, "include_dashboard": False}
         self.cluster = RayCluster(initialize_head=True, head_node_args=head)
@@ -215,7 +218,7 @@ def measure_ids(count: int) -> dict[str, int]:
     table = pyarrow.table({"id": keys})
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_memory()
-    _, size = convert_and_sort_checkpointed_ids._function(table, "id")
+    _, size = cast(Any, convert_and_sort_checkpointed_ids)._function(table, "id")
     return {"array": int(size), "grown": peak_memory() - before}
 
 

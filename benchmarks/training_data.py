@@ -12,7 +12,7 @@ the content of all files of both.
 
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -96,9 +96,7 @@ def same_batches(seconds: list[float]) -> list[list[int]]:
     return [[draw.index for draw in batch] for batch in sampler]
 
 
-def batches_of_peer(
-    paths: list[Path], batches: Sequence[Sequence[int]], workers: int = 0
-) -> DataLoader:
+def batches_of_peer(paths: list[Path], batches: list[list[int]], workers: int = 0) -> DataLoader:
     """Return a loader of one file per clip."""
     return DataLoader(FileAClip(paths), batch_sampler=batches, num_workers=workers, collate_fn=pad)
 
@@ -111,7 +109,7 @@ def batches_of_people(paths: list[Path]) -> DataLoader:
 
 
 def batches_of_ours(
-    table: datasets.Dataset, batches: Sequence[Sequence[int]], workers: int = 0
+    table: datasets.Dataset, batches: list[list[int]], workers: int = 0
 ) -> DataLoader:
     """Return a loader as DushaTrainer makes it, without augmentation, which the peer lacks."""
     return DataLoader(

@@ -13,7 +13,7 @@ from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WrongUseError
 
 DEFAULTS = "defaults"
-VARIANTS = {
+VARIANTS: dict[str, dict] = {
     DEFAULTS: {},
     "--channels_last False": {"channels_last": False},
     "--keep_memory False": {"keep_memory": False},

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 # As `dusha train` does, and for both: see there.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -30,7 +31,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.limits import network_multiply_adds, peak_multiply_adds
 from benchmarks.measuring import Measurement, compare, measuring_options, print_pairs
-from benchmarks.plain_network import plain_twin
+from benchmarks.plain_network import PlainNetwork, plain_twin
 from configuration_dusha import DushaConfig
 from dusha_ser.cli.program import run_program
 from dusha_ser.errors import WrongUseError
@@ -110,7 +111,7 @@ def compare_gradients(model_name: str | None, batch_size: int, frames: int) -> d
     mask = torch.ones(features.shape[:2], dtype=torch.long)
     gradients = {}
     for kind, dtype in {"": torch.float32, ", double": torch.float64}.items():
-        ours = make_model(model_name).to(memory_format=torch.channels_last)
+        ours = make_model(model_name).to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # typed as unbound
         make_precise(ours)
         ours.to(dtype)(features, attention_mask=mask, labels=labels).loss.backward()
         gradients["ours" + kind] = gradient_vector(ours)
@@ -130,10 +131,10 @@ def compare_gradients(model_name: str | None, batch_size: int, frames: int) -> d
 def gradient_vector(model: torch.nn.Module) -> torch.Tensor:
     """Return all gradients of a model as one vector of doubles, in the order of their names."""
     named = sorted(model.named_parameters())
-    return torch.cat([one.grad.double().flatten() for _, one in named])
+    return torch.cat([cast(torch.Tensor, one.grad).double().flatten() for _, one in named])
 
 
-def twin_of_gradients(plain: torch.nn.Module) -> torch.nn.Module:
+def twin_of_gradients(plain: PlainNetwork) -> torch.nn.Module:
     """Return our network with the gradients of the plain one, the way back of plain_twin."""
     ours = make_model().double()
     layers = [ours.dusha.stem, *ours.dusha.blocks, ours.dusha.last_1x1]
@@ -141,10 +142,10 @@ def twin_of_gradients(plain: torch.nn.Module) -> torch.nn.Module:
     attention, theirs = ours.dusha.attention, plain.attention
     for target, source in pairs:
         for one, other in zip(target.parameters(), source.parameters(), strict=True):
-            one.grad = other.grad.double()
-    attention.gamma.grad = theirs.gamma.grad.double()
-    for name, source in {"query": "key", "key": "query", "value": "value"}.items():
-        gradient = getattr(theirs, source).weight.grad
+            one.grad = cast(torch.Tensor, other.grad).double()
+    attention.gamma.grad = cast(torch.Tensor, theirs.gamma.grad).double()
+    for name, twin in {"query": "key", "key": "query", "value": "value"}.items():
+        gradient = getattr(theirs, twin).weight.grad
         getattr(attention, name).weight.grad = gradient.squeeze(-1).double()
     return ours
 
@@ -152,7 +153,7 @@ def twin_of_gradients(plain: torch.nn.Module) -> torch.nn.Module:
 def run_plain(pipe, steps: Steps, options: dict) -> None:
     """Do one step of the plain loop for each message; answer with its seconds and data's, 0."""
     layout = options.get("memory_format", torch.contiguous_format)
-    model = plain_twin(make_model(steps.model)).to(memory_format=layout)
+    model = plain_twin(make_model(steps.model)).to(memory_format=layout)  # type: ignore[call-overload]  # its stub has no such overload
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-6)
     features = torch.from_numpy(make_clips(steps.batch_size, steps.frames))
     features = features.transpose(1, 2).unsqueeze(1).contiguous(memory_format=layout)
@@ -211,7 +212,7 @@ class StepOnDemand(TrainerCallback):
 
     def __init__(self, pipe):
         self.pipe = pipe
-        self.started = self.begun = self.used = None
+        self.started = self.begun = self.used = 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Wait for the first message."""

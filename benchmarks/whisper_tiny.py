@@ -95,7 +95,9 @@ def read_onnx(content: bytes) -> dict[str, np.ndarray]:
     from onnx.reference import ReferenceEvaluator
 
     graph = onnx.load_from_string(content).graph
-    values = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    values: dict[str, Any] = {
+        one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer
+    }
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in values:
             given = {name: values[name] for name in node.input}
