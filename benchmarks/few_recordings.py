@@ -3,7 +3,8 @@
 Each setup of a YAML file is cross-validated on each number of training clips per class, with the
 same seeds, by `dusha cross-validate`, which resumes. The table is written after each of them. A
 setup may hold `search`, so that its options are chosen within the training speakers of each fold.
-MODEL and BACKBONE stand for what the command line names; setups with a backbone wait for one.
+MODEL, BACKBONE and RAVDESS stand for what the command line names; setups with a backbone wait for
+one.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="folds that run at once")
     chosen = parser.parse_args()
     rows: list[list] = []
-    named = {"MODEL": chosen.model, "BACKBONE": chosen.backbone}
+    named = {"MODEL": chosen.model, "BACKBONE": chosen.backbone, "RAVDESS": str(chosen.ravdess)}
     setups = chosen_setups(filled(read_setups(chosen.setups), named), chosen.only)
     shown = ["--ravdess", "RAVDESS", "--model", "MODEL", "--clips", *chosen.clips]
     shown += ["--seeds", chosen.seeds, *(["--backbone", "BACKBONE"] if chosen.backbone else [])]

@@ -88,6 +88,13 @@ def row_contents(rows: datasets.Dataset, sizes_only: bool = False) -> list[str]:
     return found
 
 
+def with_contents(rows: datasets.Dataset) -> datasets.Dataset:
+    """Return rows with a column of their `row_contents`, so that these are computed once."""
+    if CONTENT_COLUMN in rows.column_names:
+        return rows
+    return rows.add_column(CONTENT_COLUMN, row_contents(rows))
+
+
 def _audio_hashes(
     audio: pa.ChunkedArray, sizes_only: bool, pool: ThreadPoolExecutor
 ) -> Iterator[str]:

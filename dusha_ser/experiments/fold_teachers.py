@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from dusha_ser.corpus.contents import CONTENT_COLUMN, row_contents
+from dusha_ser.corpus.contents import row_contents, with_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import read_probabilities
 from dusha_ser.experiments.runs import Run, read_heard, speakers_of
@@ -21,6 +21,7 @@ from dusha_ser.training.teacher_options import (
     is_probability_file,
 )
 from dusha_ser.training.teachers import TEACHER_FEATURE, add_teachers
+from dusha_ser.training.unlabelled import UNLABELLED, leave_out_tested, read_unlabelled
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,12 @@ class FoldTeachers:
         self.path_column = run.data.path_column
         self.tell = tell
         self._unknown: set[str] = set()
-        if CONTENT_COLUMN not in rows.column_names:
-            rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
-        self.rows = rows
+        self.rows = with_contents(rows)
+        self.unlabelled: datasets.Dataset | None = None
+        if run.recipe.unlabelled_file:
+            names = rows.features["label"].names
+            read = read_unlabelled(run.recipe.unlabelled_file, names, run.data)
+            self.unlabelled = with_contents(read)
 
     def teach(
         self,
@@ -63,7 +67,7 @@ class FoldTeachers:
 
         Returns:
             The run, and train, with what its teachers say, test, and, where there are clips without
-            labels, unlabelled.
+            labels, those that the fold does not test, whose speakers it does not test either.
 
         Raises:
             MissingInputError: if there is no such teacher.
@@ -81,8 +85,10 @@ class FoldTeachers:
                 self._warn(given)
         if self.recipe.teacher_column:
             self._warn(f"column {self.recipe.teacher_column}")
+        if self.unlabelled is not None:
+            own[UNLABELLED] = leave_out_tested(self.unlabelled, own["test"])
         taught = add_teachers(own, run.data, run.recipe, self.tell, run.options.seed)
-        others = {name: taught[name] for name in taught if name not in own}
+        others = {name: taught[name] for name in taught if name == UNLABELLED}
         test_rows = inputs.select(test)
         known = own["train"].column_names
         for column in [name for name in taught["train"].column_names if name not in known]:

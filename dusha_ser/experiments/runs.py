@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 
 from configuration_dusha import DushaConfig
-from dusha_ser.corpus.contents import CONTENT_COLUMN, row_contents, rows_key
+from dusha_ser.corpus.contents import row_contents, rows_key, with_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.fingerprints import code_digest, digest
 from dusha_ser.inference.loading import model_fingerprint
@@ -204,8 +204,7 @@ def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> d
     """
     for options in (run.data, run.recipe, run.options):
         options.check()
-    if CONTENT_COLUMN not in rows.column_names:
-        rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
+    rows = with_contents(rows)
     if with_audio:
         return rows
     cache_dir, frozen, arguments = run.data.cache_dir, None, make_arguments(run.options)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute
 import scipy.special
 
-from dusha_ser.corpus.contents import CONTENT_COLUMN, TEACHER_COLUMN, copy_column, row_contents
+from dusha_ser.corpus.contents import TEACHER_COLUMN, copy_column, with_contents
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Probabilities, read_probabilities
 from dusha_ser.files import named_file
@@ -128,9 +128,9 @@ def teacher_probabilities(
         said = column_probabilities(rows, recipe.teacher_column, names)
         for together in found:
             together.append(said)
-    if len(heard) > 1 and CONTENT_COLUMN not in rows.column_names:
+    if len(heard) > 1:
         # Audio is read once for it, not for each copy.
-        rows = rows.add_column(CONTENT_COLUMN, row_contents(rows))
+        rows = with_contents(rows)
     for teacher in recipe.teacher:
         # One at a time: loaded once for all versions, and gone before the next.
         model = TeacherModel(teacher, data.cache_dir, recipe.trust_remote_code)

@@ -63,6 +63,30 @@ def refuse_tested(splits: dict[str, datasets.Dataset]) -> None:
             )
 
 
+def leave_out_tested(unlabelled: datasets.Dataset, tested: datasets.Dataset) -> datasets.Dataset:
+    """Leave out the unlabelled clips that are tested, and those of speakers that are.
+
+    Args:
+        unlabelled: clips; where their speakers are known, by the names that tested clips have.
+        tested: the clips of a test.
+
+    Raises:
+        WrongUseError: if none is left.
+    """
+    contents, speakers = set(row_contents(tested)), set()
+    if "source_id" in tested.column_names:
+        speakers = set(tested["source_id"]) - {None, ""}
+    kept = [
+        content not in contents and speaker not in speakers
+        for content, speaker in zip(row_contents(unlabelled), unlabelled["source_id"], strict=True)
+    ]
+    if not any(kept):
+        raise WrongUseError(
+            f"all {len(kept)} unlabelled clips are tested, or of speakers who are: give others"
+        )
+    return unlabelled.select(np.flatnonzero(kept))
+
+
 def join_unlabelled(train: datasets.Dataset, unlabelled: datasets.Dataset) -> datasets.Dataset:
     """Put clips without labels behind training clips, with the columns of these.
 

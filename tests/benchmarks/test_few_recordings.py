@@ -14,12 +14,13 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         "own_recordings, 1000 steps",
         "own_recordings, searched",
     ]
-    every = filled(setups, {"MODEL": "released", "BACKBONE": "encoder"})
+    every = filled(setups, {"MODEL": "released", "BACKBONE": "encoder", "RAVDESS": "clips"})
     found = {}
     for name, options in every.items():
         setup = options.pop("setup")
         own = {key: value for key, value in options.items() if not key.startswith("search")}
         _, recipe, _ = read_run("data", setup, as_words(own), tmp_path, quiet=True)
+        assert recipe.unlabelled_file == ("clips" if "without labels" in name else None)
         found[name] = recipe.model_name_or_path, recipe.backbone, recipe.teacher_backbone
     assert found == {
         "own_recordings": ("released", None, None),
@@ -28,6 +29,7 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         "frozen encoder": (None, "encoder", None),
         "frozen encoder, 2 copies": (None, "encoder", None),
         "own_recordings, taught by it": ("released", None, "encoder"),
+        "own_recordings, the rest without labels": ("released", None, "encoder"),
     }
 
 
