@@ -22,6 +22,7 @@ from benchmarks.measuring import write_results
 from dusha_ser.cli.program import run_program
 from dusha_ser.collecting.further import sure_clips
 from dusha_ser.collecting.options import MoreOptions
+from dusha_ser.errors import WrongUseError
 from dusha_ser.labels.aggregation import aggregate
 from dusha_ser.labels.crowd_answers import CrowdAnswers
 from dusha_ser.reports.labels import judge_labels
@@ -35,8 +36,14 @@ HEARD = (10, 20, 30, 50)
 
 
 def load(path: Path) -> ModuleType:
-    """Import a program by its path."""
+    """Import a program by its path.
+
+    Raises:
+        WrongUseError: if it is none in Python.
+    """
     specification: Any = importlib.util.spec_from_file_location(path.stem, path)
+    if specification is None or not path.is_file():
+        raise WrongUseError(f"`crowd` is {path}, which is no file that ends in .py: name a program")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

@@ -6,6 +6,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.crowd_training import Cell, CrowdLayerLoss, all_cells, compare
+from benchmarks.label_doubts import load
+from dusha_ser.errors import WrongUseError
 
 
 def test_cells_are_one_seed_of_all_methods_first():
@@ -13,6 +15,13 @@ def test_cells_are_one_seed_of_all_methods_first():
     assert len({cell.name for cell in cells}) == len(cells) == 51
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     assert [cell.count for cell in cells if cell.method == "truth"] == [3] * 3
+
+
+@pytest.mark.parametrize("name", ["missing.py", "crowd.txt"])
+def test_what_is_no_program_is_refused(name, tmp_path):
+    (tmp_path / "crowd.txt").touch()
+    with pytest.raises(WrongUseError, match=f"{name}, which is no file that ends in .py"):
+        load(tmp_path / name)
 
 
 def test_crowd_layer_loss_is_the_mean_of_the_answers_of_a_clip():
