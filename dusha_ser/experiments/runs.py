@@ -143,7 +143,7 @@ def train_run(
     result = train(run.data, run.recipe, arguments, splits, tell, named)
     if result.told is not None:
         # Another run may learn from it.
-        teacher = TeacherModel(options.output_dir, run.data.cache_dir, run.recipe.trust_remote_code)
+        teacher = TeacherModel(options.output_dir, None, run.recipe.trust_remote_code)
         augmentation = WaveformAugmentation.of(run.recipe, arguments.seed)
         teacher.remember(splits["train"], result.told, augmentation)
     # Checkpoints are for resuming; the run is over, and they take three times the model's size.

@@ -1,5 +1,6 @@
-"""Models as teachers: their probabilities of clips, each computed once and kept in the cache."""
+"""Models as teachers: their probabilities of clips, each computed once and kept."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ from dusha_ser.training.waveforms import COPY_CODE, WaveformAugmentation
 CHUNK = 512
 # Features that are classified at once.
 BATCH_SIZE = 16
+# Of a model: what it says of the clips that it learnt.
+TOLD_FOLDER = "told"
 # Whose code decides what a teacher says, beside that of inference.
 CODE = ("dusha_ser.training.teacher_models",)
 Tell = Callable[[str], object] | None
@@ -54,13 +57,17 @@ class TeacherModel:
     _loaded: Any = field(default=None, init=False, repr=False)
 
     @property
-    def folder(self) -> Path:
-        """Where its probabilities are: named by its content, how clips are read, and the code."""
+    def cache(self) -> Path:
+        """Where the probabilities of all teachers are."""
+        return Path(self.cache_dir or datasets.config.HF_DATASETS_CACHE, "dusha_teachers")
+
+    @property
+    def key(self) -> str:
+        """Names its probabilities: by its content, how clips are read, and the code."""
         made_of = decisive(Settings(self.name), self.trust_remote_code)
         # Equal models of different names say the same.
         made_of.pop("model")
-        cache = Path(self.cache_dir or datasets.config.HF_DATASETS_CACHE)
-        return cache / "dusha_teachers" / digest(made_of, code_digest(*CODE))
+        return digest(made_of, code_digest(*CODE))
 
     def classify(
         self, rows: datasets.Dataset, split: str, tell: Tell = None, copy: Copy | None = None
@@ -79,10 +86,14 @@ class TeacherModel:
         """
         check_teacher(self.name)
         ids = list(map(str, rows["id"]))
-        folder, contents = self._kept(ids, row_contents(rows), copy)
+        place, contents = self._kept(ids, row_contents(rows), copy)
+        folder = self.cache / place
         if copy:
             split = f"copy {copy[1] + 1} of {split}"
         labels, known = read_cached(folder)
+        if not known.keys() >= set(contents):
+            told, more = read_cached(Path(self.name, TOLD_FOLDER, place))
+            labels, known = labels or told, known | more
         first = {content: row for row, content in reversed(list(enumerate(contents)))}
         missing = sorted(row for content, row in first.items() if content not in known)
         if missing and tell:
@@ -108,35 +119,41 @@ class TeacherModel:
         said: Probabilities,
         augmentation: WaveformAugmentation | None = None,
     ) -> None:
-        """Keep in the cache what it is known to say, so that it need not hear these clips.
+        """Keep what it is known to say in its own folder, so that it need not hear these clips.
+
+        There it stays when the cache is gone: by the last bits, a run that is resumed would be
+        another one with what is heard.
 
         Args:
             rows: clips, with audio or their contents; where two have one id, nothing is kept.
             said: of some of them and of their copies, whose ids are as of `copy_column`.
             augmentation: of the copies; None: there are none.
         """
+        own = Path(self.name, TOLD_FOLDER)
+        # What an earlier model said.
+        shutil.rmtree(own, ignore_errors=True)
         ids, contents = list(map(str, rows["id"])), row_contents(rows)
         if len(set(ids)) < len(ids):
             # Which of them is meant cannot be told.
             return
         known = dict(zip(said.ids, said.probabilities, strict=True))
         for copy in versions(augmentation):
-            folder, keys = self._kept(ids, contents, copy)
+            place, keys = self._kept(ids, contents, copy)
             names = [copy_column(one, copy[1]) for one in ids] if copy else ids
             pairs = zip(keys, names, strict=True)
             found = {key: known[name] for key, name in pairs if name in known}
             if found:
-                write_cached(folder, said.labels, found)
+                write_cached(own / place, said.labels, found)
 
     def _kept(
         self, ids: Sequence[str], contents: list[str], copy: Copy | None
-    ) -> tuple[Path, list[str]]:
-        """Return where the probabilities of clips or of a copy of them are, and by which keys."""
+    ) -> tuple[str, list[str]]:
+        """Return in which folder the probabilities of clips or a copy are, and by which keys."""
         if not copy:
-            return self.folder, contents
+            return self.key, contents
+        drawn = digest(copy[0].drawn_from, copy[1], code_digest(*COPY_CODE))
         # A copy is drawn by the clip's id.
-        folder = self.folder / digest(copy[0].drawn_from, copy[1], code_digest(*COPY_CODE))
-        return folder, [digest(*one) for one in zip(ids, contents, strict=True)]
+        return f"{self.key}/{drawn}", [digest(*one) for one in zip(ids, contents, strict=True)]
 
     def _hear(
         self, rows: datasets.Dataset, split: str, copy: Copy | None

@@ -32,7 +32,7 @@ from dusha_ser.storage import read_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.options import DataOptions, RecipeOptions, RunOptions
 from dusha_ser.training.preparation import prepare
-from dusha_ser.training.teacher_models import TeacherModel, versions
+from dusha_ser.training.teacher_models import TOLD_FOLDER, TeacherModel, versions
 from dusha_ser.training.teachers import teacher_names
 from dusha_ser.training.waveforms import WaveformAugmentation
 
@@ -313,14 +313,17 @@ def test_teacher_tells_of_what_it_learnt_without_hearing_it_again(words, table, 
     command = ["cross-validate", *map(str, words[1:]), "--folds", "2", "--output_dir", str(folder)]
     dusha([*command, "--waveform_copies", "1", "--validation", "0", "--cache_dir", cache])
     assert not heard
-    own = folder / "teacher" / "folds" / "1"
+    own, forgetful = folder / "teacher" / "folds" / "1", tmp_path / "forgetful"
+    shutil.copytree(own, forgetful, ignore=shutil.ignore_patterns(TOLD_FOLDER))
     rows = read_recordings(table)
     tested = set(read_predictions(own / "predictions.csv").ids)
     learnt = rows.select([n for n, name in enumerate(rows["id"]) if name not in tested])
     for copy in versions(WaveformAugmentation(1, 7)):
-        known = TeacherModel(str(own), cache).classify(learnt, "train", copy=copy)
+        # Of another cache, which a machine may have lost.
+        teachers = (TeacherModel(str(one), str(tmp_path / "new")) for one in (own, forgetful))
+        known = next(teachers).classify(learnt, "train", copy=copy)
         assert not heard
-        asked = TeacherModel(str(own), str(tmp_path / "new")).classify(learnt, "train", copy=copy)
+        asked = next(teachers).classify(learnt, "train", copy=copy)
         assert heard == [8]
         assert known.labels == asked.labels and known.ids == asked.ids
         np.testing.assert_allclose(known.probabilities, asked.probabilities, atol=1e-5)
@@ -344,10 +347,10 @@ def test_clips_whose_start_alone_was_heard_are_heard_again(table, heard, tmp_pat
     teacher = TeacherModel(options.output_dir, run.data.cache_dir)
     teacher.classify(rows, "train")
     assert heard == [16]
-    # Two clips of one id cannot be told apart.
-    teacher = replace(teacher, cache_dir=str(tmp_path / "new"))
+    # Two clips of one id cannot be told apart, and what was said before is gone.
+    assert Path(options.output_dir, TOLD_FOLDER).is_dir()
     teacher.remember(same_ids, Probabilities(LABELS, same_ids["id"][:16], np.full((16, 4), 0.25)))
-    assert not teacher.folder.exists()
+    assert not Path(options.output_dir, TOLD_FOLDER).exists()
     options = replace(options, output_dir=str(tmp_path / "other"))
     assert (
         train_run(replace(run, options=options), {"train": rows.select(range(16, 32))}).told is None

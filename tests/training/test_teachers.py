@@ -280,7 +280,7 @@ def test_copies_have_what_a_table_says_of_their_clips(table, model, options, tmp
 def test_clips_are_classified_again_where_the_cache_is_damaged(table, model, options, heard):
     rows = {"train": read_recordings(table)}
     before = column(add_teachers(rows, options, taught(model)))
-    (kept,) = TeacherModel(model, options.cache_dir).folder.glob("*.parquet")
+    (kept,) = TeacherModel(model, options.cache_dir).cache.glob("*/*.parquet")
     kept.write_bytes(kept.read_bytes()[:100])
     assert (column(add_teachers(rows, options, taught(model))) == before).all()
     assert heard == [16, 16]
