@@ -43,7 +43,7 @@ def load(path: Path) -> ModuleType:
     """
     specification: Any = importlib.util.spec_from_file_location(path.stem, path)
     if specification is None or not path.is_file():
-        raise WrongUseError(f"`crowd` is {path}, which is no file that ends in .py: name a program")
+        raise WrongUseError(f"`crowd` is {path}, not a file that ends in .py: name a program")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

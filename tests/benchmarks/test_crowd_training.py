@@ -20,7 +20,7 @@ def test_cells_are_one_seed_of_all_methods_first():
 @pytest.mark.parametrize("name", ["missing.py", "crowd.txt"])
 def test_what_is_no_program_is_refused(name, tmp_path):
     (tmp_path / "crowd.txt").touch()
-    with pytest.raises(WrongUseError, match=f"{name}, which is no file that ends in .py"):
+    with pytest.raises(WrongUseError, match=f"{name}, not a file that ends in .py"):
         load(tmp_path / name)
 
 
