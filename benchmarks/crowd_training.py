@@ -11,6 +11,7 @@ training leaves FOLDER/cells/NAME.json, and is not repeated; `--collect` only ma
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -45,16 +46,18 @@ from dusha_ser.vocabulary import ANSWERS, EMOTIONS, THRESHOLD
 COUNTS = (3, 5, 7)
 SEEDS = range(3)
 LAST_TRAINING_ACTOR = 16
-TRUTH, PUBLISHED, CROWD_LAYER = "truth", "published", "crowd_layer"
+TRUTH, PUBLISHED, BY_ANSWERS, CROWD_LAYER = "truth", "published", "answers", "crowd_layer"
 METHODS = {
     TRUTH: "the true labels",
     PUBLISHED: "Dawid-Skene's labels from 0.9 on, as published",
     "regularised": "regularised labels from 0.9 on",
     "unsure": "regularised labels of all clips, by their probability (`keep_unsure`)",
     "soft": "regularised probabilities of all clips (`loss=soft`)",
-    "answers": "the answers, by the annotators' confusions (`loss=answers`)",
+    BY_ANSWERS: "the answers, by the annotators' confusions (`loss=answers`)",
     CROWD_LAYER: "the answers, confusions learnt (crowd-kit's CrowdLayer)",
 }
+# What the others are compared with.
+BASES = {PUBLISHED: "more than published labels", BY_ANSWERS: "more than `loss=answers`"}
 # The setup own_recordings, but that more blocks stay as they are and few epochs are taken.
 RECIPE = RecipeOptions(
     label_smoothing=0.1,
@@ -210,7 +213,7 @@ def train_cell(cell: Cell, program: Any, model: str, work: Path) -> dict:
     all_clips, test, answers = ask_crowd(program, cell)
     train, numbers = label_clips(all_clips, answers, cell.method)
     # Of "soft", CrowdLayer has the sampling.
-    losses = {"soft": "soft", "answers": "answers", CROWD_LAYER: "soft"}
+    losses = {"soft": "soft", BY_ANSWERS: "answers", CROWD_LAYER: "soft"}
     recipe = replace(
         RECIPE,
         model_name_or_path=model,
@@ -250,25 +253,31 @@ def as_predictions(found: dict) -> Predictions:
 
 
 def compare(cells: dict[Cell, dict]) -> dict:
-    """Make the table: balanced accuracy as the mean of seeds, their spread, and intervals.
+    """Make the table: balanced accuracy as the mean of seeds, their spread, and differences.
 
-    Intervals are of 95 % and draw speakers, of the method and of the published labels alike.
+    Intervals are of 95 % and draw speakers, of both methods that are compared alike.
     """
     rows = []
+
+    def runs_of(count: int, method: str, seeds: Sequence[int]) -> list[Predictions]:
+        wanted = [Cell(seed, count, method) for seed in seeds]
+        return [as_predictions(cells[one]) for one in wanted if one in cells]
+
     for count in COUNTS:
         for method, title in METHODS.items():
             own = [one for one in cells if one.method == method and one.count == count]
             seeds = [one.seed for one in own]
-            base = [Cell(seed, count, PUBLISHED) for seed in seeds]
             if not own:
                 continue
-            runs = [as_predictions(cells[one]) for one in own]
+            runs = runs_of(count, method, seeds)
             metrics = score(runs)
             low, high = metrics["intervals"]["balanced_accuracy"]
             each = scores(run_confusions(runs, None).sum(0))[1]
-            gain = "-"
-            if method not in (PUBLISHED, TRUTH) and set(base) <= set(cells):
-                gain = difference_cell(runs, [as_predictions(cells[one]) for one in base])
+            gains = []
+            for other in BASES:
+                base = runs_of(count, other, seeds)
+                alike = method in (other, TRUTH) or len(base) < len(runs)
+                gains.append("-" if alike else difference_cell(runs, base))
             rows.append(
                 [
                     "all true" if method == TRUTH else str(count),
@@ -278,11 +287,11 @@ def compare(cells: dict[Cell, dict]) -> dict:
                     str(len(seeds)),
                     f"{metrics['balanced_accuracy']:.3f} [{low:.3f}, {high:.3f}]",
                     f"{each.min():.3f} to {each.max():.3f}",
-                    gain,
+                    *gains,
                 ]
             )
     columns = ["answers per clip", "learnt from", "clips", "right labels", "seeds"]
-    columns += ["balanced accuracy", "of single seeds", "more than published labels"]
+    columns += ["balanced accuracy", "of single seeds", *BASES.values()]
     return {"columns": columns, "rows": rows}
 
 

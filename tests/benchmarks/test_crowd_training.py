@@ -63,4 +63,6 @@ def test_compare_averages_seeds_and_draws_speakers():
     assert rows[1]["of single seeds"] == "0.500 to 1.000" and rows[1]["seeds"] == "2"
     assert rows[0]["more than published labels"] == "-"
     assert rows[1]["more than published labels"] == "+0.250 [+0.000, +0.500]"
+    assert rows[0]["more than `loss=answers`"] == "-0.250 [-0.500, +0.000]"
+    assert rows[1]["more than `loss=answers`"] == "-"
     assert np.all([row["answers per clip"] == "3" for row in rows])
