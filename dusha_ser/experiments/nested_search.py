@@ -17,6 +17,7 @@ from dusha_ser.files import safe_name
 from dusha_ser.storage import read_json
 from dusha_ser.training.search import CHOSEN_FILE, Search, search_options
 from dusha_ser.training.search_space import Space
+from dusha_ser.training.unlabelled import UNLABELLED, leave_out_tested
 
 # Where a trial is scored once: on a quarter of the speakers.
 PARTS_OF_ONE = 4
@@ -91,10 +92,11 @@ def plan_search(options: CrossValidateOptions, fold: Fold, space: Space) -> Fold
     settings = settings_of(run, {"train": train})
     settings["search_space"] = dict(space.choices)
     settings["search_folds"] = options.search_folds
-    # Clips without labels help each run to learn.
-    others = {name: fold.splits[name] for name in set(fold.splits) - {"train", "test"}}
     parts = divide(train, fold.groups, options.search_folds, options.fold_seed)
-    parts = [part | others for part in parts]
+    if UNLABELLED in fold.splits:
+        # They help each run to learn, but for what scores it.
+        more = fold.splits[UNLABELLED]
+        parts = [part | {UNLABELLED: leave_out_tested(more, part["validation"])} for part in parts]
     groups = run.data, run.recipe, run.options
     return FoldSearch(fold.name, Search(space, options.search, parts, groups, folder, settings))
 

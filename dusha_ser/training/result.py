@@ -167,9 +167,11 @@ def tell_of_learnt(prepared: Preparation) -> Probabilities | None:
         there are no such clips, or it is not known how long they are.
     """
     rows = prepared.all_rows("train")
+    if prepared.backbone is None or "duration" not in rows.column_names:
+        return None
     rows = rows.select(range(len(rows) - prepared.unlabelled))
-    seconds = list(rows["duration"]) if "duration" in rows.column_names else [None]
-    if prepared.backbone is None or None in seconds:
+    seconds = list(rows["duration"])
+    if None in seconds:
         return None
     ids = list(map(str, prepared.splits["train"]["id"]))
     copies = len(rows) // len(ids) - 1

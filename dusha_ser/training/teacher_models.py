@@ -1,6 +1,5 @@
 """Models as teachers: their probabilities of clips, each computed once and kept."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,9 +128,6 @@ class TeacherModel:
             said: of some of them and of their copies, whose ids are as of `copy_column`.
             augmentation: of the copies; None: there are none.
         """
-        own = Path(self.name, TOLD_FOLDER)
-        # What an earlier model said.
-        shutil.rmtree(own, ignore_errors=True)
         ids, contents = list(map(str, rows["id"])), row_contents(rows)
         if len(set(ids)) < len(ids):
             # Which of them is meant cannot be told.
@@ -143,7 +139,7 @@ class TeacherModel:
             pairs = zip(keys, names, strict=True)
             found = {key: known[name] for key, name in pairs if name in known}
             if found:
-                write_cached(own / place, said.labels, found)
+                write_cached(Path(self.name, TOLD_FOLDER, place), said.labels, found)
 
     def _kept(
         self, ids: Sequence[str], contents: list[str], copy: Copy | None

@@ -15,9 +15,11 @@ from dusha_ser.errors import MissingInputError, WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, write_predictions
 from dusha_ser.experiments.fold_teachers import teachers_of
 from dusha_ser.experiments.folds import make_folds
+from dusha_ser.experiments.nested_search import plan_search
 from dusha_ser.experiments.runs import HEARD_FILE, heard, read_heard, settings_of
 from dusha_ser.storage import read_json, write_json
 from dusha_ser.training.options import RecipeOptions
+from dusha_ser.training.search_space import read_space
 from dusha_ser.training.teacher_models import TeacherModel
 from dusha_ser.training.waveforms import WaveformAugmentation
 
@@ -220,6 +222,13 @@ def test_unlabelled_clips_join_each_fold_unless_it_tests_them(table, rows, large
     folds = taught_folds(table, rows, tmp_path, *words, str(table))
     for fold in folds:
         assert fold.splits["unlabelled"]["id"][:] == fold.splits["train"]["id"][:]
+    # Nor does a trial of a search learn what scores it.
+    options = options_for(table, tmp_path / "searched", "--search", "2", "--search_folds", "2")
+    (tmp_path / "space.yaml").write_text("mixup: [0, 0.2]")
+    space = read_space(str(tmp_path / "space.yaml"), options.training)
+    for part in plan_search(options, folds[0], space).search.parts:
+        assert len(part["validation"]) == 4
+        assert part["unlabelled"]["id"][:] == part["train"]["id"][:]
     names = [fold.splits["test"]["source_id"][0] for fold in folds]
     more.write_text(more.read_text().replace("somebody else", names[0]))
     with pytest.raises(WrongUseError, match="all 4 unlabelled clips are tested, or of speakers wh"):
