@@ -94,7 +94,7 @@ def plan_search(options: CrossValidateOptions, fold: Fold, space: Space) -> Fold
     settings["search_folds"] = options.search_folds
     parts = divide(train, fold.groups, options.search_folds, options.fold_seed)
     if UNLABELLED in fold.splits:
-        # They help each run to learn, but for what scores it.
+        # Each run learns them, except those that score it.
         more = fold.splits[UNLABELLED]
         parts = [part | {UNLABELLED: leave_out_tested(more, part["validation"])} for part in parts]
     groups = run.data, run.recipe, run.options
