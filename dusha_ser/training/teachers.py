@@ -10,16 +10,15 @@ from typing import NoReturn
 
 import datasets
 import numpy as np
-import pyarrow.compute
 import scipy.special
 
 from dusha_ser.corpus.contents import TEACHER_COLUMN, copy_column, with_contents
 from dusha_ser.errors import WrongUseError
-from dusha_ser.evaluation.predictions import Probabilities, read_probabilities
-from dusha_ser.files import named_file
+from dusha_ser.evaluation.predictions import Probabilities
 from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.teacher_models import TeacherModel, Tell, reads_features, versions
-from dusha_ser.training.teacher_options import check_teacher, is_probability_file, teacher_name
+from dusha_ser.training.teacher_options import is_probability_file, teacher_name
+from dusha_ser.training.teacher_tables import TeacherTable
 from dusha_ser.training.unlabelled import UNLABELLED, read_unlabelled, refuse_tested
 from dusha_ser.training.waveforms import WaveformAugmentation
 
@@ -133,15 +132,20 @@ def teacher_probabilities(
         rows = with_contents(rows)
     for teacher in recipe.teacher:
         # One at a time: loaded once for all versions, and gone before the next.
-        model = TeacherModel(teacher, data.cache_dir, recipe.trust_remote_code)
+        source = find_teacher(teacher, data, recipe)
         for together, version in zip(found, heard, strict=True):
-            if is_probability_file(teacher):
-                number = version[1] if version else None
-                told = file_probabilities(teacher, rows, split, data.path_column, number)
-            else:
-                told = model.classify(rows, split, tell, version)
+            told = source.classify(rows, split, tell, version)
             together.append(by_class(told, names, data.meanings, teacher))
     return list(map(mean_probabilities, found))
+
+
+def find_teacher(
+    name: str, data: DataOptions, recipe: RecipeOptions
+) -> TeacherModel | TeacherTable:
+    """Return what a teacher's name stands for; nothing is read or loaded yet."""
+    if is_probability_file(name):
+        return TeacherTable(name, data.path_column)
+    return TeacherModel(name, data.cache_dir, recipe.trust_remote_code)
 
 
 def mean_probabilities(found: Sequence[np.ndarray]) -> np.ndarray:
@@ -218,55 +222,6 @@ def column_probabilities(rows: datasets.Dataset, column: str, names: Sequence[st
     if not np.isfinite(values).all() or values.min() < 0 or not (values.sum(1) > 0).all():
         raise WrongUseError(f"{column} must hold probabilities, numbers from 0 to 1")
     return values / values.sum(1, keepdims=True)
-
-
-def file_probabilities(
-    path: str,
-    rows: datasets.Dataset,
-    split: str,
-    path_column: str = "path",
-    copy: int | None = None,
-) -> Probabilities:
-    """Find the probabilities of rows in a file, by their ids or else the paths of their audio.
-
-    Args:
-        path: .csv or .jsonl, as `dusha predict` or a cross-validation writes it, or a table of
-            recordings with the columns probability_LABEL.
-        rows: with id and, where they have it, audio.
-        split: their name, for messages.
-        path_column: that names clips in a table without the column id.
-        copy: of the clips, by its number, whose probabilities are wanted if the file has some.
-
-    Raises:
-        MissingInputError: if there is no such file.
-        WrongUseError: if it has no probabilities of a row.
-    """
-    check_teacher(path)
-    said = read_probabilities(path, path_column)
-    places = {name: place for place, name in enumerate(said.ids)}
-    by_path = {str(named_file(name).resolve()): place for name, place in places.items()}
-    files = [None] * len(rows)
-    if "audio" in rows.column_names:
-        # Of the audio only the paths: its bytes may be gigabytes.
-        audio = rows.select_columns(["audio"]).with_format("arrow")[:]["audio"]
-        files = pyarrow.compute.struct_field(audio, "path").to_pylist()
-    ids = list(map(str, rows["id"]))
-    if copy is not None and not places.keys().isdisjoint(
-        of_copies := [copy_column(one, copy) for one in ids]
-    ):
-        ids, files = of_copies, [None] * len(rows)
-    numbers = [
-        places.get(name, by_path.get(str(file))) for name, file in zip(ids, files, strict=True)
-    ]
-    found = [number for number in numbers if number is not None]
-    if len(found) < len(rows):
-        missing = [name for name, number in zip(ids, numbers, strict=True) if number is None]
-        raise WrongUseError(
-            f"{path} has no probabilities of {len(missing)} of {len(rows)} clips of {split}, such "
-            f"as {missing[0]!r}; its ids, such as {said.ids[0]!r}, must be those of the clips or "
-            "the paths of their files"
-        )
-    return Probabilities(said.labels, ids, said.probabilities[found])
 
 
 def need_audio(recipe: RecipeOptions) -> bool:

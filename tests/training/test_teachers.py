@@ -30,6 +30,7 @@ from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.preparation import prepare
 from dusha_ser.training.run import make_trainer, train
 from dusha_ser.training.teacher_models import TeacherModel
+from dusha_ser.training.teacher_tables import TeacherTable
 from dusha_ser.training.teachers import TEACHER_FEATURE, add_teachers, by_class, mean_probabilities
 from dusha_ser.training.unlabelled import join_unlabelled, read_unlabelled
 from dusha_ser.training.waveforms import WaveformAugmentation
@@ -275,6 +276,18 @@ def test_copies_have_what_a_table_says_of_their_clips(table, model, options, tmp
         found = np.array(learnt.all_rows("train")[TEACHER_COLUMN])
         order = [LABELS.index(label) for label in learnt.labels]
         np.testing.assert_allclose(found, values[:, order], atol=1e-6)
+
+
+def test_table_that_teaches_is_read_once_for_clips_and_copies(table, tmp_path):
+    rows, path = read_recordings(table), tmp_path / "said.csv"
+    values = np.full((len(rows), 4), 0.25)
+    write_predictions(path, Predictions(LABELS, rows["id"][:], np.zeros(len(rows), int), values))
+    teacher = TeacherTable(str(path))
+    first = teacher.classify(rows, "train")
+    path.unlink()
+    copy = WaveformAugmentation(copies=1, seed=1), 0
+    of_copies = teacher.classify(rows, "train", copy=copy)
+    np.testing.assert_array_equal(of_copies.probabilities, first.probabilities)
 
 
 def test_clips_are_classified_again_where_the_cache_is_damaged(table, model, options, heard):
