@@ -39,9 +39,8 @@ from dusha_ser.storage import check_file, replacing_folder
 from dusha_ser.tables import screen_table
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
-from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import RecipeOptions, RunOptions
-from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
+from dusha_ser.training.waveforms import inputs_with_copies
 
 TESTED = "tested.csv"
 # Inverse strengths of the regularisation that are tried, and the parts that speakers are divided
@@ -86,15 +85,12 @@ def read_embeddings(
     model, extractor = load_backbone(recipe, list(rows.labels))
     arguments = make_arguments(RunOptions())
     encoder = FrameStatistics(model, recipe, arguments.device)
-    inputs, column = compute_inputs(rows.rows, extractor, cache_dir, encode=encoder)
+    inputs, column = inputs_with_copies(
+        rows.rows, recipe, extractor, arguments, cache_dir, encode=encoder
+    )
     if len(inputs) < len(rows.rows):
         raise WrongUseError(f"{len(rows.rows) - len(inputs)} clips are silent: leave them out")
-    columns = [column]
-    if copies:
-        augmentation = WaveformAugmentation.of(recipe, arguments.seed)
-        computing = extractor, augmentation, arguments.device, cache_dir, encoder
-        inputs = compute_copies(rows.rows, inputs, column, *computing)
-        columns += [copy_column(column, copy) for copy in range(copies)]
+    columns = [column, *(copy_column(column, copy) for copy in range(copies))]
     values = [np.array(inputs[one][:], np.float32).reshape(len(inputs), -1) for one in columns]
     return np.stack(values, axis=1)
 

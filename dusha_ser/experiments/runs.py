@@ -17,7 +17,6 @@ from dusha_ser.storage import read_json, write_json
 from dusha_ser.training.arguments import make_arguments
 from dusha_ser.training.backbones import FrozenBackbone, load_backbone, settle_seconds
 from dusha_ser.training.checkpoints import checkpoint_to_resume, remove_checkpoints
-from dusha_ser.training.features import compute_inputs
 from dusha_ser.training.options import (
     AUTO,
     DataOptions,
@@ -30,7 +29,7 @@ from dusha_ser.training.result import TrainingResult
 from dusha_ser.training.run import train
 from dusha_ser.training.search_space import with_options
 from dusha_ser.training.teacher_models import TeacherModel
-from dusha_ser.training.waveforms import WaveformAugmentation, compute_copies
+from dusha_ser.training.waveforms import WaveformAugmentation, inputs_with_copies
 
 SETTINGS_FILE = "settings.json"
 FINISHED_FILE = "finished.json"
@@ -207,7 +206,7 @@ def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> d
     rows = with_contents(rows)
     if with_audio:
         return rows
-    cache_dir, frozen, arguments = run.data.cache_dir, None, make_arguments(run.options)
+    frozen, arguments = None, make_arguments(run.options)
     if run.recipe.trains_head_only:
         model, extractor = load_backbone(run.recipe, rows.features["label"].names)
         frozen = FrozenBackbone(model, run.recipe, arguments.device)
@@ -215,9 +214,5 @@ def with_inputs(rows: datasets.Dataset, run: Run, with_audio: bool = False) -> d
         return rows
     else:
         extractor = load_extractor(run.recipe)
-    inputs, column = compute_inputs(rows, extractor, cache_dir, run.data.num_proc, encode=frozen)
-    if not run.recipe.waveform_copies:
-        return inputs
-    augmentation = WaveformAugmentation.of(run.recipe, arguments.seed)
-    computing = extractor, augmentation, arguments.device, cache_dir, frozen
-    return compute_copies(rows, inputs, column, *computing)
+    kept = run.data.cache_dir, run.data.num_proc, "the data set"
+    return inputs_with_copies(rows, run.recipe, extractor, arguments, *kept, frozen)[0]

@@ -45,8 +45,7 @@ from dusha_ser.training.targets import leave_out_uninformative
 from dusha_ser.training.teachers import add_teachers, need_audio
 from dusha_ser.training.unlabelled import UNLABELLED, join_unlabelled
 from dusha_ser.training.waveforms import (
-    WaveformAugmentation,
-    compute_copies,
+    inputs_with_copies,
     with_copies,
     without_copies,
 )
@@ -207,13 +206,13 @@ def prepare(
     freeze_blocks(model, recipe.frozen_blocks)
     if recipe.trains_head_only:
         backbone = FrozenBackbone(model, recipe, arguments.device)
-    column, ready, kept = "", {}, (data.cache_dir, data.num_proc)
+    ready, kept = {}, (data.cache_dir, data.num_proc)
+    ready["train"], column = inputs_with_copies(
+        splits["train"], recipe, extractor, arguments, *kept, "train", backbone
+    )
     for split, rows in splits.items():
-        ready[split], column = compute_inputs(rows, extractor, *kept, split, backbone)
-    if recipe.waveform_copies:
-        augmentation = WaveformAugmentation.of(recipe, arguments.seed)
-        computing = extractor, augmentation, arguments.device, data.cache_dir, backbone
-        ready["train"] = compute_copies(splits["train"], ready["train"], column, *computing)
+        if split != "train":
+            ready[split], _ = compute_inputs(rows, extractor, *kept, split, backbone)
     unlabelled = ready.pop(UNLABELLED, None)
     if data.shuffle_labels:
         ready["train"] = shuffle_labels(ready["train"], arguments.seed)

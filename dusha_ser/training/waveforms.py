@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import torch
 import torchaudio.functional
+from transformers import TrainingArguments
 
 from dusha_ser.audio.reading import read_audio
 from dusha_ser.corpus.contents import TEACHER_COLUMN, copy_column
@@ -26,6 +27,7 @@ from dusha_ser.training.backbones import FrozenBackbone
 from dusha_ser.training.features import (
     CODE,
     cached_map,
+    compute_inputs,
     input_fingerprint,
     kept_columns,
     lack_audio,
@@ -235,6 +237,32 @@ def slope_filters(slopes: np.ndarray) -> torch.Tensor:
     response = bins ** -(slopes[:, None] / (20 * np.log10(2)))
     filters = np.fft.fftshift(np.fft.irfft(response, FILTER_TAPS), axes=1)
     return torch.from_numpy(filters.astype(np.float32))
+
+
+def inputs_with_copies(
+    rows: datasets.Dataset,
+    recipe: WaveformOptions,
+    feature_extractor: Any,
+    arguments: TrainingArguments,
+    cache_dir: str | None = None,
+    num_proc: int | None = None,
+    split: str = "train",
+    encode: FrozenBackbone | None = None,
+) -> tuple[datasets.Dataset, str]:
+    """Give training clips their inputs and, where a recipe wants copies, those of the copies.
+
+    Args:
+        recipe: the copies.
+        arguments: the device that computes them, and the seed that they are drawn by.
+
+    Other arguments, what is returned and errors as of `compute_inputs` and `compute_copies`.
+    """
+    inputs, column = compute_inputs(rows, feature_extractor, cache_dir, num_proc, split, encode)
+    if recipe.waveform_copies:
+        augmentation = WaveformAugmentation.of(recipe, arguments.seed)
+        computing = feature_extractor, augmentation, arguments.device, cache_dir, encode
+        inputs = compute_copies(rows, inputs, column, *computing)
+    return inputs, column
 
 
 def compute_copies(
