@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+import psutil
 import soundfile
 import torch
 
@@ -73,10 +74,15 @@ def save_random_model(folder: Path) -> Path:
     return folder
 
 
-def resident_memory(pid: int) -> int:
-    """Memory that a process holds now, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(cast(re.Match, re.search(r"VmRSS:\s+(\d+)", status))[1])
+def resident_memory(demo: subprocess.Popen) -> int:
+    """Memory that the demo holds now, in bytes.
+
+    Raises:
+        WorkFailedError: if it has ended.
+    """
+    if demo.poll() is not None:
+        raise WorkFailedError(f"the demo ended with {demo.returncode} while visitors asked")
+    return psutil.Process(demo.pid).memory_info().rss
 
 
 def read_answer(page: str) -> list[float]:
@@ -177,12 +183,12 @@ def measure(clients: int, seconds: float, folder: Path) -> dict:
         ]
         for visitor in visitors:
             visitor.start()
-        memory = [resident_memory(demo.pid)]
+        memory = [resident_memory(demo)]
         began = time.monotonic()
         start.set()
         while any(visitor.is_alive() for visitor in visitors):
             time.sleep(0.2)
-            memory.append(resident_memory(demo.pid))
+            memory.append(resident_memory(demo))
             if time.monotonic() > began + seconds + PATIENCE:
                 raise WorkFailedError("the last visitors got no prediction")
         took = time.monotonic() - began
