@@ -493,7 +493,7 @@ class DushaModel(DushaPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        self._check_shapes(input_features, attention_mask)
+        self.check_shapes(input_features, attention_mask)
 
         lengths = None
         hides = self.config.use_attention_mask and hides_frames(attention_mask)
@@ -531,7 +531,8 @@ class DushaModel(DushaPreTrainedModel):
             attentions=(weights,) if output_attentions else None,
         )
 
-    def _check_shapes(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None):
+    def check_shapes(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None):
+        """Raise a ValueError where features or mask have other shapes than `forward` takes."""
         mels = self.config.num_mel_bins
         if input_features.ndim != 3 or input_features.shape[2] != mels:
             raise ValueError(
@@ -574,9 +575,18 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             output_attentions: as for DushaModel.
 
         Returns:
-            loss (a scalar, or None), logits (batch, labels), in evaluation mode divided by the
-            configuration's temperature, plus its logit_bias, and what else was asked for.
+            loss (a scalar, or None), logits (batch, labels), in evaluation mode the means over
+            frequency_warp's hearings of a clip, divided by the configuration's temperature, plus
+            its logit_bias, and what else was asked for, of the clip as it is.
         """
+        clips, warp = input_features.shape[0], self.config.frequency_warp
+        warps = bool(warp) and not self.training
+        if warps:
+            self.dusha.check_shapes(input_features, attention_mask)
+            ends = self.config.min_frequency, self.config.max_frequency
+            places = warped_places(self.config.num_mel_bins, *ends, warp)
+            input_features = with_warped(input_features, places.to(input_features.device))
+            attention_mask = None if attention_mask is None else attention_mask.repeat(3, 1)
         outputs = self.dusha(
             input_features,
             attention_mask,
@@ -585,6 +595,9 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             return_dict=True,
         )
         logits = self.classifier(outputs.pooler_output)
+        if warps:
+            # Means of logits are, to a number per clip, those of log probabilities.
+            logits = logits.unflatten(0, (3, clips)).mean(0)
         if not self.training and self.config.temperature != 1:
             # Here, as Transformers' pipeline turns logits into probabilities without asking.
             logits = logits / self.config.temperature
@@ -596,9 +609,71 @@ class DushaForAudioClassification(DushaPreTrainedModel):
         return SequenceClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            hidden_states=of_clips(outputs.hidden_states, clips),
+            attentions=of_clips(outputs.attentions, clips),
         )
+
+
+def of_clips(
+    outputs: tuple[torch.Tensor, ...] | None, clips: int
+) -> tuple[torch.Tensor, ...] | None:
+    """Leave those of the first clips of a batch; None: nothing was asked for."""
+    return None if outputs is None else tuple(values[:clips] for values in outputs)
+
+
+def mel_from_hertz(frequencies: torch.Tensor) -> torch.Tensor:
+    """Return frequencies on Slaney's Mel scale, as DushaFeatureExtractor's; traced, NumPy's cannot.
+
+    Examples:
+        >>> mel_from_hertz(torch.tensor([500.0, 1000.0, 6400.0])).tolist()
+        [7.5, 15.0, 42.0]
+    """
+    octaves = (frequencies / 1000).clamp(min=1).log() * (27 / math.log(6.4))
+    return frequencies.clamp(max=1000) * 3 / 200 + octaves
+
+
+def hertz_from_mel(mels: torch.Tensor) -> torch.Tensor:
+    """Return what `mel_from_hertz` came from."""
+    octaves = ((mels - 15).clamp(min=0) * (math.log(6.4) / 27)).exp()
+    return mels.clamp(max=15) * 200 / 3 * octaves
+
+
+def warped_places(
+    bands: int, min_frequency: float, max_frequency: float, warp: float
+) -> torch.Tensor:
+    """Return where bands lie among those of a clip whose frequencies were warped, (2, bands).
+
+    In the first row are numbers of bands, with fractions, whose frequencies are lower than those
+    of all bands by the share `warp`, so that what stands there is heard higher; in the second row
+    higher ones. What would lie outside of the bands is at the outermost one.
+
+    Examples:
+        >>> low, high = warped_places(64, 0.0, 8000.0, 0.12)
+        >>> [round(float(one), 2) for one in (low[60], high[60])]
+        [57.63, 62.37]
+    """
+    ends = torch.tensor([min_frequency, max_frequency], dtype=torch.float64)
+    lowest, highest = mel_from_hertz(ends).unbind()
+    step = (highest - lowest) / (bands + 1)
+    centres = lowest + step * torch.arange(1, bands + 1, dtype=torch.float64)
+    factors = torch.tensor([[1 / (1 + warp)], [1 + warp]], dtype=torch.float64)
+    wanted = mel_from_hertz(hertz_from_mel(centres) * factors)
+    return ((wanted - lowest) / step - 1).clamp(0, bands - 1).float()
+
+
+def with_warped(input_features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Put clips with warped frequencies behind clips, (3 * batch, frames, mels) in all.
+
+    Args:
+        input_features: (batch, frames, mels) in dB.
+        places: as `warped_places` returns them.
+    """
+    below = places.long()
+    above = (below + 1).clamp(max=places.shape[1] - 1)
+    # (batch, frames, 2, mels), interpolated in dB.
+    share = (places - below).to(input_features.dtype)
+    warped = torch.lerp(input_features[..., below], input_features[..., above], share)
+    return torch.cat([input_features, *warped.unbind(2)])
 
 
 def is_multi_label(problem_type: str | None) -> bool:

@@ -65,6 +65,7 @@ def test_labels_of_two_configurations_are_apart():
         {"use_attention_mask": False, "hidden_act": "silu", "batch_norm_eps": 1e-3},
         {"problem_type": "multi_label_classification", "output_hidden_states": True},
         {"temperature": 1.7},
+        {"frequency_warp": 0.12, "min_frequency": 50, "max_frequency": 7600.0},
         {"logit_bias": [1.5, 0.0, -2.0, 1], "class_prior": [0.25, 0.25, 0.4, 0.1]},
         {"id2label": {0: "no", 1: "yes"}, "class_prior": [0.75, 0.25]},
     ],
@@ -105,6 +106,9 @@ def test_number_of_layers_when_asked_counts_blocks():
         ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),
         ({"logit_bias": [0.0]}, r"logit_bias must be None or 4 numbers, one per label, got \[0.0"),
         ({"logit_bias": [0.0, 0.0, 0.0, float("inf")]}, "logit_bias must be None or 4 numbers"),
+        ({"frequency_warp": 1.0}, "frequency_warp must be at least 0, below 1, got 1.0"),
+        ({"frequency_warp": -0.1}, "frequency_warp must be at least 0, below 1, got -0.1"),
+        ({"min_frequency": 8000}, "below max_frequency, got 8000 and 8000.0"),
         ({"class_prior": [0.5, 0.5, 0.0, 0.0]}, "class_prior must be None or 4 numbers above 0"),
     ],
 )

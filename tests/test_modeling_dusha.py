@@ -34,6 +34,8 @@ from modeling_dusha import (
     class_probabilities,
     classification_loss,
     clear_subnormals,
+    warped_places,
+    with_warped,
 )
 
 
@@ -329,6 +331,55 @@ def test_temperature_divides_logits_in_evaluation_and_not_in_training():
     torch.testing.assert_close(learning.loss, raw.loss)
 
 
+# Warped frequencies
+
+
+@pytest.mark.parametrize("frequency", [600.0, 1200.0, 4000.0])
+def test_warped_tone_is_heard_where_the_higher_and_the_lower_tone_are(frequency):
+    time = np.arange(16000) / 16000
+    tones = [np.sin(2 * np.pi * one * time) for one in (1, 1.25, 1 / 1.25) * np.array(frequency)]
+    same, higher, lower = torch.from_numpy(
+        np.stack(DushaFeatureExtractor()(tones, 16000)["input_features"])
+    )
+    warped = with_warped(same.unsqueeze(0), warped_places(64, 0.0, 8000.0, 0.25))
+    torch.testing.assert_close(warped[0], same)
+    # In the middle of the clip, by the centre of what is heard.
+    for found, expected in zip(warped[1:], (higher, lower), strict=True):
+        centres = [
+            (10 ** (one[50] / 10) * torch.arange(64)).sum() / (10 ** (one[50] / 10)).sum()
+            for one in (found, expected)
+        ]
+        assert abs(centres[0] - centres[1]) < 0.75
+        assert abs(centres[0] - same[50].argmax()) > 1
+
+
+def test_frequency_warp_averages_logits_in_evaluation_and_not_in_training():
+    model, plain = small_classifier(frequency_warp=0.2, max_frequency=4000), small_classifier()
+    features, mask = batch_of([random_features(9, 12), random_features(30, 12)], [3, 0])
+    labels = torch.tensor([0, 3])
+    found = model(features, mask, labels=labels, output_hidden_states=True, output_attentions=True)
+    alike = plain(features, mask, output_hidden_states=True, output_attentions=True)
+    warped = with_warped(features, warped_places(12, 0.0, 4000.0, 0.2))
+    each = torch.stack([plain(one, mask).logits for one in warped.split(2)])
+    assert (each[1] - each[0]).abs().min() > 1e-4 and (each[2] - each[0]).abs().min() > 1e-4
+    torch.testing.assert_close(found.logits, each.mean(0))
+    torch.testing.assert_close(found.loss, nn.functional.cross_entropy(found.logits, labels))
+    # What else is asked for is of the clip as it is.
+    torch.testing.assert_close(found.hidden_states, alike.hidden_states)
+    torch.testing.assert_close(found.attentions, alike.attentions)
+    learning, raw = model.train()(features, mask), plain.train()(features, mask)
+    torch.testing.assert_close(learning.logits, raw.logits)
+
+
+def test_frequency_warp_leaves_a_clip_independent_of_its_batch():
+    model = small_classifier(frequency_warp=0.2)
+    clips = [random_features(9, 12), random_features(30, 12)]
+    together = model(*batch_of(clips, [3, 0])).logits
+    torch.testing.assert_close(together, torch.stack([alone(model, clip) for clip in clips]))
+    with pytest.raises(ValueError, match=r"must be \(batch, frames, 12\), got \(1, 9, 11\)"):
+        model(torch.zeros(1, 9, 11))
+
+
 @pytest.mark.parametrize(
     ("problem_type", "labels"),
     [
@@ -424,9 +475,9 @@ def test_traced_model_when_one_graph_answers_the_same(masked, training):
         torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_exported_program_when_batch_and_frames_change_answers_the_same(masked):
-    model = small_classifier()
+@pytest.mark.parametrize(("masked", "warp"), [(False, 0.0), (True, 0.0), (True, 0.2)])
+def test_exported_program_when_batch_and_frames_change_answers_the_same(masked, warp):
+    model = small_classifier(frequency_warp=warp)
     example = batch_of([random_features(9, 12), random_features(30, 12)], [3, 0])
     names = ("input_features", "attention_mask") if masked else ("input_features",)
     # PyTorch cannot leave open whether a convolution yields a single column or more, so a stride

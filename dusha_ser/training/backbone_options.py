@@ -7,7 +7,7 @@ from dusha_ser.errors import WrongUseError
 from dusha_ser.options import option
 
 # Options of Dusha's network and features, which other encoders do not have.
-OF_DUSHA = ("frozen_blocks", "trim_silence", "published_quirks")
+OF_DUSHA = ("frozen_blocks", "trim_silence", "published_quirks", "frequency_warp")
 
 
 @dataclass(kw_only=True)

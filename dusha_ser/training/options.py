@@ -201,6 +201,15 @@ class RecipeOptions(TeacherOptions, WaveformOptions, PriorOptions, BackboneOptio
         True,
         rare=True,
     )
+    frequency_warp: float | None = option(
+        "predict the mean over a clip as it is and with frequencies this share higher and lower, "
+        "as of other vocal tracts, such as 0.12, which takes three times as long (Dusha's network; "
+        "default: as the model that training starts from)",
+        None,
+        rare=True,
+        least=0,
+        below=1,
+    )
     pad_to_multiple_of: int = option(
         "frames that the length of a batch is a multiple of; larger ones spare a compiled model "
         "new shapes",

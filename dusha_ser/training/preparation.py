@@ -296,12 +296,28 @@ def load_starting_model(
                 )
     several = "multi" if recipe.loss == "multi" else "single"
     model.config.problem_type = f"{several}_label_classification"
+    extractor = extractor or load_extractor(recipe)
     if model.config.model_type == DushaConfig.model_type:
         model.config.use_attention_mask = not recipe.published_quirks
         # The weights that are trained will need another one.
         model.config.temperature = 1.0
         model.config.logit_bias = model.config.class_prior = None
-    return model, extractor or load_extractor(recipe)
+        settle_warp(model.config, recipe.frequency_warp, extractor)
+    elif recipe.frequency_warp:
+        raise WrongUseError(
+            f"`frequency_warp` is for Dusha's network, and {recipe.start} is "
+            f"{model.config.model_type}: leave it out"
+        )
+    return model, extractor
+
+
+def settle_warp(config: Any, warp: float | None, extractor: Any) -> None:
+    """Let a model of Dusha's network know how it warps frequencies, and which ones it hears."""
+    if warp is not None:
+        config.frequency_warp = warp
+    for name in ("min_frequency", "max_frequency"):
+        # Another extractor may go with the network, whose bands are then taken to be ours.
+        setattr(config, name, getattr(extractor, name, getattr(config, name)))
 
 
 def replace_labels(

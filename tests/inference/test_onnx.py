@@ -1,5 +1,6 @@
 """Tests of exported models: parity with PyTorch, metadata, 8-bit convolutions, wrong files."""
 
+import copy
 import sys
 
 import numpy as np
@@ -94,6 +95,26 @@ def test_emotion_classifier_gives_what_it_gives_with_pytorch(
     for one, other in zip(found, expected, strict=True):
         assert (one.label, one.duration) == (other.label, other.duration)
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [{}, {"waveform": True}, {"one_length": True}])
+def test_model_that_warps_frequencies_answers_the_same_when_exported(
+    model, extractor, tmp_path, kind
+):
+    clips = [clip(size, seed=size) for size in (9000, 30_000)]
+    warping = copy.deepcopy(model)
+    # Its answers hang on little changes: without a warp, the first clip's classes are as probable.
+    warping.classifier.weight.data *= 20
+    with torch.no_grad():
+        warping.classifier.bias -= warping(
+            **extractor(clips[0], 16000, return_tensors="pt")
+        ).logits[0]
+    plain = torch_classifier(warping, extractor)(clips)
+    warping.config.frequency_warp = 0.2
+    expected = torch_classifier(warping, extractor)(clips)
+    assert np.abs(expected - plain).max() > 1e-3
+    export(warping, extractor, tmp_path / "model.onnx", **kind)
+    np.testing.assert_allclose(OnnxClassifier(tmp_path / "model.onnx")(clips), expected, atol=1e-4)
 
 
 def test_answers_differ_between_clips(exported):

@@ -54,6 +54,17 @@ def test_model_when_its_labels_are_those_of_the_data_keeps_their_order(folder):
     torch.testing.assert_close(model.classifier.weight, start.classifier.weight)
 
 
+def test_model_warps_frequencies_as_told_or_as_before_and_knows_those_of_its_features(tmp_path):
+    small_classifier(num_mel_bins=64, frequency_warp=0.1).save_pretrained(tmp_path)
+    DushaFeatureExtractor(min_frequency=50.0, max_frequency=7600.0).save_pretrained(tmp_path)
+    for told, warp in ((None, 0.1), (0.2, 0.2), (0, 0)):
+        recipe = RecipeOptions(str(tmp_path), frequency_warp=told)
+        config = load_starting_model(recipe, LABELS)[0].config
+        assert config.frequency_warp == warp
+        assert (config.min_frequency, config.max_frequency) == (50, 7600)
+    assert load_starting_model(RecipeOptions(), LABELS)[0].config.frequency_warp == 0
+
+
 def test_model_when_it_was_calibrated_starts_without_that_temperature(tmp_path):
     small_classifier(
         num_mel_bins=64,
@@ -127,6 +138,8 @@ def test_model_of_another_network_keeps_rows_by_name_in_its_own_head(tmp_path):
         assert torch.equal(ours[[0, 2]], theirs[[1, 0]])
         assert not (ours[[1, 3]] == theirs[[1, 3]]).any()
     torch.testing.assert_close(model.classifier.layernorm.weight, start.classifier.layernorm.weight)
+    with pytest.raises(WrongUseError, match="`frequency_warp` is for Dusha's network, and .* is "):
+        load_starting_model(RecipeOptions(str(tmp_path), frequency_warp=0.1), LABELS)
 
 
 def test_model_when_two_labels_are_the_same_is_refused(tmp_path):
