@@ -127,6 +127,7 @@ def model_card(
     # A folder of somebody's disk is not named.
     base = None if start is None or Path(start).exists() or start.count("/") > 1 else start
     measured = result.tested_on != "train"
+    warp = getattr(trainer.model.config, "frequency_warp", 0.0)
     row = metrics_row(name, f"{data.shown_name}, {result.tested_on}", result.metrics)
     card = ModelCard.from_template(
         ModelCardData(
@@ -150,6 +151,7 @@ def model_card(
         measured=describe_measurement(result),
         confidence=describe_confidence(result) if measured else "",
         prior=result.prior,
+        frequency_warp=warp and f"{100 * warp:g}",
         results=markdown_table(results_table([row])).strip() if measured else "",
         classes=markdown_table(class_table(result.metrics)).strip(),
         confusion_file=CONFUSION_FILE,

@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
+import torch
 from huggingface_hub import ModelCard
 from small_models import FEATURE_ROWS
 from small_network import save_small_classifier
@@ -19,6 +20,7 @@ from dusha_ser.training.options import DataOptions, RecipeOptions
 from dusha_ser.training.origins import Origins, data_origin
 from dusha_ser.training.result import describe_result
 from dusha_ser.training.run import train
+from modeling_dusha import DushaForAudioClassification, class_probabilities
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +44,11 @@ def rows_of(clips, speakers):
     return datasets.Dataset.from_dict(columns, features=FEATURE_ROWS)
 
 
-def trained(folder, small_model, splits, published_quirks=False, **data):
+def trained(folder, small_model, splits, recipe=None, **data):
     """Train for one step."""
     return train(
         DataOptions(**data),
-        RecipeOptions(model_name_or_path=small_model, published_quirks=published_quirks),
+        RecipeOptions(model_name_or_path=small_model, **(recipe or {})),
         DushaTrainingArguments(
             str(folder), max_steps=1, disable_tqdm=True, use_cpu=True, quiet=True
         ),
@@ -60,6 +62,24 @@ def tested(tmp_path_factory, small_model):
     folder = tmp_path_factory.mktemp("tested") / "mine"
     splits = {"train": rows_of(32, 4), "test": rows_of(24, 3)}
     return trained(folder, small_model, splits, validation=0)
+
+
+def test_card_says_how_often_clips_are_heard(tmp_path, small_model, tested):
+    splits = {"train": rows_of(32, 4), "test": rows_of(24, 3)}
+    recipe = {"frequency_warp": 0.12}
+    result = trained(tmp_path / "mine", small_model, splits, recipe, validation=0)
+    card = " ".join(ModelCard.load(tmp_path / "mine" / "README.md").text.split())
+    assert "must be installed. It hears each clip three times, as it is and with all frequ" in card
+    assert "frequencies 12 % higher and lower, and gives the mean. With `frequency_warp` 0" in card
+    assert "three times" not in ModelCard.load(tested.output_dir / "README.md").text
+    model = DushaForAudioClassification.from_pretrained(result.output_dir)
+    assert model.config.frequency_warp == 0.12
+    # What was tested is what is saved.
+    features = torch.tensor(splits["test"][0]["input_features"]).unsqueeze(0)
+    said = class_probabilities(model(features).logits, None)[0]
+    expected = torch.from_numpy(result.predictions.probabilities[0]).float()
+    assert result.predictions.labels == tuple(model.config.id2label.values())
+    torch.testing.assert_close(said, expected)
 
 
 def test_card_of_a_run_without_test_and_validation_splits_has_no_scores(tmp_path, small_model):
@@ -92,7 +112,7 @@ def test_card_of_a_run_that_chose_on_its_test_split_does_not_say_measured_once(
     tmp_path, small_model
 ):
     splits = {"train": rows_of(16, 4), "test": rows_of(8, 2)}
-    result = trained(tmp_path / "mine", small_model, splits, published_quirks=True)
+    result = trained(tmp_path / "mine", small_model, splits, recipe={"published_quirks": True})
     text = (tmp_path / "mine" / "README.md").read_text()
     assert "Measured on the test split (8 clips of 2 speakers)" in text
     assert "was chosen on the test split itself: expect less." in text
