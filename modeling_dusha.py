@@ -493,7 +493,7 @@ class DushaModel(DushaPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        self.check_shapes(input_features, attention_mask)
+        self._check_shapes(input_features, attention_mask)
 
         lengths = None
         hides = self.config.use_attention_mask and hides_frames(attention_mask)
@@ -531,8 +531,7 @@ class DushaModel(DushaPreTrainedModel):
             attentions=(weights,) if output_attentions else None,
         )
 
-    def check_shapes(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None):
-        """Raise a ValueError where features or mask have other shapes than `forward` takes."""
+    def _check_shapes(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None):
         mels = self.config.num_mel_bins
         if input_features.ndim != 3 or input_features.shape[2] != mels:
             raise ValueError(
@@ -579,14 +578,6 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             frequency_warp's hearings of a clip, divided by the configuration's temperature, plus
             its logit_bias, and what else was asked for, of the clip as it is.
         """
-        clips, warp = input_features.shape[0], self.config.frequency_warp
-        warps = bool(warp) and not self.training
-        if warps:
-            self.dusha.check_shapes(input_features, attention_mask)
-            ends = self.config.min_frequency, self.config.max_frequency
-            places = warped_places(self.config.num_mel_bins, *ends, warp)
-            input_features = with_warped(input_features, places.to(input_features.device))
-            attention_mask = None if attention_mask is None else attention_mask.repeat(3, 1)
         outputs = self.dusha(
             input_features,
             attention_mask,
@@ -595,9 +586,13 @@ class DushaForAudioClassification(DushaPreTrainedModel):
             return_dict=True,
         )
         logits = self.classifier(outputs.pooler_output)
-        if warps:
-            # Means of logits are, to a number per clip, those of log probabilities.
-            logits = logits.unflatten(0, (3, clips)).mean(0)
+        if not self.training and self.config.frequency_warp:
+            # Means of logits are, to a number per clip, those of log probabilities. One hearing
+            # after the other takes no more memory than one.
+            for warped in warped_clips(input_features, self.config):
+                heard = self.dusha(warped, attention_mask, return_dict=True)
+                logits = logits + self.classifier(heard.pooler_output)
+            logits = logits / 3
         if not self.training and self.config.temperature != 1:
             # Here, as Transformers' pipeline turns logits into probabilities without asking.
             logits = logits / self.config.temperature
@@ -609,16 +604,9 @@ class DushaForAudioClassification(DushaPreTrainedModel):
         return SequenceClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=of_clips(outputs.hidden_states, clips),
-            attentions=of_clips(outputs.attentions, clips),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
         )
-
-
-def of_clips(
-    outputs: tuple[torch.Tensor, ...] | None, clips: int
-) -> tuple[torch.Tensor, ...] | None:
-    """Leave those of the first clips of a batch; None: nothing was asked for."""
-    return None if outputs is None else tuple(values[:clips] for values in outputs)
 
 
 def mel_from_hertz(frequencies: torch.Tensor) -> torch.Tensor:
@@ -661,19 +649,20 @@ def warped_places(
     return ((wanted - lowest) / step - 1).clamp(0, bands - 1).float()
 
 
-def with_warped(input_features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Put clips with warped frequencies behind clips, (3 * batch, frames, mels) in all.
+def warped_clips(input_features: torch.Tensor, config: DushaConfig) -> Iterator[torch.Tensor]:
+    """Yield clips with their frequencies higher, and then with lower ones, in the same shape.
 
     Args:
         input_features: (batch, frames, mels) in dB.
-        places: as `warped_places` returns them.
+        config: its `frequency_warp`, and the frequencies of its bands.
     """
-    below = places.long()
-    above = (below + 1).clamp(max=places.shape[1] - 1)
-    # (batch, frames, 2, mels), interpolated in dB.
-    share = (places - below).to(input_features.dtype)
-    warped = torch.lerp(input_features[..., below], input_features[..., above], share)
-    return torch.cat([input_features, *warped.unbind(2)])
+    ends = config.min_frequency, config.max_frequency
+    both = warped_places(config.num_mel_bins, *ends, config.frequency_warp)
+    for places in both.to(input_features.device).unbind():
+        below = places.long()
+        above = (below + 1).clamp(max=config.num_mel_bins - 1)
+        share = (places - below).to(input_features.dtype)
+        yield torch.lerp(input_features[..., below], input_features[..., above], share)
 
 
 def is_multi_label(problem_type: str | None) -> bool:

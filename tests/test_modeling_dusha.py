@@ -34,8 +34,7 @@ from modeling_dusha import (
     class_probabilities,
     classification_loss,
     clear_subnormals,
-    warped_places,
-    with_warped,
+    warped_clips,
 )
 
 
@@ -341,10 +340,9 @@ def test_warped_tone_is_heard_where_the_higher_and_the_lower_tone_are(frequency)
     same, higher, lower = torch.from_numpy(
         np.stack(DushaFeatureExtractor()(tones, 16000)["input_features"])
     )
-    warped = with_warped(same.unsqueeze(0), warped_places(64, 0.0, 8000.0, 0.25))
-    torch.testing.assert_close(warped[0], same)
+    warped = warped_clips(same.unsqueeze(0), DushaConfig(frequency_warp=0.25))
     # In the middle of the clip, by the centre of what is heard.
-    for found, expected in zip(warped[1:], (higher, lower), strict=True):
+    for found, expected in zip((one[0] for one in warped), (higher, lower), strict=True):
         centres = [
             (10 ** (one[50] / 10) * torch.arange(64)).sum() / (10 ** (one[50] / 10)).sum()
             for one in (found, expected)
@@ -359,8 +357,8 @@ def test_frequency_warp_averages_logits_in_evaluation_and_not_in_training():
     labels = torch.tensor([0, 3])
     found = model(features, mask, labels=labels, output_hidden_states=True, output_attentions=True)
     alike = plain(features, mask, output_hidden_states=True, output_attentions=True)
-    warped = with_warped(features, warped_places(12, 0.0, 4000.0, 0.2))
-    each = torch.stack([plain(one, mask).logits for one in warped.split(2)])
+    heard = [features, *warped_clips(features, model.config)]
+    each = torch.stack([plain(one, mask).logits for one in heard])
     assert (each[1] - each[0]).abs().min() > 1e-4 and (each[2] - each[0]).abs().min() > 1e-4
     torch.testing.assert_close(found.logits, each.mean(0))
     torch.testing.assert_close(found.loss, nn.functional.cross_entropy(found.logits, labels))

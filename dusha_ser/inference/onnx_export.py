@@ -157,15 +157,14 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-        nodes = onnx.load(prepared, load_external_data=False).graph.node
-        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
+        graph = onnx.load(prepared).graph
         quantization.quantize_static(
             str(prepared),
             str(quantised_path),
             Reader(),
             # The sums and bounds between convolutions, too: else each is turned to floats and back.
             op_types_to_quantize=["Conv", "Add", "Clip"],
-            nodes_to_exclude=convolutions[:KEPT_CONVOLUTIONS],
+            nodes_to_exclude=first_convolutions(graph, KEPT_CONVOLUTIONS),
             per_channel=True,
             # Seven bits a weight: where a processor has no instruction for 8-bit sums, those of
             # two products of eight would overflow.
@@ -183,6 +182,19 @@ def quantise(path: str | Path, quantised_path: str | Path, clips: Iterable[np.nd
         if entry.key not in known:
             model.metadata_props.add(key=entry.key, value=entry.value)
     onnx.save(model, quantised_path)
+
+
+def first_convolutions(graph: Any, count: int) -> list[str]:
+    """Name the first convolutions of a graph, by their weights: each hearing of a clip has them.
+
+    Args:
+        graph: of `onnx`.
+        count: of convolutions with different weights.
+    """
+    weights = {one.name: one.raw_data for one in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    kept = list(dict.fromkeys(weights[node.input[1]] for node in convolutions))[:count]
+    return [node.name for node in convolutions if weights[node.input[1]] in kept]
 
 
 def heard(clips: Iterable[np.ndarray], purpose: str, fewest: int = 0) -> Iterator[np.ndarray]:

@@ -13,6 +13,8 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         "own_recordings",
         "own_recordings, 1000 steps",
         "own_recordings, searched",
+        "own_recordings, in bfloat16",
+        "own_recordings, searched in bfloat16",
     ]
     every = filled(setups, {"MODEL": "released", "BACKBONE": "encoder", "RAVDESS": "clips"})
     found = {}
@@ -26,6 +28,8 @@ def test_setups_are_options_of_training_with_and_without_an_encoder(tmp_path):
         "own_recordings": ("released", None, None),
         "own_recordings, 1000 steps": ("released", None, None),
         "own_recordings, searched": ("released", None, None),
+        "own_recordings, in bfloat16": ("released", None, None),
+        "own_recordings, searched in bfloat16": ("released", None, None),
         "frozen encoder": (None, "encoder", None),
         "frozen encoder, 2 copies": (None, "encoder", None),
         "own_recordings, taught by it": ("released", None, "encoder"),
