@@ -54,7 +54,9 @@ def trained(
         start: the folder of the model that training starts from.
         words: options of `dusha train`.
     """
-    words = ["--model_name_or_path", start, "--validation", "0", *words]
+    # Clips are heard once, as where the tables were made.
+    always = ["--model_name_or_path", start, "--validation", "0", "--frequency_warp", "0"]
+    words = [*always, *words]
     run = Run(*read_run("ravdess", SETUP, words, folder, quiet=True))
     if not is_finished(run, splits):
         train_run(run, splits)
