@@ -38,7 +38,7 @@ def find_folds(run: Path) -> list[list[Path]]:
     """Return the models of a cross-validation, of each seed those of its folds.
 
     Raises:
-        MissingInputError: if there are none.
+        MissingInputError: if there are none, or one seed has fewer than another.
     """
     seeds = [
         place for place in (run, *sorted(run.glob("seed_*"))) if (place / FOLDS_FOLDER).is_dir()
@@ -49,6 +49,11 @@ def find_folds(run: Path) -> list[list[Path]]:
     ]
     if not folds or not all(folds):
         raise MissingInputError(f"{run} holds no models of folds: name a cross-validation's folder")
+    if len(set(map(len, folds))) > 1:
+        counts = [f"{seed.name} {len(one)}" for seed, one in zip(seeds, folds, strict=True)]
+        raise MissingInputError(
+            f"{run} has not ended, models of folds are: {', '.join(counts)}; resume it"
+        )
     return folds
 
 
