@@ -306,7 +306,7 @@ def load_starting_model(
     elif recipe.frequency_warp:
         raise WrongUseError(
             f"`frequency_warp` is for Dusha's network, and {recipe.start} is "
-            f"{model.config.model_type}: leave it out"
+            f"{model.config.model_type}: leave it out, or take 0 where a setup has it"
         )
     return model, extractor
 
