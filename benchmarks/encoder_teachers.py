@@ -24,14 +24,13 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.mixed_predictions import aligned, difference_cell
+from benchmarks.mixed_predictions import aligned, difference_cell, score
 from dusha_ser.cli.program import hide_bars, run_program
 from dusha_ser.corpus.contents import copy_column
 from dusha_ser.corpus.named import NamedRows, named_rows
 from dusha_ser.errors import WrongUseError
 from dusha_ser.evaluation.predictions import Predictions, read_predictions, write_predictions
 from dusha_ser.evaluation.results import metrics_row, results_table, write_table
-from dusha_ser.evaluation.ser.ser import ser_metrics
 from dusha_ser.experiments.folds import assign_folds
 from dusha_ser.files import safe_name
 from dusha_ser.fingerprints import code_digest, digest
@@ -215,16 +214,9 @@ def main() -> None:
         copies = options.waveform_copies
         values = read_embeddings(rows, options.backbone, options.cache_dir, copies)
         found = teach_folds(rows, values, folds, folder, options.heard)
-    metrics = ser_metrics(
-        found.predicted,
-        found.references,
-        found.distributions,
-        groups=found.speakers,
-        labels=found.labels,
-    )
     name = f"linear classifier on {Path(options.backbone).name}"
     source = f"all layers, frozen{f', {copies} copies of each clip' if copies else ''}"
-    row = metrics_row(name, f"{rows.name}, {len(set(folds))} folds", metrics, source)
+    row = metrics_row(name, f"{rows.name}, {len(set(folds))} folds", score([found]), source)
     table = results_table([row])
     if options.beside:
         other = aligned(read_predictions(options.beside), found)

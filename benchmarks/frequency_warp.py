@@ -15,15 +15,14 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import write_results
-from benchmarks.mixed_predictions import aligned, difference_cell
+from benchmarks.mixed_predictions import aligned, difference_cell, score
 from dusha_ser.cli.program import hide_bars, run_program
 from dusha_ser.corpus.named import NamedRows, named_rows
 from dusha_ser.errors import MissingInputError
 from dusha_ser.evaluation.predict_rows import predict_rows
 from dusha_ser.evaluation.predictions import Predictions, read_predictions
 from dusha_ser.evaluation.results import metrics_row
-from dusha_ser.evaluation.seeds import seed_metrics
-from dusha_ser.evaluation.ser.ser import SCORES, ser_metrics
+from dusha_ser.evaluation.ser.ser import SCORES
 from dusha_ser.experiments.cross_validation import PREDICTIONS_FILE
 from dusha_ser.inference.loading import load_model
 from dusha_ser.training.features import compute_inputs
@@ -96,21 +95,9 @@ def table_rows(run: Path, warps: Sequence[float], found: list[list[Predictions]]
     """Return the cells of a run, the first warp's, to which the others are compared, first."""
     rows = []
     for warp, runs in zip(warps, found, strict=True):
-        one = runs[0]
-        metrics = (
-            seed_metrics(runs)
-            if len(runs) > 1
-            else ser_metrics(
-                one.predicted,
-                one.references,
-                one.distributions,
-                groups=one.speakers,
-                labels=one.labels,
-            )
-        )
-        cells = metrics_row(run.name, "", metrics).cells
+        cells = metrics_row(run.name, "", score(runs)).cells
         gain = "-" if runs is found[0] else difference_cell(runs, found[0])
-        rows.append([run.name, f"{warp:g}", *cells.values(), gain, len(runs), len(one.ids)])
+        rows.append([run.name, f"{warp:g}", *cells.values(), gain, len(runs), len(runs[0].ids)])
     return rows
 
 

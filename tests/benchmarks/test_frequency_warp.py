@@ -1,7 +1,6 @@
 """What is measured of models that hear clips with warped frequencies."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,4 +63,4 @@ def test_run_that_has_not_ended_or_is_none_is_refused(run, tmp_path):
     ):
         find_folds(run)
     with pytest.raises(MissingInputError, match="holds no models of folds"):
-        find_folds(Path(tmp_path / "nothing"))
+        find_folds(tmp_path / "nothing")
